@@ -1,0 +1,43 @@
+"""What can go wrong with what is remembered. One root; each message says what, where and the mend."""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Root of every error that `storage` raises on purpose."""
+
+
+class DatabaseUnavailableError(StorageError):
+    """The database cannot be reached, or the connection was lost and retries ran out. Retryable."""
+
+
+class DatabaseURLError(StorageError):
+    """The database URL is malformed, names an unknown driver, or a place that cannot be written."""
+
+
+class SchemaMismatchError(StorageError):
+    """The database's schema is older or newer than this program's; the message names the command that mends it."""
+
+
+class UnknownSweepError(StorageError):
+    """No sweep of that name; the message names the nearest ones."""
+
+
+class UnknownTrialError(StorageError):
+    """No trial, or more than one, whose hash starts with the given digits."""
+
+
+class SweepConflictError(StorageError):
+    """A sweep of that name exists with another set of trials."""
+
+
+class LeaseHeldError(StorageError):
+    """Another coordinator holds the sweep; the message names it and when its lease runs out."""
+
+
+class LeaseLostError(StorageError):
+    """This coordinator's lease ran out and was taken over: it must write nothing more."""
+
+
+class InvalidScoreError(StorageError):
+    """A score outside its range; nothing of that result was written."""

@@ -1,0 +1,250 @@
+"""The plain data that `storage` takes and gives. Frozen dataclasses and string enums; no SQLAlchemy, nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class SweepState(StrEnum):
+    """A sweep is `queued` until a coordinator first holds it. `broken`: the circuit breaker stopped it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    BROKEN = "broken"
+
+
+class TrialState(StrEnum):
+    """queued → running → finished, failed, pruned or stopped. Only an explicit retry leaves a final state."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    PRUNED = "pruned"
+    STOPPED = "stopped"
+
+
+class AttemptState(StrEnum):
+    """One try at a trial. `lost`: its coordinator or worker went away without a word."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    LOST = "lost"
+    PRUNED = "pruned"
+    STOPPED = "stopped"
+
+
+class FailureKind(StrEnum):
+    """Why an attempt failed; the retry policy goes by it."""
+
+    LOST = "lost"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    BAD_DATA = "bad_data"
+    BAD_SETTINGS = "bad_settings"
+    DISK_FULL = "disk_full"
+    BUG = "bug"
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrial:
+    """A trial as the grid made it. `spec` is the canonical JSON object whose content hash is `hash`.
+
+    `dataset`, `loss`, `gamma` and `repeat` are copies of fields of `spec` for filtering.
+    `study` names the Optuna study that the trial reports to, or None. `cost` is the predicted seconds.
+    """
+
+    hash: str
+    spec: Mapping[str, Any]
+    label: str
+    dataset: str
+    loss: str
+    gamma: float | None
+    repeat: int
+    seed: int
+    results_version: int
+    study: str | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A stored sweep. Times are seconds since the epoch by the database's clock."""
+
+    id: int
+    name: str
+    state: SweepState
+    reason: str
+    grid: Mapping[str, Any]
+    rehearsal: bool
+    description: str
+    created_at: float
+    finished_at: float | None
+    mlflow_run: str | None
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A stored trial as one sweep sees it. Result fields are None until it has finished."""
+
+    hash: str
+    position: int
+    state: TrialState
+    spec: Mapping[str, Any]
+    label: str
+    dataset: str
+    loss: str
+    gamma: float | None
+    repeat: int
+    seed: int
+    results_version: int
+    study: str | None
+    cost: float | None
+    attempts: int
+    failure: FailureKind | None
+    error: str | None
+    sweep: str | None
+    """Name of the sweep that ran it, or is running it; differs from the asking sweep where the result is shared."""
+    epochs: int
+    best_epoch: int | None
+    val_loss: float | None
+    val_dsc: float | None
+    test_dsc: float | None
+    train_seconds: float | None
+    parameters: int | None
+    environment: str | None
+    mlflow_run: str | None
+    started_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a trial. `steps` counts the optimiser steps that this attempt made."""
+
+    id: int
+    trial: str
+    number: int
+    sweep_id: int
+    state: AttemptState
+    kind: FailureKind | None
+    error: str | None
+    stderr_tail: str | None
+    host: str
+    pid: int | None
+    device: str | None
+    resumed_from: int
+    steps: int
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch of a trial's history; epochs count from 1."""
+
+    epoch: int
+    loss: float
+    val_loss: float
+    val_dsc: float
+    learning_rate: float
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Scores of one image for one class. None is undefined. Distances may be infinite."""
+
+    partition: str
+    case: str
+    label: str
+    dsc: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    hd95: float | None = None
+    asd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is stored of a trial that trained to its end."""
+
+    scores: tuple[Score, ...]
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    val_loss: float
+    val_dsc: float | None
+    test_dsc: float | None
+    steps: int
+    resumed_from: int
+    parameters: int
+    train_seconds: float
+    evaluate_seconds: float
+    peak_memory_mib: float
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mlflow_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a sweep. `fencing` grows by one at each take-over, so that a late writer is recognised."""
+
+    sweep_id: int
+    holder: str
+    fencing: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A wish of another process (stop, retry, scale), which the lease's holder carries out."""
+
+    id: int
+    sweep_id: int
+    verb: str
+    arguments: Mapping[str, Any]
+    created_at: float
+    done_at: float | None
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A stored split of a prepared data set into case names."""
+
+    hash: str
+    dataset: str
+    prepared: str
+    settings: Mapping[str, Any]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignificanceTest:
+    """One stored test. `scores_hash` is the hash of the scores that it was computed from."""
+
+    dataset: str
+    label: str
+    metric: str
+    test: str
+    first: str
+    second: str
+    n: int
+    p: float | None
+    p_holm: float | None
+    effect: float | None
+    median_difference: float | None
+    low: float | None
+    high: float | None
+    scores_hash: str

@@ -1,0 +1,188 @@
+"""The identity of a trial: everything that can move one of its numbers, and a hash of it.
+
+Pure data; imports no TensorFlow, Ray, MLflow or SQLAlchemy. The hash of a `TrialSpec` is the trial's identity
+everywhere: database key, MLflow tag, checkpoint folder and Ray trial name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+RESULTS_VERSION = 1
+"""Raised whenever a change of ours may change any number. Results of an older version are shown as outdated."""
+
+HASH_LENGTH = 16
+"""Hexadecimal digits of a content hash (64 bits: a collision among a million trials has odds of 3 in 10^8)."""
+
+ParameterValue = float | int | str | bool | tuple[float, ...]
+
+
+def content_hash(value: object) -> str:
+    """First 16 hex digits of the SHA-256 of `value` as canonical JSON (sorted keys, no white space, no NaN)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """Which images a trial sees.
+
+    `prepared` is the content key of the prepared folder and `split` the hash of the split; both are empty in a plan
+    that was made before the data were prepared.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    dimensions: Literal[2, 3]
+    prepared: str = ""
+    split: str = ""
+    provenance: Literal["real", "synthetic"] = "real"
+
+
+@dataclass(frozen=True, slots=True)
+class LossSpec:
+    """A loss by registry name with every parameter explicit. `source` is the source hash of a plug-in's loss."""
+
+    name: str
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def gamma(self) -> float | None:
+        """The focal parameter γ where the loss has a scalar one."""
+        gamma = self.parameters.get("gamma")
+        return float(gamma) if isinstance(gamma, int | float) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A network by registry name. Defaults are the paper's 2D U-Net (Ronneberger et al. 2015)."""
+
+    name: str = "unet"
+    base_filters: int = 64
+    depth: int = 4
+    normalisation: Literal["instance", "batch", "none"] = "instance"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """How a trial trains. Defaults are the paper's (section 3.2); `experiments.md` names those that it left open.
+
+    `patch` is the size of a random training patch in voxels, None for whole images. `foreground_oversampling` is the
+    share of training patches that are centred on a foreground voxel. `threads` fixes TensorFlow's intra-op threads,
+    which decide the order of floating-point sums.
+    """
+
+    epochs: int = 1000
+    batch_size: int = 2
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    plateau_factor: float = 0.1
+    plateau_patience: int = 10
+    early_stopping_patience: int = 20
+    min_delta: float = 0.0
+    augmentation_probability: float = 0.15
+    spatial_transform: Literal["batchgenerators", "fast"] = "batchgenerators"
+    patch: tuple[int, ...] | None = None
+    patches_per_case: int = 1
+    foreground_oversampling: float = 0.0
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    xla: bool = False
+    gradient_clip: float | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """How a trained network is applied and scored. `overlap` is the overlap of 3D windows in voxels."""
+
+    overlap: tuple[int, ...] | None = None
+    weighting: Literal["uniform", "gaussian"] = "uniform"
+    surface_distances: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """One cell of a grid: one loss on one data set with one seed. Its `hash` is its identity everywhere."""
+
+    data: DataSpec
+    loss: LossSpec
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    repeat: int = 0
+    seed: int = 0
+    scope: str = ""
+    results_version: int = RESULTS_VERSION
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over every field; equal specs have equal hashes on every machine."""
+        return content_hash(self.to_dict())
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the data were prepared, so that the hash is final."""
+        return bool(self.data.prepared and self.data.split)
+
+    @property
+    def label(self) -> str:
+        """A name that a person can read, such as `nuclei · unified_focal_asym · γ=0.5`."""
+        parts = [self.data.dataset, self.loss.name]
+        if self.loss.gamma is not None:
+            parts.append(f"γ={self.loss.gamma:g}")
+        if self.repeat:
+            parts.append(f"repeat {self.repeat}")
+        return " · ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values (tuples become lists, integral loss parameters floats)."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=dict))
+        values["loss"]["parameters"] = {k: _canonical(v) for k, v in sorted(self.loss.parameters.items())}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        rest = dict(values)
+        data = dict(rest.pop("data"))
+        loss = dict(rest.pop("loss"))
+        training = dict(rest.pop("training"))
+        evaluation = dict(rest.pop("evaluation"))
+        data["classes"] = tuple(data["classes"])
+        loss["parameters"] = {k: tuple(v) if isinstance(v, list) else v for k, v in loss["parameters"].items()}
+        training["patch"] = _tuple_or_none(training.get("patch"))
+        evaluation["overlap"] = _tuple_or_none(evaluation.get("overlap"))
+        return cls(
+            data=DataSpec(**data),
+            loss=LossSpec(**loss),
+            model=ModelSpec(**rest.pop("model")),
+            training=TrainingSpec(**training),
+            evaluation=EvaluationSpec(**evaluation),
+            **rest,
+        )
+
+
+def _canonical(value: ParameterValue) -> Any:
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [float(v) for v in value]
+    return float(value)
+
+
+def _tuple_or_none(value: list[int] | tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value)
