@@ -1,0 +1,25 @@
+"""Reporting to MLflow that can neither stop nor slow a training.
+
+A trial writes plain records into a `Spool`, a file in its own folder; a `Replayer` thread in another process sends
+them to MLflow, once and in order, whenever MLflow is there. `SweepTracker` keeps the sweep's parent run. MLflow itself
+is imported only when something is sent, so that importing this package costs nothing.
+"""
+
+from workers.tracking.client import ensure_store
+from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
+from workers.tracking.replay import ReplayResult, replay
+from workers.tracking.replayer import Replayer
+from workers.tracking.spool import Spool
+from workers.tracking.sweep import BestModel, SweepTracker
+
+__all__ = [
+    "BestModel",
+    "ReplayResult",
+    "Replayer",
+    "Spool",
+    "SweepTracker",
+    "TrackingInputError",
+    "TrackingUnavailableError",
+    "ensure_store",
+    "replay",
+]

@@ -1,0 +1,169 @@
+"""The one door to MLflow: its client, its store's first start, and which of its errors are worth trying again.
+
+MLflow is imported here on first use, never at import time: it takes a second or more and 160 MiB.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+T = TypeVar("T")
+
+_SQLITE = "sqlite:///"
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # The spool is the patience; a call that hangs would only delay the closing of a sweep.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+_FINAL_CODES = {"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
+"""Answers that no repetition changes. Others (no connection, 5xx, 401, 403, a proxy's 404) may be mended outside."""
+
+_MISSING_CODE = "RESOURCE_DOES_NOT_EXIST"
+
+
+class RefusedError(TrackingInputError):
+    """MLflow was reached and refuses this very record; `missing` if it does not know the run or experiment."""
+
+    def __init__(self, message: str, *, missing: bool) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+@functools.lru_cache(maxsize=8)
+def connect(tracking_uri: str) -> MlflowClient:
+    """The client of a tracking URI, made once per process.
+
+    Raises:
+        TrackingInputError: the URI is one that MLflow cannot use.
+        TrackingUnavailableError: a database behind the URI cannot be opened now.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    check_uri(tracking_uri)
+    from mlflow import MlflowClient
+
+    return call(lambda: MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri), "connecting")
+
+
+def check_uri(tracking_uri: str) -> None:
+    """Refuses what MLflow 3 cannot use, and an SQLite file whose folder is not there or not writable.
+
+    Raises:
+        TrackingInputError: names the URI and the mend.
+    """
+    schemes = ("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://", "databricks")
+    if not tracking_uri.startswith(schemes):
+        raise TrackingInputError(
+            f"MLflow tracking URI {tracking_uri!r} is none that can be used; set MLFLOW_TRACKING_URI to "
+            "sqlite:///FILE, http://HOST:PORT or a postgresql:// address (a plain folder is not supported by MLflow 3)"
+        )
+    if tracking_uri.startswith(_SQLITE):
+        file = Path(tracking_uri.removeprefix(_SQLITE))
+        target = file if file.exists() else file.parent
+        if not target.exists():
+            raise TrackingInputError(f"MLflow store {file}: the folder {file.parent} does not exist; create it")
+        if not os.access(target, os.W_OK):
+            raise TrackingInputError(f"MLflow store {file}: no permission to write {target}")
+
+
+def ensure_store(
+    tracking_uri: str, *, experiment: str = "sweeper", artifact_root: Path | None = None, description: str = ""
+) -> str:
+    """Brings an MLflow store into being and returns the experiment's id. Called once, before any worker starts.
+
+    The first use of a database by MLflow creates its tables, which takes seconds and must not be done by two processes
+    at once. Where the experiment exists already it is left as it is.
+
+    Args:
+        tracking_uri: `sqlite:///…`, a database's or a server's address.
+        experiment: its name.
+        artifact_root: where a new experiment keeps its artifacts; None leaves it to the server. Wanted for SQLite.
+        description: markdown that the UI shows above the experiment's runs.
+
+    Raises:
+        TrackingInputError: the URI or the experiment's name cannot be used, or the experiment was deleted in the UI.
+        TrackingUnavailableError: no answer from the server or database.
+    """
+    if tracking_uri.startswith(_SQLITE):
+        Path(tracking_uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    client = connect(tracking_uri)
+    found = call(lambda: client.get_experiment_by_name(experiment), f"looking up experiment {experiment!r}")
+    if found is None:
+        location = None
+        if artifact_root is not None:
+            artifact_root.mkdir(parents=True, exist_ok=True)
+            location = (artifact_root.resolve() / _folder_name(experiment)).as_uri()
+        try:
+            identity = call(
+                lambda: client.create_experiment(experiment, location), f"creating experiment {experiment!r}"
+            )
+        except RefusedError:  # another coordinator was faster
+            found = call(lambda: client.get_experiment_by_name(experiment), f"looking up experiment {experiment!r}")
+            if found is None:
+                raise
+    if found is not None:
+        if found.lifecycle_stage != "active":
+            raise TrackingInputError(
+                f"MLflow experiment {experiment!r} was deleted; restore it with "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}` or choose another name"
+            )
+        identity = found.experiment_id
+    if description:
+        call(
+            lambda: client.set_experiment_tag(identity, "mlflow.note.content", description), "describing the experiment"
+        )
+    return str(identity)
+
+
+def call(function: Callable[[], T], doing: str, *, attempts: int = 1) -> T:
+    """Calls MLflow and turns its errors into ours; with `attempts` above 1 tries again after 0.2, 0.4, … s.
+
+    Raises:
+        RefusedError: MLflow answered that it will never take this.
+        TrackingUnavailableError: MLflow, its database or its artifact store could not be reached.
+    """
+    for attempt in tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+        retry=tenacity.retry_if_exception_type(TrackingUnavailableError),
+        reraise=True,
+    ):
+        with attempt:
+            return _translated(function, doing)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _translated(function: Callable[[], T], doing: str) -> T:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return function()
+    except MlflowException as error:
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if error.error_code in _FINAL_CODES or error.error_code == _MISSING_CODE:
+            missing = error.error_code == _MISSING_CODE
+            raise RefusedError(f"MLflow refuses {doing}: {text}", missing=missing) from error
+        raise TrackingUnavailableError(f"MLflow could not be reached while {doing}: {text}") from error
+    except (OSError, SQLAlchemyError) as error:  # requests' errors are OSErrors
+        raise TrackingUnavailableError(f"MLflow could not be reached while {doing}: {error}") from error
+
+
+def _folder_name(experiment: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in experiment)

@@ -1,0 +1,197 @@
+"""A trained network as an MLflow model, made from the `.keras` file without TensorFlow.
+
+`mlflow.keras.log_model` would import TensorFlow a second time and block the training for seconds. The folder it writes
+is simple (Keras' own file, and what describes it), so it is written here by hand and read back by `mlflow.pyfunc` and
+`mlflow.keras` like any other; a test does both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from workers.tracking.client import RefusedError, call
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import Model
+
+EXAMPLE_WIDTH = 32
+"""Voxels along each free axis of an input example; divisible by the networks' strides up to depth 5."""
+
+_RECORD_TAG = "sweeper.record"
+_MODEL_TAGS = {"sweep", "dataset", "loss", "gamma", "repeat"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What `Spool.model` recorded, with absolute paths."""
+
+    path: Path
+    input_shape: tuple[int | None, ...]
+    classes: tuple[str, ...]
+    input_example: Path | None
+    requirements: Mapping[str, str]
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], folder: Path) -> Self:
+        example = fields["input_example"]
+        return cls(
+            path=folder / fields["path"],
+            input_shape=tuple(fields["input_shape"]),
+            classes=tuple(fields["classes"]),
+            input_example=None if example is None else folder / example,
+            requirements=fields["requirements"],
+        )
+
+
+def upload_model(client: MlflowClient, record: ModelRecord, run_id: str, name: str, *, key: str, attempts: int) -> str:
+    """Puts the network into MLflow as the run's model and returns the model's id. Repeating it changes nothing.
+
+    Raises:
+        RefusedError: the file is not there or no Keras file.
+        TrackingUnavailableError: MLflow is away.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    if not record.path.is_file():
+        raise RefusedError(f"model file {record.path} is not there (any more)", missing=False)
+    run = call(lambda: client.get_run(run_id), "reading the run", attempts=attempts)
+    experiment_id = run.info.experiment_id
+    found = call(
+        lambda: client.search_logged_models([experiment_id], f"tags.`{_RECORD_TAG}` = '{key}'", max_results=1),
+        "looking for the model",
+        attempts=attempts,
+    )
+    if found:
+        model = found[0]
+    else:
+        tags: dict[str, str] = {k: v for k, v in run.data.tags.items() if k in _MODEL_TAGS}
+        model = call(
+            lambda: client.create_logged_model(
+                experiment_id,
+                name=name,
+                source_run_id=run_id,
+                tags={**tags, _RECORD_TAG: key},
+                params=dict(run.data.params),
+                model_type="segmentation",
+            ),
+            "creating the model",
+            attempts=attempts,
+        )
+    model_id = str(model.model_id)
+    if model.status != LoggedModelStatus.READY:
+        call(
+            lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)]),
+            "linking the model",
+            attempts=attempts,
+        )
+        with tempfile.TemporaryDirectory(dir=record.path.parent, prefix="mlflow-model-") as folder:
+            write_model_folder(Path(folder), record, run_id=run_id, model_id=model_id, location=model.artifact_location)
+            call(lambda: client.log_model_artifacts(model_id, folder), "sending the model", attempts=attempts)
+        call(
+            lambda: client.finalize_logged_model(model_id, LoggedModelStatus.READY),
+            "finishing the model",
+            attempts=attempts,
+        )
+    return model_id
+
+
+def write_model_folder(folder: Path, record: ModelRecord, *, run_id: str, model_id: str, location: str) -> None:
+    """Writes the folder that `mlflow.keras.save_model` would write (MLflow's `keras` flavour, Keras 3 file)."""
+    from mlflow.models import Model
+
+    keras_version = _keras_version(record.path)
+    requirements = _requirements(record, keras_version)
+    data = folder / "data"
+    data.mkdir()
+    (data / "keras_module.txt").write_text("keras")
+    _link(record.path, data / "model.keras")
+    model = Model(artifact_path=location, run_id=run_id, model_uuid=model_id, model_id=model_id)
+    model.signature = _signature(record)
+    model.metadata = {"classes": ", ".join(("background", *record.classes))}
+    _write_example(model, record, folder)
+    model.add_flavor(
+        "keras", data="data", keras_version=keras_version, keras_backend="tensorflow", save_exported_model=False
+    )
+    _add_environment(model, folder, requirements)
+    model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    model.save(str(folder / "MLmodel"))
+
+
+def _signature(record: ModelRecord) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    sizes = [-1 if size is None else size for size in record.input_shape]
+    single = np.dtype(np.float32)
+    inputs = Schema([TensorSpec(single, (-1, *sizes))])
+    outputs = Schema([TensorSpec(single, (-1, *sizes[:-1], len(record.classes) + 1))])
+    return ModelSignature(inputs=inputs, outputs=outputs)
+
+
+def _write_example(model: Model, record: ModelRecord, folder: Path) -> None:
+    """One image, cut to its middle where the network's axes are free: MLflow keeps it as text, twice."""
+    from mlflow.models.utils import _save_example
+
+    if record.input_example is None:
+        return
+    try:
+        batch = np.load(record.input_example, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"input example {record.input_example} cannot be read ({error})", missing=False) from error
+    cut = [slice(0, 1)]
+    for size, free in zip(batch.shape[1:], record.input_shape, strict=False):
+        width = min(size, EXAMPLE_WIDTH) if free is None else size
+        cut.append(slice((size - width) // 2, (size - width) // 2 + width))
+    _save_example(model, np.ascontiguousarray(batch[tuple(cut)], dtype=np.float32), str(folder))
+
+
+def _add_environment(model: Model, folder: Path, requirements: list[str]) -> None:
+    """Adds the `python_function` flavour and its environment files (JSON, which is YAML too)."""
+    from mlflow import pyfunc
+
+    pyfunc.add_to_model(model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml")
+    python = platform.python_version()
+    conda = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": requirements}],
+    }
+    virtual = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (folder / "conda.yaml").write_text(json.dumps(conda, indent=2))
+    (folder / "python_env.yaml").write_text(json.dumps(virtual, indent=2))
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+
+
+def _requirements(record: ModelRecord, keras_version: str) -> list[str]:
+    """Pinned packages, given rather than inferred: MLflow infers them by importing TensorFlow once more."""
+    import mlflow
+
+    pinned = {"mlflow": mlflow.__version__, "keras": keras_version, **record.requirements}
+    return [f"{name}=={version}" for name, version in sorted(pinned.items())]
+
+
+def _keras_version(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise RefusedError(f"model file {path} is no .keras file ({error})", missing=False) from error
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

@@ -1,0 +1,311 @@
+"""Sending a spool to MLflow: in order, once, and from where the last sending stopped.
+
+The position (byte offset and MLflow run) is kept beside the spool and replaced atomically after each call. A kill
+between a call and its position repeats that call, which changes nothing: a run is found again by its trial's tag, a
+metric has the timestamp that the spool recorded (MLflow stores an equal key, step, value and timestamp once), an
+artifact overwrites itself, and a model is found again by the run and record that it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from workers.spec import content_hash
+from workers.tracking.client import RefusedError, call, connect
+from workers.tracking.describe import TRIAL_TAG
+from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
+from workers.tracking.model import ModelRecord, upload_model
+from workers.tracking.spool import SpoolRecord, read_records
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MAXIMUM_METRICS = 1000
+"""Metrics that MLflow accepts in one call."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a sending did. `left` counts complete records that still wait; `error` says why, empty if all were sent.
+
+    `refused` holds a message for each record that MLflow will never take; those are passed over, the spool keeps them.
+    `ended` says that the last record sent is the end of an attempt.
+    """
+
+    sent: int
+    left: int
+    run_id: str
+    ended: bool
+    error: str = ""
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How far a spool was sent, to which store (a hash: the address may hold a password), and into which run."""
+
+    target: str
+    offset: int = 0
+    run_id: str = ""
+    model_id: str = ""
+    model_name: str = ""
+    ended: bool = False
+
+
+def replay(
+    spool: Path,
+    tracking_uri: str,
+    *,
+    experiment: str,
+    parent_run: str | None = None,
+    attempts: int = 2,
+    strict: bool = False,
+) -> ReplayResult:
+    """Sends what `spool` holds and MLflow does not have yet.
+
+    Args:
+        spool: the file that a `Spool` wrote; a missing one is an empty one.
+        tracking_uri: where to send it. Another URI than last time gets everything from the start.
+        experiment: the experiment's name; it must exist (`ensure_store`).
+        parent_run: the sweep's run id, under which the trial's run appears.
+        attempts: how often each call is tried before this gives up for now.
+        strict: raise in place of returning an error.
+
+    Raises:
+        TrackingUnavailableError: only if `strict`: MLflow is away or another process is sending this spool.
+        TrackingInputError: only if `strict`: the URI or experiment cannot be used.
+    """
+    if not spool.exists():
+        return ReplayResult(0, 0, "", ended=False)
+    place = spool.with_suffix(".position.json")
+    sender = _Sender(spool, place, tracking_uri, experiment, parent_run, attempts)
+    try:
+        with FileLock(spool.with_suffix(".lock"), timeout=0):
+            sender.run()
+    except Timeout:
+        sender.error = TrackingUnavailableError(f"{spool} is being sent by another process")
+    except (TrackingUnavailableError, TrackingInputError) as error:
+        sender.error = error
+    if strict and sender.error is not None:
+        raise sender.error
+    position = sender.position
+    left = sum(1 for _ in read_records(spool, position.offset))
+    return ReplayResult(
+        sender.sent, left, position.run_id, position.ended, str(sender.error or ""), tuple(sender.refused)
+    )
+
+
+class _Sender:
+    def __init__(
+        self, spool: Path, place: Path, uri: str, experiment: str, parent_run: str | None, attempts: int
+    ) -> None:
+        self.spool, self.place, self.uri = spool, place, uri
+        self.experiment, self.parent_run, self.attempts = experiment, parent_run, attempts
+        self.position = _load_position(place, content_hash([uri, experiment]))
+        self.sent = 0
+        self.refused: list[str] = []
+        self.error: TrackingUnavailableError | TrackingInputError | None = None
+
+    def run(self) -> None:
+        self.position = _load_position(self.place, self.position.target)
+        if next(read_records(self.spool, self.position.offset), None) is None:
+            return
+        client = connect(self.uri)
+        try:
+            self._send_from_here(client)
+        except _RunGoneError:
+            # The store was emptied or restored from a backup: what it lost, the spool still has.
+            _log.warning("%s: MLflow no longer has run %s; sending from the start", self.spool, self.position.run_id)
+            self._move(_Position(self.position.target))
+            try:
+                self._send_from_here(client)
+            except _RunGoneError as error:
+                raise TrackingUnavailableError(f"MLflow loses the run of {self.spool} again and again") from error
+
+    def _send_from_here(self, client: MlflowClient) -> None:
+        for batch in _batches(read_records(self.spool, self.position.offset)):
+            try:
+                after = self._send(client, batch)
+            except RefusedError as error:
+                if error.missing and self.position.run_id and _run_is_gone(client, self.position.run_id):
+                    raise _RunGoneError from error
+                if not self.position.run_id:
+                    raise
+                _log.warning("%s: %s", self.spool, error)
+                self.refused.append(str(error))
+                after = self.position
+            self.sent += len(batch)
+            self._move(replace(after, offset=batch[-1].end))
+
+    def _send(self, client: MlflowClient, batch: list[SpoolRecord]) -> _Position:
+        first = batch[0]
+        if first.kind == "start":
+            return self._start(client, first)
+        if not self.position.run_id:
+            raise RefusedError(f"{self.spool} does not begin with a start record", missing=False)
+        if first.kind == "metrics":
+            self._metrics(client, batch)
+            return replace(self.position, ended=False)
+        if first.kind == "artifact":
+            self._artifact(client, first)
+            return self.position
+        if first.kind == "model":
+            record = ModelRecord.from_fields(first.fields, self.spool.parent)
+            key = f"{self.position.run_id}:{first.number}"
+            model_id = upload_model(
+                client, record, self.position.run_id, self.position.model_name, key=key, attempts=self.attempts
+            )
+            return replace(self.position, model_id=model_id)
+        if first.kind == "end":
+            self._end(client, first)
+            return replace(self.position, ended=True)
+        raise RefusedError(f"record {first.number} of {self.spool} has the unknown kind {first.kind!r}", missing=False)
+
+    def _start(self, client: MlflowClient, record: SpoolRecord) -> _Position:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+        fields = record.fields
+        tags: dict[str, str] = dict(fields["tags"])
+        if self.parent_run:
+            tags["mlflow.parentRunId"] = self.parent_run
+        run_id = self.position.run_id or self._find_run(client, tags[TRIAL_TAG])
+        if run_id:
+            self._call(lambda: client.update_run(run_id, status="RUNNING", name=fields["name"]), "continuing a run")
+            self._call(lambda: client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()]), "tagging a run")
+        else:
+            made = self._call(
+                lambda: client.create_run(
+                    self._experiment_id(client), start_time=record.at, tags=tags, run_name=fields["name"]
+                ),
+                "creating a run",
+            )
+            run_id = made.info.run_id
+        self._move(replace(self.position, run_id=run_id, model_name=fields["model_name"], ended=False))
+        params = [Param(k, v) for k, v in fields["params"].items()]
+        self._call(lambda: client.log_batch(run_id, params=params), "logging parameters")
+        dataset = Dataset(
+            name=fields["dataset"]["name"], digest=fields["dataset"]["digest"], source_type="local", source="prepared"
+        )
+        used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        self._call(lambda: client.log_inputs(run_id, datasets=[used]), "logging the data set")
+        return self.position
+
+    def _metrics(self, client: MlflowClient, batch: Iterable[SpoolRecord]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(key, float(value), record.at, int(record.fields["step"]))
+            for record in batch
+            for key, value in record.fields["values"].items()
+        ]
+        run_id = self.position.run_id
+        for begin in range(0, len(metrics), MAXIMUM_METRICS):
+            part = metrics[begin : begin + MAXIMUM_METRICS]
+            self._call(lambda part=part: client.log_batch(run_id, metrics=part), "logging metrics")  # type: ignore[misc]
+
+    def _artifact(self, client: MlflowClient, record: SpoolRecord) -> None:
+        path = self.spool.parent / record.fields["path"]
+        if not path.is_file():
+            raise RefusedError(f"artifact {path} of {self.spool} is not there (any more)", missing=False)
+        folder = record.fields["folder"] or None
+        run_id = self.position.run_id
+        self._call(lambda: client.log_artifact(run_id, str(path), folder), f"sending {path.name}")
+
+    def _end(self, client: MlflowClient, record: SpoolRecord) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        fields, run_id, model_id = record.fields, self.position.run_id, self.position.model_id
+        metrics = [Metric(key, float(value), record.at, fields["step"]) for key, value in fields["values"].items()]
+        tags = [RunTag(key, str(value)[:5000]) for key, value in fields["tags"].items()]
+        self._call(lambda: client.log_batch(run_id, metrics=metrics, tags=tags), "logging the outcome")
+        if model_id and metrics:
+            scores = [
+                Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id, run_id=run_id)
+                for m in metrics
+                if m.key.startswith(("test_", "val_"))
+            ]
+            self._call(lambda: client.log_batch(run_id, metrics=scores), "logging the model's scores")
+        self._call(lambda: client.set_terminated(run_id, status=fields["status"], end_time=record.at), "ending the run")
+
+    def _find_run(self, client: MlflowClient, trial: str) -> str:
+        """The trial's run if one was created before; the oldest, should there be several."""
+        runs = self._call(
+            lambda: client.search_runs(
+                [self._experiment_id(client)],
+                f"tags.\"{TRIAL_TAG}\" = '{trial}'",
+                max_results=1,
+                order_by=["attributes.start_time ASC"],
+            ),
+            "looking for a run",
+        )
+        return str(runs[0].info.run_id) if runs else ""
+
+    def _experiment_id(self, client: MlflowClient) -> str:
+        found = self._call(lambda: client.get_experiment_by_name(self.experiment), "looking up the experiment")
+        if found is None:
+            raise TrackingInputError(f"MLflow has no experiment {self.experiment!r}; create it with ensure_store")
+        return str(found.experiment_id)
+
+    def _call(self, function: Callable[[], Any], doing: str) -> Any:
+        return call(function, doing, attempts=self.attempts)
+
+    def _move(self, position: _Position) -> None:
+        self.position = position
+        _save_position(self.place, position)
+
+
+class _RunGoneError(Exception):
+    """MLflow does not know the run that the position names."""
+
+
+def _run_is_gone(client: MlflowClient, run_id: str) -> bool:
+    try:
+        call(lambda: client.get_run(run_id), "looking for a run")
+    except RefusedError as error:
+        return error.missing
+    return False
+
+
+def _batches(records: Iterable[SpoolRecord]) -> Iterator[list[SpoolRecord]]:
+    """Runs of metrics records together, as one call costs the same whatever it carries; all others alone."""
+    waiting: list[SpoolRecord] = []
+    size = 0
+    for record in records:
+        more = len(record.fields["values"]) if record.kind == "metrics" else 0
+        if waiting and (record.kind != "metrics" or size + more > MAXIMUM_METRICS):
+            yield waiting
+            waiting, size = [], 0
+        if record.kind == "metrics":
+            waiting.append(record)
+            size += more
+        else:
+            yield [record]
+    if waiting:
+        yield waiting
+
+
+def _load_position(place: Path, target: str) -> _Position:
+    """The position kept at `place`; the start, if there is none, or one of another store, or a damaged one."""
+    try:
+        position = _Position(**json.loads(place.read_text()))
+    except FileNotFoundError:
+        return _Position(target)
+    except (ValueError, TypeError) as error:
+        _log.warning("%s is damaged (%s); sending from the start, which repeats nothing", place, error)
+        return _Position(target)
+    return position if position.target == target else _Position(target)
+
+
+def _save_position(place: Path, position: _Position) -> None:
+    beside = place.with_suffix(".new")
+    beside.write_text(json.dumps({name: getattr(position, name) for name in _Position.__slots__}))
+    beside.replace(place)

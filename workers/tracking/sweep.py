@@ -1,0 +1,184 @@
+"""The sweep's own run in MLflow: parent of its trials' runs, with the description, the report and the best models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from workers.tracking.client import RefusedError, call, connect, ensure_store
+from workers.tracking.describe import TRIAL_TAG, metric_key
+
+SWEEP_TAG = "sweeper.sweep"
+"""Marks a sweep's parent run; its value is the sweep's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestModel:
+    """The registered model of a data set: its name in the registry, version, trial hash and score."""
+
+    name: str
+    version: str
+    trial: str
+    score: float
+
+
+class SweepTracker:
+    """What the coordinator writes into MLflow. Every method may be repeated, also after a restart.
+
+    Args:
+        tracking_uri, experiment, artifact_root: as for `ensure_store`, which this calls.
+        sweep: the sweep's name, which is also its run's name.
+
+    Raises:
+        TrackingInputError: the URI or experiment cannot be used.
+        TrackingUnavailableError: MLflow is away (also from every method).
+    """
+
+    def __init__(
+        self, tracking_uri: str, sweep: str, *, experiment: str = "sweeper", artifact_root: Path | None = None
+    ) -> None:
+        self.tracking_uri, self.sweep, self.experiment = tracking_uri, sweep, experiment
+        self.experiment_id = ensure_store(tracking_uri, experiment=experiment, artifact_root=artifact_root)
+        self._client = connect(tracking_uri)
+        self.run_id = ""
+
+    def start(self, *, tags: Mapping[str, str] | None = None, description: str = "") -> str:
+        """Creates the parent run, or continues the one of this sweep, and returns its id.
+
+        `description` is markdown, shown on the run's page.
+        """
+        tags = {SWEEP_TAG: self.sweep, "sweep": self.sweep, "state": "running", **(tags or {})}
+        if description:
+            tags["mlflow.note.content"] = description
+        found = self._call(
+            lambda: self._client.search_runs(
+                [self.experiment_id], f"tags.\"{SWEEP_TAG}\" = '{_quoted(self.sweep)}'", max_results=1
+            ),
+            "looking for the sweep's run",
+        )
+        if found:
+            self.run_id = str(found[0].info.run_id)
+            self._call(lambda: self._client.update_run(self.run_id, status="RUNNING"), "continuing the sweep's run")
+            self._tag(tags)
+        else:
+            made = self._call(
+                lambda: self._client.create_run(self.experiment_id, run_name=self.sweep, tags=tags),
+                "creating the sweep's run",
+            )
+            self.run_id = str(made.info.run_id)
+        return self.run_id
+
+    def describe(self, description: str) -> None:
+        """Replaces the markdown description."""
+        self._tag({"mlflow.note.content": description})
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Figures of the whole sweep, such as the number of finished trials."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
+        self._call(lambda: self._client.log_batch(self.run_id, metrics=metrics), "logging the sweep's metrics")
+
+    def artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
+        """Attaches files, or folders with all that is in them, such as the report and its figures."""
+        for path in paths:
+            if path.is_dir():
+                self._call(
+                    lambda path=path: self._client.log_artifacts(self.run_id, str(path), folder or None),  # type: ignore[misc]
+                    f"sending {path}",
+                )
+            else:
+                self._call(
+                    lambda path=path: self._client.log_artifact(self.run_id, str(path), folder or None),  # type: ignore[misc]
+                    f"sending {path}",
+                )
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
+        """Ends the parent run."""
+        self._tag({"state": {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}[status]})
+        self._call(lambda: self._client.set_terminated(self.run_id, status=status), "ending the sweep's run")
+
+    def register_best(self, best: Mapping[str, str], *, alias: str = "best") -> list[BestModel]:
+        """Registers each data set's best model, under `<sweep>-<data set>` and an alias.
+
+        Args:
+            best: data set → hash of its best trial. Which one is best is for the caller to say, by validation scores.
+            alias: `models:/<sweep>-<data set>@<alias>` loads the model.
+
+        Returns:
+            One entry for each data set whose trial has a model in MLflow; a trial without one is left out. `score` is
+            the trial's `val_dsc_best`, NaN where it has none.
+        """
+        return [found for dataset, trial in sorted(best.items()) if (found := self._register(dataset, trial, alias))]
+
+    def _register(self, dataset: str, trial: str, alias: str) -> BestModel | None:
+        from mlflow.entities import LoggedModelStatus
+
+        client = self._client
+        runs = self._call(
+            lambda: client.search_runs([self.experiment_id], f"tags.\"{TRIAL_TAG}\" = '{trial}'", max_results=1),
+            "looking for the best trial's run",
+        )
+        if not runs:
+            return None
+        run = runs[0]
+        models = self._call(
+            lambda: client.search_logged_models(
+                [self.experiment_id],
+                f"source_run_id = '{run.info.run_id}'",
+                order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+            ),
+            "looking for the best model",
+        )
+        ready = [model for model in models if model.status == LoggedModelStatus.READY]
+        if not ready:
+            return None
+        model, name = ready[0], f"{metric_key(self.sweep)}-{metric_key(dataset)}"
+        score = float(run.data.metrics.get("val_dsc_best", float("nan")))
+        tags = {"dataset": dataset, "loss": run.data.tags.get("loss", ""), TRIAL_TAG: trial}
+        try:
+            self._call(
+                lambda: client.create_registered_model(
+                    name,
+                    tags={"dataset": dataset, "sweep": self.sweep},
+                    description=f"Best on {dataset} by validation DSC",
+                ),
+                "registering a model",
+            )
+        except RefusedError:  # it is registered already
+            known = self._call(
+                lambda: client.search_model_versions(f"name = '{name}' AND tags.\"{TRIAL_TAG}\" = '{trial}'"),
+                "looking for the version",
+            )
+        else:
+            known = []
+        if known:
+            version = str(known[0].version)
+        else:
+            made = self._call(
+                lambda: client.create_model_version(
+                    name, f"models:/{model.model_id}", run.info.run_id, tags, model_id=model.model_id
+                ),
+                "registering a version",
+            )
+            version = str(made.version)
+        self._call(lambda: client.set_registered_model_alias(name, alias, version), "setting the alias")
+        return BestModel(name, version, trial, score)
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        entities = [RunTag(key, value) for key, value in tags.items()]
+        self._call(lambda: self._client.log_batch(self.run_id, tags=entities), "tagging the sweep's run")
+
+    def _call(self, function: Callable[[], Any], doing: str) -> Any:
+        return call(function, doing, attempts=3)
+
+
+def _quoted(value: str) -> str:
+    """A value inside single quotes of MLflow's filter language, which has no escape for them."""
+    return value.replace("'", "_")
