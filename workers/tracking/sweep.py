@@ -161,7 +161,7 @@ class SweepTracker:
         else:
             made = self._call(
                 lambda: client.create_model_version(
-                    name, f"models:/{model.model_id}", run.info.run_id, tags, model_id=model.model_id
+                    name, model.artifact_location, run.info.run_id, tags, model_id=model.model_id
                 ),
                 "registering a version",
             )
