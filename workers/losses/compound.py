@@ -1,0 +1,54 @@
+"""Compounds of a cross-entropy and a region loss (sections 2.6 and 2.7 of Yeung et al. 2022, and beyond)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from workers.losses.distribution import class_weights, focal, top_k_cross_entropy, weighted_mean
+from workers.losses.region import class_mean, dice, focal_tversky, tversky_distance
+from workers.losses.sums import clip, cross_entropy_sums, soft_counts
+
+
+def combo(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, absent: str) -> Any:
+    """α·mCE − (1−α)·DSC (Taghanaki et al. 2019; equations 13 and 14); may be negative.
+
+    mCE weighs rare classes with β and the background with 1−β (the released code had them exchanged).
+    """
+    weights = class_weights(beta, 1.0 - beta, prediction.shape[-1])
+    cross_entropy = weighted_mean(cross_entropy_sums(truth, clip(prediction)), weights, prediction)
+    counts = soft_counts(truth, prediction)
+    similarity = class_mean(1.0 - tversky_distance(counts, 0.5, 0.5, smooth), counts, absent)
+    return alpha * cross_entropy - (1.0 - alpha) * tf.reduce_mean(similarity)
+
+
+def hybrid_focal(
+    truth: Any,
+    prediction: Any,
+    *,
+    lambda_: Any,
+    alpha: Any,
+    gamma: Any,
+    tversky_alpha: Any,
+    tversky_beta: Any,
+    tversky_gamma: Any,
+    smooth: Any,
+    absent: str,
+) -> Any:
+    """λ·focal + (1−λ)·focal Tversky (Yeung et al. 2021; equation 15)."""
+    region = focal_tversky(
+        truth, prediction, alpha=tversky_alpha, beta=tversky_beta, gamma=tversky_gamma, smooth=smooth, absent=absent
+    )
+    return lambda_ * focal(truth, prediction, alpha=alpha, gamma=gamma) + (1.0 - lambda_) * region
+
+
+def dice_focal(truth: Any, prediction: Any, *, lambda_: Any, alpha: Any, gamma: Any, smooth: Any, absent: str) -> Any:
+    """Dice + λ·focal (Zhu et al. 2019, AnatomyNet)."""
+    region = dice(truth, prediction, smooth=smooth, absent=absent)
+    return region + lambda_ * focal(truth, prediction, alpha=alpha, gamma=gamma)
+
+
+def dice_topk(truth: Any, prediction: Any, *, k: float, smooth: Any, absent: str) -> Any:
+    """Dice + cross entropy of the worst k percent of pixels (Ma et al. 2021, "Loss odyssey")."""
+    return dice(truth, prediction, smooth=smooth, absent=absent) + top_k_cross_entropy(truth, prediction, k=k)

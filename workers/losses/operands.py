@@ -1,0 +1,80 @@
+"""From what Keras hands a loss to what it works on: shapes checked, types raised, parameters as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from workers.errors import InputError, ParameterError
+
+
+class ShapeError(InputError):
+    """Truth and prediction whose shapes don't fit each other, or are no images with classes."""
+
+
+def bind(name: str, function: Callable[..., Any], values: Mapping[str, Any], in_graph: tuple[str, ...]) -> Any:
+    """`function` with its parameters, as f(y_true, y_pred) -> scalar; see `workers.losses.get_loss`."""
+
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        truth, prediction = operands(name, y_true, y_pred)
+        classes = prediction.shape[-1]
+        arguments = {
+            keyword: _as_tensor(name, keyword, value, classes, prediction.dtype) if keyword in in_graph else value
+            for keyword, value in values.items()
+        }
+        return function(truth, prediction, **arguments)
+
+    loss.__name__ = name
+    return loss
+
+
+def operands(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Truth and prediction as tensors of one shape and one dtype, float64 or float32.
+
+    Raises:
+        ShapeError: ranks other than 4 or 5, fewer than two classes, or shapes that differ, as far as they are known
+            when the graph is traced.
+    """
+    prediction = tf.convert_to_tensor(y_pred)
+    if not prediction.dtype.is_floating:
+        raise ShapeError(f"loss {name!r}: y_pred has dtype {prediction.dtype.name}; softmax probabilities are floats")
+    if prediction.dtype != tf.float64:
+        prediction = tf.cast(prediction, tf.float32)
+    truth = tf.cast(y_true, prediction.dtype)
+    rank = prediction.shape.rank
+    if rank not in (4, 5):
+        raise ShapeError(
+            f"loss {name!r}: y_pred has shape {_text(prediction)}; wanted (batch, h, w, classes) or "
+            "(batch, d, h, w, classes)"
+        )
+    if prediction.shape[-1] is None or prediction.shape[-1] < 2:
+        raise ShapeError(
+            f"loss {name!r}: y_pred has {prediction.shape[-1]} class channels in {_text(prediction)}; wanted at least "
+            "two, the background first"
+        )
+    if not truth.shape.is_compatible_with(prediction.shape):
+        raise ShapeError(
+            f"loss {name!r}: y_true has shape {_text(truth)} but y_pred {_text(prediction)}; give one-hot truth with "
+            "one channel per class"
+        )
+    return truth, prediction
+
+
+def _as_tensor(name: str, keyword: str, value: Any, classes: int, dtype: Any) -> Any:
+    if isinstance(value, tuple | float):
+        tensor = tf.constant(value, dtype)
+    else:
+        tensor = tf.cast(tf.convert_to_tensor(value), dtype)
+    if tensor.shape.rank not in (0, 1) or (tensor.shape.rank == 1 and tensor.shape[0] != classes):
+        raise ParameterError(
+            f"loss {name!r}: {keyword} has shape {_text(tensor)}; wanted a number, or one per class for "
+            f"{classes} classes"
+        )
+    return tensor
+
+
+def _text(tensor: Any) -> str:
+    return str(tuple(tensor.shape)) if tensor.shape.rank is not None else "unknown"

@@ -1,0 +1,93 @@
+"""Losses of the region kind: Dice, Tversky and their relatives (sections 2.3 to 2.5 of Yeung et al. 2022).
+
+Soft sums per image and class over the spatial axes, an index per image and class, its mean over classes, background
+included, and batch. Which of them clip, and their smoothing, follow the authors' released code.
+
+An absent class (no pixel of it in the truth of an image) has a loss near 1 even for a perfect prediction, with hardly
+any gradient: `absent="keep"`, the released behaviour. `absent="skip"` leaves it out of its image's mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from workers.losses.sums import EPSILON, clip, soft_counts
+
+FLOOR = EPSILON
+"""Least base of a power below 1, whose slope is infinite at 0."""
+
+
+def dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
+    """1 − DSC, DSC = (tp + s)/(tp + fn/2 + fp/2 + s) (Yeung et al. 2022, equations 8 and 9)."""
+    return tversky(truth, prediction, alpha=0.5, beta=0.5, smooth=smooth, absent=absent)
+
+
+def tversky(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, absent: str) -> Any:
+    """1 − TI, TI = (tp + s)/(tp + α fp + β fn + s) (Salehi et al. 2017; equations 10 and 11)."""
+    counts = soft_counts(truth, prediction)
+    return tf.reduce_mean(class_mean(tversky_distance(counts, alpha, beta, smooth), counts, absent))
+
+
+def focal_tversky(truth: Any, prediction: Any, *, alpha: Any, beta: Any, gamma: Any, smooth: Any, absent: str) -> Any:
+    """(1 − TI)^(1/γ) (Abraham & Khan 2019; equation 12); γ > 1 enhances what is nearly right."""
+    counts = soft_counts(truth, clip(prediction))
+    distance = tversky_distance(counts, alpha, beta, smooth)
+    return tf.reduce_mean(class_mean(tf.maximum(distance, FLOOR) ** (1.0 / gamma), counts, absent))
+
+
+def asymmetric_similarity(truth: Any, prediction: Any, *, beta: Any, smooth: Any, absent: str) -> Any:
+    """1 − F_β, F_β = (1+β²) tp/((1+β²) tp + β² fn + fp) (Hashemi et al. 2018): Tversky with weights that sum to 1."""
+    square = beta * beta
+    return tversky(
+        truth, prediction, alpha=1.0 / (1.0 + square), beta=square / (1.0 + square), smooth=smooth, absent=absent
+    )
+
+
+def log_cosh_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
+    """log cosh of each image's Dice loss (Jadon 2020)."""
+    counts = soft_counts(truth, prediction)
+    x = class_mean(tversky_distance(counts, 0.5, 0.5, smooth), counts, absent)
+    # cosh x = 1 + 2 sinh²(x/2): cosh itself would round to 1 for small x.
+    return tf.reduce_mean(tf.math.log1p(2.0 * tf.sinh(x / 2.0) ** 2))
+
+
+def generalised_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
+    """1 − 2 Σ_c w_c tp_c / Σ_c w_c (2 tp_c + fp_c + fn_c), w_c = 1/(pixels of the truth)² (Sudre et al. 2017).
+
+    Weights are scaled to a largest of 1 in each image, so that the smoothing means the same for all sizes. Where an
+    absent class is kept, it weighs as the rarest class that is present.
+    """
+    tp, fn, fp = counts = soft_counts(truth, prediction)
+    size = tf.stop_gradient(tp + fn)
+    there = present(counts)
+    least = tf.reduce_min(tf.where(there, size, size.dtype.max), axis=-1, keepdims=True)
+    weights = tf.where(there, (least / tf.where(there, size, 1.0)) ** 2, 0.0 if absent == "skip" else 1.0)
+    wrong = tf.reduce_sum(weights * (fn + fp), axis=-1)
+    right = tf.reduce_sum(weights * 2.0 * tp, axis=-1)
+    return tf.reduce_mean(wrong / (right + wrong + smooth))
+
+
+def tversky_distance(counts: tuple[Any, Any, Any], alpha: Any, beta: Any, smooth: Any) -> Any:
+    """1 − TI per image and class, (batch, classes), as a quotient: a difference from 1 would lose its digits.
+
+    `alpha` weighs false positives, `beta` false negatives; each a scalar or one per class.
+    """
+    tp, fn, fp = counts
+    wrong = beta * fn + alpha * fp
+    return wrong / (tp + wrong + smooth)
+
+
+def present(counts: tuple[Any, Any, Any]) -> Any:
+    """Which classes have a pixel in the truth of each image, (batch, classes): tp + fn counts them."""
+    tp, fn, _ = counts
+    return tp + fn > 0.5
+
+
+def class_mean(values: Any, counts: tuple[Any, Any, Any], absent: str) -> Any:
+    """Mean over classes, (batch, classes) to (batch,); over those present alone where absent is "skip"."""
+    if absent == "keep":
+        return tf.reduce_mean(values, axis=-1)
+    there = tf.cast(present(counts), values.dtype)
+    return tf.reduce_sum(values * there, axis=-1) / tf.maximum(tf.reduce_sum(there, axis=-1), 1.0)
