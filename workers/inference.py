@@ -58,7 +58,9 @@ def predict_case(
     """
     spatial = image.shape[:-1]
     if patch is None:
-        return _checked(apply(np.asarray(image, dtype=np.float32)[np.newaxis]), (1, *spatial, classes))[0]
+        whole = np.asarray(image, dtype=np.float32)[np.newaxis]
+        probabilities: np.ndarray = _checked(apply(whole), (1, *spatial, classes))[0]
+        return probabilities
     size, shared = _window(patch, overlap, len(spatial))
     if batch < 1:
         raise ParameterError(f"batch is {batch}; it must be at least 1")
@@ -75,8 +77,8 @@ def predict_case(
     for corners in _batches(list(itertools.product(*starts)), batch):
         regions = [tuple(slice(c, c + p) for c, p in zip(corner, size, strict=True)) for corner in corners]
         patches = np.stack([_read(image, region, padding, size) for region in regions])
-        probabilities = _checked(apply(patches), (len(corners), *size, classes))
-        for region, values in zip(regions, probabilities, strict=True):
+        predicted = _checked(apply(patches), (len(corners), *size, classes))
+        for region, values in zip(regions, predicted, strict=True):
             total[region] += values * window_weights
     # Windows form a grid and weights are products, so the sum of weights is the product of one sum per axis.
     for axis, (n, axis_starts, weights) in enumerate(zip(covered, starts, axis_weights, strict=True)):

@@ -1,0 +1,166 @@
+"""Making batches in the background: in one thread, or in processes that return them through shared memory.
+
+Knows nothing of images: what a batch is, its maker decides.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from typing import Protocol
+
+import numpy as np
+
+from workers.errors import ParameterError, WorkerLostError
+
+Batch = tuple[np.ndarray, np.ndarray]
+"""Images float32 (b, *spatial, channels) and labels uint8 (b, *spatial)."""
+
+
+def prefetch(makers: Iterable[Callable[[], Batch]], ahead: int) -> Iterator[Batch]:
+    """Yields what the makers return, in order, made by one thread that is at most `ahead` batches in front.
+
+    An exception of a maker is raised in the consumer, in its place. Closing the iterator ends the thread.
+    """
+    pending: deque[Future[Batch]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        try:
+            for make in makers:
+                pending.append(thread.submit(make))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+class BatchMaker(Protocol):
+    """What a loading process needs; it is pickled once per process."""
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """One batch of an epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """Where images and labels of one batch of `shape` (batch, *spatial, channels) lie in a slot of shared memory."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of a slot, a multiple of 64, so that every slot's arrays are aligned."""
+        return math.ceil((math.prod(self.shape) * 4 + math.prod(self.shape[:-1])) / 64) * 64
+
+    def arrays(self, memory: SharedMemory, slot: int) -> Batch:
+        """Views of a slot's images and labels."""
+        first = slot * self.size
+        images = np.ndarray(self.shape, np.float32, memory.buf, first)
+        return images, np.ndarray(self.shape[:-1], np.uint8, memory.buf, first + images.nbytes)
+
+
+class ProcessLoader:
+    """Processes that make batches in slots of shared memory, so that no array is pickled.
+
+    Two slots per process bound the memory. Batches come out in order, whichever process was first. The processes live
+    from the first epoch until `close`, since starting one costs more than a small epoch; they end with their parent.
+
+    Args:
+        maker: what makes the batches.
+        processes: how many.
+        shape: (batch, *spatial, channels) of a full batch.
+
+    Raises:
+        ParameterError: `processes` is less than 1.
+    """
+
+    def __init__(self, maker: BatchMaker, processes: int, shape: tuple[int, ...]) -> None:
+        if processes < 1:
+            raise ParameterError(f"processes is {processes}; it must be at least 1")
+        self._maker, self._processes, self._layout = maker, processes, SlotLayout(shape)
+        self._slots = 2 * processes
+        self._running: tuple[ProcessPoolExecutor, SharedMemory] | None = None
+
+    def batches(self, epoch: int, steps: int) -> Iterator[Batch]:
+        """The batches of one epoch in order; one epoch at a time.
+
+        Raises:
+            WorkerLostError: a loading process died. An exception of the maker is raised as it is.
+        """
+        pool, memory = self._start()
+        pending: deque[Future[int]] = deque()
+        try:
+            for step in range(steps):
+                for ahead in range(step + len(pending), min(step + self._slots, steps)):
+                    pending.append(pool.submit(_fill, epoch, ahead, ahead % self._slots))
+                length = pending.popleft().result()
+                images, labels = self._layout.arrays(memory, step % self._slots)
+                yield images[:length].copy(), labels[:length].copy()
+        except BrokenProcessPool:
+            self.close()
+            raise WorkerLostError("a loading process ended unexpectedly (killed, or out of memory)") from None
+        finally:
+            # After an early end: nothing may still write into a slot which the next epoch gives away again.
+            for future in pending:
+                if not future.cancel():
+                    future.exception()
+
+    def close(self) -> None:
+        """End the processes and give the memory back; may be called twice."""
+        if self._running is not None:
+            pool, memory = self._running
+            self._running = None
+            pool.shutdown(cancel_futures=True)
+            memory.close()
+            memory.unlink()
+
+    def _start(self) -> tuple[ProcessPoolExecutor, SharedMemory]:
+        if self._running is None:
+            memory = SharedMemory(create=True, size=self._slots * self._layout.size)
+            # Spawned, not forked: a fork of a process in which TensorFlow runs threads can hang.
+            pool = ProcessPoolExecutor(
+                self._processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._maker, self._layout, memory.name),
+            )
+            self._running = pool, memory
+        return self._running
+
+
+_process: tuple[BatchMaker, SlotLayout, SharedMemory] | None = None
+
+
+def _begin(maker: BatchMaker, layout: SlotLayout, memory: str) -> None:
+    """First call in a loading process."""
+    global _process
+    _process = maker, layout, SharedMemory(name=memory)
+    # A parent that was killed closes no queue, and its children would wait for work for ever.
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _fill(epoch: int, step: int, slot: int) -> int:
+    """Makes a batch into a slot, in a loading process; returns the number of its images."""
+    if _process is None:
+        raise RuntimeError("a batch was asked of a process that was not started by a ProcessLoader")
+    maker, layout, memory = _process
+    made_images, made_labels = maker.batch(epoch, step)
+    images, labels = layout.arrays(memory, slot)
+    images[: len(made_images)], labels[: len(made_images)] = made_images, made_labels
+    return len(made_images)
