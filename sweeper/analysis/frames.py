@@ -1,0 +1,191 @@
+"""The two frames that every answer is computed from: one row per trial, and one row per trial, image and class.
+
+Builds them from what `storage` gives (records and columns), and checks them once, so that the statistics need not.
+Only finished trials of the current results version are `current`; everything else is listed, never mixed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from storage.records import Trial, TrialState
+from sweeper.analysis.errors import AnalysisError
+from workers.spec import RESULTS_VERSION
+
+METRICS = ("dsc", "iou", "precision", "recall")
+"""The paper's four metrics (section 3.1.6), each in [0, 1], in the order of its tables."""
+
+SURFACE_DISTANCES = ("hd95", "asd")
+"""Optional distances in the unit of the spacing; smaller is better; infinite where one mask alone is empty."""
+
+TRIAL_COLUMNS = (
+    "hash", "label", "state", "dataset", "loss", "variant", "gamma", "repeat", "seed", "results_version", "current",
+    "provenance", "dimensions", "prepared", "split", "val_loss", "val_dsc", "test_dsc", "epochs", "best_epoch",
+    "train_seconds", "parameters", "attempts", "failure", "error", "environment", "mlflow_run",
+)  # fmt: skip
+SCORE_COLUMNS = ("trial", "partition", "case", "label", *METRICS, *SURFACE_DISTANCES)
+
+_NUMERIC = ("gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions")
+_NOT_A_SETTING = {
+    "repeat",
+    "seed",
+    "scope",
+    "results_version",
+    "data.split",
+    "data.provenance",
+    "loss.parameters.gamma",
+}
+
+
+def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
+    """One row per trial, in the sweep's order, with `TRIAL_COLUMNS`.
+
+    `variant` is the name under which a loss is compared: the loss's name, followed by whatever else differs between
+    the trials of that loss on that data set (network, δ, learning rate) except γ, repeat and seed, so that two
+    settings are never averaged. `gamma` is NaN where the loss has no scalar γ. `current` says whether the trial is
+    finished and of this program's `RESULTS_VERSION`.
+    """
+    trials = list(trials)
+    variants = _variants(trials)
+    rows = [
+        {
+            "hash": t.hash,
+            "label": t.label,
+            "state": str(t.state),
+            "dataset": t.dataset,
+            "loss": t.loss,
+            "variant": variant,
+            "gamma": t.gamma,
+            "repeat": t.repeat,
+            "seed": t.seed,
+            "results_version": t.results_version,
+            "current": t.state is TrialState.FINISHED and t.results_version == RESULTS_VERSION,
+            "provenance": t.spec.get("data", {}).get("provenance", "real"),
+            "dimensions": t.spec.get("data", {}).get("dimensions"),
+            "prepared": t.spec.get("data", {}).get("prepared", ""),
+            "split": t.spec.get("data", {}).get("split", ""),
+            "val_loss": t.val_loss,
+            "val_dsc": t.val_dsc,
+            "test_dsc": t.test_dsc,
+            "epochs": t.epochs,
+            "best_epoch": t.best_epoch,
+            "train_seconds": t.train_seconds,
+            "parameters": t.parameters,
+            "attempts": t.attempts,
+            "failure": "" if t.failure is None else str(t.failure),
+            "error": t.error or "",
+            "environment": t.environment or "",
+            "mlflow_run": t.mlflow_run or "",
+        }
+        for t, variant in zip(trials, variants, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    for column in _NUMERIC:
+        frame[column] = pd.to_numeric(frame[column]).astype(float)
+    frame["current"] = frame["current"].astype(bool)
+    for column in set(TRIAL_COLUMNS) - {
+        *_NUMERIC,
+        "current",
+        "repeat",
+        "seed",
+        "results_version",
+        "epochs",
+        "attempts",
+    }:
+        frame[column] = frame[column].astype("str")
+    return frame
+
+
+def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """One row per trial, image and class, with `SCORE_COLUMNS`; undefined scores are NaN.
+
+    Raises:
+        AnalysisError: a column is missing, an overlap score lies outside [0, 1], a distance is negative, or an image
+            occurs twice.
+    """
+    missing = [c for c in SCORE_COLUMNS if c not in columns and c not in SURFACE_DISTANCES]
+    if missing:
+        raise AnalysisError(f"the scores lack the column(s) {', '.join(missing)}; needed: {', '.join(SCORE_COLUMNS)}")
+    frame = pd.DataFrame({c: columns.get(c, np.full(len(columns["trial"]), np.nan)) for c in SCORE_COLUMNS})
+    for column in (*METRICS, *SURFACE_DISTANCES):
+        frame[column] = pd.to_numeric(frame[column]).astype(float)
+    for column in ("trial", "partition", "case", "label"):
+        frame[column] = frame[column].astype("str")
+    _check_scores(frame)
+    return frame
+
+
+def scores_hash(scores: pd.DataFrame) -> str:
+    """16 hex digits over every score, whatever the order of the rows: equal scores have equal hashes."""
+    ordered = scores.loc[:, list(SCORE_COLUMNS)].sort_values(["trial", "partition", "case", "label"])
+    rows = pd.util.hash_pandas_object(ordered, index=False).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+
+
+def _check_scores(frame: pd.DataFrame) -> None:
+    for metric in METRICS:
+        wrong = frame[(frame[metric] < 0) | (frame[metric] > 1)]
+        if len(wrong):
+            row = wrong.iloc[0]
+            raise AnalysisError(
+                f"{metric} = {row[metric]:g} of image {row['case']!r}, class {row['label']!r}, trial {row['trial']} is "
+                f"outside [0, 1] ({len(wrong)} such scores); the stored scores are damaged: restore the database or "
+                f"run the trial again"
+            )
+    for metric in SURFACE_DISTANCES:
+        if (frame[metric] < 0).any():
+            row = frame[frame[metric] < 0].iloc[0]
+            raise AnalysisError(
+                f"{metric} = {row[metric]:g} of image {row['case']!r}, trial {row['trial']} is negative"
+            )
+    twice = frame[frame.duplicated(["trial", "partition", "case", "label"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise AnalysisError(
+            f"image {row['case']!r}, class {row['label']!r} occurs twice in the {row['partition']} scores of trial "
+            f"{row['trial']}; each image may count once"
+        )
+
+
+def _variants(trials: Sequence[Trial]) -> list[str]:
+    """The loss's name, and the settings that differ between the trials of one loss on one data set."""
+    settings = [{k: v for k, v in _flat(t.spec).items() if k not in _NOT_A_SETTING} for t in trials]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, trial in enumerate(trials):
+        groups.setdefault((trial.dataset, trial.loss), []).append(i)
+    names = [t.loss for t in trials]
+    for members in groups.values():
+        first = settings[members[0]]
+        keys = {k for i in members if settings[i] != first for k in settings[i].keys() | first.keys()}
+        differing = sorted(k for k in keys if len({repr(settings[i].get(k)) for i in members}) > 1)
+        for i in members if differing else ():
+            described = ", ".join(f"{_short(k)}={_shown(settings[i].get(k))}" for k in differing)
+            names[i] = f"{trials[i].loss} ({described})"
+    return names
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        elif f"{prefix}{key}" == "loss.parameters.gamma" and not isinstance(value, int | float):
+            flat["loss.parameters.gamma per class"] = value
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _short(key: str) -> str:
+    """`model.name` → `model`, `loss.parameters.delta` → `delta`."""
+    parent, _, last = key.rpartition(".")
+    return parent if last == "name" else last
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

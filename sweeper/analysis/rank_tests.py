@@ -1,0 +1,103 @@
+"""The two Wilcoxon tests for one pair of losses, each with its effect size and its median difference.
+
+Exact or approximate by R's rule (`wilcox.test`): the exact distribution where both samples have fewer than 50 values
+and there are no ties (and, on pairs, no zero difference); otherwise the normal approximation corrected for ties and for
+continuity. scipy's `ranksums` has neither correction, so `mannwhitneyu` computes the paper's rank-sum test here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from sweeper.analysis.intervals import Floats, bootstrap_median, bootstrap_median_gap
+
+EXACT_BELOW = 50
+_DECIMALS = 12
+"""Scores are compared at this precision, so that rounding in a mean over repeats makes no order of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankTest:
+    """The outcome of one two-sided test of a first against a second loss.
+
+    `effect` is the rank-biserial correlation in [−1, 1] (Kerby 2014), positive where the first loss scores higher.
+    `n` is the number of images (of pairs, for the signed-rank test; the smaller sample's, for the rank-sum test).
+    `smallest_p` is the smallest p that any scores of this many images could give. `note` says why p is NaN or 1.
+    """
+
+    p: float
+    effect: float
+    median_difference: float
+    low: float
+    high: float
+    n: int
+    left_out: int
+    smallest_p: float
+    note: str = ""
+
+
+def rank_sum(first: Floats, second: Floats) -> RankTest:
+    """Wilcoxon's rank-sum (Mann–Whitney) test, which the paper uses. Takes the two losses' images as unrelated."""
+    x, left_x = _finite(first)
+    y, left_y = _finite(second)
+    n, left_out = min(x.size, y.size), left_x + left_y
+    if n < 2:
+        return _untestable(n, left_out)
+    low, high = bootstrap_median_gap(x, y)
+    gap = float(np.median(x) - np.median(y))
+    smallest = _smallest_rank_sum_p(x.size, y.size)
+    pooled = np.concatenate([x, y])
+    if np.ptp(pooled) == 0:
+        return RankTest(1.0, 0.0, 0.0, low, high, n, left_out, smallest, "all scores are identical")
+    exact = max(x.size, y.size) < EXACT_BELOW and np.unique(pooled).size == pooled.size
+    result = stats.mannwhitneyu(x, y, use_continuity=True, method="exact" if exact else "asymptotic")
+    effect = 2 * float(result.statistic) / (x.size * y.size) - 1
+    return RankTest(float(result.pvalue), effect, gap, low, high, n, left_out, smallest)
+
+
+def signed_rank(first: Floats, second: Floats) -> RankTest:
+    """Wilcoxon's signed-rank test on the same images: `first[i]` and `second[i]` belong to one image.
+
+    Zero differences are dropped (Wilcoxon 1945, as in R). Pairs with an undefined score, and images that only one of
+    the losses has (NaN in the other), are counted as left out.
+    """
+    paired = np.isfinite(first) & np.isfinite(second)
+    d = np.round(first[paired] - second[paired], _DECIMALS)
+    left_out = int((~paired).sum())
+    if d.size < 2:
+        return _untestable(d.size, left_out)
+    low, high = bootstrap_median(d)
+    smallest = 2.0 ** (1 - d.size)
+    nonzero = d[d != 0]
+    if nonzero.size == 0:
+        return RankTest(1.0, 0.0, 0.0, low, high, d.size, left_out, smallest, "all scores are identical")
+    size = np.abs(nonzero)
+    exact = d.size < EXACT_BELOW and nonzero.size == d.size and np.unique(size).size == size.size
+    method: Literal["exact", "approx"] = "exact" if exact else "approx"
+    result = stats.wilcoxon(nonzero, correction=True, method=method)
+    ranks = stats.rankdata(size)
+    effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
+    # Rounding can push the continuity-corrected approximation a hair above 1.
+    return RankTest(min(float(result.pvalue), 1.0), effect, float(np.median(d)), low, high, d.size, left_out, smallest)
+
+
+def _untestable(n: int, left_out: int) -> RankTest:
+    nan = float("nan")
+    note = "no image has both scores" if n == 0 else "a single image: nothing can be tested"
+    return RankTest(nan, nan, nan, nan, nan, n, left_out, nan, note)
+
+
+def _finite(values: Floats) -> tuple[Floats, int]:
+    kept = values[np.isfinite(values)]
+    return np.round(kept, _DECIMALS), values.size - kept.size
+
+
+@lru_cache(maxsize=256)
+def _smallest_rank_sum_p(n: int, m: int) -> float:
+    return min(1.0, 2 / math.comb(n + m, n))

@@ -1,0 +1,88 @@
+"""Which of two losses is better where, and whether that is significant: all pairs, per data set, class and metric.
+
+Both Wilcoxon tests are made for each pair: the paper's rank-sum, and the signed-rank, which uses that both losses
+segmented the same images. A family, within which Holm (1979) corrects, is all pairs of losses of one test
+within one data set, class and metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from storage.records import SignificanceTest
+from sweeper.analysis.frames import METRICS, SURFACE_DISTANCES
+from sweeper.analysis.intervals import Floats
+from sweeper.analysis.rank_tests import rank_sum, signed_rank
+
+ALPHA = 0.05
+"""The paper's level of significance (section 3.2)."""
+
+RANK_SUM, SIGNED_RANK = "rank_sum", "signed_rank"
+FAMILY = ["dataset", "label", "metric", "test"]
+TEST_COLUMNS = [
+    *FAMILY, "first", "second", "n", "left_out", "p", "p_holm", "effect", "median_difference", "low", "high",
+    "family_size", "smallest_p_holm", "warning", "note",
+]  # fmt: skip
+
+
+def holm(p: Floats) -> Floats:
+    """Holm's step-down correction of one family. NaN (no test was made) stays NaN and does not count."""
+    corrected = np.full(p.shape, np.nan)
+    made = np.isfinite(p)
+    if made.any():
+        corrected[made] = multipletests(p[made], method="holm")[1]
+    return corrected
+
+
+def pairwise_tests(images: pd.DataFrame) -> pd.DataFrame:
+    """Both tests for all pairs of variants.
+
+    Args:
+        images: `image_scores` at each variant's chosen γ.
+
+    Returns:
+        `TEST_COLUMNS`. Positive `effect` and `median_difference` mean that `first` has the higher score. `left_out`
+        counts images that one of the two lacks or whose score is undefined. `smallest_p_holm` is the smallest
+        corrected p that this many images can give; where it is above 0.05, `warning` says so. `note` says what was
+        degenerate (identical scores, a single image).
+    """
+    tests = pd.DataFrame(_rows(images), columns=[c for c in TEST_COLUMNS if c != "p_holm"] + ["smallest_p"])
+    tests["p_holm"] = np.nan
+    for _, family in tests.groupby(FAMILY, sort=False, observed=True):
+        p = family["p"].to_numpy(float)
+        size = int(np.isfinite(p).sum())
+        tests.loc[family.index, "p_holm"] = holm(p)
+        tests.loc[family.index, "family_size"] = size
+        tests.loc[family.index, "smallest_p_holm"] = (family["smallest_p"] * size).clip(upper=1.0)
+    too_few = tests["smallest_p_holm"] > ALPHA
+    tests["warning"] = np.where(too_few, "too few images: no corrected p can fall below 0.05", "")
+    tests["family_size"] = tests["family_size"].astype(float).fillna(0).astype(int)
+    return tests[TEST_COLUMNS]
+
+
+def records(tests: pd.DataFrame, scores_hash: str) -> list[SignificanceTest]:
+    """The tests as `storage` keeps them, with the hash of the scores that they were computed from."""
+    columns = [*FAMILY, "first", "second", "n", "p", "p_holm", "effect", "median_difference", "low", "high"]
+    rows = tests[columns].astype(object).where(tests[columns].notna(), None)
+    return [SignificanceTest(*(*row, scores_hash)) for row in rows.itertuples(index=False, name=None)]
+
+
+def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:
+    metrics = [*METRICS, *(d for d in SURFACE_DISTANCES if images[d].notna().any())]
+    for (dataset, label), group in images.groupby(["dataset", "label"], sort=True, observed=True):
+        for metric in metrics:
+            # A variant that lacks an image has NaN there, like one whose score is undefined: both are left out.
+            table = group.pivot(index="case", columns="variant", values=metric)
+            values = {v: table[v].to_numpy(float) for v in table.columns}
+            for first, second in combinations(values, 2):
+                for test, function in ((RANK_SUM, rank_sum), (SIGNED_RANK, signed_rank)):
+                    yield {
+                        "dataset": dataset, "label": label, "metric": metric, "test": test, "first": first,
+                        "second": second, **asdict(function(values[first], values[second])),
+                    }  # fmt: skip
