@@ -1,0 +1,237 @@
+"""A data set that was prepared once: a folder of memory-mapped arrays that all trials on a host share.
+
+`<root>/<name>-<key>/` holds manifest.json and, per case, `<index>.image.npy` float32 (*spatial, channels),
+`<index>.label.npy` uint8 (*spatial) and `<index>.foreground.npy` int32 (n, dimensions). Its key says what is in it,
+so it is never changed (only splits are added). How it is made is `workers.datasets.preparation`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.errors import DataError
+from workers.files import atomic_write
+from workers.spec import content_hash
+from workers.splits import Split
+
+FORMAT = 1
+"""Layout of the folder; another number is refused."""
+
+MANIFEST = "manifest.json"
+
+ARRAYS = ("image", "label", "foreground")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCase:
+    """What is known of a prepared case without opening its arrays.
+
+    Attributes:
+        id: the case.
+        index: number in the names of its files.
+        group: patient or sequence, None when unknown.
+        partition: the distribution's own partition, or None.
+        files: source files relative to the source folder.
+        part: which part of the files it is; empty for the whole.
+        shape: spatial shape of the prepared arrays.
+        original_shape: spatial shape in the source file's own axis order.
+        spacing: of the prepared grid per axis, mm (1 for 2D).
+        affine: the source's voxel index to mm (RAS+) as four rows, None for 2D.
+        voxels: number of prepared voxels per class.
+        bytes: sizes of the files of `ARRAYS`.
+    """
+
+    id: str
+    index: int
+    group: str | None
+    partition: Literal["train", "test"] | None
+    files: tuple[str, ...]
+    part: str
+    shape: tuple[int, ...]
+    original_shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    affine: tuple[tuple[float, ...], ...] | None
+    voxels: tuple[int, ...]
+    bytes: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PreparedCase:
+        """The inverse of `dataclasses.asdict` after JSON."""
+        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if tuples["affine"] is not None:
+            tuples["affine"] = tuple(tuple(row) for row in tuples["affine"])
+        return cls(**tuples)
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A prepared data set, cheap to open and to pickle. Arrays are opened on each call, so no files stay open.
+
+    Attributes:
+        path: its folder.
+        key: content key, see `workers.datasets.sources.preparation_key`.
+        name: data set name.
+        classes: class names by index.
+        dimensions: 2 or 3.
+        channels: of the images.
+        provenance: "synthetic" when the source was made by `workers.datasets.synthetic`.
+        cases: in order of id.
+        excluded: (id, reason) of each case that was left out.
+        reader: the options that the reader had.
+        versions: of the libraries that prepared it, for the record.
+    """
+
+    path: Path
+    key: str
+    name: str
+    classes: tuple[str, ...]
+    dimensions: Literal[2, 3]
+    channels: int
+    provenance: Literal["real", "synthetic"]
+    cases: tuple[PreparedCase, ...]
+    excluded: tuple[tuple[str, str], ...]
+    reader: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _by_id(self) -> dict[str, PreparedCase]:
+        return {case.id: case for case in self.cases}
+
+    @property
+    def case_ids(self) -> tuple[str, ...]:
+        return tuple(case.id for case in self.cases)
+
+    def case(self, case: str) -> PreparedCase:
+        """The case of that id.
+
+        Raises:
+            DataError: there is none.
+        """
+        if case not in self._by_id:
+            raise DataError(f"data set {self.name!r} in {self.path} has no case {case!r}")
+        return self._by_id[case]
+
+    def image(self, case: str) -> npt.NDArray[np.float32]:
+        """Memory map (*spatial, channels), read only, z-scored."""
+        return self._array(case, "image")
+
+    def label(self, case: str) -> npt.NDArray[np.uint8]:
+        """Memory map (*spatial) of class indices, read only."""
+        return self._array(case, "label")
+
+    def foreground(self, case: str) -> npt.NDArray[np.int32]:
+        """Coordinates (n, dimensions) of at most 10,000 foreground voxels, drawn at preparation; n is 0 without any."""
+        return self._array(case, "foreground")
+
+    def spacing(self, case: str) -> tuple[float, ...]:
+        """Voxel size per axis of the prepared grid, mm (1 for 2D)."""
+        return self.case(case).spacing
+
+    def write_split(self, split: Split) -> str:
+        """Keep a split beside the arrays and give its hash. Writing the same one again changes nothing.
+
+        Raises:
+            DataError: the split names a case that is not here.
+        """
+        for case in (*split.train, *split.validation, *split.test):
+            self.case(case)
+        folder = self.path / "splits"
+        folder.mkdir(exist_ok=True)
+        with atomic_write(folder / f"{split.hash}.json") as file:
+            file.write(json.dumps(split.to_dict(), indent=1).encode())
+        return split.hash
+
+    def read_split(self, split_hash: str) -> Split:
+        """The split of that hash.
+
+        Raises:
+            DataError: it was not written here, or is damaged.
+        """
+        path = self.path / "splits" / f"{split_hash}.json"
+        try:
+            split = Split.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise DataError(f"data set {self.name!r}: no split {split_hash} in {path.parent}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged ({error}); remove it and make the split again") from error
+        if split.hash != split_hash:
+            raise DataError(f"{path} is damaged: it holds split {split.hash}; remove it and make the split again")
+        return split
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as plain JSON values, without the folder's own path."""
+        values = {k: v for k, v in asdict(self).items() if k != "path"} | {"format": FORMAT}
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain | {"checksum": content_hash(plain)}
+
+    def _array(self, case: str, kind: str) -> npt.NDArray[Any]:
+        path = self.path / f"{self.case(case).index:05d}.{kind}.npy"
+        try:
+            array: npt.NDArray[Any] = np.load(path, mmap_mode=None if kind == "foreground" else "r")
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path, f"{path.name}: {error}") from error
+        return array
+
+
+def open_prepared(path: Path) -> PreparedDataset:
+    """Open a prepared folder; checks its manifest, and that every array's file has its size.
+
+    Raises:
+        DataError: not a prepared folder, or damaged, or of another format.
+    """
+    try:
+        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        checksum = values.pop("checksum")
+        if values["format"] != FORMAT:
+            raise DataError(
+                f"{path}: prepared in format {values['format']}, this version reads {FORMAT}; prepare it again"
+            )
+        if checksum != content_hash(values):
+            raise _damaged(path, f"{MANIFEST} was changed")
+        values.pop("format")
+        values["cases"] = tuple(PreparedCase.from_dict(case) for case in values["cases"])
+        values["excluded"] = tuple((case, reason) for case, reason in values["excluded"])
+        prepared = PreparedDataset(path=path, **(values | {"classes": tuple(values["classes"])}))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not a prepared data set (no {MANIFEST}); run `sweeper data prepare`") from error
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"{MANIFEST}: {error}") from error
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if entry.name.endswith(".npy")}
+    for case in prepared.cases:
+        for kind, size in zip(ARRAYS, case.bytes, strict=True):
+            name = f"{case.index:05d}.{kind}.npy"
+            if sizes.get(name) != size:
+                raise _damaged(path, f"{name} has {sizes.get(name, 0)} bytes, not {size}")
+    return prepared
+
+
+def prepared_path(root: Path, name: str, key: str) -> Path:
+    """The folder of a prepared data set."""
+    return root / f"{name}-{key}"
+
+
+def is_prepared(root: Path, name: str, key: str) -> bool:
+    """Whether that data set was prepared to its end (a folder under this name is always finished)."""
+    return (prepared_path(root, name, key) / MANIFEST).is_file()
+
+
+def _damaged(path: Path, detail: str) -> DataError:
+    return DataError(
+        f"{path}: the prepared data set is damaged ({detail}); run `sweeper data prepare` to make it again"
+    )
+
+
+def sorted_cases(cases: Sequence[PreparedCase]) -> tuple[PreparedCase, ...]:
+    """In order of id, whatever order parallel preparation finished in."""
+    return tuple(sorted(cases, key=lambda case: case.id))

@@ -1,0 +1,236 @@
+"""Preparing a data set: every case read, preprocessed and written once, in parallel, atomically.
+
+Work goes into a hidden folder beside the final one and is renamed when all is on the disk, so that a kill at any
+moment leaves nothing that looks finished. A file lock per key lets one process work while others wait for its result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from workers.datasets.folder import (
+    ARRAYS,
+    MANIFEST,
+    PreparedCase,
+    PreparedDataset,
+    open_prepared,
+    prepared_path,
+    sorted_cases,
+)
+from workers.datasets.parallel import available_processes, each
+from workers.datasets.reader import CaseFiles, ExcludedCaseError, Reader
+from workers.datasets.sources import included_cases, preparation_key, provenance
+from workers.errors import DataError
+from workers.files import atomic_write
+from workers.preprocessing import preprocess
+
+Progress = Callable[[int, int, str], None]
+"""Called with cases done, cases in all, and the case that was just done."""
+
+MAX_FOREGROUND = 10_000
+"""Foreground coordinates that are kept per case, for patches centred on foreground."""
+
+_SMALL_SOURCE = 64 << 20
+"""Below this many bytes of source files starting processes costs more than it saves."""
+
+_PARTIAL = ".partial"
+
+
+def prepare(
+    reader: Reader,
+    source: Path,
+    root: Path,
+    *,
+    exclude: Sequence[str] = (),
+    processes: int | None = None,
+    progress: Progress | None = None,
+) -> PreparedDataset:
+    """Prepare a data set under `root`, or open it when that was done before.
+
+    Args:
+        reader: the data set with its options.
+        source: its folder, see `locate`.
+        root: folder of prepared data sets; also keeps the hashes of source files.
+        exclude: ids of cases to leave out.
+        processes: how many cases at once; None: one per core, or one in all for a small source.
+        progress: told of each case.
+
+    Raises:
+        DataError: the folder or a case is not what it should be; the message names the file. Nothing is left behind.
+        ParameterError: an excluded case does not exist.
+        WorkerLostError: a process was killed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    key = preparation_key(reader, source, cache=root, exclude=exclude)
+    path = prepared_path(root, reader.name, key)
+    with _lock(path):
+        _sweep(root, holding=path)
+        if path.exists():
+            try:
+                return open_prepared(path)
+            except DataError:
+                shutil.rmtree(path)  # damaged; the key says how to make the same again
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=root))
+        try:
+            manifest = _fill(folder, reader, source, exclude, processes, progress, key)
+            with atomic_write(folder / MANIFEST) as file:
+                file.write(json.dumps(manifest.to_dict(), indent=1).encode())
+            folder.chmod(0o755)  # mkdtemp's 0700 would hide it from other users of the host
+            folder.rename(path)
+            _sync_folder(root)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return open_prepared(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Excluded:
+    """A case that its reader left out, as a value: it travels between processes."""
+
+    reason: str
+
+
+def _fill(
+    folder: Path,
+    reader: Reader,
+    source: Path,
+    exclude: Sequence[str],
+    processes: int | None,
+    progress: Progress | None,
+    key: str,
+) -> PreparedDataset:
+    cases = included_cases(reader, source, exclude)
+    excluded = [(case, reason) for case, reason in reader.excluded.items()]
+    excluded += [(case, "excluded by a setting") for case in exclude]
+    done: list[PreparedCase] = []
+    work = partial(_prepare_case, reader, source, folder)
+    for count, (numbered, outcome) in enumerate(
+        each(work, list(enumerate(cases)), _processes(cases, processes)), start=1
+    ):
+        if isinstance(outcome, Exception):
+            raise outcome
+        if isinstance(outcome, _Excluded):
+            excluded.append((numbered[1].id, outcome.reason))
+        else:
+            done.append(outcome)
+        if progress is not None:
+            progress(count, len(cases), numbered[1].id)
+    if not done:
+        raise DataError(f"data set {reader.name!r}: no case is left in {source}; {excluded[-1][1]}")
+    first = np.load(folder / f"{done[0].index:05d}.image.npy", mmap_mode="r")
+    return PreparedDataset(
+        path=folder,
+        key=key,
+        name=reader.name,
+        classes=tuple(reader.classes),
+        dimensions=reader.dimensions,
+        channels=int(first.shape[-1]),
+        provenance=provenance(source),
+        cases=sorted_cases(done),
+        excluded=tuple(sorted(excluded)),
+        reader=reader.options,
+        versions=_versions(),
+    )
+
+
+def _prepare_case(
+    reader: Reader, source: Path, folder: Path, numbered: tuple[int, CaseFiles]
+) -> PreparedCase | _Excluded:
+    """Read, preprocess and write one case."""
+    index, files = numbered
+    try:
+        case = reader.read_case(files)
+    except ExcludedCaseError as error:
+        return _Excluded(str(error))
+    original_shape = case.label.shape
+    ready = preprocess(
+        case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
+    )
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "image": ready.image,
+        "label": ready.label,
+        "foreground": sample_foreground(ready.label),
+    }
+    return PreparedCase(
+        id=files.id,
+        index=index,
+        group=files.group,
+        partition=files.partition,
+        files=tuple(path.relative_to(source).as_posix() for path in files.files),
+        part=files.part,
+        shape=ready.label.shape,
+        original_shape=original_shape,
+        spacing=ready.spacing,
+        affine=None if case.affine is None else tuple(tuple(float(v) for v in row) for row in case.affine),
+        voxels=tuple(int(n) for n in np.bincount(ready.label.reshape(-1), minlength=len(reader.classes))),
+        bytes=tuple(_save(folder / f"{index:05d}.{kind}.npy", arrays[kind]) for kind in ARRAYS),
+    )
+
+
+def sample_foreground(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Coordinates (n, dimensions) of at most `MAX_FOREGROUND` foreground voxels, drawn evenly, the same each time."""
+    flat = np.flatnonzero(label)
+    if flat.size > MAX_FOREGROUND:
+        flat = np.sort(np.random.Generator(np.random.PCG64(0)).choice(flat, MAX_FOREGROUND, replace=False))
+    return np.stack(np.unravel_index(flat, label.shape), axis=-1).astype(np.int32)
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> int:
+    with path.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())
+    return path.stat().st_size
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename survive a power cut: the folder's own entry has to reach the disk too."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _processes(cases: Sequence[CaseFiles], processes: int | None) -> int:
+    if processes is not None:
+        return max(1, processes)
+    size = sum(path.stat().st_size for path in {path for case in cases for path in case.files})
+    return 1 if size < _SMALL_SOURCE else available_processes()
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _sweep(root: Path, holding: Path) -> None:
+    """Remove what killed preparations left: a partial folder whose lock nobody holds has no owner."""
+    for folder in root.glob(f".*{_PARTIAL}"):
+        final = folder.with_name(folder.name.removeprefix(".").rsplit(".", 2)[0])
+        if final == holding:
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        try:
+            with _lock(final).acquire(blocking=False):
+                shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numpy", "scipy", "scikit-image", "pillow", "nibabel")}
+    return {"python": platform.python_version()} | packages

@@ -1,0 +1,152 @@
+"""What a data set is: a class that finds the cases of a folder and reads one of them.
+
+A new data set is one frozen dataclass derived from `Reader`, whose fields are its options, and one `register` line.
+Readers give what the files hold, with class indices as labels; `workers.preprocessing` does the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from workers.errors import WorkerError
+from workers.preprocessing import Affine, Image, Label, Preprocessing
+
+
+class ExcludedCaseError(WorkerError):
+    """The data set's own rules leave this case out (BraTS20 without enhancing tumour); the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFiles:
+    """Where one case lies.
+
+    Attributes:
+        id: unique in its data set.
+        images: one file, or one per channel group in order.
+        label: the mask.
+        group: patient, or video sequence, whose cases must not be parted in a grouped split; None when unknown.
+        partition: the distribution's own partition, where there is one.
+        part: which part of the files the case is (a slice or block, in the reader's own words); empty for the whole.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path
+    group: str | None = None
+    partition: Literal["train", "test"] | None = None
+    part: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*self.images, self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case as its files hold it.
+
+    Attributes:
+        image: float32 (*spatial, channels); 2D (height, width, channels), volumes in the file's own axis order.
+        label: uint8 class indices (*spatial).
+        spacing: voxel size per axis, in mm; 1 for plain images.
+        affine: voxel index to mm (RAS+) of a volume, None for 2D.
+    """
+
+    image: Image
+    label: Label
+    spacing: tuple[float, ...]
+    affine: Affine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table1Row:
+    """A row of Table 1 of Yeung et al. (2022); `foreground` is the mean percentage per foreground class."""
+
+    images: int
+    input: tuple[int, ...]
+    train: int
+    validation: int
+    test: int
+    foreground: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a person needs to get a data set: where it is, under which terms, and how its folder looks."""
+
+    title: str
+    page: str
+    licence: str
+    layout: str
+    table1: Table1Row | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader(ABC):
+    """A data set. The fields are the options that a grid can set; those here are common to all.
+
+    Attributes:
+        name: name of the data set and of its folder.
+        size: see `Preprocessing.size`; so are the next three. In a grid file an empty list switches one off.
+    """
+
+    about: ClassVar[About]
+
+    name: str
+    size: tuple[int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    clip: tuple[float, float] | None = None
+    order: Literal[1, 3] = 3
+
+    def __post_init__(self) -> None:
+        _ = self.preprocessing  # checks the ranges
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by index; index 0 is "background"."""
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> Literal[2, 3]:
+        """2 for images, 3 for volumes."""
+
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """Case id to reason, of the cases that the study leaves out by number."""
+        return {}
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(size=self.size, spacing=self.spacing, clip=self.clip, order=self.order)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every option with its value, as JSON."""
+        return dataclasses.asdict(self)
+
+    def default_source(self) -> Path | None:
+        """A folder that comes with the project, or None."""
+        return None
+
+    @abstractmethod
+    def find_cases(self, source: Path) -> list[CaseFiles]:
+        """All cases of a folder, sorted by id, without reading images.
+
+        Raises:
+            DataError: not this data set's folder, a partner is missing, or a case is there twice.
+        """
+
+    @abstractmethod
+    def read_case(self, case: CaseFiles) -> Case:
+        """Read one case.
+
+        Raises:
+            DataError: a file is damaged or not what it should be; the message names it.
+            ExcludedCaseError: the study leaves out cases like this one.
+        """

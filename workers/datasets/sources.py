@@ -1,0 +1,179 @@
+"""Where a data set lies, and the key that says what was prepared from it.
+
+The key is a hash over the contents of the source files, so that it is the same on every machine and changes when a file
+does. Hashing many gigabytes takes minutes; a cache by path, size and time of change makes every later call quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from workers.datasets.parallel import available_processes
+from workers.datasets.reader import CaseFiles, Reader
+from workers.errors import DataError, ParameterError, nearest
+from workers.spec import content_hash
+
+PREPARATION_VERSION = 1
+"""Raised whenever a change of ours may change a prepared array."""
+
+SYNTHETIC_MARKER = "SYNTHETIC.md"
+"""A file of this name in a source folder says that its images were made by `workers.datasets.synthetic`."""
+
+_CACHE_NAME = "source-hashes.json"
+
+_RACY_NS = 2_000_000_000
+"""A file younger than this is not cached: it could change again within one tick of the file system's clock."""
+
+
+def locate(reader: Reader, data_root: Path) -> Path:
+    """The source folder: `data_root/<name>`, or the one that comes with the project.
+
+    Raises:
+        DataError: neither is there; the message says how to get the data set.
+    """
+    folder = data_root / reader.name
+    if folder.is_dir():
+        return folder
+    carried = reader.default_source()
+    if carried is not None and carried.is_dir():
+        return carried
+    about = reader.about
+    layout = "\n".join(f"  {line}" for line in about.layout.splitlines())
+    raise DataError(
+        f"data set {reader.name!r} ({about.title}) is missing: looked in {folder}\n"
+        f"  get it from {about.page} (licence: {about.licence}) and put it there as\n{layout}"
+    )
+
+
+def provenance(source: Path) -> Literal["real", "synthetic"]:
+    """Whether the folder holds real images or those of `workers.datasets.synthetic`."""
+    return "synthetic" if (source / SYNTHETIC_MARKER).exists() else "real"
+
+
+def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Sequence[str] = ()) -> str:
+    """16 hex digits over everything that can move a prepared number.
+
+    Takes in the source files' paths within the folder and contents, the reader with its options and preprocessing,
+    excluded cases, provenance and `PREPARATION_VERSION`. `cache` is the folder for the file with the hashes of
+    source files.
+
+    Raises:
+        DataError: from `Reader.find_cases`, or a file cannot be read.
+        ParameterError: an excluded case does not exist.
+    """
+    cases = included_cases(reader, source, exclude)
+    files = sorted({path for case in cases for path in case.files})
+    hashes = hash_files(files, cache)
+    return content_hash(
+        {
+            "version": PREPARATION_VERSION,
+            "reader": type(reader).__name__,
+            "reader_source": plugin_source(type(reader)),
+            "options": {name: value for name, value in reader.options.items() if name != "name"},
+            "provenance": provenance(source),
+            "excluded": sorted(reader.excluded) + sorted(exclude),
+            "cases": [[case.id, case.group, case.partition, case.part] for case in cases],
+            "files": [[path.relative_to(source).as_posix(), hashes[path]] for path in files],
+        }
+    )
+
+
+def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> list[CaseFiles]:
+    """`Reader.find_cases` without those that the study or the user leaves out.
+
+    Raises:
+        DataError: from `Reader.find_cases`, or nothing is left.
+        ParameterError: an excluded case does not exist.
+    """
+    if not source.is_dir():
+        raise DataError(f"data set {reader.name!r}: {source} is not a folder")
+    cases = reader.find_cases(source)
+    known = {case.id for case in cases}
+    for case_id in exclude:
+        if case_id not in known:
+            raise ParameterError(
+                f"data set {reader.name!r}: excluded case {case_id!r} is not in {source}{nearest(case_id, known)}"
+            )
+    left = [case for case in cases if case.id not in reader.excluded and case.id not in exclude]
+    if not left:
+        raise DataError(f"data set {reader.name!r}: no case is left in {source}")
+    return left
+
+
+def plugin_source(reader: type[Reader]) -> str:
+    """SHA-256 of the file that defines a plug-in's reader; empty for ours, which `PREPARATION_VERSION` covers."""
+    if reader.__module__.split(".")[0] == "workers":
+        return ""
+    import inspect
+
+    return hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
+
+
+def hash_files(files: Iterable[Path], cache: Path) -> dict[Path, str]:
+    """SHA-256 of each file, in parallel, through the cache file in folder `cache`.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    files = list(files)
+    cache_file = cache / _CACHE_NAME
+    known = _read_cache(cache_file)
+    stats = {path: _stat(path) for path in files}
+    missing = [path for path in files if known.get(_cache_name(path), [])[:2] != list(stats[path])]
+    if missing:
+        with ThreadPoolExecutor(max(2, available_processes())) as pool:  # hashlib lets go of the interpreter's lock
+            fresh = dict(zip(missing, pool.map(_sha256, missing), strict=True))
+        now = time.time_ns()
+        found: dict[str, list[int | str]] = {
+            _cache_name(p): [*stats[p], digest] for p, digest in fresh.items() if now - stats[p][1] > _RACY_NS
+        }
+        _write_cache(cache_file, found)
+    else:
+        fresh = {}
+    return {path: fresh[path] if path in fresh else str(known[_cache_name(path)][2]) for path in files}
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _cache_name(path: Path) -> str:
+    return str(path.absolute())
+
+
+def _read_cache(cache_file: Path) -> dict[str, list[int | str]]:
+    """The cache, empty when it is missing or damaged: it can always be made again."""
+    try:
+        entries = json.loads(cache_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return (
+        {k: v for k, v in entries.items() if isinstance(v, list) and len(v) == 3} if isinstance(entries, dict) else {}
+    )
+
+
+def _write_cache(cache_file: Path, found: dict[str, list[int | str]]) -> None:
+    """Add entries. Two writers at once can lose one another's, which costs a later hashing and nothing else."""
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cache_file.with_name(f".{cache_file.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(_read_cache(cache_file) | found), encoding="utf-8")
+    temporary.replace(cache_file)
