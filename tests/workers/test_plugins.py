@@ -1,0 +1,239 @@
+"""Plug-ins: loading in this process, describing through a child, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workers import losses, networks, plugins
+from workers.datasets import registry as datasets
+from workers.errors import ParameterError, UnknownNameError
+from workers.plugins import PluginError
+from workers.spec import ModelSpec, content_hash
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+JACCARD = EXAMPLES / "jaccard_loss.py"
+
+LOSS = """
+from workers.losses import LossDefinition, Parameter, register
+
+def constant(truth, prediction, *, weight):
+    import tensorflow as tf
+    return {expression}
+
+register(LossDefinition("mine", constant, (Parameter("weight", 2.0, "(0, 9]", per_class=True),), "region"))
+"""
+MEAN = "weight * tf.reduce_mean((truth - prediction) ** 2)"
+
+DATASET = """
+from workers.datasets import Nuclei, register
+{extra}
+class Mine(Nuclei):
+    pass
+
+register("mine-data", Mine)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_plugin_stays() -> Iterator[None]:
+    before = losses.names(), networks.names(), datasets.names()
+    yield
+    plugins.load_plugin_texts(())
+    assert (losses.names(), networks.names(), datasets.names()) == before
+
+
+def write(folder: Path, text: str, name: str = "mine.py") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def value(name: str, **parameters: float) -> float:
+    import numpy as np
+
+    truth = np.eye(2, dtype=np.float32)[np.zeros((1, 4, 4), int)]
+    return float(losses.get_loss(name, **parameters)(truth, np.full((1, 4, 4, 2), 0.5, np.float32)))
+
+
+def test_a_loaded_loss_works_like_a_built_in_one(tmp_path: Path) -> None:
+    plugin = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN)))
+    assert plugin.losses == ("mine",)
+    assert losses.resolve_parameters("mine") == {"weight": 2.0}
+    assert losses.definition("mine").source == plugin.source == content_hash(plugin.text)
+    assert value("mine") == pytest.approx(0.5)
+    assert value("mine", weight=4.0) == pytest.approx(1.0)
+    with pytest.raises(ParameterError, match=r"weight = 10.*0 < weight ≤ 9"):
+        losses.get_loss("mine", weight=10)
+
+
+def test_loading_anew_replaces_what_the_old_source_registered(tmp_path: Path) -> None:
+    first = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN)))
+    assert plugins.load_plugin(tmp_path / "mine.py") is first
+    second = plugins.load_plugin(write(tmp_path, LOSS.format(expression="3.0 * " + MEAN)))
+    assert second.source != first.source
+    assert value("mine") == pytest.approx(1.5)
+
+
+def test_a_failing_new_source_leaves_the_old_one_in_place(tmp_path: Path) -> None:
+    plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN)))
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN) + "\n1 / 0\n"))
+    assert value("mine") == pytest.approx(0.5)
+
+
+def test_texts_make_the_set_of_plugins_of_a_worker(tmp_path: Path) -> None:
+    a = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN), "a.py")).to_message()
+    plugins.load_plugin_texts(())
+    with pytest.raises(UnknownNameError):
+        losses.definition("mine")
+    b = plugins.load_plugin(write(tmp_path, LOSS.format(expression="3.0 * " + MEAN), "b.py")).to_message()
+    (tmp_path / "a.py").unlink()  # a worker on another machine has no such file
+    plugins.load_plugin_texts((a,))
+    assert value("mine") == pytest.approx(0.5)
+    plugins.load_plugin_texts((b,))
+    assert value("mine") == pytest.approx(1.5)
+
+
+def test_a_text_that_is_not_the_specs_is_refused(tmp_path: Path) -> None:
+    message = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN))).to_message()
+    with pytest.raises(PluginError, match="install the same version"):
+        plugins.load_plugin_texts(({**message, "source": "0" * 16},))
+
+
+def test_an_installed_module_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "their_losses"
+    package.mkdir()
+    write(package, "", "__init__.py")
+    write(package, LOSS.format(expression=MEAN), "region.py")
+    info = tmp_path / "their_losses-1.0.dist-info"
+    info.mkdir()
+    write(info, "Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n", "METADATA")
+    write(info, "[sweeper.losses]\nregion = their_losses.region\n", "entry_points.txt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    assert plugins.installed_plugins() == ("their_losses.region",)
+    assert "their_losses" not in sys.modules
+    plugin = plugins.load_plugin("their_losses.region")
+    assert plugin.losses == ("mine",)
+    assert plugin.text == ""
+    message = plugin.to_message()
+    plugins.load_plugin_texts(())
+    plugins.load_plugin_texts((message,))
+    assert value("mine") == pytest.approx(0.5)
+    write(package, "CHANGED = True\n", "__init__.py")
+    with pytest.raises(PluginError, match="install the same version"):
+        plugins.load_plugin_texts((message,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "registers nothing"),
+        ("x = 1\nraise KeyError('deep')\n", r"mine\.py, line 2: KeyError: 'deep'"),
+        ("def broken(:\n", r"line 1: SyntaxError"),
+        ("import sys\nsys.exit(3)\n", r"line 2: SystemExit: 3"),
+        (LOSS.format(expression=MEAN).replace('"mine"', '"dice"'), "a loss named 'dice' is registered already"),
+        (LOSS.format(expression=MEAN).replace("(0, 9]", "(3, 9]"), "weight = 2.0 is outside its range, 3 < weight"),
+        (LOSS.format(expression=MEAN).replace("(0, 9]", "0..9"), "interval '0..9' is not of the form"),
+    ],
+)
+def test_a_wrong_file_is_named_and_changes_nothing(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(PluginError, match=message) as raised:
+        plugins.load_plugin(path)
+    assert str(path) in str(raised.value)
+
+
+def test_missing_files_and_modules_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"nowhere\.py does not exist"):
+        plugins.load_plugin(tmp_path / "nowhere.py")
+    with pytest.raises(PluginError, match=r"nowhere\.py does not exist"):
+        plugins.describe_plugin(tmp_path / "nowhere.py")
+    with pytest.raises(PluginError, match="'no_such_module' is neither a Python file"):
+        plugins.load_plugin("no_such_module")
+    (tmp_path / "binary.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(PluginError, match=r"binary\.py can't be read"):
+        plugins.source_hash(tmp_path / "binary.py")
+
+
+def test_the_documented_example_is_described_without_tensorflow_in_this_process() -> None:
+    script = f"""
+import sys
+from workers import losses, plugins
+plugin = plugins.describe_plugin({str(JACCARD)!r})
+assert plugin.losses == ("power_jaccard",), plugin
+assert losses.resolve_parameters("power_jaccard", {{"power": 3}}) == {{"power": 3.0, "smooth": 1e-6}}
+assert losses.definition("power_jaccard").source == plugin.source == plugins.source_hash({str(JACCARD)!r})
+try:
+    losses.resolve_parameters("power_jaccard", {{"power": 9}})
+except losses.registry.ParameterError as error:
+    assert "1 ≤ power ≤ 4" in str(error), error
+else:
+    raise SystemExit("no error")
+try:
+    losses.definition("power_jaccard").load()(1, 2)
+except plugins.PluginError as error:
+    assert "load_plugin" in str(error)
+else:
+    raise SystemExit("no error")
+assert plugins.describe_plugin({str(JACCARD)!r}) is plugin
+assert not {{"tensorflow", "keras"}} & set(sys.modules)
+plugins.load_plugin({str(JACCARD)!r})
+assert callable(losses.get_loss("power_jaccard"))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_loss_is_what_its_formula_says() -> None:
+    plugins.load_plugin(JACCARD)
+    # 16 pixels of background predicted as one half: background tp 8, union 16 + 4 − 8; foreground tp 0, union 4.
+    assert value("power_jaccard") == pytest.approx(((1 - 8 / 12) + 1) / 2, rel=1e-5)
+
+
+def test_the_example_network_builds_like_a_built_in_one() -> None:
+    plugin = plugins.load_plugin(EXAMPLES / "dilated_network.py")
+    assert networks.definition("dilated").source == plugin.source
+    spec = ModelSpec("dilated", base_filters=4, depth=2, normalisation="none")
+    assert networks.build(spec, input_shape=(8, 12, 3), classes=3).output_shape == (None, 8, 12, 3)
+    assert networks.build(spec, input_shape=(8, 8, 8, 1), classes=2).output_shape == (None, 8, 8, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("weight * (truth - prediction)", "a scalar tensor is wanted"),
+        ("weight * tf.reduce_mean(truth)", "no finite gradient"),
+        ("weight * tf.reduce_mean(tf.sqrt(truth * prediction))", "no finite gradient"),
+        ("weight / undefined", r"mine\.py, line 6: loss 'mine': NameError"),
+    ],
+)
+def test_a_loss_that_cannot_train_is_found_when_described(tmp_path: Path, expression: str, message: str) -> None:
+    path = write(tmp_path, LOSS.format(expression=expression))
+    plugin = plugins.load_plugin(path)
+    with pytest.raises(PluginError, match=message):
+        plugins._description(plugin)
+
+
+def test_a_data_set_is_described_and_loaded_here(tmp_path: Path) -> None:
+    plugin = plugins.describe_plugin(write(tmp_path, DATASET.format(extra="print('noise on stdout')")))
+    assert plugin.datasets == ("mine-data",)
+    assert datasets.get_reader("mine-data", {"name": "x"}).name == "x"
+
+
+def test_a_data_set_must_not_bring_tensorflow_to_the_coordinator(tmp_path: Path) -> None:
+    path = write(tmp_path, DATASET.format(extra="import tensorflow"))
+    with pytest.raises(PluginError, match="'mine-data' and imports TensorFlow; move the data set"):
+        plugins.describe_plugin(path)
+
+
+def test_a_file_that_kills_its_process_is_told_as_such(tmp_path: Path) -> None:
+    path = write(tmp_path, "import os, sys\nsys.stderr.write('last words')\nsys.stderr.flush()\nos._exit(7)\n")
+    with pytest.raises(PluginError, match="ended its process with status 7: last words"):
+        plugins.describe_plugin(path)
