@@ -32,7 +32,11 @@ class SweepConflictError(StorageError):
 
 
 class LeaseHeldError(StorageError):
-    """Another coordinator holds the sweep; the message names it and when its lease runs out."""
+    """Another coordinator holds the sweep until `expires_at` (seconds since the epoch by the database's clock)."""
+
+    def __init__(self, message: str, *, holder: str, expires_at: float) -> None:
+        super().__init__(message)
+        self.holder, self.expires_at = holder, expires_at
 
 
 class LeaseLostError(StorageError):
@@ -41,3 +45,11 @@ class LeaseLostError(StorageError):
 
 class InvalidScoreError(StorageError):
     """A score outside its range; nothing of that result was written."""
+
+
+class AttemptEndedError(StorageError):
+    """The attempt has ended otherwise (lost, failed, stopped): this late report of it was not written."""
+
+
+class TransferError(StorageError):
+    """A folder that cannot be imported: not an export of ours, damaged, or made for reading only."""

@@ -1,4 +1,4 @@
-"""The plain data that `storage` takes and gives. Frozen dataclasses and string enums; no SQLAlchemy, nothing of ours."""
+"""The plain data that `storage` takes and gives. Frozen dataclasses, string enums; no SQLAlchemy, nothing of ours."""
 
 from __future__ import annotations
 
@@ -123,6 +123,8 @@ class Trial:
     mlflow_run: str | None
     started_at: float | None
     finished_at: float | None
+    evaluate_seconds: float | None = None
+    peak_memory_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,392 @@
+"""The state machine of trials: claiming, reporting and ending attempts. Every write checks the lease first."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, case, func, literal, or_, select, update
+
+from storage import _scores
+from storage._leases import LeaseMethods, hold
+from storage._statements import attempt_columns, insert, insert_absent, to_attempt, to_trial, trial_columns
+from storage.columns import now
+from storage.errors import AttemptEndedError, UnknownTrialError
+from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
+from storage.records import Attempt, AttemptState, Epoch, FailureKind, Lease, Outcome, Trial, TrialState
+
+AttemptHead = Row[str, int, str, str | None]
+"""trial, number, state, error"""
+
+
+class AttemptMethods(LeaseMethods):
+    """The part of `Repository` about attempts."""
+
+    def claim(self, lease: Lease, trial_hash: str, *, host: str = "", device: str | None = None) -> Attempt | None:
+        """Takes a queued trial and makes a new attempt of it; None if it is not to be had (running, or ended).
+
+        A trial that another sweep left running counts as queued once that sweep's lease has run out; its attempt
+        becomes lost.
+
+        Raises:
+            LeaseLostError: see `hold`.
+            UnknownTrialError: the sweep has no such trial.
+        """
+        token = uuid4().hex
+        return self.database.write(lambda c: _claim(c, lease, trial_hash, host, device, token))
+
+    def claim_next(
+        self, lease: Lease, order: Sequence[str] | None = None, *, host: str = "", device: str | None = None
+    ) -> tuple[Trial, Attempt] | None:
+        """Claims the first trial that is to be had; None if there is none.
+
+        Args:
+            lease: the sweep.
+            order: hashes, first to last; only these are claimed. None: all of the sweep, highest predicted cost first,
+                then by position.
+            host: where the attempt will run.
+            device: on which device.
+
+        Raises:
+            LeaseLostError: see `hold`.
+        """
+        token = uuid4().hex
+
+        def work(connection: Connection) -> tuple[Trial, Attempt] | None:
+            hold(connection, lease)
+            candidates = _claimable(connection, lease.sweep_id)
+            wanted = candidates if order is None else [h for h in order if h in set(candidates)]
+            for trial_hash in wanted:
+                attempt = _claim(connection, lease, trial_hash, host, device, token)
+                if attempt is not None:
+                    row = connection.execute(
+                        trial_columns().where(
+                            MembershipRow.sweep_id == lease.sweep_id, MembershipRow.trial == attempt.trial
+                        )
+                    ).one()
+                    return to_trial(row), attempt
+            return None
+
+        return self.database.write(work)
+
+    def annotate_attempt(
+        self,
+        lease: Lease,
+        attempt_id: int,
+        *,
+        host: str | None = None,
+        pid: int | None = None,
+        device: str | None = None,
+        resumed_from: int | None = None,
+    ) -> None:
+        """Notes where a running attempt runs, and after which epoch it went on; None leaves as it is.
+
+        Raises:
+            LeaseLostError: see `hold`.
+            AttemptEndedError: it is not running.
+        """
+        given = {"host": host, "pid": pid, "device": device, "resumed_from": resumed_from}
+        values = {name: value for name, value in given.items() if value is not None}
+
+        def work(connection: Connection) -> None:
+            hold(connection, lease)
+            attempt = _running(connection, lease, attempt_id)
+            if values:
+                connection.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(values))
+            if resumed_from is not None:
+                connection.execute(update(TrialRow).where(TrialRow.hash == attempt.trial).values(epochs=resumed_from))
+
+        self.database.write(work)
+
+    def record_epoch(self, lease: Lease, attempt_id: int, epoch: Epoch) -> None:
+        """Stores one epoch; the same epoch of the trial again replaces it. `Epoch.steps` are the epoch's own steps, and
+        the attempt's `steps` their sum over the epochs that it trained.
+
+        Raises:
+            LeaseLostError: see `hold`.
+            AttemptEndedError: the attempt is not running.
+        """
+
+        def work(connection: Connection) -> None:
+            hold(connection, lease)
+            attempt = _running(connection, lease, attempt_id)
+            row = {**dataclasses.asdict(epoch), "trial": attempt.trial, "attempt_id": attempt_id}
+            statement = insert(connection, EpochRow).values(row)
+            changed = {name: statement.excluded[name] for name in row if name not in ("trial", "epoch")}
+            connection.execute(statement.on_conflict_do_update(index_elements=["trial", "epoch"], set_=changed))
+            steps = select(func.sum(EpochRow.steps)).where(EpochRow.attempt_id == attempt_id).scalar_subquery()
+            connection.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(steps=steps))
+            furthest = case((TrialRow.epochs > epoch.epoch, TrialRow.epochs), else_=epoch.epoch)
+            connection.execute(update(TrialRow).where(TrialRow.hash == attempt.trial).values(epochs=furthest))
+
+        self.database.write(work)
+
+    def finish(self, lease: Lease, attempt_id: int, outcome: Outcome) -> None:
+        """Stores the whole outcome and ends attempt and trial, or writes nothing. Doing it again changes nothing.
+
+        Raises:
+            InvalidScoreError: a score outside its range, or NaN.
+            LeaseLostError: see `hold`.
+            AttemptEndedError: the attempt has ended otherwise.
+        """
+
+        def work(connection: Connection) -> None:
+            hold(connection, lease)
+            attempt = _of_lease(connection, lease, attempt_id)
+            rows = _scores.score_rows(attempt.trial, outcome)
+            if attempt.state == AttemptState.FINISHED:
+                return
+            _refuse_ended(attempt)
+            environment = _store_environment(connection, outcome.environment)
+            if rows:
+                # RETURNING makes SQLAlchemy send one INSERT with all rows in place of one INSERT each.
+                connection.execute(
+                    insert(connection, ScoreRow).returning(literal(1)),
+                    rows,
+                    execution_options={"insertmanyvalues_page_size": 3000},
+                )
+            _store_history(connection, attempt.trial, attempt_id, outcome.history)
+            connection.execute(
+                update(AttemptRow)
+                .where(AttemptRow.id == attempt_id)
+                .values(
+                    state=AttemptState.FINISHED,
+                    steps=outcome.steps,
+                    resumed_from=outcome.resumed_from,
+                    ended_at=now(),
+                )
+            )
+            connection.execute(
+                update(TrialRow)
+                .where(TrialRow.hash == attempt.trial)
+                .values(
+                    state=TrialState.FINISHED,
+                    epochs=len(outcome.history),
+                    best_epoch=outcome.best_epoch,
+                    val_loss=outcome.val_loss,
+                    val_dsc=outcome.val_dsc,
+                    test_dsc=outcome.test_dsc,
+                    train_seconds=outcome.train_seconds,
+                    evaluate_seconds=outcome.evaluate_seconds,
+                    peak_memory_mib=outcome.peak_memory_mib,
+                    parameters=outcome.parameters,
+                    environment=environment,
+                    mlflow_run=outcome.mlflow_run,
+                    finished_at=now(),
+                )
+            )
+
+        self.database.write(work)
+
+    def fail(
+        self,
+        lease: Lease,
+        attempt_id: int,
+        kind: FailureKind,
+        error: str,
+        stderr_tail: str = "",
+        *,
+        requeue: bool,
+        state: AttemptState = AttemptState.FAILED,
+    ) -> None:
+        """Ends a running attempt as failed or lost; its trial queues again, or has failed for good.
+
+        Raises:
+            LeaseLostError: see `hold`.
+            AttemptEndedError: the attempt has ended otherwise. (Ended in the same state: nothing happens.)
+        """
+        if state not in (AttemptState.FAILED, AttemptState.LOST):
+            raise ValueError(f"a failing attempt ends as failed or lost, not as {state.value}")
+        self._end(
+            lease,
+            attempt_id,
+            {"state": state, "kind": kind, "error": error, "stderr_tail": stderr_tail},
+            {"state": TrialState.FAILED, "failure": kind, "error": error},
+            requeue=requeue,
+        )
+
+    def prune(self, lease: Lease, attempt_id: int, reason: str = "") -> None:
+        """Ends a running attempt and its trial as pruned: the search gave it up, its epochs stay.
+
+        Raises:
+            LeaseLostError: see `hold`.
+            AttemptEndedError: the attempt has ended otherwise.
+        """
+        self._end(
+            lease,
+            attempt_id,
+            {"state": AttemptState.PRUNED, "error": reason or None},
+            {"state": TrialState.PRUNED, "error": reason or None},
+            requeue=False,
+        )
+
+    def stop_attempt(self, lease: Lease, attempt_id: int, requeue: bool) -> None:
+        """Ends a running attempt because somebody asked; its trial queues again, or is stopped.
+
+        Raises:
+            LeaseLostError: see `hold`.
+            AttemptEndedError: the attempt has ended otherwise.
+        """
+        self._end(lease, attempt_id, {"state": AttemptState.STOPPED}, {"state": TrialState.STOPPED}, requeue=requeue)
+
+    def _end(
+        self,
+        lease: Lease,
+        attempt_id: int,
+        attempt_values: Mapping[str, Any],
+        trial_values: Mapping[str, Any],
+        *,
+        requeue: bool,
+    ) -> None:
+        def work(connection: Connection) -> None:
+            hold(connection, lease)
+            attempt = _of_lease(connection, lease, attempt_id)
+            if attempt.state == attempt_values["state"]:
+                return
+            _refuse_ended(attempt)
+            connection.execute(
+                update(AttemptRow).where(AttemptRow.id == attempt_id).values({**attempt_values, "ended_at": now()})
+            )
+            values = {"state": TrialState.QUEUED} if requeue else {**trial_values, "finished_at": now()}
+            connection.execute(update(TrialRow).where(TrialRow.hash == attempt.trial).values(values))
+
+        self.database.write(work)
+
+
+def _claim(
+    connection: Connection, lease: Lease, trial_hash: str, host: str, device: str | None, token: str
+) -> Attempt | None:
+    hold(connection, lease)
+    by_token = attempt_columns().where(AttemptRow.token == token)
+    before = connection.execute(by_token).one_or_none()
+    if before is not None:  # the commit's acknowledgement was lost, and this is the second run of this call
+        return to_attempt(before)
+    member = select(literal(1)).where(MembershipRow.sweep_id == lease.sweep_id, MembershipRow.trial == trial_hash)
+    if connection.execute(member).one_or_none() is None:
+        raise UnknownTrialError(f"sweep {lease.sweep_id} has no trial {trial_hash!r}")
+    take = (
+        update(TrialRow)
+        .where(TrialRow.hash == trial_hash, TrialRow.state == TrialState.QUEUED)
+        .values(
+            state=TrialState.RUNNING,
+            attempts=TrialRow.attempts + 1,
+            sweep_id=lease.sweep_id,
+            failure=None,
+            error=None,
+            started_at=func.coalesce(TrialRow.started_at, now()),
+        )
+        .returning(TrialRow.attempts)
+    )
+    number = connection.execute(take).scalar_one_or_none()
+    if number is None and _free_orphan(connection, lease, trial_hash):
+        number = connection.execute(take).scalar_one_or_none()
+    if number is None:
+        return None
+    connection.execute(
+        insert(connection, AttemptRow).values(
+            trial=trial_hash,
+            number=number,
+            sweep_id=lease.sweep_id,
+            fencing=lease.fencing,
+            token=token,
+            state=AttemptState.RUNNING,
+            host=host,
+            device=device,
+            resumed_from=0,
+            steps=0,
+            started_at=now(),
+        )
+    )
+    return to_attempt(connection.execute(by_token).one())
+
+
+def _claimable(connection: Connection, sweep_id: int) -> list[str]:
+    orphan = (TrialRow.state == TrialState.RUNNING) & (TrialRow.sweep_id != sweep_id) & (LeaseRow.expires_at <= now())
+    statement = (
+        select(TrialRow.hash)
+        .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
+        .outerjoin(LeaseRow, LeaseRow.sweep_id == TrialRow.sweep_id)
+        .where(MembershipRow.sweep_id == sweep_id, or_(TrialRow.state == TrialState.QUEUED, orphan))
+        .order_by(MembershipRow.cost.desc().nulls_last(), MembershipRow.position)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def _free_orphan(connection: Connection, lease: Lease, trial_hash: str) -> bool:
+    """Queues a trial again whose attempt belongs to another sweep, the lease of which has run out."""
+    attempt = connection.execute(
+        select(AttemptRow.id, AttemptRow.sweep_id)
+        .where(AttemptRow.trial == trial_hash, AttemptRow.state == AttemptState.RUNNING)
+        .with_for_update()
+    ).one_or_none()
+    if attempt is None or attempt.sweep_id == lease.sweep_id:
+        return False
+    # The lock keeps the other sweep from renewing, and so from writing, until this is committed.
+    expired = connection.execute(
+        select(LeaseRow.holder)
+        .where(LeaseRow.sweep_id == attempt.sweep_id, LeaseRow.expires_at <= now())
+        .with_for_update(read=True)
+    ).one_or_none()
+    if expired is None:
+        return False
+    connection.execute(
+        update(AttemptRow)
+        .where(AttemptRow.id == attempt.id)
+        .values(
+            state=AttemptState.LOST,
+            kind=FailureKind.LOST,
+            error="the lease of its sweep ran out, and another sweep needed the trial",
+            ended_at=now(),
+        )
+    )
+    connection.execute(update(TrialRow).where(TrialRow.hash == trial_hash).values(state=TrialState.QUEUED))
+    return True
+
+
+def _of_lease(connection: Connection, lease: Lease, attempt_id: int) -> AttemptHead:
+    row = connection.execute(
+        select(AttemptRow.trial, AttemptRow.number, AttemptRow.state, AttemptRow.error)
+        .where(AttemptRow.id == attempt_id, AttemptRow.sweep_id == lease.sweep_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise AttemptEndedError(f"sweep {lease.sweep_id} has no attempt {attempt_id}; nothing was written")
+    return row
+
+
+def _refuse_ended(attempt: AttemptHead) -> None:
+    if attempt.state != AttemptState.RUNNING:
+        why = f" ({attempt.error})" if attempt.error else ""
+        raise AttemptEndedError(
+            f"attempt {attempt.number} of trial {attempt.trial} is already {attempt.state}{why}; nothing was written"
+        )
+
+
+def _running(connection: Connection, lease: Lease, attempt_id: int) -> AttemptHead:
+    attempt = _of_lease(connection, lease, attempt_id)
+    _refuse_ended(attempt)
+    return attempt
+
+
+def _store_environment(connection: Connection, environment: Mapping[str, str]) -> str | None:
+    if not environment:
+        return None
+    text = json.dumps(dict(environment), sort_keys=True, separators=(",", ":"))
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    insert_absent(connection, EnvironmentRow, [{"hash": key, "details": dict(environment)}])
+    return key
+
+
+def _store_history(connection: Connection, trial: str, attempt_id: int, history: Sequence[Epoch]) -> None:
+    if not history:
+        return
+    rows = [{**dataclasses.asdict(epoch), "trial": trial, "attempt_id": attempt_id} for epoch in history]
+    statement = insert(connection, EpochRow)
+    # An epoch that is there keeps the attempt that trained it.
+    kept = ("trial", "epoch", "attempt_id")
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in kept}
+    connection.execute(statement.on_conflict_do_update(index_elements=["trial", "epoch"], set_=changed), rows)

@@ -1,0 +1,165 @@
+"""The lease: taking, renewing and giving back the right to write a sweep, and the check of it within each write."""
+
+from __future__ import annotations
+
+import datetime
+from uuid import uuid4
+
+from sqlalchemy import Connection, select, update
+
+from storage._statements import sweep_row
+from storage.columns import now
+from storage.database import Database
+from storage.errors import LeaseHeldError, LeaseLostError
+from storage.models import AttemptRow, LeaseRow, SweepRow, TrialRow
+from storage.records import AttemptState, FailureKind, Lease, SweepState, TrialState
+
+
+def hold(connection: Connection, lease: Lease) -> None:
+    """Makes sure that `lease` is good until this transaction ends: a take-over waits for it.
+
+    Raises:
+        LeaseLostError: it was taken over, given back, or has run out.
+    """
+    row = connection.execute(
+        select(LeaseRow.holder, LeaseRow.fencing, LeaseRow.expires_at, now().label("now"))
+        .where(LeaseRow.sweep_id == lease.sweep_id)
+        .with_for_update(read=True)
+    ).one_or_none()
+    if row is None or (row.holder, row.fencing) != (lease.holder, lease.fencing):
+        owner = "nobody" if row is None or not row.holder else f"{row.holder!r} (lease {row.fencing})"
+        raise LeaseLostError(
+            f"lease {lease.fencing} of {lease.holder!r} on sweep {lease.sweep_id} is lost: the sweep is now held by "
+            f"{owner}; nothing was written. Go on with: sweeper resume"
+        )
+    if row.expires_at <= row.now:
+        raise LeaseLostError(
+            f"lease {lease.fencing} of {lease.holder!r} on sweep {lease.sweep_id} ran out "
+            f"{row.now - row.expires_at:.1f} s ago; nothing was written. Renew it, or go on with: sweeper resume"
+        )
+
+
+class LeaseMethods:
+    """The part of `Repository` about leases."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def acquire_lease(self, sweep_name: str, holder: str, seconds: float) -> Lease:
+        """Takes the sweep for `seconds`; attempts that an earlier holder left running become lost and queue again.
+
+        Args:
+            sweep_name: the sweep.
+            holder: a name of this process that no other has, such as `host:pid:start`; not empty.
+            seconds: until it runs out, above 0.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+            LeaseHeldError: it is held, and has not run out.
+        """
+        if not holder or not seconds > 0:
+            raise ValueError(f"a lease needs a holder and more than 0 seconds, not {holder!r} and {seconds}")
+        token = uuid4().hex
+
+        def work(connection: Connection) -> Lease:
+            sweep = sweep_row(connection, sweep_name)
+            mine = LeaseRow.sweep_id == sweep.id
+            row = connection.execute(
+                select(*LeaseRow.__table__.c, now().label("now")).where(mine).with_for_update()
+            ).one()
+            if row.token == token:  # the commit's acknowledgement was lost, and this is the second run of this call
+                return Lease(sweep.id, row.holder, row.fencing, row.expires_at)
+            if row.holder and row.expires_at > row.now:
+                until = datetime.datetime.fromtimestamp(row.expires_at, datetime.UTC)
+                raise LeaseHeldError(
+                    f"sweep {sweep_name!r} is held by {row.holder!r} until {until:%Y-%m-%d %H:%M:%S} UTC (for another "
+                    f"{row.expires_at - row.now:.0f} s); stop that one, or wait until its lease runs out",
+                    holder=row.holder,
+                    expires_at=row.expires_at,
+                )
+            fencing = row.fencing + 1
+            expires_at = connection.execute(
+                update(LeaseRow)
+                .where(mine)
+                .values(holder=holder, fencing=fencing, expires_at=now() + seconds, token=token)
+                .returning(LeaseRow.expires_at)
+            ).scalar_one()
+            _give_up_older(connection, sweep.id, fencing, row.holder)
+            if sweep.state == SweepState.QUEUED:
+                connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(state=SweepState.RUNNING))
+            return Lease(sweep.id, holder, fencing, expires_at)
+
+        return self.database.write(work)
+
+    def renew_lease(self, lease: Lease, seconds: float) -> Lease:
+        """Moves the end of `lease` to `seconds` from now. One that ran out while nobody took over can be renewed:
+        its holder may have been asleep, or the database away.
+
+        Raises:
+            LeaseLostError: it was taken over or given back.
+        """
+
+        def work(connection: Connection) -> Lease:
+            expires_at = connection.execute(
+                update(LeaseRow)
+                .where(
+                    LeaseRow.sweep_id == lease.sweep_id,
+                    LeaseRow.holder == lease.holder,
+                    LeaseRow.fencing == lease.fencing,
+                )
+                .values(expires_at=now() + seconds)
+                .returning(LeaseRow.expires_at)
+            ).scalar_one_or_none()
+            if expires_at is None:
+                hold(connection, lease)
+            return Lease(lease.sweep_id, lease.holder, lease.fencing, expires_at or 0.0)
+
+        return self.database.write(work)
+
+    def release_lease(self, lease: Lease) -> None:
+        """Gives `lease` back, so that another need not wait. Does nothing if it is lost already."""
+        self.database.write(
+            lambda connection: connection.execute(
+                update(LeaseRow)
+                .where(
+                    LeaseRow.sweep_id == lease.sweep_id,
+                    LeaseRow.holder == lease.holder,
+                    LeaseRow.fencing == lease.fencing,
+                )
+                .values(holder="", expires_at=now())
+            )
+        )
+
+    def lease(self, sweep_name: str) -> Lease | None:
+        """Who holds the sweep, None after it was given back. Compare `expires_at` with `database.now()`: a lease of
+        a dead coordinator stays here, run out, until it is taken over."""
+
+        def work(connection: Connection) -> Lease | None:
+            sweep = sweep_row(connection, sweep_name)
+            row = connection.execute(select(*LeaseRow.__table__.c).where(LeaseRow.sweep_id == sweep.id)).one()
+            return Lease(sweep.id, row.holder, row.fencing, row.expires_at) if row.holder else None
+
+        return self.database.read(work)
+
+
+def _give_up_older(connection: Connection, sweep_id: int, fencing: int, holder: str) -> None:
+    older = (
+        AttemptRow.sweep_id == sweep_id,
+        AttemptRow.state == AttemptState.RUNNING,
+        AttemptRow.fencing < fencing,
+    )
+    connection.execute(
+        update(TrialRow)
+        .where(TrialRow.hash.in_(select(AttemptRow.trial).where(*older)), TrialRow.state == TrialState.RUNNING)
+        .values(state=TrialState.QUEUED)
+    )
+    connection.execute(
+        update(AttemptRow)
+        .where(*older)
+        .values(
+            state=AttemptState.LOST,
+            kind=FailureKind.LOST,
+            error=f"its coordinator {holder!r} went away",
+            ended_at=now(),
+        )
+    )

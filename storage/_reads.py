@@ -1,0 +1,199 @@
+"""Reads: what dashboards, the analysis and the coordinator see. None of them locks or changes anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, or_, select
+
+from storage._leases import LeaseMethods
+from storage._statements import (
+    attempt_columns,
+    request_columns,
+    sweep_row,
+    to_attempt,
+    to_request,
+    to_sweep,
+    to_trial,
+    trial_columns,
+)
+from storage.errors import UnknownTrialError
+from storage.models import AttemptRow, EnvironmentRow, EpochRow, MembershipRow, RequestRow, ScoreRow, SweepRow, TrialRow
+from storage.records import Attempt, Epoch, Request, Sweep, Trial, TrialState
+
+SCORE_COLUMNS = ("trial", "partition", "case", "label", "dsc", "iou", "precision", "recall", "hd95", "asd")
+EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
+
+
+class ReadMethods(LeaseMethods):
+    """The part of `Repository` that only reads."""
+
+    def sweep(self, name: str) -> Sweep:
+        """The sweep `name`.
+
+        Raises:
+            UnknownSweepError: there is none; the message names the nearest.
+        """
+        return self.database.read(lambda connection: to_sweep(sweep_row(connection, name)))
+
+    def sweeps(self) -> list[Sweep]:
+        """All sweeps, oldest first."""
+        statement = select(*SweepRow.__table__.c).order_by(SweepRow.id)
+        return self.database.read(lambda c: [to_sweep(row) for row in c.execute(statement)])
+
+    def trials(self, sweep_name: str) -> list[Trial]:
+        """The sweep's trials in the order of its grid.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> list[Trial]:
+            sweep = sweep_row(connection, sweep_name)
+            statement = trial_columns().where(MembershipRow.sweep_id == sweep.id).order_by(MembershipRow.position)
+            return [to_trial(row) for row in connection.execute(statement)]
+
+        return self.database.read(work)
+
+    def trial(self, hash_prefix: str, sweep_name: str | None = None) -> Trial:
+        """The one trial whose hash starts so, as `sweep_name` or else the oldest sweep that has it sees it.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+            UnknownTrialError: there is no such trial, or more than one.
+        """
+
+        def work(connection: Connection) -> Trial:
+            statement = trial_columns().where(TrialRow.hash.startswith(hash_prefix, autoescape=True))
+            where = ""
+            if sweep_name is not None:
+                statement = statement.where(MembershipRow.sweep_id == sweep_row(connection, sweep_name).id)
+                where = f" in sweep {sweep_name!r}"
+            found: dict[str, Trial] = {}
+            for row in connection.execute(statement.order_by(TrialRow.hash, MembershipRow.sweep_id)):
+                found.setdefault(row.hash, to_trial(row))
+            if len(found) == 1 and hash_prefix:
+                return next(iter(found.values()))
+            if not found or not hash_prefix:
+                raise UnknownTrialError(f"no trial's hash starts with {hash_prefix!r}{where}; see: sweeper status")
+            raise UnknownTrialError(
+                f"{len(found)} trials{where} have hashes that start with {hash_prefix!r}: "
+                f"{', '.join(list(found)[:5])}{', …' if len(found) > 5 else ''}; give more digits"
+            )
+
+        return self.database.read(work)
+
+    def counts(self, sweep_name: str) -> dict[TrialState, int]:
+        """How many of the sweep's trials are in each state; every state is there.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> dict[TrialState, int]:
+            sweep = sweep_row(connection, sweep_name)
+            statement = (
+                select(TrialRow.state, func.count())
+                .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
+                .where(MembershipRow.sweep_id == sweep.id)
+                .group_by(TrialRow.state)
+            )
+            found = {row[0]: row[1] for row in connection.execute(statement)}
+            return {state: found.get(state.value, 0) for state in TrialState}
+
+        return self.database.read(work)
+
+    def attempts(self, trial_hash: str) -> list[Attempt]:
+        """All attempts at a trial, of whatever sweep, oldest first."""
+        statement = attempt_columns().where(AttemptRow.trial == trial_hash).order_by(AttemptRow.number)
+        return self.database.read(lambda c: [to_attempt(row) for row in c.execute(statement)])
+
+    def attempts_of_sweep(self, sweep_name: str) -> list[Attempt]:
+        """All attempts at the sweep's trials, of whatever sweep, in the order in which they began.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> list[Attempt]:
+            sweep = sweep_row(connection, sweep_name)
+            statement = (
+                attempt_columns()
+                .join(MembershipRow, MembershipRow.trial == AttemptRow.trial)
+                .where(MembershipRow.sweep_id == sweep.id)
+                .order_by(AttemptRow.id)
+            )
+            return [to_attempt(row) for row in connection.execute(statement)]
+
+        return self.database.read(work)
+
+    def epochs(self, trial_hash: str) -> list[Epoch]:
+        """The trial's history. After its end, the one it ended with; of a running one, what was reported so far."""
+        columns = [EpochRow.__table__.c[f.name] for f in dataclasses.fields(Epoch)]
+        statement = select(*columns).where(EpochRow.trial == trial_hash, _in_history()).order_by(EpochRow.epoch)
+        statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial)
+        return self.database.read(lambda c: [Epoch(**row._mapping) for row in c.execute(statement)])
+
+    def epoch_columns(self, sweep_name: str) -> Mapping[str, list[Any]]:
+        """The histories of all trials of the sweep by column, in the order of its grid: `trial` and `Epoch`'s fields.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        statement = (
+            select(*(EpochRow.__table__.c[name] for name in EPOCH_COLUMNS))
+            .join(MembershipRow, MembershipRow.trial == EpochRow.trial)
+            .join(TrialRow, TrialRow.hash == EpochRow.trial)
+            .where(_in_history())
+            .order_by(MembershipRow.position, EpochRow.epoch)
+        )
+        return self._columns(sweep_name, statement, EPOCH_COLUMNS)
+
+    def score_columns(self, sweep_name: str) -> Mapping[str, list[Any]]:
+        """The scores of all finished trials of the sweep by column, in the order of its grid, then partition, case and
+        label by code point. Shares are in [0, 1], distances at least 0 or infinite, None is undefined.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        statement = (
+            select(*(ScoreRow.__table__.c[name] for name in SCORE_COLUMNS))
+            .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
+            .order_by(MembershipRow.position, ScoreRow.partition, ScoreRow.case, ScoreRow.label)
+        )
+        return self._columns(sweep_name, statement, SCORE_COLUMNS)
+
+    def environments(self) -> dict[str, Mapping[str, str]]:
+        """Versions, device and revision, by the hash that `Trial.environment` holds."""
+        statement = select(EnvironmentRow.hash, EnvironmentRow.details).order_by(EnvironmentRow.hash)
+        return self.database.read(lambda c: {row.hash: row.details for row in c.execute(statement)})
+
+    def requests(self, sweep_name: str) -> list[Request]:
+        """All requests to the sweep's holder, done or not, oldest first.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> list[Request]:
+            sweep = sweep_row(connection, sweep_name)
+            statement = request_columns().where(RequestRow.sweep_id == sweep.id).order_by(RequestRow.id)
+            return [to_request(row) for row in connection.execute(statement)]
+
+        return self.database.read(work)
+
+    def _columns(self, sweep_name: str, statement: Select[Any], names: tuple[str, ...]) -> Mapping[str, list[Any]]:
+        def work(connection: Connection) -> Mapping[str, list[Any]]:
+            sweep = sweep_row(connection, sweep_name)
+            rows = connection.execute(statement.where(MembershipRow.sweep_id == sweep.id)).fetchall()
+            columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+            return {name: list(column) for name, column in zip(names, columns, strict=True)}
+
+        return self.database.read(work)
+
+
+def _in_history() -> Any:
+    # An epoch beyond the end is left from an attempt that was lost; the trial's own end counts.
+    return or_(TrialRow.finished_at.is_(None), EpochRow.epoch <= TrialRow.epochs)

@@ -1,0 +1,89 @@
+"""Statements that several parts of the repository share: look-ups, row to record, insert-unless-there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
+
+from storage.errors import UnknownSweepError
+from storage.models import AttemptRow, Base, MembershipRow, RequestRow, SweepRow, TrialRow
+from storage.records import Attempt, AttemptState, FailureKind, Request, Sweep, SweepState, Trial, TrialState
+
+Insert = sqlite.Insert | postgresql.Insert
+
+
+def insert(connection: Connection, table: type[Base]) -> Insert:
+    """The database's own INSERT, which knows ON CONFLICT."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def insert_absent(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts those of `rows` whose key is not there; leaves the others as they are."""
+    if rows:
+        connection.execute(insert(connection, table).on_conflict_do_nothing(), [dict(row) for row in rows])
+
+
+def sweep_row(connection: Connection, name: str) -> Row[Any]:
+    """The row of the sweep `name`.
+
+    Raises:
+        UnknownSweepError: there is none; the message names the nearest.
+    """
+    row = connection.execute(select(*SweepRow.__table__.c).where(SweepRow.name == name)).one_or_none()
+    if row is not None:
+        return row
+    names = list(connection.execute(select(SweepRow.name).order_by(SweepRow.name)).scalars())
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {len(names)}: sweeper status"
+    raise UnknownSweepError(f"no sweep is named {name!r}; {hint}")
+
+
+def to_sweep(row: Row[Any]) -> Sweep:
+    """The record of a full row of `sweep`."""
+    return Sweep(**{**row._mapping, "state": SweepState(row.state)})
+
+
+def attempt_columns() -> Select[Any]:
+    """SELECT of what `to_attempt` needs."""
+    columns = AttemptRow.__table__.c
+    return select(*(c for c in columns if c.name not in ("token", "fencing")))
+
+
+def to_attempt(row: Row[Any]) -> Attempt:
+    """The record of a row of `attempt_columns`."""
+    kind = None if row.kind is None else FailureKind(row.kind)
+    return Attempt(**{**row._mapping, "state": AttemptState(row.state), "kind": kind})
+
+
+def trial_columns() -> Select[Any]:
+    """SELECT of what `to_trial` needs: a trial as a member of a sweep, one row for each membership."""
+    runner = aliased(SweepRow)
+    columns = TrialRow.__table__.c
+    own = [c for c in columns if c.name not in ("sweep_id", "created_at")]
+    return (
+        select(*own, MembershipRow.position, MembershipRow.study, MembershipRow.cost, runner.name.label("sweep"))
+        .select_from(MembershipRow)
+        .join(TrialRow, TrialRow.hash == MembershipRow.trial)
+        .outerjoin(runner, runner.id == TrialRow.sweep_id)
+    )
+
+
+def to_trial(row: Row[Any]) -> Trial:
+    """The record of a row of `trial_columns`."""
+    failure = None if row.failure is None else FailureKind(row.failure)
+    return Trial(**{**row._mapping, "state": TrialState(row.state), "failure": failure})
+
+
+def to_request(row: Row[Any]) -> Request:
+    """The record of a row of `request`."""
+    return Request(**{key: value for key, value in row._mapping.items() if key != "token"})
+
+
+def request_columns() -> Select[Any]:
+    """SELECT of what `to_request` needs."""
+    return select(*RequestRow.__table__.c)
