@@ -13,9 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from scipy.interpolate import make_interp_spline
 
 from workers.errors import DataError, ParameterError
@@ -199,15 +205,15 @@ def resample_label(label: Label, shape: Sequence[int], steps: Sequence[float]) -
 
 def to_canonical(array: npt.NDArray[Any], affine: Affine) -> npt.NDArray[Any]:
     """A view of `array` with its three first axes turned to `CANONICAL_AXES`."""
-    turned: npt.NDArray[Any] = nibabel.orientations.apply_orientation(array, _to_canonical(affine))
+    turned: npt.NDArray[Any] = apply_orientation(array, _to_canonical(affine))
     return turned
 
 
 def from_canonical(array: npt.NDArray[Any], affine: Affine) -> npt.NDArray[Any]:
     """The inverse of `to_canonical`, given the original affine."""
-    there = nibabel.orientations.io_orientation(affine)
-    back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt(CANONICAL_AXES), there)
-    turned: npt.NDArray[Any] = nibabel.orientations.apply_orientation(array, back)
+    there = io_orientation(affine)
+    back = ornt_transform(axcodes2ornt(CANONICAL_AXES), there)
+    turned: npt.NDArray[Any] = apply_orientation(array, back)
     return turned
 
 
@@ -221,15 +227,13 @@ def canonical_order(values: Sequence[Any], affine: Affine) -> tuple[Any, ...]:
 
 def canonical_affine(shape: Sequence[int], affine: Affine) -> Affine:
     """Affine of `to_canonical(array, affine)` for an array of `shape`."""
-    turned: Affine = affine @ nibabel.orientations.inv_ornt_aff(_to_canonical(affine), shape)
+    turned: Affine = affine @ inv_ornt_aff(_to_canonical(affine), shape)
     return turned
 
 
 def _to_canonical(affine: Affine) -> npt.NDArray[np.float64]:
-    canonical = nibabel.orientations.axcodes2ornt(CANONICAL_AXES)
-    turn: npt.NDArray[np.float64] = nibabel.orientations.ornt_transform(
-        nibabel.orientations.io_orientation(affine), canonical
-    )
+    canonical = axcodes2ornt(CANONICAL_AXES)
+    turn: npt.NDArray[np.float64] = ornt_transform(io_orientation(affine), canonical)
     return turn
 
 

@@ -1,11 +1,23 @@
 """Data sets: find the cases of a folder and read one of them. Imports no TensorFlow."""
 
+from workers.datasets.brats20 import Brats20
+from workers.datasets.bus2017 import Bus2017
+from workers.datasets.cvc_clinicdb import CvcClinicDb
+from workers.datasets.drive import Drive
 from workers.datasets.image_folder import ImageFolder, Nuclei
+from workers.datasets.kits19 import Kits19
+from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.reader import About, Case, CaseFiles, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.registry import get_reader, names, register
 
+register("cvc_clinicdb", CvcClinicDb)
+register("drive", Drive)
+register("bus2017", Bus2017)
+register("brats20", Brats20)
+register("kits19", Kits19)
 register("nuclei", Nuclei)
 register("image-folder", ImageFolder)
+register("nifti-folder", NiftiFolder)
 
 __all__ = [
     "About",

@@ -1,0 +1,55 @@
+"""DRIVE: 40 retinal photographs with their vessels, in the official partition of 20 for training and 20 for testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from workers.datasets.images import read_binary_mask, read_image
+from workers.datasets.patterns import match_files, pair, wrong_folder
+from workers.datasets.reader import About, Case, CaseFiles, Reader, Table1Row
+from workers.errors import DataError
+
+_LAYOUT = """\
+training/images/21_training.tif … 40_training.tif       584×565 RGB
+training/1st_manual/21_manual1.gif … 40_manual1.gif     0 or 255
+test/images/01_test.tif … 20_test.tif
+test/1st_manual/01_manual1.gif … 20_manual1.gif         (left out of newer downloads; the original one has them)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drive(Reader):
+    """Retinal vessels, the first observer's. Images may be tif, png or jpg; the official test partition is kept."""
+
+    about: ClassVar[About] = About(
+        title="DRIVE (retinal vessels, 40 photographs)",
+        page="https://drive.grand-challenge.org/",
+        licence="CC BY 4.0, after registration",
+        layout=_LAYOUT,
+        table1=Table1Row(40, (512, 512, 3), 16, 4, 20, (8.7,)),
+    )
+
+    name: str = "drive"
+    size: tuple[int, int] | None = (512, 512)
+
+    classes = ("background", "vessel")
+    dimensions = 2
+
+    def find_cases(self, source: Path) -> list[CaseFiles]:
+        return self._partition(source, "training", "train") + self._partition(source, "test", "test")
+
+    def read_case(self, case: CaseFiles) -> Case:
+        return Case(read_image(case.images[0]), read_binary_mask(case.label), (1.0, 1.0))
+
+    def _partition(self, source: Path, folder: str, partition: Literal["train", "test"]) -> list[CaseFiles]:
+        images = match_files(source, f"{folder}/images/{{id}}_{folder}.*")
+        if not images:
+            raise wrong_folder(source, self.about.title, self.about.layout)
+        masks = match_files(source, f"{folder}/1st_manual/{{id}}_manual1.*")
+        if not masks:
+            raise DataError(
+                f"{source / folder / '1st_manual'}: the vessels of the {folder} images are missing. Newer "
+                "downloads leave out those of the test set; the paper's 20 / 20 partition needs them, so take the original distribution"
+            )
+        return [replace(case, partition=partition) for case in pair(images, masks, source, "")]

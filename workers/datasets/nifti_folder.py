@@ -1,0 +1,228 @@
+"""Any folder of NIfTI volumes, by pattern or in the Medical Segmentation Decathlon's layout, whole or cut into parts.
+
+Few volumes still make a study: `slices` takes 2D slices, `blocks` cuts sub-volumes. Parts of one volume share its
+group, so that a grouped split can keep them together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from workers.datasets.image_folder import check_classes, check_group, group_of
+from workers.datasets.patterns import match_files, pair, require_partners
+from workers.datasets.reader import About, Case, CaseFiles, Reader
+from workers.datasets.volumes import Header, read_header, read_labels, read_volume
+from workers.errors import DataError, ParameterError
+from workers.preprocessing import (
+    Image,
+    Label,
+    canonical_affine,
+    canonical_order,
+    to_canonical,
+)
+
+_PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""Axis of the canonical volume (z, y, x) that a slice is taken across."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NiftiFolder(Reader):
+    """NIfTI volumes with label volumes on the same grid.
+
+    Attributes:
+        images: patterns of the image files, one per channel; `{id}` is the case's id. Empty: as dataset.json says.
+        labels: pattern of the label files.
+        classes: class names, "background" first.
+        label_map: label value to class index; empty for values that are class indices already.
+        nonzero: class given to background voxels whose first image is not 0 (the brain of a skull-stripped image).
+        group: regular expression whose first group, searched in the id, names the patient.
+        slices: make each slice in this plane a 2D case.
+        step: take every n-th slice.
+        labelled: only slices (or blocks) with a class above `nonzero` in them; an empty one has nothing to score.
+        blocks: cut each volume into this many parts along z, y and x; [1, 1, 2] are left and right halves.
+    """
+
+    about: ClassVar[About] = About(
+        title="a folder of NIfTI volumes",
+        page="your own data, or http://medicaldecathlon.com",
+        licence="your own",
+        layout='dataset.json, imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz\n(or patterns: images = ["{id}/ct.nii.gz"])',
+    )
+
+    name: str = "nifti-folder"
+    images: tuple[str, ...] = ()
+    labels: str = "labelsTr/{id}.nii.gz"
+    classes: tuple[str, ...] = ("background", "foreground")
+    label_map: dict[int, int] = field(default_factory=dict)
+    nonzero: int | None = None
+    group: str | None = None
+    slices: Literal["axial", "coronal", "sagittal"] | None = None
+    step: int = 1
+    labelled: bool = False
+    blocks: tuple[int, int, int] = (1, 1, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_classes(self.classes, self._map)
+        if any(not 0 <= value <= 255 for value in self._map):
+            raise ParameterError(f"label_map {self.label_map}: label values run from 0 to 255")
+        if self.nonzero is not None and not 0 < self.nonzero < len(self.classes):
+            raise ParameterError(f"nonzero = {self.nonzero}: a class index from 1 to {len(self.classes) - 1}")
+        if self.group is not None:
+            check_group(self.group)
+        if self.step < 1 or min(self.blocks) < 1:
+            raise ParameterError(f"step = {self.step}, blocks = {list(self.blocks)}: whole numbers from 1")
+        if self.slices and self.blocks != (1, 1, 1):
+            raise ParameterError("slices and blocks: choose one")
+        if self.slices and self.spacing:
+            raise ParameterError("spacing is for volumes; slices are brought to one size by size = [height, width]")
+
+    @property
+    def dimensions(self) -> Literal[2, 3]:
+        return 2 if self.slices else 3
+
+    @property
+    def _map(self) -> dict[int, int]:
+        return self.label_map or {index: index for index in range(len(self.classes))}
+
+    def find_cases(self, source: Path) -> list[CaseFiles]:
+        cases = self._by_pattern(source) if self.images else self._decathlon(source)
+        cases = [replace(case, group=group_of(case.id, self.group) or case.id) for case in cases]
+        if not self.slices and self.blocks == (1, 1, 1):
+            return cases
+        return sorted((part for case in cases for part in self._parts(case)), key=lambda case: case.id)
+
+    def read_case(self, case: CaseFiles) -> Case:
+        if not case.part:
+            image, label, header = self._read(case)
+            return Case(image, label, header.spacing, header.affine)
+        image, label, header = self._read_canonical(case)
+        window = _window(case.part)
+        affine = canonical_affine(header.shape, header.affine)
+        spacing = canonical_order(header.spacing, header.affine)
+        if self.slices:
+            axis = _PLANES[self.slices]
+            # Rows run from the head down (or the front back), as radiologists look at them.
+            flipped = (slice(None, None, -1), slice(None))
+            return Case(
+                np.take(image, window[axis].start, axis)[flipped].copy(),
+                np.take(label, window[axis].start, axis)[flipped].copy(),
+                (1.0, 1.0),
+            )
+        affine = affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
+        return Case(image[window].copy(), label[window].copy(), spacing, affine)
+
+    def _by_pattern(self, source: Path) -> list[CaseFiles]:
+        channels = [match_files(source, pattern) for pattern in self.images]
+        labels = match_files(source, self.labels)
+        expected = f"Expected {', '.join(self.images)} and {self.labels}."
+        cases = pair(channels[0], labels, source, expected)
+        for pattern, files in zip(self.images[1:], channels[1:], strict=True):
+            require_partners(channels[0], files, pattern, source)
+        return [replace(case, images=tuple(files[case.id] for files in channels)) for case in cases]
+
+    def _decathlon(self, source: Path) -> list[CaseFiles]:
+        description = source / "dataset.json"
+        try:
+            values = json.loads(description.read_text(encoding="utf-8"))
+            pairs = [(source / str(entry["image"]), source / str(entry["label"])) for entry in values["training"]]
+            names = [str(values["labels"][str(i)]) for i in range(len(values["labels"]))]
+        except FileNotFoundError as error:
+            raise DataError(f"{description}: no such file; add it, or set the patterns images and labels") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{description}: not a description in the Decathlon's format ({error!r})") from error
+        if not self.label_map and len(names) != len(self.classes):
+            raise DataError(
+                f"{description} has {len(names)} classes: set classes = {json.dumps(['background', *names[1:]])}"
+            )
+        cases = {}
+        for image, label in pairs:
+            case = image.name.removesuffix(".gz").removesuffix(".nii")
+            if case in cases:
+                raise DataError(f"{description}: case {case!r} is there twice")
+            if not image.resolve().is_relative_to(source.resolve()):
+                raise DataError(f"{description}: {image} leads out of the folder")
+            for path in (image, label):
+                if not path.is_file():
+                    raise DataError(f"{path}: no such file, though {description} names it")
+            cases[case] = CaseFiles(id=case, images=(image,), label=label)
+        return [cases[case] for case in sorted(cases)]
+
+    def _parts(self, case: CaseFiles) -> Iterator[CaseFiles]:
+        """The slices or blocks of a volume as cases; reads its labels only where `labelled` asks for them."""
+        header = read_header(case.images[0])
+        shape = canonical_order(header.shape, header.affine)
+        label = self._read_canonical(case)[1] if self.labelled else None
+        for suffix, part in self._windows(shape):
+            if label is not None and not (label[_window(part)] > (self.nonzero or 0)).any():
+                continue
+            yield replace(case, id=f"{case.id}-{suffix}", part=part)
+
+    def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+        """Name of each part, and its window as `z0:z1,y0:y1,x0:x1` on the canonical grid."""
+        if self.slices:
+            axis = _PLANES[self.slices]
+            for i in range(0, shape[axis], self.step):
+                limits = [(i, i + 1) if a == axis else (0, n) for a, n in enumerate(shape)]
+                yield f"{self.slices}-{i:03d}", _part(limits)
+            return
+        edges = [np.linspace(0, n, count + 1).round().astype(int) for n, count in zip(shape, self.blocks, strict=True)]
+        for index in np.ndindex(self.blocks):
+            limits = [(int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True)]
+            yield "block-" + "".join(str(i) for i in index), _part(limits)
+
+    def _read(self, case: CaseFiles) -> tuple[Image, Label, Header]:
+        return _read(case.images, case.label, tuple(self._map.items()), self.nonzero)
+
+    def _read_canonical(self, case: CaseFiles) -> tuple[Image, Label, Header]:
+        stamps = tuple(path.stat().st_mtime_ns for path in case.files)
+        return _read_canonical(case.images, case.label, tuple(self._map.items()), self.nonzero, stamps)
+
+
+def _read(
+    images: tuple[Path, ...], labels: Path, label_map: tuple[tuple[int, int], ...], nonzero: int | None
+) -> tuple[Image, Label, Header]:
+    """Image (x, y, z, channels), label (x, y, z) and the header, in the file's own axis order."""
+    first, header = read_volume(images[0])
+    channels = [first]
+    for path in images[1:]:
+        volume, other = read_volume(path)
+        if other.shape != header.shape or not np.allclose(other.affine, header.affine, atol=1e-3):
+            raise DataError(f"{path}: not on the same grid as {images[0]}; register and resample it first")
+        channels.append(volume)
+    label = read_labels(labels, dict(label_map), header)
+    if nonzero is not None:
+        label[(label == 0) & (first != 0)] = nonzero
+    return np.stack(channels, axis=-1) if len(channels) > 1 else first[..., None], label, header
+
+
+@lru_cache(maxsize=1)
+def _read_canonical(
+    images: tuple[Path, ...],
+    labels: Path,
+    label_map: tuple[tuple[int, int], ...],
+    nonzero: int | None,
+    stamps: tuple[int, ...],
+) -> tuple[Image, Label, Header]:
+    """As `_read`, turned to the canonical axes; the last volume is kept, as its parts follow one another.
+
+    `stamps` are the files' times of change, so that a changed file is read again.
+    """
+    image, label, header = _read(images, labels, label_map, nonzero)
+    return to_canonical(image, header.affine), to_canonical(label, header.affine), header
+
+
+def _part(limits: list[tuple[int, int]]) -> str:
+    return ",".join(f"{low}:{high}" for low, high in limits)
+
+
+def _window(part: str) -> tuple[slice, ...]:
+    return tuple(slice(*(int(edge) for edge in axis.split(":"))) for axis in part.split(","))
