@@ -11,6 +11,7 @@ from workers.tracking.replay import ReplayResult, replay
 from workers.tracking.replayer import Replayer
 from workers.tracking.spool import Spool
 from workers.tracking.sweep import BestModel, SweepTracker
+from workers.tracking.views import runs_page
 
 __all__ = [
     "BestModel",
@@ -22,4 +23,5 @@ __all__ = [
     "TrackingUnavailableError",
     "ensure_store",
     "replay",
+    "runs_page",
 ]

@@ -5,9 +5,9 @@ MLflow is imported here on first use, never at import time: it takes a second or
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,7 +46,7 @@ class RefusedError(TrackingInputError):
         self.missing = missing
 
 
-@functools.lru_cache(maxsize=8)
+@lru_cache(maxsize=8)
 def connect(tracking_uri: str) -> MlflowClient:
     """The client of a tracking URI, made once per process.
 
@@ -125,10 +125,12 @@ def ensure_store(
                 f"`mlflow experiments restore --experiment-id {found.experiment_id}` or choose another name"
             )
         identity = found.experiment_id
+    # Without its kind the UI takes an experiment for one of language models and hides the runs behind traces.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
     if description:
-        call(
-            lambda: client.set_experiment_tag(identity, "mlflow.note.content", description), "describing the experiment"
-        )
+        tags["mlflow.note.content"] = description
+    for key, value in tags.items():
+        call(partial(client.set_experiment_tag, identity, key, value), "describing the experiment")
     return str(identity)
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,7 +211,7 @@ class _Sender:
         run_id = self.position.run_id
         for begin in range(0, len(metrics), MAXIMUM_METRICS):
             part = metrics[begin : begin + MAXIMUM_METRICS]
-            self._call(lambda part=part: client.log_batch(run_id, metrics=part), "logging metrics")  # type: ignore[misc]
+            self._call(partial(client.log_batch, run_id, metrics=part), "logging metrics")
 
     def _artifact(self, client: MlflowClient, record: SpoolRecord) -> None:
         path = self.spool.parent / record.fields["path"]

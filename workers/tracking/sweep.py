@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from workers.tracking.client import RefusedError, call, connect, ensure_store
 from workers.tracking.describe import TRIAL_TAG, metric_key
+from workers.tracking.views import dataset_view
 
 SWEEP_TAG = "sweeper.sweep"
 """Marks a sweep's parent run; its value is the sweep's name."""
@@ -45,12 +47,29 @@ class SweepTracker:
         self._client = connect(tracking_uri)
         self.run_id = ""
 
-    def start(self, *, tags: Mapping[str, str] | None = None, description: str = "") -> str:
+    def start(
+        self,
+        *,
+        datasets: Iterable[str] = (),
+        provenance: str = "real",
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> str:
         """Creates the parent run, or continues the one of this sweep, and returns its id.
 
-        `description` is markdown, shown on the run's page.
+        Args:
+            datasets: get a saved view each, in which the losses stand in the order of their test DSC.
+            provenance: as for `Spool.start`.
+            tags: further tags of the run.
+            description: markdown, shown on the run's page.
         """
-        tags = {SWEEP_TAG: self.sweep, "sweep": self.sweep, "state": "running", **(tags or {})}
+        tags = {
+            SWEEP_TAG: self.sweep,
+            "sweep": self.sweep,
+            "state": "running",
+            "provenance": provenance,
+            **(tags or {}),
+        }
         if description:
             tags["mlflow.note.content"] = description
         found = self._call(
@@ -69,6 +88,12 @@ class SweepTracker:
                 "creating the sweep's run",
             )
             self.run_id = str(made.info.run_id)
+        for dataset in datasets:
+            key, value = dataset_view(dataset, provenance=provenance, now=_now())
+            self._call(
+                partial(self._client.set_experiment_tag, self.experiment_id, key, value),
+                f"saving the view of {dataset}",
+            )
         return self.run_id
 
     def describe(self, description: str) -> None:
@@ -79,23 +104,15 @@ class SweepTracker:
         """Figures of the whole sweep, such as the number of finished trials."""
         from mlflow.entities import Metric
 
-        now = time.time_ns() // 1_000_000
+        now = _now()
         metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
         self._call(lambda: self._client.log_batch(self.run_id, metrics=metrics), "logging the sweep's metrics")
 
     def artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
         """Attaches files, or folders with all that is in them, such as the report and its figures."""
         for path in paths:
-            if path.is_dir():
-                self._call(
-                    lambda path=path: self._client.log_artifacts(self.run_id, str(path), folder or None),  # type: ignore[misc]
-                    f"sending {path}",
-                )
-            else:
-                self._call(
-                    lambda path=path: self._client.log_artifact(self.run_id, str(path), folder or None),  # type: ignore[misc]
-                    f"sending {path}",
-                )
+            send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+            self._call(partial(send, self.run_id, str(path), folder or None), f"sending {path}")
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Ends the parent run."""
@@ -177,6 +194,11 @@ class SweepTracker:
 
     def _call(self, function: Callable[[], Any], doing: str) -> Any:
         return call(function, doing, attempts=3)
+
+
+def _now() -> int:
+    """Milliseconds since 1970, MLflow's unit of time."""
+    return time.time_ns() // 1_000_000
 
 
 def _quoted(value: str) -> str:
