@@ -5,10 +5,13 @@ from workers.datasets.bus2017 import Bus2017
 from workers.datasets.cvc_clinicdb import CvcClinicDb
 from workers.datasets.drive import Drive
 from workers.datasets.image_folder import ImageFolder, Nuclei
+from workers.datasets.inspection import CheckReport, Problem, check
 from workers.datasets.kits19 import Kits19
 from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.reader import About, Case, CaseFiles, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.registry import get_reader, names, register
+from workers.datasets.sheet import contact_sheet
+from workers.datasets.synthetic import synthesise
 
 register("cvc_clinicdb", CvcClinicDb)
 register("drive", Drive)
@@ -23,10 +26,15 @@ __all__ = [
     "About",
     "Case",
     "CaseFiles",
+    "CheckReport",
     "ExcludedCaseError",
+    "Problem",
     "Reader",
     "Table1Row",
+    "check",
+    "contact_sheet",
     "get_reader",
     "names",
     "register",
+    "synthesise",
 ]

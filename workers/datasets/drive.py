@@ -49,7 +49,7 @@ class Drive(Reader):
         masks = match_files(source, f"{folder}/1st_manual/{{id}}_manual1.*")
         if not masks:
             raise DataError(
-                f"{source / folder / '1st_manual'}: the vessels of the {folder} images are missing. Newer "
-                "downloads leave out those of the test set; the paper's 20 / 20 partition needs them, so take the original distribution"
+                f"{source / folder / '1st_manual'}: the vessels of the {folder} images are missing. Newer downloads "
+                "leave out those of the test set; the paper's 20 / 20 partition needs them: take the original distribution"
             )
         return [replace(case, partition=partition) for case in pair(images, masks, source, "")]

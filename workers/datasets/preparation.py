@@ -113,9 +113,7 @@ def _fill(
     progress: Progress | None,
     key: str,
 ) -> PreparedDataset:
-    cases = included_cases(reader, source, exclude)
-    excluded = [(case, reason) for case, reason in reader.excluded.items()]
-    excluded += [(case, "excluded by a setting") for case in exclude]
+    cases, excluded = included_cases(reader, source, exclude)
     done: list[PreparedCase] = []
     work = partial(_prepare_case, reader, source, folder)
     for count, (numbered, outcome) in enumerate(

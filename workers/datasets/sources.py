@@ -68,7 +68,7 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
         DataError: from `Reader.find_cases`, or a file cannot be read.
         ParameterError: an excluded case does not exist.
     """
-    cases = included_cases(reader, source, exclude)
+    cases, excluded = included_cases(reader, source, exclude)
     files = sorted({path for case in cases for path in case.files})
     hashes = hash_files(files, cache)
     return content_hash(
@@ -78,15 +78,17 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
             "reader_source": plugin_source(type(reader)),
             "options": {name: value for name, value in reader.options.items() if name != "name"},
             "provenance": provenance(source),
-            "excluded": sorted(reader.excluded) + sorted(exclude),
+            "excluded": sorted(case for case, _ in excluded),
             "cases": [[case.id, case.group, case.partition, case.part] for case in cases],
             "files": [[path.relative_to(source).as_posix(), hashes[path]] for path in files],
         }
     )
 
 
-def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> list[CaseFiles]:
-    """`Reader.find_cases` without those that the study or the user leaves out.
+def included_cases(
+    reader: Reader, source: Path, exclude: Sequence[str] = ()
+) -> tuple[list[CaseFiles], list[tuple[str, str]]]:
+    """`Reader.find_cases` without those that the study or the user leaves out, and (id, reason) of these.
 
     Raises:
         DataError: from `Reader.find_cases`, or nothing is left.
@@ -101,10 +103,12 @@ def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) ->
             raise ParameterError(
                 f"data set {reader.name!r}: excluded case {case_id!r} is not in {source}{nearest(case_id, known)}"
             )
-    left = [case for case in cases if case.id not in reader.excluded and case.id not in exclude]
+    excluded = {case: reason for case, reason in reader.excluded.items() if case in known}
+    excluded |= dict.fromkeys(exclude, "excluded by a setting")
+    left = [case for case in cases if case.id not in excluded]
     if not left:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}")
-    return left
+    return left, sorted(excluded.items())
 
 
 def plugin_source(reader: type[Reader]) -> str:

@@ -1,0 +1,186 @@
+"""Looking a data set over before hours are spent on it: counts, sizes, classes, foreground beside the paper's,
+problems."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from workers.datasets.parallel import available_processes, each
+from workers.datasets.reader import CaseFiles, ExcludedCaseError, Reader, Table1Row
+from workers.datasets.sources import hash_files, included_cases, provenance
+from workers.errors import DataError
+from workers.preprocessing import canonical_order, preprocess
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a case: an `error` stops a preparation, a `warning` deserves a look."""
+
+    severity: Literal["error", "warning"]
+    case: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was found in a data set's folder.
+
+    Attributes:
+        name: data set.
+        source: its folder.
+        provenance: real or synthetic.
+        cases: usable cases.
+        partitions: cases per official partition; empty without one.
+        groups: number of patients or sequences, 0 when unknown.
+        shapes: original shape, as (z, y, x) for volumes, to number of cases, the most frequent first.
+        spacings: lowest and highest voxel size along z, y and x, mm; None for 2D.
+        foreground: per foreground class, the mean percentage of an image's voxels on the original grid, as in Table 1.
+        table1: the paper's row, where there is one.
+        excluded: (id, reason).
+        problems: errors first.
+    """
+
+    name: str
+    source: Path
+    provenance: Literal["real", "synthetic"]
+    cases: int
+    partitions: dict[str, int]
+    groups: int
+    shapes: dict[tuple[int, ...], int]
+    spacings: tuple[tuple[float, float], ...] | None
+    foreground: dict[str, float]
+    table1: Table1Row | None
+    excluded: tuple[tuple[str, str], ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the data set can be prepared."""
+        return self.cases > 0 and not any(problem.severity == "error" for problem in self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values = asdict(self)
+        values["source"] = str(self.source)
+        values["shapes"] = [{"shape": list(shape), "cases": count} for shape, count in self.shapes.items()]
+        return values | {"ok": self.ok}
+
+    def __str__(self) -> str:
+        """Lines for a terminal."""
+        paper = self.table1
+        lines = [f"{self.name} in {self.source}" + (" (SYNTHETIC)" if self.provenance == "synthetic" else "")]
+        lines.append(f"  cases: {self.cases}" + (f" (paper: {paper.images})" if paper else ""))
+        if self.partitions:
+            lines.append("  official partition: " + ", ".join(f"{k} {v}" for k, v in sorted(self.partitions.items())))
+        if self.groups:
+            lines.append(f"  groups (patients or sequences): {self.groups}")
+        sizes = [f"{'×'.join(map(str, shape))} ({count})" for shape, count in list(self.shapes.items())[:5]]
+        more = f" and {len(self.shapes) - 5} more" if len(self.shapes) > 5 else ""
+        lines.append(f"  sizes: {', '.join(sizes)}{more}")
+        if self.spacings is not None:
+            lines.append("  spacing: " + " × ".join(f"{low:.3g}–{high:.3g}" for low, high in self.spacings) + " mm")
+        for i, (label, share) in enumerate(self.foreground.items()):
+            lines.append(
+                f"  {label}: {share:.2f}% of an image" + (f" (paper: {paper.foreground[i]:g}%)" if paper else "")
+            )
+        lines += [f"  excluded {case}: {reason}" for case, reason in self.excluded]
+        lines += [f"  {problem.severity} {problem.case}: {problem.message}" for problem in self.problems]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    shares: tuple[float, ...]
+    excluded: str = ""
+
+
+def check(
+    reader: Reader, source: Path, *, cache: Path, exclude: Sequence[str] = (), processes: int | None = None
+) -> CheckReport:
+    """Read and preprocess every case of a folder, without keeping anything, and say what is there and what is wrong.
+
+    Args:
+        reader: the data set with its options.
+        source: its folder.
+        cache: folder for the hashes of source files, which find images that are there twice.
+        exclude: ids of cases to leave out.
+        processes: how many cases at once; None: one per core.
+
+    Raises:
+        DataError: the folder as a whole is not this data set (single bad cases are problems in the report).
+        ParameterError: an excluded case does not exist.
+        WorkerLostError: a process was killed.
+    """
+    cases, excluded = included_cases(reader, source, exclude)
+    problems = _duplicates(cases, cache)
+    seen: dict[str, _Seen] = {}
+    for case, outcome in each(partial(_look, reader), cases, processes or available_processes()):
+        if isinstance(outcome, DataError):
+            problems.append(Problem("error", case.id, str(outcome)))
+        elif isinstance(outcome, Exception):
+            raise outcome
+        elif outcome.excluded:
+            excluded.append((case.id, outcome.excluded))
+        else:
+            seen[case.id] = outcome
+            if not any(outcome.shares):
+                problems.append(Problem("warning", case.id, f"{case.label}: the mask is empty"))
+    usable = [case for case in cases if case.id in seen]
+    shares = np.array([seen[case.id].shares for case in usable]).reshape(len(usable), len(reader.classes) - 1)
+    spacings = np.array([seen[case.id].spacing for case in usable])
+    return CheckReport(
+        name=reader.name,
+        source=source,
+        provenance=provenance(source),
+        cases=len(usable),
+        partitions=dict(Counter(case.partition for case in usable if case.partition)),
+        groups=len({case.group for case in usable if case.group}),
+        shapes=dict(Counter(seen[case.id].shape for case in usable).most_common()),
+        spacings=_ranges(spacings) if reader.dimensions == 3 and usable else None,
+        foreground=dict(zip(reader.classes[1:], (100 * shares).mean(axis=0).tolist(), strict=True)) if usable else {},
+        table1=reader.about.table1,
+        excluded=tuple(sorted(excluded)),
+        problems=tuple(sorted(problems, key=lambda problem: (problem.severity, problem.case))),
+    )
+
+
+def _look(reader: Reader, files: CaseFiles) -> _Seen:
+    """Read one case and try its preprocessing, whose checks are those of a preparation."""
+    try:
+        case = reader.read_case(files)
+    except ExcludedCaseError as error:
+        return _Seen((), (), (), str(error))
+    counts = np.bincount(case.label.reshape(-1), minlength=len(reader.classes))[1:]
+    shape, spacing = case.label.shape, case.spacing
+    if case.affine is not None:
+        shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
+    seen = _Seen(shape, spacing, tuple((counts / case.label.size).tolist()))
+    preprocess(case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0]))
+    return seen
+
+
+def _duplicates(cases: Sequence[CaseFiles], cache: Path) -> list[Problem]:
+    """Cases whose images are the same bytes: one in training and one in the test set would flatter every score."""
+    whole = [case for case in cases if not case.part]
+    hashes = hash_files({case.images[0] for case in whole}, cache)
+    same: dict[str, list[str]] = defaultdict(list)
+    for case in whole:
+        same[hashes[case.images[0]]].append(case.id)
+    return [
+        Problem("warning", ids[0], f"the same image as {', '.join(ids[1:])}: exclude all but one")
+        for ids in same.values()
+        if len(ids) > 1
+    ]
+
+
+def _ranges(values: np.ndarray) -> tuple[tuple[float, float], ...]:
+    return tuple((float(low), float(high)) for low, high in zip(values.min(axis=0), values.max(axis=0), strict=True))

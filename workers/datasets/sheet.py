@@ -1,0 +1,111 @@
+"""A contact sheet: prepared images with the outlines of their masks, as one PNG, so that a person can look before
+training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+from scipy.ndimage import binary_erosion
+
+from workers.datasets.folder import PreparedDataset
+from workers.preprocessing import Image, Label
+
+Augment = Callable[[Image, Label, int], tuple[Image, Label]]
+"""Image (*spatial, channels), label (*spatial) and the number of the sample to an augmented pair of the same shapes."""
+
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
+"""Outline colour per foreground class: the palette of Okabe and Ito, which colour-blind people can tell apart."""
+
+_TILE = 192
+_MARGIN = 4
+_CAPTION = 14
+
+
+def contact_sheet(
+    prepared: PreparedDataset,
+    to: Path,
+    *,
+    cases: Sequence[str] | None = None,
+    augmented: Augment | None = None,
+    samples: int = 4,
+    captions: bool = True,
+) -> Path:
+    """Write a PNG of images with mask outlines; of a volume the axial slice with the most foreground is shown.
+
+    Args:
+        prepared: the data set.
+        to: the PNG file.
+        cases: case ids; None for twelve spread evenly over the data set.
+        augmented: adds `samples` augmented versions to each case's row.
+        samples: how many.
+        captions: whether case ids are written under the tiles.
+
+    Raises:
+        DataError: an unknown case.
+    """
+    chosen = list(cases) if cases is not None else _spread(prepared.case_ids, 12)
+    rows: list[list[tuple[str, PillowImage.Image]]] = []
+    for case in chosen:
+        image, label = np.array(prepared.image(case)), np.array(prepared.label(case))
+        tiles = [(case, _tile(image, label))]
+        if augmented is not None:
+            tiles += [(f"augmented {i + 1}", _tile(*augmented(image, label, i))) for i in range(samples)]
+        rows.append(tiles)
+    if augmented is None:
+        flat = [tile for row in rows for tile in row]
+        rows = [flat[i : i + 4] for i in range(0, len(flat), 4)]
+    sheet = _compose(rows, prepared, captions)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(to, format="PNG")
+    return to
+
+
+def outlined(image: Image, label: Label) -> npt.NDArray[np.uint8]:
+    """A 2D image (h, w, c) stretched to 8 bits between its 1st and 99th percentile, with class outlines, (h, w, 3)."""
+    low, high = np.percentile(image, (1, 99))
+    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    colour = np.repeat(grey[..., :1], 3, axis=-1) if image.shape[-1] != 3 else grey.copy()
+    for index in range(1, int(label.max(initial=0)) + 1):
+        mask = label == index
+        colour[mask & ~binary_erosion(mask)] = COLOURS[(index - 1) % len(COLOURS)]
+    return colour
+
+
+def _tile(image: Image, label: Label) -> PillowImage.Image:
+    if label.ndim == 3:
+        z = int(np.count_nonzero(label, axis=(1, 2)).argmax()) if label.any() else label.shape[0] // 2
+        image, label = image[z, ::-1], label[z, ::-1]  # rows run from front to back
+    tile = PillowImage.fromarray(outlined(image, label))
+    scale = _TILE / max(tile.size)
+    size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
+    return tile.resize(size, PillowImage.Resampling.LANCZOS if scale < 1 else PillowImage.Resampling.NEAREST)
+
+
+def _compose(
+    rows: Sequence[Sequence[tuple[str, PillowImage.Image]]], prepared: PreparedDataset, captions: bool
+) -> PillowImage.Image:
+    step, caption = _TILE + _MARGIN, _CAPTION if captions else 0
+    columns = max(len(row) for row in rows)
+    sheet = PillowImage.new(
+        "RGB", (columns * step + _MARGIN, len(rows) * (step + caption) + _MARGIN + _CAPTION), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    title = f"{prepared.name} · {len(prepared.cases)} cases" + (" · SYNTHETIC" * (prepared.provenance == "synthetic"))
+    draw.text((_MARGIN, 1), title, fill="black")
+    for r, row in enumerate(rows):
+        for c, (text, tile) in enumerate(row):
+            x, y = _MARGIN + c * step, _MARGIN + _CAPTION + r * (step + caption)
+            sheet.paste(tile, (x, y))
+            if captions:
+                draw.text((x, y + _TILE), text[:32], fill="black")
+    return sheet
+
+
+def _spread(ids: Sequence[str], count: int) -> list[str]:
+    positions = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)
+    return [ids[i] for i in positions]
