@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sweeper.errors import SweeperError
 
-class AnalysisError(ValueError):
+
+class AnalysisError(SweeperError, ValueError):
     """The trials or scores cannot be analysed as they are; the message names the trial, the value and the mend."""

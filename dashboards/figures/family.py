@@ -1,0 +1,86 @@
+"""Fig. 1, which loss is which special case of the unified family, and Fig. 2, how γ suppresses and enhances."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from dashboards.figures.style import BLUE, GROUND, INK, MUTED, Drawing, draw, short
+from sweeper.analysis.curves import DELTA, modified_focal_term, modified_tversky_term
+from sweeper.analysis.family import LEVELS, SPECIAL_CASES
+
+_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def family_figure() -> Drawing:
+    """The graph of `sweeper.analysis.family`: an arrow leads to the special case, its label says at which setting."""
+    places = {
+        loss: ((i + 0.5) / len(level), float(len(LEVELS) - 1 - row))
+        for row, level in enumerate(LEVELS)
+        for i, loss in enumerate(level)
+    }
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axis("off")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(-0.35, len(LEVELS) - 0.65)
+        for case in SPECIAL_CASES:
+            start, end = places[case.parent], places[case.child]
+            level = start[1] == end[1]
+            axes.annotate(
+                "", end, start, zorder=1,
+                arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 1, "shrinkA": 20, "shrinkB": 48 if level
+                            else 20},
+            )  # fmt: skip
+            along = 0.5 if level else 0.42
+            x, y = (a + (b - a) * along for a, b in zip(start, end, strict=True))
+            axes.text(x, y, case.condition, ha="center", va="center", fontsize=7.5, color=INK, zorder=2,
+                      bbox={"facecolor": GROUND, "edgecolor": "none", "pad": 1.5})  # fmt: skip
+        box = {"boxstyle": "round,pad=0.55", "facecolor": GROUND, "edgecolor": BLUE, "linewidth": 1.2}
+        for loss, (x, y) in places.items():
+            axes.text(x, y, short(loss), ha="center", va="center", zorder=3, bbox=box)
+
+    edges = "; ".join(f"{c.parent} with {c.condition} is {c.child}" for c in SPECIAL_CASES)
+    return draw(
+        "fig1-family",
+        "Fig. 1 · The family of losses",
+        "An arrow leads from a loss to its special case, at the setting on the arrow, up to a constant and smoothing. "
+        "λ weighs the focal part, δ rare classes and false negatives.",
+        f"Graph of the losses. {edges}.",
+        (7.4, 4.6),
+        paint,
+    )
+
+
+def suppression_figure() -> Drawing:
+    """The terms of the loss for one pixel and one class, at several γ."""
+
+    def paint(figure: Figure) -> None:
+        focal, tversky = figure.subplots(1, 2)
+        colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(_GAMMAS)))
+        p = np.linspace(0.02, 1, 200)
+        for gamma, colour in zip(_GAMMAS, colours, strict=True):
+            focal.plot(p, modified_focal_term(p, gamma), color=colour, label=f"γ = {gamma:g}")
+            tversky.plot(p, modified_tversky_term(p, gamma), color=colour, label=f"γ = {gamma:g}")
+        focal.set_title("Suppression: modified focal term")
+        focal.set_xlabel("probability of the true class")
+        focal.set_ylabel("δ (1 − p)^γ · (−log p)")
+        focal.set_ylim(0, 2)
+        tversky.set_title("Enhancement: modified Tversky term")
+        tversky.set_xlabel("modified Tversky index")
+        tversky.set_ylabel("(1 − mTI)^(1 − γ)")
+        focal.legend(frameon=False, fontsize=8)
+
+    return draw(
+        "fig2-gamma-on-the-losses",
+        "Fig. 2 · How γ suppresses and enhances",
+        f"Computed from the project's own losses at δ = {DELTA:g}. In the focal part a larger γ lowers the loss of "
+        "pixels that are already right; in the Tversky part it keeps the loss of a class that is nearly right high. "
+        "The asymmetric variant suppresses the background alone and enhances the rare classes alone.",
+        "Two line charts for γ from 0 to 0.9. Left: the focal term falls faster with the probability of the true class "
+        "as γ grows. Right: the Tversky term stays higher near an index of one as γ grows.",
+        (8.0, 3.3),
+        paint,
+    )

@@ -1,0 +1,73 @@
+"""Fig. 3: test DSC against γ for each loss that ran with several γ, with the other losses as reference lines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dashboards.figures.style import GROUND, Drawing, draw, loss_colour, short, spread
+
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+
+
+def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) -> Drawing:
+    """One panel: bands are the 95% interval of the mean over images, a ring marks the γ chosen on validation.
+
+    Args:
+        curves: `stability.gamma_curves` of the study.
+        selection: `selection.select_gamma` of the study.
+    """
+    own = curves[curves["dataset"] == dataset].dropna(subset=["dsc"])
+    counts = own.dropna(subset=["gamma"]).groupby("variant")["gamma"].nunique()
+    swept = [v for v in own["variant"].unique() if counts.get(v, 0) > 1]
+    lines = own[~own["variant"].isin(swept)]
+    variants = sorted(own["variant"].unique())
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        ends: list[tuple[str, float, str]] = []
+        for i, variant in enumerate(swept):
+            curve = own[own["variant"] == variant].sort_values("gamma")
+            gamma, scores = curve["gamma"].to_numpy(float), curve["dsc"].to_numpy(float)
+            half = np.nan_to_num(curve["half_width"].to_numpy(float))
+            colour = loss_colour(variant, variants)
+            axes.fill_between(gamma, scores - half, scores + half, color=colour, alpha=0.12, linewidth=0)
+            axes.plot(gamma, scores, color=colour, marker=_MARKERS[i % len(_MARKERS)], markersize=5, zorder=3)
+            chosen = selection[(selection["dataset"] == dataset) & (selection["variant"] == variant)]
+            for value in chosen["gamma"]:
+                at = float(np.interp(value, gamma, scores))
+                axes.plot([value], [at], "o", markersize=12, markerfacecolor="none", markeredgecolor=colour, zorder=4)
+            ends.append((variant, float(scores[-1]), colour))
+        for variant, dsc in zip(lines["variant"], lines["dsc"], strict=True):
+            colour = loss_colour(variant, variants)
+            axes.axhline(dsc, color=colour, linestyle=(0, (5, 3)), linewidth=1.1, zorder=1)
+            ends.append((variant, float(dsc), colour))
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high)
+        heights = spread([h for _, h, _ in ends], 0.055 * (high - low))
+        for (variant, height, colour), label in zip(ends, heights, strict=True):
+            axes.annotate(
+                short(variant), (1.0, height), (1.03, label), xycoords=("axes fraction", "data"),
+                textcoords=("axes fraction", "data"), va="center", annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
+            )  # fmt: skip
+        axes.set_xlabel("γ")
+        axes.set_ylabel("mean test DSC")
+        axes.set_title(dataset if len(dataset) < 60 else f"{dataset[:57]}…")
+        axes.patch.set_facecolor(GROUND)
+
+    shown = "; ".join(
+        f"{v}: {own.loc[own['variant'] == v, 'dsc'].min():.3f} to {own.loc[own['variant'] == v, 'dsc'].max():.3f}"
+        for v in swept
+    )
+    references = "; ".join(f"{v} {d:.3f}" for v, d in zip(lines["variant"], lines["dsc"], strict=True))
+    return draw(
+        f"fig3-gamma-{dataset}",
+        f"Fig. 3 · Test DSC against γ, {dataset}",
+        "Mean over test images (and foreground classes); bands are the 95% interval over images; dashed lines are the "
+        "losses without a sweep over γ; a ring marks the γ chosen on validation.",
+        f"Line chart of mean test DSC against γ on {dataset}. {shown}. Reference lines: {references or 'none'}.",
+        (7.4, 4.2),
+        paint,
+    )

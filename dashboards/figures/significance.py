@@ -1,0 +1,116 @@
+"""The p values of all pairs of losses as one matrix per data set and class, and the critical-difference diagram."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scikit_posthocs
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dashboards.figures.style import BLUE, GROUND, INK, MUTED, RULE, Drawing, draw, short
+from sweeper.analysis.ranks import RankSummary
+from sweeper.analysis.significance import ALPHA, RANK_SUM, SIGNED_RANK
+
+_STEPS = (0.001, 0.01, 0.05)
+_STRENGTH = (0.75, 0.45, 0.2)
+
+
+def p_value_matrix(dataset: str, label: str, tests: pd.DataFrame, order: list[str]) -> Drawing:
+    """DSC, all pairs. Above the diagonal the paper's rank-sum test (raw p), below it signed-rank (Holm).
+
+    Args:
+        tests: `significance.pairwise_tests` of the study.
+        order: the variants, best first.
+    """
+    own = tests[(tests["dataset"] == dataset) & (tests["label"] == label) & (tests["metric"] == "dsc")]
+    size = len(order)
+    p, better = np.full((size, size), np.nan), np.zeros((size, size), dtype=int)
+    place = {variant: i for i, variant in enumerate(order)}
+    for row in own.to_dict("records"):
+        i, j = sorted((place[row["first"]], place[row["second"]]))
+        at = (i, j) if row["test"] == RANK_SUM else (j, i)
+        p[at] = row["p"] if row["test"] == RANK_SUM else row["p_holm"]
+        sign = 1 if order[at[0]] == row["first"] else -1
+        better[at] = sign * int(np.sign(np.nan_to_num(row["effect"])))
+    cell = 0.62 if size <= 12 else 0.42
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        for i in range(size):
+            for j in range(size):
+                _cell(axes, i, j, float(p[i, j]), int(better[i, j]), small=size > 12)
+        axes.set_xlim(-0.5, size - 0.5)
+        axes.set_ylim(size - 0.5, -0.5)
+        names = [short(v) for v in order]
+        axes.set_xticks(range(size), names, rotation=40, ha="left", rotation_mode="anchor")
+        axes.set_yticks(range(size), names)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.set_aspect("equal")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        figure.supxlabel("above: rank-sum, p   ·   below: signed-rank, Holm-corrected p", fontsize=8, color=MUTED)
+
+    pairs = own[(own["test"] == SIGNED_RANK) & (own["p_holm"] < ALPHA)]
+    found = "; ".join(f"{r['first']} and {r['second']}, p {r['p_holm']:.3g}" for r in pairs.to_dict("records"))
+    return draw(
+        f"p-values-{dataset}-{label}",
+        f"p values of all pairs, DSC, {dataset} ({label})",
+        "Above the diagonal: Wilcoxon rank-sum, uncorrected, as the paper tests. Below: signed-rank on the same "
+        "images, Holm-corrected over all pairs. ▲ the row's loss scores higher, ▼ lower; shaded where p < 0.05.",
+        f"Matrix of p values between {size} losses on {dataset}, class {label}. "
+        f"Significant after Holm: {found or 'none'}.",
+        (max(4.2, 2.0 + cell * size), max(3.6, 1.7 + cell * size)),
+        paint,
+    )
+
+
+def critical_difference(summary: RankSummary) -> Drawing:
+    """Mean ranks on a line; bars join the losses that do not differ significantly (signed-rank, Holm)."""
+    ranks = pd.Series(summary.mean_ranks)
+    matrix = summary.corrected.loc[ranks.index, ranks.index].fillna(1.0)
+    labels = {variant: short(variant, 24) for variant in ranks.index}
+    if len(set(labels.values())) == len(labels):
+        ranks, matrix = ranks.rename(labels), matrix.rename(index=labels, columns=labels)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        scikit_posthocs.critical_difference_diagram(
+            ranks, matrix, alpha=ALPHA, ax=axes, label_fmt_left="{label} ({rank:.2f})  ",
+            label_fmt_right="  ({rank:.2f}) {label}", label_props={"fontsize": 9},
+            marker_props={"marker": "o", "s": 14}, elbow_props={"color": INK, "linewidth": 0.8},
+            crossbar_props={"color": BLUE, "linewidth": 3, "alpha": 0.8}, text_h_margin=0.2,
+        )  # fmt: skip
+        axes.set_xlabel("mean rank (1 is best)", color=MUTED)
+        axes.xaxis.set_label_position("top")
+
+    listed = ", ".join(f"{v} {r:.2f}" for v, r in summary.mean_ranks.items())
+    return draw(
+        f"ranks-{summary.name}".replace(" · ", "-").replace(" ", "-"),
+        f"Critical differences, {summary.name}",
+        "Mean rank of each loss by DSC; a bar joins losses that do not differ significantly (signed-rank, Holm).",
+        f"Critical-difference diagram of {summary.name}. Mean ranks, best first: {listed}.",
+        (7.4, 1.4 + 0.28 * len(ranks)),
+        paint,
+    )
+
+
+def _cell(axes: Axes, i: int, j: int, p: float, better: int, *, small: bool) -> None:
+    if i == j:
+        axes.add_patch(_square(i, j, RULE, 0.5))
+        return
+    strength = next((s for step, s in zip(_STEPS, _STRENGTH, strict=True) if p < step), 0.0)
+    axes.add_patch(_square(i, j, BLUE, strength) if strength else _square(i, j, RULE, 0.12))
+    text = "–" if np.isnan(p) else "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
+    sign = {1: "▲", -1: "▼", 0: ""}[better] if p < ALPHA else ""
+    colour = GROUND if strength > 0.5 else INK
+    axes.text(j, i, f"{text}\n{sign}" if sign else text, ha="center", va="center", color=colour,
+              fontsize=5 if small else 7, linespacing=0.95)  # fmt: skip
+
+
+def _square(i: int, j: int, colour: str, alpha: float) -> Rectangle:
+    return Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0)

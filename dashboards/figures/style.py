@@ -1,0 +1,175 @@
+"""How every figure looks, and how one becomes SVG and PNG: fonts as paths, the same bytes for the same numbers.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart, without the yellow, which is too pale on
+paper; black is the ink. In SVG that stands inside a page, ink and rules follow the page's light or dark theme.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, MUTED, RULE, GROUND = "#1b1c1d", "#5b5c5d", "#d8d9da", "#fefdfc"
+BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
+
+_THEMED = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    GROUND: "var(--ground)",
+    BLUE: "var(--blue)",
+    GREEN: "var(--green)",
+    VERMILLION: "var(--vermillion)",
+}
+
+_LOSS_COLOURS = {
+    "ce": BLUE,
+    "focal": SKY,
+    "dice": GREEN,
+    "tversky": ORANGE,
+    "focal_tversky": VERMILLION,
+    "combo": PURPLE,
+    "unified_focal_sym": MUTED,
+    "unified_focal_asym": INK,
+}
+_SHORT = {
+    "ce": "CE",
+    "focal": "Focal",
+    "dice": "Dice",
+    "tversky": "Tversky",
+    "focal_tversky": "Focal Tversky",
+    "combo": "Combo",
+    "hybrid_focal": "Hybrid focal",
+    "unified_focal_sym": "Unified focal (sym)",
+    "unified_focal_asym": "Unified focal (asym)",
+}
+
+_RC: Any = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sweeper",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": GROUND,
+    "axes.facecolor": "none",
+    "savefig.facecolor": GROUND,
+    "path.simplify": True,
+    "text.parse_math": False,
+}
+_RESOLUTION = 160
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure. `svg` and `png` are the files' contents; `alt` says in words what the figure shows."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+    png: bytes
+    wide: bool = False
+
+    def inline(self) -> str:
+        """The SVG for the inside of a page: ids of its own, colours of the page's theme, its size free."""
+        svg = self.svg[self.svg.index("<svg") :]
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+        prefix = re.sub(r"\W", "-", self.name)
+        svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+        svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+        for colour, variable in _THEMED.items():
+            svg = svg.replace(colour, variable)
+        width = re.search(r'width="([\d.]+)pt"', svg)
+        size = f'style="width:100%;max-width:{float(width.group(1)) * 4 / 3:.0f}px;height:auto"' if width else ""
+        svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+        svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf"\1 {size}", svg, count=1)
+        return svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes NAME.svg and NAME.png into the folder and returns both paths."""
+        vector, raster = folder / f"{self.name}.svg", folder / f"{self.name}.png"
+        vector.write_text(self.svg, encoding="utf-8")
+        raster.write_bytes(self.png)
+        return [vector, raster]
+
+
+def draw(
+    name: str, title: str, caption: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]
+) -> Drawing:
+    """Lets `paint` fill a figure of `size` inches and renders it, with no trace of when or by what it was made."""
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        vector, raster = io.StringIO(), io.BytesIO()
+        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(raster, format="png", dpi=_RESOLUTION, metadata={"Software": None})
+    return Drawing(_file_name(name), title, caption, alt, vector.getvalue(), raster.getvalue(), wide=size[0] > 8)
+
+
+def short(variant: str, limit: int = 28) -> str:
+    """A loss's name as the paper's tables have it; longer names are cut in the middle."""
+    name, bracket, rest = variant.partition(" (")
+    text = _SHORT.get(name, name) + (bracket + rest if bracket else "")
+    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-(limit // 2) :]}"
+
+
+def loss_colour(variant: str, others: Iterable[str]) -> str:
+    """A colour for a variant, the same in every figure of a study whose variants are `others`."""
+    if variant in _LOSS_COLOURS:
+        return _LOSS_COLOURS[variant]
+    free = [v for v in others if v not in _LOSS_COLOURS]
+    return PALETTE[free.index(variant) % len(PALETTE)] if variant in free else MUTED
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Moves label heights apart until neighbours are at least `gap` away, as little as needed, keeping their order."""
+    order = np.argsort(heights, kind="stable")
+    placed = np.array(heights, dtype=float)[order]
+    for _ in range(200):
+        overlap = gap - np.diff(placed)
+        if not (overlap > gap * 1e-3).any():
+            break
+        push = np.clip(overlap, 0, None) / 2
+        placed[:-1] -= push
+        placed[1:] += push
+    result = np.empty_like(placed)
+    result[order] = placed
+    return [float(v) for v in result]
+
+
+def _file_name(name: str) -> str:
+    """Letters, digits, dots and hyphens only, at most 100, so that every file system takes it.
+
+    A name that had to be changed gets a hash of the original, so that no two become one.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:90]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

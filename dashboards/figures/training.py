@@ -1,0 +1,83 @@
+"""Training curves: validation DSC by epoch of all losses of a data set, and the losses themselves, a panel each."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dashboards.figures.style import MUTED, ORANGE, Drawing, draw, loss_colour, short, spread
+
+_COLUMNS = 4
+
+
+def validation_dsc_figure(dataset: str, history: pd.DataFrame, variants: list[str]) -> Drawing:
+    """Mean validation DSC over the repeats, one line for each variant.
+
+    Args:
+        history: epochs of the trials at the chosen γ: columns variant, trial, epoch, loss, val_loss, val_dsc.
+        variants: all variants of the study, for the colours.
+    """
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        ends = []
+        for variant, group in history.groupby("variant", sort=True):
+            mean = group.groupby("epoch")["val_dsc"].mean()
+            colour = loss_colour(str(variant), variants)
+            axes.plot(mean.index.to_numpy(), mean.to_numpy(float), color=colour, linewidth=1.3)
+            ends.append((str(variant), float(mean.index[-1]), float(mean.iloc[-1]), colour))
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high)
+        heights = spread([end[2] for end in ends], 0.055 * (high - low))
+        for (variant, epoch, dsc, colour), height in zip(ends, heights, strict=True):
+            axes.annotate(
+                short(variant), (epoch, dsc), (1.03, height), textcoords=("axes fraction", "data"), va="center",
+                annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            )  # fmt: skip
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation DSC")
+        axes.set_title(dataset if len(dataset) < 60 else f"{dataset[:57]}…")
+
+    final = history.sort_values("epoch").groupby("variant")["val_dsc"].last()
+    listed = "; ".join(f"{variant} {value:.3f}" for variant, value in final.items())
+    return draw(
+        f"training-dsc-{dataset}",
+        f"Validation DSC by epoch, {dataset}",
+        "Mean over the repeats at each loss's chosen γ; training stops early on the validation loss, so the lines end "
+        "at different epochs.",
+        f"Line chart of validation DSC by epoch on {dataset}. Last values: {listed}.",
+        (7.4, 4.0),
+        paint,
+    )
+
+
+def loss_figure(dataset: str, history: pd.DataFrame) -> Drawing:
+    """Each loss in a panel of its own, since the losses' scales cannot be compared. `history` as above."""
+    shown = sorted(history["variant"].unique())
+    rows = math.ceil(len(shown) / _COLUMNS)
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(rows, min(_COLUMNS, len(shown)), squeeze=False).ravel()
+        for panel in panels[len(shown) :]:
+            panel.axis("off")
+        for panel, variant in zip(panels, shown, strict=False):
+            own = history[history["variant"] == variant]
+            for _, trial in own.groupby("trial", sort=True):
+                panel.plot(trial["epoch"], trial["loss"], color=ORANGE, linewidth=1.1)
+                panel.plot(trial["epoch"], trial["val_loss"], color=MUTED, linewidth=1.1, linestyle=(0, (4, 2)))
+            panel.set_title(short(variant, 24), fontsize=8)
+            panel.tick_params(labelsize=7)
+        figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel("loss", fontsize=9)
+
+    return draw(
+        f"training-loss-{dataset}",
+        f"Training and validation loss, {dataset}",
+        "Solid: training, dashed: validation; one pair of lines for each repeat. The scales differ between losses.",
+        f"Line charts of training and validation loss by epoch on {dataset}, one for each of {len(shown)} losses.",
+        (8.0, 1.7 * rows + 0.4),
+        paint,
+    )

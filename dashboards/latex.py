@@ -1,0 +1,115 @@
+"""The result tables as LaTeX that compiles with booktabs as it is, names of users' data sets included."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from dashboards.figures.style import short
+from sweeper.analysis import Answers
+from sweeper.analysis.frames import METRICS
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\^{}", "~": r"\~{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "γ": r"$\gamma$", "δ": r"$\delta$", "λ": r"$\lambda$", "α": r"$\alpha$", "β": r"$\beta$", "±": r"$\pm$",
+    "−": "$-$", "–": "--", "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$", "½": r"$\frac{1}{2}$",
+}  # fmt: skip
+_LAST_LATIN = 0x17F
+"""Beyond this character pdfLaTeX's standard fonts have nothing; such a character is written as its code point."""
+
+_HEADINGS = {"dsc": "DSC", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return "".join(_character(c) for c in text)
+
+
+def result_tables(answers: Answers) -> dict[str, str]:
+    """One `table` environment per data set and class: mean ± 95% interval, the best bold. Keys are plain file stems."""
+    tables = {}
+    for i, ((dataset, label), group) in enumerate(
+        answers.table.groupby(["dataset", "label"], sort=False, observed=True), start=1
+    ):
+        tables[f"results-{i}"] = _result_table(str(dataset), str(label), group)
+    return tables
+
+
+def stability_table(answers: Answers) -> str:
+    """How much γ matters, as one `table` environment."""
+    rows = [
+        f"{escape(row['dataset'])} & {escape(short(row['variant'], 60))} & {row['gammas']} & {_number(row['range'])} & "
+        f"{_number(row['sd'])} & {_number(row['slope'])} & {_number(row['share_above_baseline'], 2)} & "
+        f"{_number(row['share_significantly_above'], 2)} \\\\"
+        for row in answers.stability.to_dict("records")
+    ]
+    head = r"Data set & Loss & $\gamma$ & Range & SD & Slope & Above & Sign.\ above"
+    caption = (
+        r"Stability of the mean test DSC over $\gamma$: number of values, range, standard deviation, slope, and the "
+        r"share of $\gamma$ above the best baseline (chosen on validation), by mean and by the signed-rank test (Holm)."
+    )
+    return _table("llrrrrrr", head, rows, caption, "tab:stability")
+
+
+def document(stems: list[str]) -> str:
+    """A whole document that shows the tables in the files `STEM.tex` beside it."""
+    inputs = "\n".join(rf"\input{{{stem}}}" for stem in stems)
+    return (
+        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{textcomp}\n"
+        "\\usepackage{booktabs}\n\\usepackage[landscape,margin=2cm]{geometry}\n\\begin{document}\n"
+        f"{inputs or 'No trial has finished.'}\n\\end{{document}}\n"
+    )
+
+
+def _result_table(dataset: str, label: str, group: pd.DataFrame) -> str:
+    best = {m: rows["mean"].round(3).max() for m, rows in group.groupby("metric")}
+    lines = []
+    for variant, rows in group.groupby("variant", sort=False, observed=True):
+        by_metric = {row["metric"]: row for row in rows.to_dict("records")}
+        cells = [_cell(by_metric[m], best[m]) for m in METRICS]
+        gamma = next(iter(by_metric.values()))["gamma"]
+        lines.append(
+            f"{escape(short(str(variant), 60))} & {'--' if pd.isna(gamma) else f'{gamma:g}'} & {' & '.join(cells)} \\\\"
+        )
+    head = rf"Loss & $\gamma$ & {' & '.join(_HEADINGS[m] for m in METRICS)}"
+    caption = (
+        f"{escape(dataset)} ({escape(label)}): mean $\\pm$ half width of the 95\\% interval over "
+        f"{int(group['n'].max())} test images; best in bold; $\\gamma$ chosen on validation."
+    )
+    return _table("lr" + "l" * len(METRICS), head, lines, caption, f"tab:{_label(dataset)}-{_label(label)}")
+
+
+def _table(columns: str, head: str, lines: list[str], caption: str, label: str) -> str:
+    body = "\n".join(lines)
+    return (
+        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n\\begin{{tabular}}{{{columns}}}\n"
+        f"\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+def _cell(row: Mapping[Hashable, Any], best: float) -> str:
+    if pd.isna(row["mean"]):
+        return "--"
+    half = "" if pd.isna(row["half_width"]) else f" $\\pm$ {row['half_width']:.3f}"
+    mean = f"{row['mean']:.3f}"
+    return (f"\\textbf{{{mean}}}" if round(row["mean"], 3) == best else mean) + half
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return "--" if pd.isna(value) else f"${value:.{digits}f}$"
+
+
+def _label(text: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text)
+
+
+def _character(c: str) -> str:
+    if c in _SPECIAL:
+        return _SPECIAL[c]
+    if not c.isprintable():
+        return " "
+    return c if ord(c) <= _LAST_LATIN else rf"\texttt{{U+{ord(c):04X}}}"

@@ -1,0 +1,108 @@
+"""A stored sweep as pandas frames, for a notebook and for the report.
+
+    from sweeper import open_study
+    study = open_study("nuclei-demo")
+    study.significance[study.significance["p_holm"] < 0.05]
+
+Reads only, except for `keep_significance`, which stores the derived tests where others can read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from storage.database import open_database
+from storage.records import Sweep
+from storage.repository import Repository
+from sweeper.analysis import Answers, analyse, score_frame, trial_frame
+from sweeper.analysis.significance import records
+from sweeper.settings import Settings
+
+
+@dataclass(frozen=True)
+class Study:
+    """One sweep and everything that follows from it. Answers are computed when first asked for.
+
+    `trials` has one row per trial, `scores` one per trial, image and class (`sweeper.analysis.frames` lists the
+    columns); only finished trials of the current results version enter `answers`.
+    """
+
+    sweep: Sweep
+    trials: pd.DataFrame
+    scores: pd.DataFrame
+
+    @cached_property
+    def answers(self) -> Answers:
+        """Every table, test, curve and claim of the study."""
+        return analyse(self.trials, self.scores, rehearsal=self.sweep.rehearsal)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean and 95% intervals per data set, class, loss and metric, the paper's figure beside."""
+        return self.answers.table
+
+    @property
+    def stability(self) -> pd.DataFrame:
+        """How much γ matters, one row per data set and swept loss."""
+        return self.answers.stability
+
+    @property
+    def significance(self) -> pd.DataFrame:
+        """Both Wilcoxon tests for all pairs of losses, per data set, class and metric."""
+        return self.answers.significance
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """The paper's claims: each holds, does not hold, or was not tested, with the numbers."""
+        return self.answers.claims
+
+
+def open_study(name: str, url: str | None = None) -> Study:
+    """Reads a sweep's trials and scores.
+
+    Args:
+        name: the sweep's name.
+        url: the database, `sqlite:///FILE` or `postgresql://…`; None for the one that the settings name.
+
+    Raises:
+        UnknownSweepError: there is no such sweep; the message names the nearest.
+        DatabaseURLError: there is no such database.
+        SchemaMismatchError: the database is of an older or a newer program.
+        AnalysisError: a stored score is impossible.
+    """
+    database = open_database(url or Settings().database, create=False)
+    try:
+        return read_study(Repository(database), name)
+    finally:
+        database.close()
+
+
+def read_study(repository: Repository, name: str) -> Study:
+    """`open_study` on a repository that is open already.
+
+    Raises:
+        UnknownSweepError: there is no such sweep; the message names the nearest.
+        AnalysisError: a stored score is impossible.
+    """
+    trials = trial_frame(repository.trials(name))
+    return Study(repository.sweep(name), trials, score_frame(repository.score_columns(name)))
+
+
+def keep_significance(repository: Repository, study: Study) -> bool:
+    """Stores the tests with the hash of their scores, unless those of the same scores are stored already.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        StorageError: the database cannot be written.
+    """
+    name, answers = study.sweep.name, study.answers
+    stored = repository.significance(name)
+    if len(stored) == len(answers.significance) and all(t.scores_hash == answers.scores_hash for t in stored):
+        return False
+    repository.replace_significance(name, records(answers.significance, answers.scores_hash))
+    return True

@@ -1,0 +1,172 @@
+"""Hand-made studies for the tests: storage records and score columns with a known truth. Never shipped as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from storage.records import FailureKind, Sweep, SweepState, Trial, TrialState
+from workers.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
+
+BASELINES = {
+    "ce": 0.0,
+    "focal": -0.02,
+    "dice": 0.0,
+    "tversky": 0.01,
+    "focal_tversky": 0.01,
+    "combo": 0.02,
+}
+UNIFIED = {"unified_focal_sym": 0.03, "unified_focal_asym": 0.035}
+GAMMAS = tuple(g / 10 for g in range(1, 10))
+
+
+def make_trial(
+    dataset: str,
+    loss: str,
+    *,
+    gamma: float | None = None,
+    repeat: int = 0,
+    state: TrialState = TrialState.FINISHED,
+    val_dsc: float | None = 0.8,
+    test_dsc: float | None = 0.8,
+    results_version: int = RESULTS_VERSION,
+    classes: tuple[str, ...] = ("background", "thing"),
+    provenance: str = "real",
+    parameters: Mapping[str, Any] | None = None,
+    failure: FailureKind | None = None,
+    error: str | None = None,
+    train_seconds: float | None = 60.0,
+) -> Trial:
+    values = dict(parameters or {})
+    if gamma is not None:
+        values["gamma"] = gamma
+    spec = TrialSpec(
+        DataSpec(dataset, classes, 2, "prepared", "split", provenance),  # type: ignore[arg-type]
+        LossSpec(loss, values),
+        repeat=repeat,
+        seed=repeat,
+        results_version=results_version,
+    )
+    done = state is TrialState.FINISHED
+    return Trial(
+        hash=spec.hash, position=0, state=state, spec=spec.to_dict(), label=spec.label, dataset=dataset, loss=loss,
+        gamma=gamma, repeat=repeat, seed=repeat, results_version=results_version, study=None, cost=None,
+        attempts=1, failure=failure, error=error, sweep="s", epochs=30 if done else 0,
+        best_epoch=20 if done else None, val_loss=0.3 if done else None, val_dsc=val_dsc if done else None,
+        test_dsc=test_dsc if done else None, train_seconds=train_seconds if done else None,
+        parameters=1000 if done else None, environment=None, mlflow_run=None, started_at=None, finished_at=None,
+    )  # fmt: skip
+
+
+def make_sweep(name: str = "s", **changes: Any) -> Sweep:
+    values: dict[str, Any] = {
+        "id": 1, "name": name, "state": SweepState.FINISHED, "reason": "", "grid": {"text": "name = 's'"},
+        "rehearsal": False, "description": "", "created_at": 1.7e9, "finished_at": 1.7e9 + 3600, "mlflow_run": None,
+        "details": {},
+    }  # fmt: skip
+    return Sweep(**(values | changes))
+
+
+@dataclass
+class Study:
+    """Trials with scores for each; `columns` is what `Repository.score_columns` gives."""
+
+    trials: list[Trial] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(
+        default_factory=lambda: {
+            k: [] for k in ("trial", "partition", "case", "label", "dsc", "iou", "precision", "recall", "hd95", "asd")
+        }
+    )
+
+    def add_scores(self, trial: Trial, label: str, dsc: Sequence[float | None], partition: str = "test") -> None:
+        """One image per DSC; the other metrics follow from it."""
+        for i, value in enumerate(dsc):
+            iou = None if value is None else value / (2 - value)
+            row = {
+                "trial": trial.hash, "partition": partition, "case": f"case{i:03}", "label": label, "dsc": value,
+                "iou": iou, "precision": value, "recall": value, "hd95": None, "asd": None,
+            }  # fmt: skip
+            for key, entry in row.items():
+                self.columns[key].append(entry)
+
+    def add(self, trial: Trial, dsc: Sequence[float | None], label: str = "thing") -> Trial:
+        self.trials.append(trial)
+        self.add_scores(trial, label, dsc)
+        return trial
+
+
+def paper_like(
+    datasets: Iterable[str] = ("nuclei",),
+    *,
+    images: int = 20,
+    repeats: int = 1,
+    gammas: Sequence[float] = GAMMAS,
+    labels: Sequence[str] = ("thing",),
+    provenance: str = "real",
+    seed: int = 0,
+) -> Study:
+    """All eight losses on each data set: images differ in difficulty, losses by a small shift, γ by a flat parabola."""
+    rng = np.random.default_rng(seed)
+    study = Study()
+    for d, dataset in enumerate(datasets):
+        difficulty = np.clip(rng.normal(0.78 - 0.03 * d, 0.08, images), 0.2, 0.93)
+        for repeat in range(repeats):
+            cells = [(loss, None, shift) for loss, shift in BASELINES.items()]
+            cells += [(u, g, s - 0.15 * (g - 0.45) ** 2) for u, s in UNIFIED.items() for g in gammas]
+            for loss, gamma, shift in cells:
+                scores = {
+                    label: np.clip(difficulty - 0.1 * k + shift + rng.normal(0, 0.02, images), 0, 1)
+                    for k, label in enumerate(labels)
+                }
+                mean = float(np.mean(list(scores.values())))
+                trial = make_trial(
+                    dataset, loss, gamma=gamma, repeat=repeat, val_dsc=mean + rng.normal(0, 0.002), test_dsc=mean,
+                    classes=("background", *labels), provenance=provenance,
+                    train_seconds=float(60 + 5 * rng.normal()),
+                )  # fmt: skip
+                study.trials.append(trial)
+                for label, values in scores.items():
+                    study.add_scores(trial, label, values.tolist())
+    return study
+
+
+def with_history(study: Study, epochs: int = 30) -> dict[str, list[Any]]:
+    """What `Repository.epoch_columns` gives: a falling loss and a rising DSC for each finished trial."""
+    names = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
+    columns: dict[str, list[Any]] = {k: [] for k in names}
+    rng = np.random.default_rng(1)
+    for trial in study.trials:
+        if trial.state is not TrialState.FINISHED:
+            continue
+        for epoch in range(1, epochs + 1):
+            left = np.exp(-epoch / 8)
+            row = (trial.hash, epoch, 0.2 + left, 0.25 + left + rng.normal(0, 0.01),
+                   (trial.val_dsc or 0.0) * (1 - left) + rng.normal(0, 0.01), 0.1, 19, 2.0)  # fmt: skip
+            for name, value in zip(names, row, strict=True):
+                columns[name].append(value)
+    return columns
+
+
+class MemoryRepository:
+    """The reading methods of `storage.repository.Repository` that a report uses, over a hand-made study."""
+
+    def __init__(self, study: Study, sweep: Sweep | None = None) -> None:
+        self.study, self._sweep = study, sweep or make_sweep()
+
+    def sweep(self, name: str) -> Sweep:
+        return self._sweep
+
+    def trials(self, name: str) -> list[Trial]:
+        return self.study.trials
+
+    def score_columns(self, name: str) -> dict[str, list[Any]]:
+        return self.study.columns
+
+    def epoch_columns(self, name: str) -> dict[str, list[Any]]:
+        return with_history(self.study)
+
+    def environments(self) -> dict[str, dict[str, str]]:
+        return {}
