@@ -59,7 +59,20 @@ def connect(tracking_uri: str) -> MlflowClient:
     check_uri(tracking_uri)
     from mlflow import MlflowClient
 
+    if not tracking_uri.startswith((_SQLITE, "http", "databricks")):
+        call(partial(_probe, tracking_uri), "connecting")
     return call(lambda: MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri), "connecting")
+
+
+def _probe(database_uri: str) -> None:
+    """Opens the database once: MLflow itself would wait for it for an hour before it raised."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(database_uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def check_uri(tracking_uri: str) -> None:
@@ -94,7 +107,7 @@ def ensure_store(
     Args:
         tracking_uri: `sqlite:///…`, a database's or a server's address.
         experiment: its name.
-        artifact_root: where a new experiment keeps its artifacts; None leaves it to the server. Wanted for SQLite.
+        artifact_root: where a new experiment keeps its artifacts. Wanted for SQLite; a server decides for itself.
         description: markdown that the UI shows above the experiment's runs.
 
     Raises:
@@ -107,7 +120,7 @@ def ensure_store(
     found = call(lambda: client.get_experiment_by_name(experiment), f"looking up experiment {experiment!r}")
     if found is None:
         location = None
-        if artifact_root is not None:
+        if artifact_root is not None and not tracking_uri.startswith("http"):
             artifact_root.mkdir(parents=True, exist_ok=True)
             location = (artifact_root.resolve() / _folder_name(experiment)).as_uri()
         try:

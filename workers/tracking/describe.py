@@ -52,11 +52,11 @@ def run_params(spec: TrialSpec) -> dict[str, str]:
 def epoch_values(record: EpochRecord) -> dict[str, float]:
     """The metrics of one epoch."""
     return {
-        "loss": record.loss,
-        "val_loss": record.val_loss,
-        "val_dsc": record.val_dsc,
-        "learning_rate": record.learning_rate,
-        "epoch_seconds": record.seconds,
+        "loss": float(record.loss),
+        "val_loss": float(record.val_loss),
+        "val_dsc": float(record.val_dsc),
+        "learning_rate": float(record.learning_rate),
+        "epoch_seconds": float(record.seconds),
     }
 
 
@@ -78,9 +78,9 @@ def final_values(result: TrialResult) -> dict[str, float]:
         "best_epoch": float(result.best_epoch),
         "steps": float(result.steps),
         "parameters": float(result.parameters),
-        "train_seconds": result.train_seconds,
-        "evaluate_seconds": result.evaluate_seconds,
-        "peak_memory_mib": result.peak_memory_mib,
+        "train_seconds": float(result.train_seconds),
+        "evaluate_seconds": float(result.evaluate_seconds),
+        "peak_memory_mib": float(result.peak_memory_mib),
     }
     return values
 

@@ -39,7 +39,7 @@ class ReplayResult:
     """What a sending did. `left` counts complete records that still wait; `error` says why, empty if all were sent.
 
     `refused` holds a message for each record that MLflow will never take; those are passed over, the spool keeps them.
-    `ended` says that the last record sent is the end of an attempt.
+    `ended` says that the last record sent is the end of an attempt, `away` that MLflow could not be reached.
     """
 
     sent: int
@@ -47,6 +47,7 @@ class ReplayResult:
     run_id: str
     ended: bool
     error: str = ""
+    away: bool = False
     refused: tuple[str, ...] = ()
 
 
@@ -89,6 +90,7 @@ def replay(
         return ReplayResult(0, 0, "", ended=False)
     place = spool.with_suffix(".position.json")
     sender = _Sender(spool, place, tracking_uri, experiment, parent_run, attempts)
+    away = False
     try:
         with FileLock(spool.with_suffix(".lock"), timeout=0):
             sender.run()
@@ -96,12 +98,13 @@ def replay(
         sender.error = TrackingUnavailableError(f"{spool} is being sent by another process")
     except (TrackingUnavailableError, TrackingInputError) as error:
         sender.error = error
+        away = isinstance(error, TrackingUnavailableError)
     if strict and sender.error is not None:
         raise sender.error
     position = sender.position
     left = sum(1 for _ in read_records(spool, position.offset))
     return ReplayResult(
-        sender.sent, left, position.run_id, position.ended, str(sender.error or ""), tuple(sender.refused)
+        sender.sent, left, position.run_id, position.ended, str(sender.error or ""), away, tuple(sender.refused)
     )
 
 
@@ -135,17 +138,26 @@ class _Sender:
     def _send_from_here(self, client: MlflowClient) -> None:
         for batch in _batches(read_records(self.spool, self.position.offset)):
             try:
-                after = self._send(client, batch)
-            except RefusedError as error:
-                if error.missing and self.position.run_id and _run_is_gone(client, self.position.run_id):
-                    raise _RunGoneError from error
-                if not self.position.run_id:
+                self._send_and_move(client, batch)
+            except RefusedError:
+                if len(batch) == 1:
                     raise
-                _log.warning("%s: %s", self.spool, error)
-                self.refused.append(str(error))
-                after = self.position
-            self.sent += len(batch)
-            self._move(replace(after, offset=batch[-1].end))
+                for record in batch:  # so that only the record at fault is lost to MLflow
+                    self._send_and_move(client, [record])
+
+    def _send_and_move(self, client: MlflowClient, batch: list[SpoolRecord]) -> None:
+        try:
+            after = self._send(client, batch)
+        except RefusedError as error:
+            if error.missing and self.position.run_id and _run_is_gone(client, self.position.run_id):
+                raise _RunGoneError from error
+            if len(batch) > 1 or not self.position.run_id:
+                raise
+            _log.warning("%s: %s", self.spool, error)
+            self.refused.append(str(error))
+            after = self.position
+        self.sent += len(batch)
+        self._move(replace(after, offset=batch[-1].end))
 
     def _send(self, client: MlflowClient, batch: list[SpoolRecord]) -> _Position:
         first = batch[0]
@@ -178,7 +190,10 @@ class _Sender:
         tags: dict[str, str] = dict(fields["tags"])
         if self.parent_run:
             tags["mlflow.parentRunId"] = self.parent_run
-        run_id = self.position.run_id or self._find_run(client, tags[TRIAL_TAG])
+        run_id = self.position.run_id
+        if run_id and self._call(partial(client.get_run, run_id), "reading a run").info.lifecycle_stage != "active":
+            run_id = ""  # a person deleted it; the new attempt gets a run of its own
+        run_id = run_id or self._find_run(client, tags[TRIAL_TAG])
         if run_id:
             self._call(lambda: client.update_run(run_id, status="RUNNING", name=fields["name"]), "continuing a run")
             self._call(lambda: client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()]), "tagging a run")

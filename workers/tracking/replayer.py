@@ -107,9 +107,9 @@ class Replayer:
                     self._spools.pop(spool, None)
                 else:
                     self._spools[spool] = result
-            if result.error:
-                failed = True
-                if not self._failures:
-                    _log.warning("%s; %d records wait in %s", result.error, result.left, spool)
+            if result.error and not self._failures:
+                _log.warning("%s; %d records wait in %s", result.error, result.left, spool)
+            failed = failed or bool(result.error)
+            if result.away:
                 break  # the next one would fail for the same reason, after the same wait
         self._failures = min(self._failures + 1, 16) if failed else 0

@@ -88,8 +88,7 @@ class Spool:
         self.path = path
         self.folder = path.parent
         self._number = 0
-        self._epochs: dict[int, tuple[float, ...]] = {}
-        self._started: SpoolRecord | None = None
+        self._epochs: dict[int, str] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._mend()
         self._file: BinaryIO = path.open("ab", buffering=0)
@@ -133,11 +132,11 @@ class Spool:
 
         An epoch that a resumed trial repeats with the very same values is written once.
         """
-        identity = (record.loss, record.val_loss, record.val_dsc, record.learning_rate)
-        if self._epochs.get(record.epoch) == identity:
+        values = epoch_values(record)
+        if self._epochs.get(record.epoch) == _identity(values):
             return
-        self._epochs[record.epoch] = identity
-        self.append("metrics", {"step": record.epoch, "values": {**epoch_values(record), **(gauges or {})}})
+        self._epochs[record.epoch] = _identity(values)
+        self.append("metrics", {"step": record.epoch, "values": {**values, **(gauges or {})}})
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """A file to attach to the run, under `folder` of its artifacts. It must stay where it is until it was sent."""
@@ -208,8 +207,11 @@ class Spool:
         for record in read_records(self.path):
             self._number, end = record.number, record.end
             if record.kind == "metrics":
-                values = record.fields["values"]
-                keys = ("loss", "val_loss", "val_dsc", "learning_rate")
-                self._epochs[int(record.fields["step"])] = tuple(float(values.get(key, "nan")) for key in keys)
+                self._epochs[int(record.fields["step"])] = _identity(record.fields["values"])
         if self.path.exists() and self.path.stat().st_size > end:
             os.truncate(self.path, end)
+
+
+def _identity(values: Mapping[str, float]) -> str:
+    """What makes two records of an epoch the same: its scores, not how long it took. As text, since NaN is not NaN."""
+    return ", ".join(str(values.get(key)) for key in ("loss", "val_loss", "val_dsc", "learning_rate"))

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from workers.spec import content_hash
 from workers.tracking.client import RefusedError, call, connect, ensure_store
 from workers.tracking.describe import TRIAL_TAG, metric_key
 from workers.tracking.views import dataset_view
 
 SWEEP_TAG = "sweeper.sweep"
-"""Marks a sweep's parent run; its value is the sweep's name."""
+"""Marks a sweep's parent run; its value is a hash of the sweep's name, which may hold any character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ class SweepTracker:
             tags: further tags of the run.
             description: markdown, shown on the run's page.
         """
+        identity = content_hash(self.sweep)
         tags = {
-            SWEEP_TAG: self.sweep,
+            SWEEP_TAG: identity,
             "sweep": self.sweep,
             "state": "running",
             "provenance": provenance,
@@ -74,7 +76,7 @@ class SweepTracker:
             tags["mlflow.note.content"] = description
         found = self._call(
             lambda: self._client.search_runs(
-                [self.experiment_id], f"tags.\"{SWEEP_TAG}\" = '{_quoted(self.sweep)}'", max_results=1
+                [self.experiment_id], f"tags.\"{SWEEP_TAG}\" = '{identity}'", max_results=1
             ),
             "looking for the sweep's run",
         )
@@ -199,8 +201,3 @@ class SweepTracker:
 def _now() -> int:
     """Milliseconds since 1970, MLflow's unit of time."""
     return time.time_ns() // 1_000_000
-
-
-def _quoted(value: str) -> str:
-    """A value inside single quotes of MLflow's filter language, which has no escape for them."""
-    return value.replace("'", "_")
