@@ -25,8 +25,8 @@ class SpecialCase:
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("unified_focal_asym", "unified_focal_sym"),
-    ("focal", "combo", "focal_tversky"),
-    ("ce", "tversky", "dice"),
+    ("combo", "focal", "focal_tversky"),
+    ("dice", "ce", "tversky"),
 )
 """The losses from the most general to the most special."""
 
@@ -44,8 +44,8 @@ SPECIAL_CASES: tuple[SpecialCase, ...] = (
                 {"lambda_": 0.0, "delta": 0.7, "gamma": _GAMMA},
                 {"alpha": 0.3, "beta": 0.7, "gamma": 1 / (1 - _GAMMA)}),
     SpecialCase("focal", "ce", "γ = 0, α = 1", {"alpha": 1.0, "gamma": 0.0}),
-    SpecialCase("combo", "ce", "α = 1 (½ CE at β = ½)", {"alpha": 1.0, "beta": 0.5}, scale=0.5),
-    SpecialCase("combo", "dice", "α = 0 (Dice − 1)", {"alpha": 0.0, "beta": 0.5}, offset=-1.0),
+    SpecialCase("combo", "ce", "α = 1, β = ½", {"alpha": 1.0, "beta": 0.5}, scale=0.5),
+    SpecialCase("combo", "dice", "α = 0", {"alpha": 0.0, "beta": 0.5}, offset=-1.0),
     SpecialCase("focal_tversky", "tversky", "γ = 1", {"alpha": 0.3, "beta": 0.7, "gamma": 1.0},
                 {"alpha": 0.3, "beta": 0.7}),
     SpecialCase("tversky", "dice", "α = β = ½", {"alpha": 0.5, "beta": 0.5}),

@@ -1,0 +1,119 @@
+"""`sweeper data`: list, check, prepare, show and synthesise data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.cli.options import DataOption, GridOption, console
+
+if TYPE_CHECKING:
+    from sweeper.grid import DatasetTable
+
+app = typer.Typer(
+    help="List, check, prepare, show and synthesise data sets.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name (`sweeper data list`).")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List the data sets that are built in, and how to get each.
+
+    Example: `sweeper data list`
+    """
+    from workers.datasets import get_reader, names
+
+    for name in names():
+        about = get_reader(name).about
+        console().print(f"{name:14} {about.title}\n{'':14} {about.page} ({about.licence})", markup=False, highlight=False)
+
+
+@app.command()
+def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption = None) -> None:
+    """Count, measure and look for damaged files, beside what the paper says.
+
+    Example: `sweeper data check drive --data ~/data`
+    """
+    from sweeper.data import locate, reader_of
+    from sweeper.settings import load_settings
+    from workers.datasets import check as examine
+
+    table = _table(dataset, grid)
+    found = examine(reader_of(table), locate(table, load_settings(data=data)))
+    console().print(found.text(), markup=False, highlight=False)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prepare(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption = None) -> None:
+    """Preprocess a data set once, for all trials.
+
+    Example: `sweeper data prepare brats20 --data ~/data`
+    """
+    from workers.prepared import PreparedDataset
+
+    whole: PreparedDataset = _prepared(dataset, grid, data)
+    console().print(f"{len(whole.cases)} cases in {whole.path}", markup=False, highlight=False, soft_wrap=True)
+    for excluded in whole.excluded:
+        console().print(f"left out {excluded.id}: {excluded.reason}", markup=False, highlight=False)
+
+
+@app.command()
+def show(
+    dataset: DatasetArgument,
+    grid: GridOption = "paper",
+    data: DataOption = None,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The PNG to write.")] = Path("contact-sheet.png"),
+) -> None:
+    """Write a contact sheet of images with masks, and of augmented samples.
+
+    Example: `sweeper data show nuclei --grid demo --to nuclei.png`
+    """
+    from workers.datasets import contact_sheet
+
+    contact_sheet(_prepared(dataset, grid, data), to)
+    console().print(str(to), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def synth(
+    dataset: DatasetArgument,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="An empty or new folder.")],
+    cases: Annotated[int, typer.Option(min=3, help="How many cases.")] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write a small synthetic set in the layout and formats of a public one.
+
+    Example: `sweeper data synth kits19 --cases 6 --to /tmp/kits19`
+    """
+    from workers.datasets.synthetic import synthesise
+
+    synthesise(dataset, cases, to, seed)
+    console().print(f"{cases} synthetic cases of {dataset} in {to}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(dataset: str, grid: str) -> DatasetTable:
+    """The data set as the grid has it, or with its reader's defaults where the grid lacks it."""
+    from sweeper.grid import DatasetTable
+    from sweeper.grids import load_grid
+    from workers.datasets import get_reader
+
+    for table in load_grid(grid).datasets:
+        if table.name == dataset:
+            return table
+    get_reader(dataset)
+    return DatasetTable(name=dataset)
+
+
+def _prepared(dataset: str, grid: str, data: Path | None):  # type: ignore[no-untyped-def]
+    from sweeper.data import locate, reader_of
+    from sweeper.settings import load_settings
+    from workers.prepared import prepare as prepare_folder
+
+    table, settings = _table(dataset, grid), load_settings(data=data)
+    settings.make_home()
+    return prepare_folder(reader_of(table), locate(table, settings), settings.prepared, exclude=table.exclude)

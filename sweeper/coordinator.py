@@ -1,0 +1,421 @@
+"""The coordinator of one sweep: what runs next, and what is remembered of what ran.
+
+Knows no Ray: `sweeper.tuning` asks it for the next trial and tells it each message of a running one. It holds the
+sweep's lease, which a thread of its own renews; once the lease is lost it writes nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from storage.errors import DatabaseUnavailableError, LeaseLostError
+from storage.records import (
+    Attempt,
+    AttemptState,
+    Epoch,
+    FailureKind,
+    Lease,
+    Outcome,
+    Request,
+    Score,
+    Sweep,
+    SweepState,
+    Trial,
+    TrialState,
+)
+from storage.repository import Repository
+from storage.studies import Studies
+from sweeper import retries
+from sweeper.schedule import longest_first
+from workers.result import TrialResult
+
+POLL_SECONDS = 1.0
+Message = Mapping[str, Any]
+
+
+class Observer(Protocol):
+    """Sees what happens, in words for a person (`sweeper.progress`)."""
+
+    def changed(self, trials: Sequence[Trial], running: Mapping[str, Running]) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Running:
+    """A claimed trial. `epoch` and `val_dsc` are those of its last report."""
+
+    trial: Trial
+    attempt: Attempt
+    since: float
+    epoch: int = 0
+    val_dsc: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where a worker finds and leaves things, the same for every trial of a sweep."""
+
+    prepared_root: Path
+    trials: Path
+    plugins: Sequence[Mapping[str, str]] = ()
+    pictures: Mapping[str, bool] = field(default_factory=dict)
+    provenance: str = ""
+
+
+class Coordinator:
+    """Runs a sweep for whoever executes trials.
+
+    Args:
+        repository: the database.
+        sweep: the sweep.
+        lease: its lease, held by this process.
+        lease_seconds: how long each renewal lasts.
+        studies: the Optuna studies.
+        work: where workers find and leave things.
+        observer: is told of every change.
+        limit: at most so many trials are started; the rest stays queued.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        sweep: Sweep,
+        lease: Lease,
+        *,
+        lease_seconds: float,
+        studies: Studies,
+        work: Work,
+        observer: Observer,
+        limit: int | None = None,
+    ) -> None:
+        self.repository, self.sweep, self.studies, self.work = repository, sweep, studies, work
+        self.observer, self.limit = observer, limit
+        self.running: dict[str, Running] = {}
+        self.draining = False
+        self.stopping = False
+        self.reason = ""
+        self.concurrency: int | None = None
+        self._lease, self._lease_seconds = lease, lease_seconds
+        self._lost: LeaseLostError | None = None
+        self._ends: deque[FailureKind | None] = deque(maxlen=retries.BREAKER)
+        self._queue: list[str] = []
+        self._trials: dict[str, Trial] = {}
+        self._started = 0
+        self._requests: deque[Request] = deque()
+        self._polled = 0.0
+        self._closing = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self.refresh()
+        self._heart.start()
+
+    # What the executor asks.
+
+    def next(self) -> Running | None:
+        """Claims the next trial, or returns None when there is none to start now (`done` tells whether ever)."""
+        self.poll()
+        if self.draining or self.done() or (self.limit is not None and self._started >= self.limit):
+            return None
+        if not self._queue and not self.running:
+            self.refresh()
+        while self._queue:
+            trial = self._trials[self._queue.pop(0)]
+            attempt = self._write(lambda trial=trial: self.repository.claim(self._lease, trial.hash, host=_host()))
+            if attempt is None:
+                continue
+            self._started += 1
+            running = Running(trial, attempt, time.monotonic())
+            self.running[trial.hash] = running
+            self._tell()
+            return running
+        return None
+
+    def done(self) -> bool:
+        """Whether nothing more will be started: all is final, the limit is reached, or the sweep is ending."""
+        if self.running:
+            return False
+        if self.draining or self.stopping:
+            return True
+        if self.limit is not None and self._started >= self.limit:
+            return True
+        return not self._queue and not self._unfinished()
+
+    def request(self, running: Running) -> dict[str, Any]:
+        """What the training process needs to know of a claimed trial."""
+        trial = running.trial
+        return {
+            "spec": dict(trial.spec),
+            "prepared_root": str(self.work.prepared_root),
+            "folder": str(self.work.trials / trial.hash),
+            "plugins": [dict(p) for p in self.work.plugins],
+            "pictures": self.work.pictures.get(trial.dataset, True),
+            "tracking": {
+                "sweep": self.sweep.name,
+                "attempt": running.attempt.number,
+                "provenance": self.work.provenance,
+            },
+        }
+
+    # What the executor tells.
+
+    def hear(self, trial_hash: str, message: Message) -> None:
+        """Takes a message of a running trial and writes down what follows from it."""
+        running = self.running.get(trial_hash)
+        if running is None:
+            return
+        kind = message["kind"]
+        if kind == "started":
+            self._on_started(running, message)
+        elif kind == "epoch":
+            self._on_epoch(running, message)
+        elif kind == "finished":
+            self._on_finished(running, TrialResult.from_dict(message["result"]), message.get("mlflow_run"))
+        elif kind == "failed":
+            self._on_failed(running, FailureKind(message["failure"]), message["error"], message.get("stderr", ""))
+        elif kind == "interrupted":
+            self._end(running)
+            self._write(lambda: self.repository.stop_attempt(self._lease, running.attempt.id, requeue=True))
+        self._tell()
+
+    def lost(self, trial_hash: str, error: str) -> None:
+        """The worker of a running trial went away without a word."""
+        running = self.running.get(trial_hash)
+        if running is not None:
+            self._on_failed(running, FailureKind.LOST, error, "")
+            self._tell()
+
+    def poll(self) -> None:
+        """Carries out requests of other processes; cheap enough to be called often.
+
+        Raises:
+            LeaseLostError: another coordinator has taken the sweep over.
+        """
+        if self._lost is not None:
+            raise self._lost
+        now = time.monotonic()
+        if now - self._polled < POLL_SECONDS:
+            return
+        self._polled = now
+        for request in self._write(lambda: self.repository.pending_requests(self._lease)):
+            outcome = self._carry_out(request)
+            self._write(lambda r=request, o=outcome: self.repository.complete_request(self._lease, r.id, o))
+            self.observer.say(f"{request.verb}: {outcome}")
+
+    def drain(self, reason: str) -> None:
+        """Starts nothing more; what runs goes on to its end."""
+        self.draining, self.reason = True, reason
+
+    def stop_now(self, reason: str) -> None:
+        """Ends what runs after its current epoch; `sweeper resume` goes on from its checkpoint."""
+        self.draining, self.stopping, self.reason = True, True, reason
+
+    def abandon(self) -> None:
+        """Puts trials that were interrupted without a message back into the queue."""
+        for running in list(self.running.values()):
+            self._end(running)
+            self._write(lambda r=running: self.repository.stop_attempt(self._lease, r.attempt.id, requeue=True))
+
+    def close(self) -> SweepState:
+        """Writes the sweep's final state and gives the lease back."""
+        try:
+            self.abandon()
+            self.refresh()
+            state = self._final_state()
+            self._write(lambda: self.repository.set_sweep_state(self._lease, state, self.reason))
+            self._tell()
+            return state
+        finally:
+            self._closing.set()
+            self._heart.join()
+            self.repository.release_lease(self._lease)
+
+    def refresh(self) -> None:
+        """Reads the sweep's trials anew and orders the queue."""
+        trials = self.repository.trials(self.sweep.name)
+        self._trials = {t.hash: t for t in trials}
+        queued = {t.hash: t.cost or 0.0 for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running}
+        self._queue = longest_first(queued)
+
+    @property
+    def trials(self) -> list[Trial]:
+        return list(self._trials.values())
+
+    # Inside.
+
+    def _on_started(self, running: Running, message: Message) -> None:
+        running.epoch = int(message["resumed_from"])
+        if running.epoch:
+            self.observer.say(f"{running.trial.label}: goes on after epoch {running.epoch}")
+        for remark in message["remarks"]:
+            self.observer.say(f"{running.trial.label}: {remark}")
+        self._write(
+            lambda: self.repository.annotate_attempt(
+                self._lease,
+                running.attempt.id,
+                resumed_from=running.epoch,
+                pid=message.get("pid"),
+                device=message.get("device"),
+                host=message.get("host"),
+            )
+        )
+
+    def _on_epoch(self, running: Running, message: Message) -> None:
+        epoch = Epoch(**{k: v for k, v in message.items() if k in Epoch.__dataclass_fields__})
+        running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
+        running.seconds += epoch.seconds
+        self._write(lambda: self.repository.record_epoch(self._lease, running.attempt.id, epoch))
+
+    def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
+        outcome = outcome_of(result, mlflow_run)
+        self._write(lambda: self.repository.finish(self._lease, running.attempt.id, outcome))
+        self._record_study(running.trial, outcome)
+        self._end(running)
+        self._ends.append(None)
+        self._trials[running.trial.hash] = self.repository.trial(running.trial.hash)
+        dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
+        self.observer.say(
+            f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
+            f"{outcome.train_seconds + outcome.evaluate_seconds:.1f} s"
+        )
+
+    def _on_failed(self, running: Running, kind: FailureKind, error: str, stderr: str) -> None:
+        trial = running.trial
+        earlier = sum(a.kind is kind for a in self.repository.attempts(trial.hash))
+        again = retries.retry(kind, earlier)
+        state = AttemptState.LOST if kind is FailureKind.LOST else AttemptState.FAILED
+        self._write(
+            lambda: self.repository.fail(
+                self._lease, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
+            )
+        )
+        self._end(running)
+        self._ends.append(kind)
+        self.observer.say(f"{kind.value.replace('_', ' ')} {trial.label}: {error}{'; queued again' if again else ''}")
+        if again:
+            self._queue.append(trial.hash)
+        else:
+            self._trials[trial.hash] = self.repository.trial(trial.hash)
+        if retries.broken(list(self._ends)):
+            self.reason = f"{retries.BREAKER} trials in a row ended the same way ({kind.value}): {error}"
+            self.draining = True
+
+    def _record_study(self, trial: Trial, outcome: Outcome) -> None:
+        if trial.study is None or trial.gamma is None or outcome.val_dsc is None:
+            return
+        attributes = {"test_dsc": outcome.test_dsc, "mlflow_run": outcome.mlflow_run, "label": trial.label}
+        self.studies.record(
+            trial.study, trial_hash=trial.hash, gamma=trial.gamma, value=outcome.val_dsc, user_attrs=attributes
+        )
+
+    def record_missing_studies(self) -> None:
+        """Records finished trials that a killed coordinator did not get to, and shared ones of other sweeps."""
+        for trial in self.trials:
+            if trial.state is TrialState.FINISHED and trial.study and trial.gamma is not None and trial.val_dsc is not None:
+                self.studies.record(
+                    trial.study,
+                    trial_hash=trial.hash,
+                    gamma=trial.gamma,
+                    value=trial.val_dsc,
+                    user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
+                )
+
+    def _carry_out(self, request: Request) -> str:
+        if request.verb == "stop":
+            if request.arguments.get("now"):
+                self.stop_now("stopped by request")
+                return "running trials end after their current epoch"
+            self.drain("stopped by request")
+            return "running trials go on to their end, no new one starts"
+        if request.verb == "retry":
+            hashes = list(request.arguments.get("trials", []))
+            self._write(lambda: self.repository.retry(self._lease, hashes))
+            self.refresh()
+            return f"{len(hashes)} queued again"
+        if request.verb == "scale":
+            self.concurrency = int(request.arguments["concurrency"])
+            return f"at most {self.concurrency} trials at once from now on"
+        return f"unknown request {request.verb!r}, ignored"
+
+    def _unfinished(self) -> bool:
+        """Whether another sweep is running a trial that this one shares."""
+        return any(t.state is TrialState.RUNNING and t.hash not in self.running for t in self._trials.values())
+
+    def _final_state(self) -> SweepState:
+        open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
+        if retries.broken(list(self._ends)):
+            return SweepState.BROKEN
+        return SweepState.STOPPED if open_trials else SweepState.FINISHED
+
+    def _end(self, running: Running) -> None:
+        self.running.pop(running.trial.hash, None)
+
+    def _tell(self) -> None:
+        self.observer.changed(self.trials, self.running)
+
+    def _write(self, action: Callable[[], Any]) -> Any:
+        """A write under the lease. A lease that ran out while the database was away, but that nobody took, is renewed."""
+        if self._lost is not None:
+            raise self._lost
+        try:
+            return action()
+        except LeaseLostError:
+            self._lease = self.repository.renew_lease(self._lease, self._lease_seconds)
+            return action()
+
+    def _beat(self) -> None:
+        while not self._closing.wait(self._lease_seconds / 3):
+            try:
+                self._lease = self.repository.renew_lease(self._lease, self._lease_seconds)
+            except LeaseLostError as error:
+                self._lost = error
+                return
+            except DatabaseUnavailableError as error:
+                self.observer.say(f"the database is away, trying again: {error}")
+
+
+def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
+    """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes."""
+    best = result.history[result.best_epoch - 1]
+    return Outcome(
+        scores=tuple(Score(**_fields(s, Score)) for s in result.scores),
+        history=tuple(Epoch(**_fields(e, Epoch)) for e in result.history),
+        best_epoch=result.best_epoch,
+        val_loss=best.val_loss,
+        val_dsc=_mean([s.dsc for s in result.scores if s.partition == "validation"]),
+        test_dsc=_mean([s.dsc for s in result.scores if s.partition == "test"]),
+        steps=result.steps,
+        resumed_from=result.resumed_from,
+        parameters=result.parameters,
+        train_seconds=result.train_seconds,
+        evaluate_seconds=result.evaluate_seconds,
+        peak_memory_mib=result.peak_memory_mib,
+        environment=result.environment,
+        mlflow_run=mlflow_run,
+    )
+
+
+def holder_name() -> str:
+    """Names this coordinator in a lease: host and process."""
+    return f"{_host()} (pid {os.getpid()})"
+
+
+def _fields(source: Any, target: type) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in target.__dataclass_fields__}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [v for v in values if v is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _host() -> str:
+    return socket.gethostname()

@@ -1,0 +1,34 @@
+"""What can go wrong in what a person calls. The command line prints the message and exits with status 2."""
+
+from __future__ import annotations
+
+from storage.errors import StorageError
+from workers.errors import WorkerError
+
+
+class SweeperError(Exception):
+    """Root of every error that `sweeper` raises on purpose."""
+
+
+class GridError(SweeperError):
+    """A grid that does not exist, cannot be read, or says something impossible; names the file and the key."""
+
+
+class SettingsError(SweeperError):
+    """An environment variable or option with a value that cannot be used."""
+
+
+class MissingDataError(SweeperError):
+    """Data sets of a grid are not on this machine: which, where they were looked for, and how to get each."""
+
+
+class DiskSpaceError(SweeperError):
+    """A sweep would not fit on the disk."""
+
+
+class RayUnavailableError(SweeperError):
+    """Nobody answers at RAY_ADDRESS, or the local Ray could not start."""
+
+
+EXPECTED: tuple[type[Exception], ...] = (SweeperError, StorageError, WorkerError)
+"""Errors whose message is written for the person who sees it."""

@@ -1,0 +1,308 @@
+"""A grid, and the trials that it stands for. Pure: no files, no clock, no database; `sweeper.grids` reads the files.
+
+A grid is lists over data sets, losses with their parameters, networks and repeats. `expand` turns it into an ordered
+tuple of specs, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sweeper.errors import GridError
+from workers import losses, networks
+from workers.errors import InputError, nearest
+from workers.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, ParameterValue, TrainingSpec, TrialSpec
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Spec = TypeVar("Spec", ModelSpec, TrainingSpec, EvaluationSpec)
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+
+
+class _Table(BaseModel):
+    """A table of a grid file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def given(self) -> dict[str, Any]:
+        """The keys that the grid set."""
+        return self.model_dump(exclude_unset=True)
+
+
+class SplitTable(_Table):
+    """How a data set is split. The paper: 20% for the test, 20% of the rest for validation, at random."""
+
+    seed: int = Field(default=0, ge=0)
+    test: float = Field(default=0.2, gt=0, lt=1)
+    validation: float = Field(default=0.2, gt=0, lt=1)
+    grouped: bool = False
+    folds: int | None = Field(default=None, ge=2)
+    fold: int | None = Field(default=None, ge=0)
+
+
+class ModelTable(_Table):
+    """Settings of the network; what is left out is the paper's value for the data set's dimensions."""
+
+    name: str | None = None
+    base_filters: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1, le=8)
+    normalisation: Literal["instance", "batch", "none"] | None = None
+
+
+class TrainingTable(_Table):
+    """Settings of the training; what is left out is the paper's value (`workers.spec.TrainingSpec`)."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    plateau_factor: float | None = Field(default=None, gt=0, le=1)
+    plateau_patience: int | None = Field(default=None, ge=1)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    min_delta: float | None = Field(default=None, ge=0)
+    augmentation_probability: Probability | None = None
+    spatial_transform: Literal["batchgenerators", "fast"] | None = None
+    patch: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    patches_per_case: int | None = Field(default=None, ge=1)
+    foreground_oversampling: Probability | None = None
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] | None = None
+    xla: bool | None = None
+    gradient_clip: float | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class EvaluationTable(_Table):
+    """Settings of inference and scores."""
+
+    overlap: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    weighting: Literal["uniform", "gaussian"] | None = None
+    surface_distances: bool | None = None
+
+
+class ResourcesTable(_Table):
+    """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none."""
+
+    cpus: float = Field(default=1.0, gt=0)
+    gpus: float | None = Field(default=None, ge=0)
+
+
+class DatasetTable(_Table):
+    """A data set: a reader with its options, its split, and settings that differ for it."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    reader: str | None = None
+    folder: str | None = None
+    options: dict[str, Any] = {}
+    exclude: tuple[str, ...] = ()
+    pictures: bool = True
+    split: SplitTable = SplitTable()
+    model: ModelTable = ModelTable()
+    training: TrainingTable = TrainingTable()
+    evaluation: EvaluationTable = EvaluationTable()
+    resources: ResourcesTable | None = None
+
+
+class LossTable(BaseModel):
+    """A loss. Every further key is a parameter of it; a list of values is an axis of the grid."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    datasets: tuple[str, ...] | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Rule(_Table):
+    """Matches cells by data set, loss, network or γ; what is left out matches all."""
+
+    dataset: str | None = None
+    loss: str | None = None
+    model: str | None = None
+    gamma: float | None = None
+
+    def matches(self, spec: TrialSpec) -> bool:
+        return (
+            (self.dataset is None or self.dataset == spec.data.dataset)
+            and (self.loss is None or self.loss == spec.loss.name)
+            and (self.model is None or self.model == spec.model.name)
+            and (self.gamma is None or self.gamma == spec.loss.gamma)
+        )
+
+
+class Grid(_Table):
+    """A whole study as one table; `sweeper grids --schema` prints its JSON schema."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    extends: str | None = None
+    seed: int = Field(default=0, ge=0)
+    repeats: int = Field(default=1, ge=1, le=1000)
+    seeds: tuple[int, ...] | None = None
+    rehearsal: bool = False
+    datasets: tuple[DatasetTable, ...] = ()
+    losses: tuple[LossTable, ...] = ()
+    models: tuple[ModelTable, ...] = ()
+    model: ModelTable = ModelTable()
+    training: TrainingTable = TrainingTable()
+    evaluation: EvaluationTable = EvaluationTable()
+    resources: ResourcesTable = ResourcesTable()
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Grid:
+        names = [d.name for d in self.datasets]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"data set {twice[0]!r} is listed twice")
+        for loss in self.losses:
+            for name in loss.datasets or ():
+                if name not in names:
+                    raise ValueError(
+                        f"loss {loss.name!r} names data set {name!r}, which the grid does not list{nearest(name, names)}"
+                    )
+        return self
+
+    def dataset(self, name: str) -> DatasetTable:
+        return next(d for d in self.datasets if d.name == name)
+
+    def trial_resources(self, dataset: str) -> ResourcesTable:
+        return self.dataset(dataset).resources or self.resources
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """What is known of a data set when specs are made; `prepared` and `split` are empty before preparation."""
+
+    classes: tuple[str, ...]
+    dimensions: Literal[2, 3]
+    prepared: str = ""
+    split: str = ""
+    provenance: Literal["real", "synthetic"] = "real"
+
+
+def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...]:
+    """All trials of a grid in its own order: data sets, losses, their parameters, networks, repeats.
+
+    Args:
+        grid: the grid.
+        data: the identity of each of its data sets by name.
+
+    Raises:
+        GridError: the grid is empty, holds a cell twice, or names a loss, parameter or network that does not exist.
+    """
+    specs: list[TrialSpec] = []
+    seen: dict[str, TrialSpec] = {}
+    for spec in _cells(grid, data):
+        if grid.include and not any(rule.matches(spec) for rule in grid.include):
+            continue
+        if any(rule.matches(spec) for rule in grid.exclude):
+            continue
+        if spec.hash in seen:
+            raise GridError(f"grid {grid.name!r} holds the cell «{spec.label}» twice; remove one of them")
+        seen[spec.hash] = spec
+        specs.append(spec)
+    if not specs:
+        raise GridError(f"grid {grid.name!r} is empty: it needs at least one data set and one loss that its rules keep")
+    return tuple(specs)
+
+
+def variant(spec: TrialSpec, *, with_model: bool = False) -> str:
+    """The name of a loss as tables show it: with the parameters, γ aside, that differ from their defaults."""
+    defaults = losses.resolve_parameters(spec.loss.name)
+    differing = {k: v for k, v in spec.loss.parameters.items() if k != "gamma" and v != defaults[k]}
+    parts = [f"{key}={_short(value)}" for key, value in sorted(differing.items())]
+    name = f"{spec.loss.name}({', '.join(parts)})" if parts else spec.loss.name
+    return f"{name} · {spec.model.name}" if with_model else name
+
+
+def swept_variants(specs: Sequence[TrialSpec]) -> frozenset[tuple[str, str]]:
+    """The (data set, loss variant) pairs whose γ takes more than one value, or is that of a unified loss."""
+    gammas: dict[tuple[str, str], set[float]] = {}
+    for spec in specs:
+        if spec.loss.gamma is not None:
+            gammas.setdefault((spec.data.dataset, variant(spec)), set()).add(spec.loss.gamma)
+    return frozenset(k for k, values in gammas.items() if len(values) > 1 or k[1].startswith("unified_focal"))
+
+
+def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
+    seeds = grid.seeds or tuple(grid.seed + repeat for repeat in range(grid.repeats))
+    for dataset in grid.datasets:
+        identity = data[dataset.name]
+        data_spec = DataSpec(
+            dataset=dataset.name,
+            classes=identity.classes,
+            dimensions=identity.dimensions,
+            prepared=identity.prepared,
+            split=identity.split,
+            provenance=identity.provenance,
+        )
+        training = _filled(TrainingSpec(), grid.training, dataset.training)
+        evaluation = _filled(EvaluationSpec(), grid.evaluation, dataset.evaluation)
+        _check_patch(grid, dataset.name, identity.dimensions, training, evaluation)
+        for loss, model in itertools.product(grid.losses, grid.models or (ModelTable(),)):
+            if loss.datasets is not None and dataset.name not in loss.datasets:
+                continue
+            model_spec = _model(grid, dataset, model, identity.dimensions)
+            for loss_spec in _loss_specs(grid, loss, len(identity.classes)):
+                for repeat, seed in enumerate(seeds):
+                    yield TrialSpec(data_spec, loss_spec, model_spec, training, evaluation, repeat, seed)
+
+
+def _loss_specs(grid: Grid, loss: LossTable, classes: int) -> Iterator[LossSpec]:
+    names = list(loss.parameters)
+    axes = [value if isinstance(value, list | tuple) else [value] for value in loss.parameters.values()]
+    for values in itertools.product(*axes):
+        overrides: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in zip(names, values, strict=True)
+        }
+        try:
+            definition = losses.definition(loss.name)
+            parameters = losses.resolve_parameters(loss.name, overrides, classes)
+        except InputError as error:
+            raise GridError(f"grid {grid.name!r}, losses: {error}") from error
+        yield LossSpec(loss.name, parameters, definition.source)
+
+
+def _model(grid: Grid, dataset: DatasetTable, model: ModelTable, dimensions: Literal[2, 3]) -> ModelSpec:
+    spec = _filled(networks.default_model(dimensions), grid.model, dataset.model, model)
+    try:
+        networks.check(spec, dimensions)
+    except InputError as error:
+        raise GridError(f"grid {grid.name!r}, data set {dataset.name!r}: {error}") from error
+    return spec
+
+
+def _filled(default: Spec, *tables: _Table) -> Spec:
+    """The default with what the tables give, the later over the earlier."""
+    given: dict[str, Any] = {}
+    for table in tables:
+        given.update({k: v for k, v in table.given().items() if v is not None})
+    return replace(default, **given)
+
+
+def _check_patch(
+    grid: Grid, dataset: str, dimensions: int, training: TrainingSpec, evaluation: EvaluationSpec
+) -> None:
+    where = f"grid {grid.name!r}, data set {dataset!r}"
+    if dimensions == 3 and training.patch is None:
+        raise GridError(f"{where}: volumes need training.patch, such as patch = [96, 96, 96]")
+    for key, value in (("training.patch", training.patch), ("evaluation.overlap", evaluation.overlap)):
+        if value is not None and len(value) != dimensions:
+            raise GridError(f"{where}: {key} = {list(value)} needs {dimensions} numbers")
+    if evaluation.overlap is not None and training.patch is None:
+        raise GridError(f"{where}: evaluation.overlap needs training.patch")
+    if training.patch and evaluation.overlap and any(
+        o >= p for o, p in zip(evaluation.overlap, training.patch, strict=True)
+    ):
+        raise GridError(f"{where}: evaluation.overlap must be smaller than training.patch on every axis")
+
+
+def _short(value: ParameterValue) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

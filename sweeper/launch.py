@@ -1,0 +1,309 @@
+"""From a grid to a finished sweep: prepare the data, write the sweep down, run it, report. The edge where it all meets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from storage.database import open_database
+from storage.errors import LeaseHeldError
+from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
+from storage.repository import Repository
+from storage.studies import Studies
+from sweeper import data
+from sweeper.coordinator import Coordinator, Work, holder_name
+from sweeper.data import ReadyDataset
+from sweeper.errors import DiskSpaceError, GridError
+from sweeper.grid import Grid, expand, swept_variants, variant
+from sweeper.grids import parse_grid
+from sweeper.progress import display
+from sweeper.schedule import CostModel, learn_costs
+from sweeper.settings import Settings
+from workers.spec import TrialSpec
+
+EXPERIMENT = "sweeper"
+"""The MLflow experiment that holds all sweeps."""
+
+BYTES_PER_PARAMETER = 4
+CHECKPOINT_COPIES = 5
+"""At most two epochs' weights, three best ones: what a running trial keeps (`workers.checkpoints`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every command needs: settings, the open database, a console for a person."""
+
+    settings: Settings
+    repository: Repository
+    console: Console
+
+
+@contextmanager
+def session(settings: Settings, console: Console) -> Iterator[Session]:
+    """Opens the database of the settings, making the home folder where needed.
+
+    Raises:
+        SettingsError: the home folder cannot be used.
+        StorageError: the database cannot be used.
+    """
+    settings.make_home()
+    with open_database(settings.database) as database:
+        yield Session(settings, Repository(database), console)
+
+
+def sweep_table(grid: Grid) -> dict[str, Any]:
+    """The grid as storage keeps it: everything that was set, nothing of what it was made from."""
+    table: dict[str, Any] = grid.model_dump(mode="json", exclude_unset=True)
+    table.pop("extends", None)
+    return table
+
+
+def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, extend: bool = False) -> Sweep:
+    """Prepares the grid's data and writes the sweep with its trials down. Repeating it changes nothing.
+
+    Raises:
+        MissingDataError, DataError: data sets are missing or damaged.
+        SweepConflictError: a sweep of that name has other trials.
+        DiskSpaceError: the sweep would not fit.
+    """
+    readies = data.prepare(grid, now.settings, _preparation_line(now.console))
+    specs = expand(grid, {name: one.identity for name, one in readies.items()})
+    costs = learned_costs(now.repository)
+    _check_space(now.settings, specs)
+    sweep = now.repository.create_sweep(
+        grid.name,
+        grid=sweep_table(grid),
+        trials=new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()}),
+        rehearsal=grid.rehearsal,
+        description=grid.description.strip(),
+        details={"data": data.describe(readies), "plugins": [dict(p) for p in plugins]},
+        extend=extend,
+    )
+    for one in readies.values():
+        split = one.split
+        now.repository.save_split(
+            Split(
+                hash=split.hash,
+                dataset=one.prepared.name,
+                prepared=one.prepared.key,
+                settings=split.settings,
+                train=split.train,
+                validation=split.validation,
+                test=split.test,
+            )
+        )
+    return sweep
+
+
+def new_trials(
+    grid: Grid, specs: Sequence[TrialSpec], costs: CostModel, sizes: Mapping[str, tuple[int, int]]
+) -> list[NewTrial]:
+    """The rows of a grid's trials. `sizes` gives the training images of each data set and the voxels of each."""
+    several_models = len({spec.model for spec in specs}) > 1
+    swept = swept_variants(specs)
+    rows = []
+    for spec in specs:
+        loss = variant(spec, with_model=several_models)
+        studied = (spec.data.dataset, variant(spec)) in swept
+        values = spec.to_dict()
+        rows.append(
+            NewTrial(
+                hash=spec.hash,
+                spec=values,
+                label=spec.label,
+                dataset=spec.data.dataset,
+                loss=spec.loss.name,
+                gamma=spec.loss.gamma if studied else None,
+                repeat=spec.repeat,
+                seed=spec.seed,
+                results_version=spec.results_version,
+                study=f"{grid.name}/{spec.data.dataset}/{loss}" if studied else None,
+                cost=costs.seconds(values, *sizes[spec.data.dataset]),
+            )
+        )
+    return rows
+
+
+def learned_costs(repository: Repository) -> CostModel:
+    """The cost model of all finished trials in the database."""
+    measured = []
+    for sweep in repository.sweeps():
+        sizes = sweep.details.get("data", {})
+        for trial in repository.trials(sweep.name):
+            size = sizes.get(trial.dataset)
+            if trial.train_seconds is not None and size is not None and trial.epochs:
+                spec = json.loads(json.dumps(trial.spec))
+                spec["training"]["epochs"] = min(trial.epochs, 50) if trial.epochs <= 50 else trial.epochs * 4
+                measured.append((spec, trial.train_seconds, int(size["images"]), int(size["voxels"])))
+    return learn_costs(measured)
+
+
+def retry_trials(now: Session, sweep_name: str, hashes: Sequence[str]) -> bool:
+    """Queues trials again. Returns whether the caller should run them: a running coordinator does it by itself."""
+    try:
+        lease = now.repository.acquire_lease(sweep_name, holder_name(), now.settings.lease_seconds)
+    except LeaseHeldError:
+        now.repository.add_request(sweep_name, "retry", {"trials": list(hashes)})
+        now.console.print(f"asked the coordinator of {sweep_name} to queue {len(hashes)} trials again", markup=False)
+        return False
+    try:
+        queued = now.repository.retry(lease, hashes)
+    finally:
+        now.repository.release_lease(lease)
+    now.console.print(f"{len(queued)} trials of {sweep_name} are queued again", markup=False, highlight=False)
+    return bool(queued)
+
+
+def run(now: Session, sweep_name: str, *, limit: int | None = None) -> SweepState:
+    """Runs what is not finished of a sweep, and reports to MLflow. Prints what happens.
+
+    Raises:
+        LeaseHeldError: another coordinator is running the sweep.
+        RayUnavailableError: no Ray to run it on.
+    """
+    from sweeper.tuning import Tracking, execute, gpus_per_trial, ray_cluster, slots
+    from workers.tracking import SweepTracker
+
+    settings, repository, console = now.settings, now.repository, now.console
+    sweep = repository.sweep(sweep_name)
+    trials = repository.trials(sweep_name)
+    if not any(t.state in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+        console.print(f"nothing to train: {_all_done(trials)}", markup=False, highlight=False)
+        return sweep.state
+    grid = parse_grid(sweep.grid, sweep_name)
+    data.prepare(grid, settings, _preparation_line(console))
+    lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds)
+    try:
+        tracker = SweepTracker(settings.mlflow, sweep_name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
+        parent = tracker.start(
+            datasets=[d.name for d in grid.datasets],
+            provenance=_provenance(sweep),
+            description=sweep.description,
+        )
+    except BaseException:
+        repository.release_lease(lease)
+        raise
+    with ray_cluster(settings.ray_address):
+        resources = grid.resources
+        gpus = gpus_per_trial(resources.gpus)
+        with display(console, slots(resources.cpus, gpus)) as observer:
+            coordinator = Coordinator(
+                repository,
+                sweep,
+                lease,
+                lease_seconds=settings.lease_seconds,
+                studies=Studies(repository.database),
+                work=Work(
+                    prepared_root=settings.prepared,
+                    trials=settings.trials,
+                    plugins=sweep.details.get("plugins", []),
+                    pictures={d.name: d.pictures for d in grid.datasets},
+                    provenance=_provenance(sweep),
+                ),
+                observer=observer,
+                limit=limit,
+            )
+            try:
+                coordinator.record_missing_studies()
+                with _signals(coordinator):
+                    execute(
+                        coordinator,
+                        tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
+                        logs=settings.logs,
+                        cpus=resources.cpus,
+                        gpus=gpus,
+                    )
+            finally:
+                state = coordinator.close()
+    tracker.finish("FINISHED" if state is SweepState.FINISHED else "KILLED")
+    return state
+
+
+def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
+    """Writes the report through whatever package offers one (`dashboards` does)."""
+    from importlib.metadata import entry_points
+
+    offers = entry_points(group="sweeper.reports")
+    if not offers:
+        raise GridError("no package offers a report: install sweeper with its package `dashboards`")
+    write = next(iter(offers)).load()
+    files: list[Path] = write(now.settings, now.repository, sweep_name, out, tuple(formats))
+    return files
+
+
+@contextmanager
+def _signals(coordinator: Coordinator) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch."""
+
+    def ask(number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        again = f"sweeper resume {coordinator.sweep.name}"
+        if coordinator.draining:
+            coordinator.stop_now(f"stopped by {name}")
+            coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
+        else:
+            coordinator.drain(f"drained by {name}")
+            coordinator.observer.say(
+                f"{name}: waiting for running trials, no new one starts; once more ends them after this epoch; "
+                f"go on later with: {again}"
+            )
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _preparation_line(console: Console) -> data.Progress:
+    def line(dataset: str, done: int, total: int, case: str) -> None:
+        if done == total or (total >= 100 and done % (total // 10) == 0):
+            console.print(f"prepared {dataset}: {done} of {total} cases", markup=False, highlight=False)
+
+    return line
+
+
+def _check_space(settings: Settings, specs: Sequence[TrialSpec]) -> None:
+    needed = predicted_bytes(specs)
+    free = shutil.disk_usage(settings.home).free
+    if needed > free:
+        raise DiskSpaceError(
+            f"the sweep needs about {needed / 1e9:.1f} GB in {settings.home}, {free / 1e9:.1f} GB are free; make room, "
+            "or set SWEEPER_HOME to a larger disk"
+        )
+
+
+def predicted_bytes(specs: Sequence[TrialSpec]) -> int:
+    """Disk space of a sweep: the model that stays of each trial, and the checkpoints of the largest while they run."""
+    sizes = [BYTES_PER_PARAMETER * _parameters(spec) for spec in specs]
+    return 2 * sum(sizes) + 16 * CHECKPOINT_COPIES * max(sizes, default=0)
+
+
+def _parameters(spec: TrialSpec) -> int:
+    """About how many parameters a U-Net has: its deepest level holds most of them."""
+    kernel = 3**spec.data.dimensions
+    return int(2 * kernel * (spec.model.base_filters * 2**spec.model.depth) ** 2 * 1.6)
+
+
+def _provenance(sweep: Sweep) -> str:
+    """`rehearsal`, `synthetic` or `real`: what every run of the sweep is marked with."""
+    if sweep.rehearsal:
+        return "rehearsal"
+    kinds = {one["provenance"] for one in sweep.details.get("data", {}).values()}
+    return "synthetic" if "synthetic" in kinds else "real"
+
+
+def _all_done(trials: Sequence[Trial]) -> str:
+    finished = sum(t.state is TrialState.FINISHED for t in trials)
+    if finished == len(trials):
+        return f"all {finished} trials are finished"
+    return f"{finished} of {len(trials)} trials are finished, the others have failed; `sweeper retry --failed` queues them"

@@ -1,0 +1,189 @@
+"""What a grid would run: its trials, which of them are finished already, and what the rest will cost. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from storage.database import open_database
+from storage.errors import UnknownTrialError
+from storage.records import Trial, TrialState
+from storage.repository import Repository
+from sweeper import data
+from sweeper.grid import Grid, expand, variant
+from sweeper.launch import learned_costs, predicted_bytes
+from sweeper.progress import duration
+from sweeper.schedule import CostModel, finish_in, learn_costs
+from sweeper.settings import Settings
+from workers.spec import TrialSpec
+
+UNKNOWN_SIZES = {2: (100, 256 * 256), 3: (100, 96**3)}
+"""Training images and voxels of a data set that is not there yet, so that its cost can at least be guessed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`; `seconds` a prediction."""
+
+    spec: TrialSpec
+    state: str
+    sweep: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A grid's trials and what they will cost on this machine."""
+
+    grid: Grid
+    trials: tuple[PlannedTrial, ...]
+    slots: int
+    costs: CostModel
+    bytes_needed: int
+    bytes_free: int
+    missing: tuple[str, ...]
+    unprepared: tuple[str, ...]
+
+    @property
+    def open(self) -> tuple[PlannedTrial, ...]:
+        return tuple(t for t in self.trials if t.state != TrialState.FINISHED)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds to the end, longest trial first."""
+        return finish_in([t.seconds for t in self.open], self.slots)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values; `trials` holds each spec with its hash."""
+        return {
+            "grid": self.grid.name,
+            "rehearsal": self.grid.rehearsal,
+            "trials": [
+                {
+                    "hash": t.spec.hash,
+                    "label": t.spec.label,
+                    "dataset": t.spec.data.dataset,
+                    "loss": t.spec.loss.name,
+                    "variant": variant(t.spec),
+                    "gamma": t.spec.loss.gamma,
+                    "repeat": t.spec.repeat,
+                    "seed": t.spec.seed,
+                    "state": t.state,
+                    "sweep": t.sweep,
+                    "resolved": t.spec.resolved,
+                    "predicted_seconds": round(t.seconds, 1),
+                    "spec": t.spec.to_dict(),
+                }
+                for t in self.trials
+            ],
+            "finished": len(self.trials) - len(self.open),
+            "slots": self.slots,
+            "predicted_seconds": round(self.seconds, 1),
+            "predicted_bytes": self.bytes_needed,
+            "free_bytes": self.bytes_free,
+            "cost_model_error": self.costs.error,
+            "missing_data": list(self.missing),
+            "unprepared_data": list(self.unprepared),
+        }
+
+
+def make_plan(grid: Grid, settings: Settings) -> Plan:
+    """The plan of a grid on this machine. Needs neither data nor a database; says what is missing."""
+    identities = data.identify(grid, settings)
+    specs = expand(grid, identities)
+    stored, costs = _remembered(specs, settings)
+    sizes = {name: UNKNOWN_SIZES[identity.dimensions] for name, identity in identities.items()}
+    trials = []
+    for spec in specs:
+        trial = stored.get(spec.hash)
+        seconds = costs.seconds(spec.to_dict(), *sizes[spec.data.dataset])
+        if trial is not None and trial.cost is not None:
+            seconds = trial.cost
+        trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
+    missing = tuple(name for name in identities if not _there(grid, name, settings))
+    unprepared = tuple(name for name, one in identities.items() if not one.prepared and name not in missing)
+    home = settings.home
+    while not home.exists():
+        home = home.parent
+    cpus = len(os.sched_getaffinity(0))
+    return Plan(
+        grid=grid,
+        trials=tuple(trials),
+        slots=max(int(cpus // grid.resources.cpus), 1),
+        costs=costs,
+        bytes_needed=predicted_bytes(specs),
+        bytes_free=shutil.disk_usage(home).free,
+        missing=missing,
+        unprepared=unprepared,
+    )
+
+
+def plan_text(plan: Plan) -> RenderableType:
+    """The plan for a person."""
+    table = Table(box=None, header_style="bold")
+    for name, justify in (("trial", "left"), ("data set", "left"), ("loss", "left"), ("γ", "right"), ("repeat", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("state")
+    table.add_column("predicted", justify="right")
+    for t in plan.trials:
+        gamma = "" if t.spec.loss.gamma is None else f"{t.spec.loss.gamma:.3g}"
+        cells = [t.spec.hash[:8], t.spec.data.dataset, variant(t.spec), gamma, str(t.spec.repeat), t.state]
+        table.add_row(*map(Text, cells), "" if t.state == TrialState.FINISHED else duration(t.seconds))
+    return Group(table, Text("\n".join(_closing(plan))))
+
+
+def _closing(plan: Plan) -> Sequence[str]:
+    done = len(plan.trials) - len(plan.open)
+    lines = ["", f"grid {plan.grid.name}: {len(plan.trials)} trials, {done} finished, {len(plan.open)} to run"]
+    if plan.open:
+        basis = (
+            "a first guess, nothing was measured yet"
+            if not plan.costs.groups
+            else "learned from finished trials"
+            + (f", mean error {plan.costs.error:.0%}" if plan.costs.error is not None else "")
+        )
+        lines.append(f"predicted: {duration(plan.seconds)} with {plan.slots} at once ({basis})")
+        lines.append(f"disk: {plan.bytes_needed / 1e9:.2f} GB needed, {plan.bytes_free / 1e9:.0f} GB free")
+    if plan.missing:
+        lines.append(f"missing data sets: {', '.join(plan.missing)}; `sweeper data list` says how to get each")
+    if plan.unprepared:
+        lines.append(f"not prepared yet: {', '.join(plan.unprepared)}; hashes are final after `sweeper data prepare`")
+    return lines
+
+
+def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping[str, Trial], CostModel]:
+    """Stored trials of these hashes, and the cost model; nothing where there is no database yet."""
+    if settings.database.startswith("sqlite:///") and not _file_of(settings.database).exists():
+        return {}, learn_costs([])
+    with open_database(settings.database) as database:
+        repository = Repository(database)
+        found = {}
+        for spec in specs:
+            try:
+                found[spec.hash] = repository.trial(spec.hash)
+            except UnknownTrialError:
+                continue
+        return found, learned_costs(repository)
+
+
+def _file_of(url: str):  # type: ignore[no-untyped-def]
+    from pathlib import Path
+
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def _there(grid: Grid, name: str, settings: Settings) -> bool:
+    from workers.errors import DataError
+
+    try:
+        data.locate(grid.dataset(name), settings)
+    except DataError:
+        return False
+    return True

@@ -1,0 +1,130 @@
+"""What a person sees while a sweep runs: a live display in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from storage.records import Trial, TrialState
+from sweeper.coordinator import Running
+from sweeper.schedule import finish_in
+
+LINE_EVERY_SECONDS = 15.0
+"""Without a terminal: a summary line at most this often, besides a line for each event."""
+
+
+class Display(Protocol):
+    """Receives the coordinator's changes; see `sweeper.coordinator.Observer`."""
+
+    def changed(self, trials: Sequence[Trial], running: Mapping[str, Running]) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+@contextmanager
+def display(console: Console, slots: int) -> Iterator[Display]:
+    """The display that fits the console, for `slots` trials at once."""
+    if console.is_terminal:
+        terminal = _Terminal(console, slots)
+        with terminal.live:
+            yield terminal
+    else:
+        yield _Lines(console, slots)
+
+
+def summary(trials: Sequence[Trial], running: Mapping[str, Running], slots: int) -> str:
+    """`12/16 done, 2 running, 1 failed, about 1 min left`."""
+    states = Counter(t.state for t in trials)
+    parts = [f"{states[TrialState.FINISHED]}/{len(trials)} done", f"{len(running)} running"]
+    parts.append(f"{states[TrialState.FAILED]} failed")
+    for state in (TrialState.PRUNED, TrialState.STOPPED):
+        if states[state]:
+            parts.append(f"{states[state]} {state.value}")
+    if (left := seconds_left(trials, running, slots)) is not None:
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+def seconds_left(trials: Sequence[Trial], running: Mapping[str, Running], slots: int) -> float | None:
+    """Predicted seconds to the end, scaled by how the finished trials' times compare with their predictions.
+
+    None before the first trial has finished and shown its time.
+    """
+    waiting = [t for t in trials if t.state in (TrialState.QUEUED, TrialState.RUNNING) and t.hash not in running]
+    if not waiting and not running:
+        return 0.0
+    seen = [(t.train_seconds, t.cost) for t in trials if t.train_seconds and t.cost]
+    if not seen:
+        return None
+    scale = sum(s for s, _ in seen) / sum(c for _, c in seen)
+    now = time.monotonic()
+    rest = [max((r.trial.cost or 0.0) * scale - (now - r.since), 0.0) for r in running.values()]
+    return finish_in([*rest, *((t.cost or 0.0) * scale for t in waiting)], slots)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+class _Lines:
+    def __init__(self, console: Console, slots: int) -> None:
+        self._console, self._slots = console, slots
+        self._last = 0.0
+
+    def changed(self, trials: Sequence[Trial], running: Mapping[str, Running]) -> None:
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_SECONDS:
+            self._last = now
+            self._print(summary(trials, running, self._slots))
+
+    def say(self, line: str) -> None:
+        self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Terminal:
+    def __init__(self, console: Console, slots: int) -> None:
+        self._slots = slots
+        self._bar = Progress(
+            TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
+        )
+        self._task = self._bar.add_task("", total=None)
+        self.live = Live(self._bar, console=console, refresh_per_second=4)
+
+    def changed(self, trials: Sequence[Trial], running: Mapping[str, Running]) -> None:
+        done = sum(t.state not in (TrialState.QUEUED, TrialState.RUNNING) for t in trials)
+        words = summary(trials, running, self._slots).split(", ", 1)[1]
+        self._bar.update(self._task, total=len(trials), completed=done, description=words)
+        self.live.update(Group(self._bar, _running_table(running)))
+
+    def say(self, line: str) -> None:
+        self.live.console.print(Text(line))
+
+
+def _running_table(running: Mapping[str, Running]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for one in running.values():
+        dsc = "" if one.val_dsc is None else f"validation DSC {one.val_dsc:.3f}"
+        table.add_row(Text(one.trial.label), Text(f"epoch {one.epoch}"), Text(dsc))
+    return table

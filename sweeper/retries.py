@@ -1,0 +1,37 @@
+"""What is tried again after which failure, and when a whole sweep gives up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.records import FailureKind
+
+RETRIES = {
+    FailureKind.LOST: 3,
+    FailureKind.OUT_OF_MEMORY: 2,
+    FailureKind.DISK_FULL: 0,
+    FailureKind.BUG: 1,
+    FailureKind.DIVERGED: 0,
+    FailureKind.BAD_DATA: 0,
+    FailureKind.BAD_SETTINGS: 0,
+}
+"""How often a trial is tried again after a failure of that kind. A diverged loss is a result, not a fault."""
+
+BREAKER = 5
+"""So many trials in a row that end with the same kind of failure stop the sweep."""
+
+
+def retry(kind: FailureKind, earlier: int) -> bool:
+    """Whether a trial that has failed `earlier` times before in this way is queued again."""
+    return earlier < RETRIES[kind]
+
+
+def broken(last_kinds: Sequence[FailureKind | None]) -> bool:
+    """Whether the circuit breaker opens.
+
+    Args:
+        last_kinds: how the sweep's trials ended, in order of time; None for a success. A diverged loss counts as a
+            success of the machine.
+    """
+    kinds = [None if kind is FailureKind.DIVERGED else kind for kind in last_kinds[-BREAKER:]]
+    return len(kinds) == BREAKER and kinds[0] is not None and len(set(kinds)) == 1

@@ -1,0 +1,106 @@
+"""Where things are on this machine, from the environment. One object, read once at the edge."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sweeper.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Settings of one process. With none set, everything is local: SQLite, a local MLflow store, a local Ray.
+
+    Environment: SWEEPER_HOME, SWEEPER_DATA, SWEEPER_DATABASE_URL, SWEEPER_LEASE_SECONDS, MLFLOW_TRACKING_URI,
+    RAY_ADDRESS.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SWEEPER_", extra="ignore", frozen=True, populate_by_name=True)
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".sweeper")
+    data: Path | None = None
+    database_url: str = ""
+    mlflow_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
+    ray_address: str = Field(default="", validation_alias="RAY_ADDRESS")
+    lease_seconds: float = Field(default=30.0, ge=1.0)
+
+    @property
+    def database(self) -> str:
+        """The database's URL: SQLite in the home folder unless set."""
+        return self.database_url or f"sqlite:///{self.home / 'sweeper.db'}"
+
+    @property
+    def mlflow(self) -> str:
+        """MLflow's tracking URI: SQLite in the home folder unless set."""
+        return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the embedded MLflow store keeps its files."""
+        return self.home / "mlartifacts"
+
+    @property
+    def data_root(self) -> Path:
+        """The folder in which each data set is looked for under its name."""
+        return self.data or self.home / "data"
+
+    @property
+    def prepared(self) -> Path:
+        return self.home / "prepared"
+
+    @property
+    def trials(self) -> Path:
+        return self.home / "trials"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def plugins(self) -> Path:
+        return self.home / "plugins"
+
+    def make_home(self) -> None:
+        """Makes the home folder and tries to write to it.
+
+        Raises:
+            SettingsError: it cannot be made or written.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"SWEEPER_HOME={self.home} cannot be made ({error.strerror}); set SWEEPER_HOME to a folder that you "
+                "may write"
+            ) from error
+        if not os.access(self.home, os.W_OK | os.X_OK):
+            raise SettingsError(
+                f"SWEEPER_HOME={self.home} is not writable; set SWEEPER_HOME to a folder that you may write"
+            )
+
+
+def load_settings(*, data: Path | None = None) -> Settings:
+    """Settings from the environment; `data` (the option `--data`) wins over SWEEPER_DATA.
+
+    Raises:
+        SettingsError: a variable's value cannot be used.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"SWEEPER_{name}: {first['msg']} (got {first['input']!r})") from error
+    changes: dict[str, Path] = {"home": settings.home.expanduser().absolute()}
+    if data is not None:
+        changes["data"] = data
+    if (folder := changes.get("data", settings.data)) is not None:
+        changes["data"] = folder.expanduser().absolute()
+    return settings.model_copy(update=changes)

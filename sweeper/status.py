@@ -1,0 +1,195 @@
+"""How a sweep stands, from the database alone: for a program, and for a person."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from storage.records import FailureKind, SweepState, Trial, TrialState
+from storage.repository import Repository
+from sweeper.progress import duration
+
+if TYPE_CHECKING:
+    from sweeper.launch import Session
+
+
+def status_object(repository: Repository, name: str) -> dict[str, Any]:
+    """The sweep and every trial's state, as JSON values."""
+    sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
+    counts = Counter(t.state.value for t in trials)
+    return {
+        "sweep": sweep.name,
+        "state": sweep.state.value,
+        "reason": sweep.reason,
+        "rehearsal": sweep.rehearsal,
+        "counts": {state.value: counts[state.value] for state in TrialState},
+        "lease": None if lease is None else {"holder": lease.holder, "expires_at": lease.expires_at},
+        "trials": [
+            {
+                "hash": t.hash,
+                "label": t.label,
+                "dataset": t.dataset,
+                "loss": t.loss,
+                "gamma": t.gamma,
+                "repeat": t.repeat,
+                "seed": t.seed,
+                "state": t.state.value,
+                "attempts": t.attempts,
+                "epochs": t.epochs,
+                "failure": None if t.failure is None else t.failure.value,
+                "error": t.error,
+                "val_dsc": t.val_dsc,
+                "test_dsc": t.test_dsc,
+                "train_seconds": t.train_seconds,
+                "mlflow_run": t.mlflow_run,
+                "sweep": t.sweep,
+            }
+            for t in trials
+        ],
+    }
+
+
+def status_text(repository: Repository, name: str) -> RenderableType:
+    """The sweep for a person: its state, what to do next, and a line for each trial."""
+    sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
+    counts = Counter(t.state for t in trials)
+    parts = [f"{counts[state]} {state.value}" for state in TrialState if counts[state]]
+    lines = [f"{sweep.name}: {sweep.state.value}{' (REHEARSAL)' if sweep.rehearsal else ''}; {', '.join(parts)}"]
+    if sweep.reason:
+        lines.append(f"reason: {sweep.reason}")
+    lines += _advice(name, sweep.state, trials, lease is not None and lease.holder or None)
+    table = Table(box=None, header_style="bold")
+    for title, justify in (
+        ("trial", "left"),
+        ("data set", "left"),
+        ("loss", "left"),
+        ("γ", "right"),
+        ("state", "left"),
+        ("epochs", "right"),
+        ("val DSC", "right"),
+        ("test DSC", "right"),
+        ("time", "right"),
+    ):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for t in trials:
+        state = t.state.value if t.failure is None else f"{t.state.value}: {t.failure.value.replace('_', ' ')}"
+        table.add_row(
+            *map(
+                Text,
+                (
+                    t.hash[:8],
+                    t.dataset,
+                    t.loss,
+                    "" if t.gamma is None else f"{t.gamma:.3g}",
+                    state,
+                    str(t.epochs or ""),
+                    _number(t.val_dsc),
+                    _number(t.test_dsc),
+                    "" if t.train_seconds is None else duration(t.train_seconds),
+                ),
+            )
+        )
+    return Group(Text("\n".join(lines)), table)
+
+
+def trial_text(repository: Repository, prefix: str) -> RenderableType:
+    """Everything about one trial."""
+    trial = repository.trial(prefix)
+    head = Table(box=None, show_header=False)
+    for key, value in (
+        ("hash", trial.hash),
+        ("trial", trial.label),
+        ("state", trial.state.value),
+        ("failure", "" if trial.failure is None else f"{trial.failure.value}: {trial.error}"),
+        ("run by sweep", trial.sweep or ""),
+        ("seed", str(trial.seed)),
+        ("results version", str(trial.results_version)),
+        ("best epoch", f"{trial.best_epoch or ''} of {trial.epochs}"),
+        ("validation DSC", _number(trial.val_dsc)),
+        ("test DSC", _number(trial.test_dsc)),
+        ("parameters", "" if trial.parameters is None else f"{trial.parameters:,}"),
+        ("MLflow run", trial.mlflow_run or ""),
+    ):
+        if value:
+            head.add_row(Text(key, style="bold"), Text(value))
+    blocks: list[RenderableType] = [head, Text("")]
+    attempts = Table(box=None, header_style="bold", title="attempts", title_justify="left")
+    for title in ("#", "state", "host", "device", "from epoch", "steps", "error"):
+        attempts.add_column(title)
+    for a in repository.attempts(trial.hash):
+        state = a.state.value if a.kind is None else f"{a.state.value}: {a.kind.value}"
+        cells = (str(a.number), state, a.host, a.device or "", str(a.resumed_from), str(a.steps), a.error or "")
+        attempts.add_row(*map(Text, cells))
+    blocks += [attempts, Text("")]
+    blocks += [
+        Text(f"last words of attempt {a.number}:\n{a.stderr_tail}")
+        for a in repository.attempts(trial.hash)
+        if a.stderr_tail
+    ]
+    settings = Table(box=None, show_header=False, title="spec", title_justify="left")
+    for group, value in trial.spec.items():
+        for key, entry in value.items() if isinstance(value, dict) else (("", value),):
+            settings.add_row(Text(f"{group}.{key}".strip(".")), Text(str(entry)))
+    blocks.append(settings)
+    return Group(*blocks)
+
+
+def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableType:
+    """What `launch` ends with: the best trial, and the three commands to look at everything."""
+    trials = [t for t in now.repository.trials(name) if t.state is TrialState.FINISHED]
+    lines = [""]
+    for dataset in dict.fromkeys(t.dataset for t in trials):
+        best = max((t for t in trials if t.dataset == dataset), key=lambda t: t.val_dsc or 0.0)
+        gamma = "" if best.gamma is None else f" at γ = {best.gamma:g}"
+        lines.append(
+            f"{dataset}: best on validation is {best.loss}{gamma}, with test DSC {_number(best.test_dsc)}"
+        )
+    lines += ["", "Look at it:"]
+    if report:
+        lines.append(f"  xdg-open {_short(report[0])}")
+    lines.append(f"  {_command('mlflow')} ui --backend-store-uri {now.settings.mlflow}")
+    lines.append(f"  {_command('sweeper')} status {name}")
+    return Text("\n".join(lines))
+
+
+def _advice(name: str, state: SweepState, trials: Sequence[Trial], holder: str | None) -> list[str]:
+    """The next step for whoever looks."""
+    if holder is not None:
+        return [f"run by {holder}; end it with: sweeper stop {name}"]
+    lines = []
+    if any(t.state in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+        lines.append(f"nobody is running it; go on with: sweeper resume {name}")
+    kinds = Counter(t.failure for t in trials if t.state is TrialState.FAILED and t.failure is not None)
+    if machine := sum(n for kind, n in kinds.items() if kind is not FailureKind.DIVERGED):
+        lines.append(f"{machine} failed; see `sweeper show HASH`, then: sweeper retry {name} --failed")
+    if kinds[FailureKind.DIVERGED]:
+        lines.append(f"{kinds[FailureKind.DIVERGED]} diverged (loss became NaN): a result of that loss, not retried")
+    if state is SweepState.FINISHED and not lines:
+        lines.append(f"report: sweeper report {name}")
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _command(name: str) -> str:
+    """How to call a program of this installation from the current folder."""
+    beside = Path(sys.executable).parent / name
+    on_path = any((Path(folder) / name).exists() for folder in os.environ.get("PATH", "").split(os.pathsep) if folder)
+    return name if on_path or not beside.exists() else _short(beside)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

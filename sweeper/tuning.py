@@ -1,0 +1,314 @@
+"""Ray Tune as the executor of a sweep: a thin trainable with a warm training process, and a searcher that asks the
+coordinator what runs next.
+
+Tune's own experiment state is disposable: it lies in a temporary folder, and `sweeper resume` starts from the database.
+TensorFlow is imported by the training process alone (`workers.process`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.coordinator import Coordinator
+from sweeper.errors import RayUnavailableError
+from workers.errors import WorkerLostError
+from workers.tracking import Replayer
+from workers.warm import Message, WarmProcess
+
+# Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
+# it listens on an address that other users of this machine, or of its network, can reach.
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""What passes through Ray are results of some kilobytes; its default, 30% of the memory, would only be in the way."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Where workers report to."""
+
+    uri: str
+    experiment: str
+    parent_run: str
+
+
+class WarmTrainable(tune.Trainable):  # type: ignore[misc]
+    """Owns one warm training process and passes its messages on. Holds no TensorFlow."""
+
+    def setup(self, config: Mapping[str, Any]) -> None:
+        self._process: WarmProcess | None = None
+        self._replayer: Replayer | None = None
+        self._busy = False
+        self._begin(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        message = self._receive()
+        done = message["kind"] not in ("started", "epoch")
+        # As text: Tune flattens nested results at every step, and a final result holds thousands of scores.
+        return {"message": json.dumps(message), "done": done}
+
+    def cleanup(self) -> None:
+        if self._process is not None:
+            self._process.close()
+        if self._replayer is not None:
+            self._replayer.close(timeout=30)
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        request, log = config["request"], Path(config["log"])
+        spec_threads = int(request["spec"]["training"]["threads"])
+        process = self._process
+        if process is not None and self._busy:
+            self._quieten(process)
+        if process is None or not process.alive() or process.threads != spec_threads or process.outgrown():
+            if process is not None:
+                process.close()
+            process = self._process = WarmProcess(spec_threads, config["memory_share"])
+        if self._replayer is None:
+            tracking = config["tracking"]
+            self._replayer = Replayer(
+                tracking["uri"], experiment=tracking["experiment"], parent_run=tracking["parent_run"]
+            )
+        self._replayer.watch(Path(request["folder"]) / "spool.jsonl")
+        self._folder = Path(request["folder"])
+        self._busy = True
+        process.train(request, log)
+
+    def _receive(self) -> Message:
+        process = self._process
+        if process is None:
+            raise RuntimeError("step before setup")
+        try:
+            message = process.receive()
+        except WorkerLostError as error:
+            self._busy = False
+            process.close()
+            self._flush()
+            return {
+                "kind": "failed",
+                "failure": "out_of_memory" if error.out_of_memory else "lost",
+                "error": str(error),
+                "stderr": error.stderr_tail,
+            }
+        if message["kind"] == "started":
+            message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
+        if message["kind"] == "failed":
+            message["stderr"] = process.stderr_tail()
+            process.close()
+        if message["kind"] not in ("started", "epoch"):
+            self._busy = False
+            self._flush()
+        return message
+
+    def _quieten(self, process: WarmProcess) -> None:
+        """Tune ended the trial between two epochs: let the process reach its checkpoint."""
+        try:
+            process.order("stop")
+            while process.receive()["kind"] in ("started", "epoch"):
+                pass
+        except WorkerLostError as error:
+            _log.warning("%s", error)
+        self._busy = False
+
+    def _flush(self) -> None:
+        if self._replayer is not None:
+            self._replayer.flush()
+
+
+class QueueSearcher(Searcher):  # type: ignore[misc]
+    """What Tune runs next is what the coordinator claims next."""
+
+    def __init__(self, coordinator: Coordinator, tracking: Tracking, slots: int, logs: Path, memory_share: float | None):
+        super().__init__()
+        self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
+        self._logs, self._memory_share = logs, memory_share
+        self._hashes: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        coordinator = self._coordinator
+        if len(self._hashes) >= (coordinator.concurrency or self._slots):
+            coordinator.poll()
+            return None
+        running = coordinator.next()
+        if running is None:
+            return Searcher.FINISHED if coordinator.done() else None
+        trial_hash = running.trial.hash
+        self._hashes[trial_id] = trial_hash
+        return {
+            "request": coordinator.request(running),
+            "log": str(self._logs / f"{trial_hash}.log"),
+            "memory_share": self._memory_share,
+            "tracking": {
+                "uri": self._tracking.uri,
+                "experiment": self._tracking.experiment,
+                "parent_run": self._tracking.parent_run,
+            },
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._coordinator.poll()
+        self._hear(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial_hash = self._hashes.get(trial_id)
+        if trial_hash is None:
+            return
+        if error:
+            self._coordinator.lost(trial_hash, "the Ray actor of this trial died")
+        elif result is not None and result.get("done"):
+            self._hear(trial_id, result)
+        del self._hashes[trial_id]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the searcher to restore it, and we never restore."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the database holds the queue."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the database holds the queue."""
+
+    def _hear(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        if trial_id in self._hashes and "message" in result:
+            self._coordinator.hear(self._hashes[trial_id], json.loads(result["message"]))
+
+
+class _StopNow(tune.Stopper):  # type: ignore[misc]
+    """Ends every trial at its next report once the coordinator says so."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the stopper to restore it, and we never restore."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._coordinator.stopping
+
+    def stop_all(self) -> bool:
+        return self._coordinator.stopping
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[None]:
+    """Connects to the Ray cluster at `address`, or starts one on this machine when it is empty.
+
+    The local one is guarded by a random token, has no dashboard, and is gone at the end.
+
+    Raises:
+        RayUnavailableError: nobody answers at the address, or the local Ray cannot start.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        options["address"] = address
+    else:
+        options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = f"no Ray cluster answers at RAY_ADDRESS={address}" if address else "the local Ray cannot start"
+        raise RayUnavailableError(f"{where} ({first}); see `sweeper doctor`") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def slots(cpus: float, gpus: float) -> int:
+    """How many trials of the given resources the connected cluster runs at once."""
+    total = ray.cluster_resources()
+    fits = [total.get("CPU", 0) // cpus]
+    if gpus > 0:
+        fits.append(total.get("GPU", 0) // gpus)
+    return int(min(fits))
+
+
+def gpus_per_trial(wanted: float | None) -> float:
+    """The grid's share of a GPU; by default a whole one where the cluster has any, else none."""
+    if wanted is not None:
+        return wanted
+    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+
+
+def execute(coordinator: Coordinator, *, tracking: Tracking, logs: Path, cpus: float, gpus: float) -> None:
+    """Runs the coordinator's trials on the connected cluster until it has no more.
+
+    Raises:
+        RayUnavailableError: the cluster has no place for a single trial.
+        LeaseLostError: another coordinator has taken the sweep over.
+    """
+    places = slots(cpus, gpus)
+    if places < 1:
+        total = ray.cluster_resources()
+        raise RayUnavailableError(
+            f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs, the cluster has {total.get('CPU', 0):g} and "
+            f"{total.get('GPU', 0):g}; lower [resources] in the grid"
+        )
+    share = gpus if 0 < gpus < 1 else None
+    # It lists trials that did not complete as an error; the coordinator tells of each in its own words.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(WarmTrainable, tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])),
+            tune_config=tune.TuneConfig(
+                num_samples=-1,
+                search_alg=QueueSearcher(coordinator, tracking, places, logs, share),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                stop=_StopNow(coordinator),
+                log_to_file=False,
+                # The training process writes its own checkpoints, which outlive Tune.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            ),
+        )
+        tuner.fit()
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{Path(trial.config['request']['folder']).name}-{trial.trial_id}"
+
+
+def _device() -> str:
+    visible = ray.get_gpu_ids()
+    return f"GPU {','.join(str(g) for g in visible)}" if visible else "CPU"

@@ -1,0 +1,132 @@
+"""The checkpoints of one trial: one after each epoch, and the weights of the best epoch.
+
+A checkpoint is a NumPy archive (never a pickle) of arrays and one JSON text. Each is written beside, synced and renamed;
+the archive's own CRC-32 of every member shows a truncated or damaged one. The two newest are kept, so that the one
+before is there when the newest turns out damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.errors import CheckpointError
+from workers.files import atomic_write
+
+KEPT = 2
+Arrays = Sequence[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything that the next epoch depends on. Batches need no state: they are drawn from (seed, epoch, index)."""
+
+    epoch: int
+    weights: tuple[npt.NDArray[Any], ...]
+    optimiser: tuple[npt.NDArray[Any], ...]
+    state: Mapping[str, Any]
+
+
+class CheckpointFolder:
+    """The checkpoints in a trial's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Writes the checkpoint of an epoch, then removes all but the newest two.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; older checkpoints are untouched.
+        """
+        path = self.folder / f"epoch-{checkpoint.epoch:06d}.npz"
+        _write(path, {"w": checkpoint.weights, "o": checkpoint.optimiser}, checkpoint.state)
+        for _, old in self._newest_first("epoch")[KEPT:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def save_best(self, epoch: int, weights: Arrays) -> None:
+        """Writes the weights of the best epoch so far. Call it before `save` of the same epoch."""
+        _write(self.folder / f"best-{epoch:06d}.npz", {"w": weights}, {})
+        # A resume may fall back by KEPT - 1 epochs, to a state whose best epoch was an older one.
+        for _, old in self._newest_first("best")[KEPT + 1 :]:
+            old.unlink(missing_ok=True)
+
+    def load(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
+        """The newest undamaged checkpoint whose best weights are there too, and what was skipped, in words.
+
+        Raises:
+            CheckpointError: checkpoints exist, but none is usable.
+        """
+        skipped: list[str] = []
+        candidates = self._newest_first("epoch")
+        for epoch, path in candidates:
+            try:
+                arrays, state = _read(path)
+                self.load_best(int(state["plateau"]["best_epoch"]))
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, CheckpointError) as error:
+                skipped.append(f"{path.name} is damaged ({error})")
+                continue
+            return Checkpoint(epoch, arrays["w"], arrays["o"], state), tuple(skipped)
+        if candidates:
+            raise CheckpointError(
+                f"no usable checkpoint in {self.folder}: {'; '.join(skipped)}. Remove the folder to train this trial "
+                "from its first epoch"
+            )
+        return None, ()
+
+    def load_best(self, epoch: int) -> tuple[npt.NDArray[Any], ...]:
+        """The weights that `save_best` wrote for `epoch`; an empty tuple for epoch 0 (no best yet).
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        if epoch == 0:
+            return ()
+        path = self.folder / f"best-{epoch:06d}.npz"
+        try:
+            return _read(path)[0]["w"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"the best weights {path.name} cannot be read: {error}") from error
+
+    def finish(self) -> None:
+        """Removes every checkpoint of a trial that has its result; its model file holds the best weights."""
+        for kind in ("epoch", "best"):
+            for _, path in self._newest_first(kind):
+                path.unlink(missing_ok=True)
+
+    def _newest_first(self, kind: str) -> list[tuple[int, Path]]:
+        found = []
+        for path in self.folder.glob(f"{kind}-*.npz"):
+            if match := re.fullmatch(rf"{kind}-(\d{{6,}})\.npz", path.name):
+                found.append((int(match[1]), path))
+        return sorted(found, reverse=True)
+
+
+def _write(path: Path, groups: Mapping[str, Arrays], state: Mapping[str, Any]) -> None:
+    arrays = {f"{group}{i:05d}": array for group, members in groups.items() for i, array in enumerate(members)}
+    text = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
+    with atomic_write(path) as file:
+        np.savez(file, allow_pickle=False, **arrays, state=text)
+
+
+def _read(path: Path) -> tuple[dict[str, tuple[npt.NDArray[Any], ...]], dict[str, Any]]:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"checksum of {damaged} in {path.name} does not match")
+    with np.load(path, allow_pickle=False) as archive:
+        groups: dict[str, list[npt.NDArray[Any]]] = {"w": [], "o": []}
+        for key in sorted(archive.files):
+            if key != "state":
+                groups[key[0]].append(archive[key])
+        state: dict[str, Any] = json.loads(archive["state"].tobytes().decode())
+    return {group: tuple(members) for group, members in groups.items()}, state
