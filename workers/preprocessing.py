@@ -58,7 +58,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ParameterError(f"size = {list(self.size)}: give height and width in pixels, such as [128, 128]")
-        if self.spacing is not None and (len(self.spacing) != 3 or not min(self.spacing) > 0):
+        if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < step < np.inf for step in self.spacing)):
             raise ParameterError(f"spacing = {list(self.spacing)}: give three voxel sizes in mm (z, y, x), all above 0")
         if self.clip is not None and not (len(self.clip) == 2 and self.clip[0] < self.clip[1]):
             raise ParameterError(f"clip = {list(self.clip)}: give [lowest, highest] with lowest below highest")

@@ -50,6 +50,6 @@ class Drive(Reader):
         if not masks:
             raise DataError(
                 f"{source / folder / '1st_manual'}: the vessels of the {folder} images are missing. Newer downloads "
-                "leave out those of the test set; the paper's 20 / 20 partition needs them: take the original distribution"
+                "leave out those of the test set; the paper's partition needs them: take the original distribution"
             )
         return [replace(case, partition=partition) for case in pair(images, masks, source, "")]

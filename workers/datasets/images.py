@@ -1,6 +1,6 @@
 """Reading 2D images and masks from PNG, TIFF, GIF, JPEG and BMP files, with their many ways of being odd.
 
-Pillow reads; tifffile helps with TIFF kinds that Pillow refuses (32-bit, planar, unusual compression).
+Pillow reads; tifffile helps with TIFF kinds that Pillow refuses or gives eight of their sixteen bits of.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import TiffImagePlugin, UnidentifiedImageError
 
 from workers.errors import DataError
 from workers.preprocessing import Image, Label
@@ -114,6 +114,8 @@ def _read(path: Path, palette: Literal["RGB", "index"]) -> npt.NDArray[np.generi
             frames = int(getattr(image, "n_frames", 1))
             if frames != 1:
                 raise DataError(f"{path}: the file holds {frames} images, expected one")
+            if _deep_colour(image):
+                return _read_tiff(path)
             image.load()
             return np.asarray(_plain(image, palette))
     except UnidentifiedImageError as error:
@@ -128,6 +130,14 @@ def _read(path: Path, palette: Literal["RGB", "index"]) -> npt.NDArray[np.generi
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: damaged or unreadable image ({error}); {_MEND}") from error
+
+
+def _deep_colour(image: PillowImage.Image) -> bool:
+    """Whether it is a colour TIFF of more than 8 bits, of which Pillow gives one byte of each value."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+    return len(bits) > 1 and max(bits) > 8
 
 
 def _plain(image: PillowImage.Image, palette: Literal["RGB", "index"]) -> PillowImage.Image:

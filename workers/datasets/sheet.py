@@ -18,7 +18,7 @@ from workers.preprocessing import Image, Label
 Augment = Callable[[Image, Label, int], tuple[Image, Label]]
 """Image (*spatial, channels), label (*spatial) and the number of the sample to an augmented pair of the same shapes."""
 
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
+COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 """Outline colour per foreground class: the palette of Okabe and Ito, which colour-blind people can tell apart."""
 
 _TILE = 192
@@ -65,11 +65,15 @@ def contact_sheet(
     return to
 
 
-def outlined(image: Image, label: Label) -> npt.NDArray[np.uint8]:
-    """A 2D image (h, w, c) stretched to 8 bits between its 1st and 99th percentile, with class outlines, (h, w, 3)."""
+def stretched(image: Image) -> npt.NDArray[np.uint8]:
+    """A 2D image (h, w, c) as 8-bit RGB (h, w, 3), stretched between its 1st and 99th percentile."""
     low, high = np.percentile(image, (1, 99))
     grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    colour = np.repeat(grey[..., :1], 3, axis=-1) if image.shape[-1] != 3 else grey.copy()
+    return grey if image.shape[-1] == 3 else np.repeat(grey[..., :1], 3, axis=-1)
+
+
+def _outlined(colour: npt.NDArray[np.uint8], label: Label) -> npt.NDArray[np.uint8]:
+    """The picture with the outline of each foreground class drawn into it."""
     for index in range(1, int(label.max(initial=0)) + 1):
         mask = label == index
         colour[mask & ~binary_erosion(mask)] = COLOURS[(index - 1) % len(COLOURS)]
@@ -80,10 +84,12 @@ def _tile(image: Image, label: Label) -> PillowImage.Image:
     if label.ndim == 3:
         z = int(np.count_nonzero(label, axis=(1, 2)).argmax()) if label.any() else label.shape[0] // 2
         image, label = image[z, ::-1], label[z, ::-1]  # rows run from front to back
-    tile = PillowImage.fromarray(outlined(image, label))
-    scale = _TILE / max(tile.size)
-    size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
-    return tile.resize(size, PillowImage.Resampling.LANCZOS if scale < 1 else PillowImage.Resampling.NEAREST)
+    scale = _TILE / max(label.shape)
+    size = (max(1, round(label.shape[1] * scale)), max(1, round(label.shape[0] * scale)))
+    picture = PillowImage.fromarray(stretched(image)).resize(size, PillowImage.Resampling.BILINEAR)
+    # Outlines are drawn on the tile, so that they are one pixel wide whatever the size of the image.
+    mask = PillowImage.fromarray(label).resize(size, PillowImage.Resampling.NEAREST)
+    return PillowImage.fromarray(_outlined(np.array(picture), np.asarray(mask)))
 
 
 def _compose(

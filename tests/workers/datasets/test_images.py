@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from workers.datasets import images
+from workers.datasets.images import read_binary_mask, read_class_mask, read_image
+from workers.errors import DataError
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (9, 11, 3), np.uint8)
+MASK = (RNG.random((9, 11)) < 0.4).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
+def test_rgb_as_it_is(tmp_path: Path, name: str) -> None:
+    Image.fromarray(RGB).save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image, RGB)
+
+
+def test_jpeg_is_close(tmp_path: Path) -> None:
+    smooth = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95)
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg"), smooth, atol=4)
+
+
+def test_grey_is_repeated_and_colour_becomes_luminance(tmp_path: Path) -> None:
+    Image.fromarray(RGB[..., 0]).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(RGB[..., :1], 3, axis=-1))
+    Image.fromarray(RGB).save(tmp_path / "rgb.png")
+    one = read_image(tmp_path / "rgb.png", channels=1)
+    assert one.shape == (9, 11, 1)
+    np.testing.assert_allclose(one[..., 0], np.asarray(Image.fromarray(RGB).convert("L")), atol=1)
+
+
+def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
+    rgba = np.concatenate([RGB, RNG.integers(0, 256, (9, 11, 1), np.uint8)], axis=-1)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+
+
+def test_16_bit_grey_keeps_all_its_values(tmp_path: Path) -> None:
+    deep = RNG.integers(0, 65536, (9, 11), np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", channels=1)[..., 0], deep)
+
+
+@pytest.mark.parametrize("settings", [{}, {"planarconfig": "separate"}])
+def test_16_bit_colour_tiff_of_which_pillow_gives_one_byte(tmp_path: Path, settings: dict[str, str]) -> None:
+    deep = RNG.integers(0, 65536, (9, 11, 3), np.uint16)
+    values = np.moveaxis(deep, -1, 0) if settings else deep
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", **settings)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), deep)
+
+
+def test_float_tiff(tmp_path: Path) -> None:
+    values = RNG.normal(size=(9, 11)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels=1)[..., 0], values)
+
+
+def test_paletted_images_give_their_colours(tmp_path: Path) -> None:
+    flat = np.repeat(np.repeat(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8), 4, axis=0), 3, axis=1)
+    Image.fromarray(flat).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), flat)
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+@pytest.mark.parametrize("name", ["m.png", "m.gif", "m.tif"])
+def test_binary_masks(tmp_path: Path, name: str, scale: int) -> None:
+    Image.fromarray(MASK * scale).save(tmp_path / name)
+    label = read_binary_mask(tmp_path / name)
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, MASK)
+
+
+@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA"])
+def test_binary_masks_in_odd_modes(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(MASK * 255).convert(mode).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.png"), MASK)
+
+
+def test_a_16_bit_binary_mask(tmp_path: Path) -> None:
+    Image.fromarray(MASK.astype(np.uint16) * 65535).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.png"), MASK)
+
+
+def test_a_gif_mask_goes_by_its_greys_not_its_entries(tmp_path: Path) -> None:
+    """Entry 0 is white here: a mask read by entry numbers would be inverted."""
+    picture = Image.fromarray(1 - MASK, mode="P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.save(tmp_path / "m.gif")
+    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.gif"), MASK)
+
+
+def test_a_coloured_palette_means_class_numbers(tmp_path: Path) -> None:
+    classes = RNG.integers(0, 3, (9, 11), np.uint8)
+    picture = Image.fromarray(classes, mode="P")
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    picture.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_class_mask(tmp_path / "m.png", {0: 0, 1: 1, 2: 2}), classes)
+
+
+def test_smoothed_edges_are_cut_at_half(tmp_path: Path) -> None:
+    disc = np.zeros((60, 60), np.uint8)
+    disc[20:40, 20:40] = 255
+    disc[20:40, 19], disc[20:40, 40] = 100, 150
+    Image.fromarray(disc).save(tmp_path / "m.png")
+    label = read_binary_mask(tmp_path / "m.png")
+    assert label[30, 19] == 0
+    assert label[30, 40] == 1
+    assert label.sum() == 420
+
+
+@pytest.mark.parametrize(("values", "found"), [((0, 1, 2), "0, 1, 2"), ((0, 100), "0, 100"), ((0, 128, 255), "128")])
+def test_masks_that_are_not_binary_are_refused(tmp_path: Path, values: tuple[int, ...], found: str) -> None:
+    array = np.resize(np.array(values, np.uint8), (12, 12))
+    Image.fromarray(array).save(tmp_path / "m.png")
+    with pytest.raises(DataError, match=rf"m\.png: not a binary mask.*{found}"):
+        read_binary_mask(tmp_path / "m.png")
+
+
+def test_an_empty_mask_is_a_mask(tmp_path: Path) -> None:
+    Image.new("L", (5, 4)).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.png"), np.zeros((4, 5)))
+
+
+def test_class_masks_go_through_the_map(tmp_path: Path) -> None:
+    array = np.resize(np.array([0, 128, 255], np.uint8), (6, 6))
+    Image.fromarray(array).save(tmp_path / "m.png")
+    label = read_class_mask(tmp_path / "m.png", {0: 0, 128: 2, 255: 1})
+    np.testing.assert_array_equal(label, np.resize([0, 2, 1], (6, 6)))
+    with pytest.raises(DataError, match=r"mask values 255 are not in the label_map"):
+        read_class_mask(tmp_path / "m.png", {0: 0, 128: 1})
+
+
+def test_a_colour_mask_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "m.png")
+    with pytest.raises(DataError, match="a colour image"):
+        read_binary_mask(tmp_path / "m.png")
+
+
+def bomb(path: Path, width: int, height: int) -> None:
+    """A PNG of a few bytes that declares any size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+
+
+@pytest.mark.parametrize("size", [(9000, 9000), (30_000, 30_000)])
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb(tmp_path / "a.png", *size)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"a\.png: .*(declares|decompression bomb)"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_tiff_bomb_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 50)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 11, 3), np.uint16), photometric="rgb")
+    with pytest.raises(DataError, match=r"a\.tif: the file declares"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.jpg", "a.tif", "a.bmp"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95])
+def test_truncated_files_are_refused(tmp_path: Path, name: str, share: float) -> None:
+    noise = RNG.integers(0, 256, (64, 64), np.uint8)
+    Image.fromarray(noise).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.tif"])
+def test_what_is_no_image_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"<html>404 not found</html>")
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        read_image(tmp_path / name)
+    with pytest.raises(DataError, match="no such file"):
+        read_image(tmp_path / f"missing-{name}")
+
+
+def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(images.PillowImage, "open", denied)  # root may read everything, so the mode would not do
+    with pytest.raises(DataError, match=r"a\.png: .*Permission denied"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif"])
+def test_a_stack_of_images_is_refused(tmp_path: Path, name: str) -> None:
+    first = Image.fromarray(MASK * 255)
+    first.save(tmp_path / name, save_all=True, append_images=[Image.fromarray((1 - MASK) * 255)])
+    with pytest.raises(DataError, match="holds 2 images"):
+        read_binary_mask(tmp_path / name)
