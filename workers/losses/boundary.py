@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from workers.losses.region import generalised_dice
-from workers.losses.sums import class_sums, pixels
 
 
 def boundary(truth: Any, prediction: Any, *, alpha: Any, smooth: Any, absent: str) -> Any:
@@ -23,10 +22,10 @@ def boundary(truth: Any, prediction: Any, *, alpha: Any, smooth: Any, absent: st
 
     φ is the signed distance map of the truth, negative within it, 0 for a class that is absent.
     """
-    distance = tf.numpy_function(signed_distance, [truth], prediction.dtype, stateful=False)
-    distance = tf.stop_gradient(tf.ensure_shape(distance, prediction.shape))
-    sums = class_sums(distance * prediction)[:, 1:]
-    contour = tf.reduce_mean(sums) / pixels(prediction)
+    rare = prediction[..., 1:]
+    distance = tf.numpy_function(signed_distance, [truth[..., 1:]], prediction.dtype, stateful=False)
+    distance = tf.stop_gradient(tf.ensure_shape(distance, rare.shape))
+    contour = tf.reduce_mean(distance * rare)
     return (1.0 - alpha) * generalised_dice(truth, prediction, smooth=smooth, absent=absent) + alpha * contour
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from workers.losses.distribution import class_weights, focal, top_k_cross_entropy, weighted_mean
-from workers.losses.region import class_mean, dice, focal_tversky, tversky_distance
-from workers.losses.sums import clip, cross_entropy_sums, soft_counts
+from workers.losses.distribution import class_weights, top_k_cross_entropy, weighted_mean
+from workers.losses.region import class_mean, dice, mean_tversky, tversky_distance
+from workers.losses.sums import counts_and_entropy
 
 
 def combo(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, absent: str) -> Any:
@@ -16,9 +16,9 @@ def combo(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, ab
 
     mCE weighs rare classes with β and the background with 1−β (the released code had them exchanged).
     """
+    counts, entropy = counts_and_entropy(truth, prediction, "raw")
     weights = class_weights(beta, 1.0 - beta, prediction.shape[-1])
-    cross_entropy = weighted_mean(cross_entropy_sums(truth, clip(prediction)), weights, prediction)
-    counts = soft_counts(truth, prediction)
+    cross_entropy = weighted_mean(entropy, weights, prediction)
     similarity = class_mean(1.0 - tversky_distance(counts, 0.5, 0.5, smooth), counts, absent)
     return alpha * cross_entropy - (1.0 - alpha) * tf.reduce_mean(similarity)
 
@@ -37,16 +37,15 @@ def hybrid_focal(
     absent: str,
 ) -> Any:
     """λ·focal + (1−λ)·focal Tversky (Yeung et al. 2021; equation 15)."""
-    region = focal_tversky(
-        truth, prediction, alpha=tversky_alpha, beta=tversky_beta, gamma=tversky_gamma, smooth=smooth, absent=absent
-    )
-    return lambda_ * focal(truth, prediction, alpha=alpha, gamma=gamma) + (1.0 - lambda_) * region
+    counts, entropy = counts_and_entropy(truth, prediction, "clipped", gamma)
+    region = mean_tversky(counts, tversky_alpha, tversky_beta, smooth, absent, exponent=1.0 / tversky_gamma)
+    return lambda_ * weighted_mean(entropy, alpha, prediction) + (1.0 - lambda_) * region
 
 
 def dice_focal(truth: Any, prediction: Any, *, lambda_: Any, alpha: Any, gamma: Any, smooth: Any, absent: str) -> Any:
     """Dice + λ·focal (Zhu et al. 2019, AnatomyNet)."""
-    region = dice(truth, prediction, smooth=smooth, absent=absent)
-    return region + lambda_ * focal(truth, prediction, alpha=alpha, gamma=gamma)
+    counts, entropy = counts_and_entropy(truth, prediction, "raw", gamma)
+    return mean_tversky(counts, 0.5, 0.5, smooth, absent) + lambda_ * weighted_mean(entropy, alpha, prediction)
 
 
 def dice_topk(truth: Any, prediction: Any, *, k: float, smooth: Any, absent: str) -> Any:

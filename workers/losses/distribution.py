@@ -10,29 +10,55 @@ from typing import Any
 
 import tensorflow as tf
 
-from workers.losses.sums import clip, cross_entropy_sums, focal_sums, pixels
+from workers.losses.sums import clip, entropy_sums, pixels
 
 
 def cross_entropy(truth: Any, prediction: Any) -> Any:
     """Mean over pixels of Σ_c −g log p (Yeung et al. 2022, equation 2)."""
-    return weighted_mean(cross_entropy_sums(truth, clip(prediction)), 1.0, prediction)
+    return weighted_mean(entropy_sums(truth, prediction), 1.0, prediction)
 
 
 def focal(truth: Any, prediction: Any, *, alpha: Any, gamma: Any) -> Any:
     """Mean over pixels of Σ_c α (1−p)^γ (−g log p) (Lin et al. 2017; Yeung et al. 2022, equation 5)."""
-    return weighted_mean(focal_sums(truth, clip(prediction), gamma), alpha, prediction)
+    return weighted_mean(entropy_sums(truth, prediction, gamma), alpha, prediction)
 
 
 def top_k_cross_entropy(truth: Any, prediction: Any, *, k: float) -> Any:
     """Mean cross entropy of each image's worst k percent of pixels, at least one (Wu et al. 2016).
 
-    `k` is a plain number, 0 < k ≤ 100.
+    `k` is a plain number, 0 < k ≤ 100. Pixels that tie for the last place share it.
     """
-    per_pixel = -tf.reduce_sum(truth * tf.math.log(clip(prediction)), axis=-1)
+    terms = truth * tf.math.log(clip(prediction))
+    # A sum of slices: a reduction over an inner axis of a few classes takes three times as long.
+    per_pixel = -tf.add_n(tf.unstack(terms, axis=-1))
     per_pixel = tf.reshape(per_pixel, (tf.shape(per_pixel)[0], -1))
-    count = tf.cast(tf.math.ceil(pixels(prediction) * (k / 100.0)), tf.int32)
-    worst = tf.math.top_k(per_pixel, k=count, sorted=False).values
-    return tf.reduce_mean(worst)
+    count = tf.math.ceil(pixels(prediction) * (k / 100.0))
+    weights = tf.stop_gradient(_worst(per_pixel, count))
+    return tf.reduce_mean(tf.reduce_sum(weights * per_pixel, axis=-1)) / count
+
+
+def _worst(values: Any, count: Any) -> Any:
+    """1 for the `count` largest of each row of `values` ≥ 0, 0 for the rest, the last place divided between equals.
+
+    The bits of positive floats are in the floats' order, so that their highest bit with fewer than `count` values above
+    is found bit by bit: half the time of `top_k`, and a gradient without a scatter.
+    """
+    bits = tf.bitcast(values, tf.int64 if values.dtype == tf.float64 else tf.int32)
+    one = tf.ones((), bits.dtype)
+
+    def above(threshold: Any) -> Any:
+        return tf.reduce_sum(tf.cast(bits > threshold, values.dtype), axis=-1, keepdims=True)
+
+    def next_bit(bit: Any, least: Any) -> tuple[Any, Any]:
+        candidate = least + tf.bitwise.left_shift(one, bit)
+        return bit - 1, tf.where(above(candidate - 1) >= count, candidate, least)
+
+    first = one * (bits.dtype.size * 8 - 2)
+    start = tf.zeros_like(bits[:, :1])
+    _, last = tf.while_loop(lambda bit, _: bit >= 0, next_bit, (first, start), parallel_iterations=1)
+    larger, equal = tf.cast(bits > last, values.dtype), tf.cast(tf.equal(bits, last), values.dtype)
+    left = count - tf.reduce_sum(larger, axis=-1, keepdims=True)
+    return larger + equal * left / tf.reduce_sum(equal, axis=-1, keepdims=True)
 
 
 def weighted_mean(sums: Any, weights: Any, prediction: Any) -> Any:

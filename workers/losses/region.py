@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from workers.losses.sums import EPSILON, clip, soft_counts
+from workers.losses.sums import EPSILON, Counts, clipped_counts, soft_counts
 
 FLOOR = EPSILON
 """Least base of a power below 1, whose slope is infinite at 0."""
@@ -26,15 +26,12 @@ def dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
 
 def tversky(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, absent: str) -> Any:
     """1 − TI, TI = (tp + s)/(tp + α fp + β fn + s) (Salehi et al. 2017; equations 10 and 11)."""
-    counts = soft_counts(truth, prediction)
-    return tf.reduce_mean(class_mean(tversky_distance(counts, alpha, beta, smooth), counts, absent))
+    return mean_tversky(soft_counts(truth, prediction), alpha, beta, smooth, absent)
 
 
 def focal_tversky(truth: Any, prediction: Any, *, alpha: Any, beta: Any, gamma: Any, smooth: Any, absent: str) -> Any:
     """(1 − TI)^(1/γ) (Abraham & Khan 2019; equation 12); γ > 1 enhances what is nearly right."""
-    counts = soft_counts(truth, clip(prediction))
-    distance = tversky_distance(counts, alpha, beta, smooth)
-    return tf.reduce_mean(class_mean(tf.maximum(distance, FLOOR) ** (1.0 / gamma), counts, absent))
+    return mean_tversky(clipped_counts(truth, prediction), alpha, beta, smooth, absent, exponent=1.0 / gamma)
 
 
 def asymmetric_similarity(truth: Any, prediction: Any, *, beta: Any, smooth: Any, absent: str) -> Any:
@@ -69,23 +66,29 @@ def generalised_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -
     return tf.reduce_mean(wrong / (right + wrong + smooth))
 
 
-def tversky_distance(counts: tuple[Any, Any, Any], alpha: Any, beta: Any, smooth: Any) -> Any:
+def mean_tversky(counts: Counts, alpha: Any, beta: Any, smooth: Any, absent: str, exponent: Any = None) -> Any:
+    """Mean over classes and batch of 1 − TI, or of its power: a scalar."""
+    distance = tversky_distance(counts, alpha, beta, smooth)
+    if exponent is not None:
+        distance = tf.maximum(distance, FLOOR) ** exponent
+    return tf.reduce_mean(class_mean(distance, counts, absent))
+
+
+def tversky_distance(counts: Counts, alpha: Any, beta: Any, smooth: Any) -> Any:
     """1 − TI per image and class, (batch, classes), as a quotient: a difference from 1 would lose its digits.
 
     `alpha` weighs false positives, `beta` false negatives; each a scalar or one per class.
     """
-    tp, fn, fp = counts
-    wrong = beta * fn + alpha * fp
-    return wrong / (tp + wrong + smooth)
+    wrong = beta * counts.fn + alpha * counts.fp
+    return wrong / (counts.tp + wrong + smooth)
 
 
-def present(counts: tuple[Any, Any, Any]) -> Any:
+def present(counts: Counts) -> Any:
     """Which classes have a pixel in the truth of each image, (batch, classes): tp + fn counts them."""
-    tp, fn, _ = counts
-    return tp + fn > 0.5
+    return counts.tp + counts.fn > 0.5
 
 
-def class_mean(values: Any, counts: tuple[Any, Any, Any], absent: str) -> Any:
+def class_mean(values: Any, counts: Counts, absent: str) -> Any:
     """Mean over classes, (batch, classes) to (batch,); over those present alone where absent is "skip"."""
     if absent == "keep":
         return tf.reduce_mean(values, axis=-1)

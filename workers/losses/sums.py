@@ -1,92 +1,64 @@
-"""Soft sums over the pixels of each image and class, on which every loss here is built, with their gradients.
+"""Soft sums over the pixels of each image and class, from which every loss here is made, in one pass.
 
-Two things are bought by one layout. The class axis is the innermost and has few entries, so that reductions and
-broadcasts over it run element by element; with the last spatial axis folded into it, (batch, ..., width·classes), both
-run over long rows. And sums that go axis by axis keep float32 within 1e-6 over 96³ voxels, where one running sum over
-all of them does not.
-
-The gradients are written out because they share the powers and products of the values; they are made of TensorFlow
-operations, so that second derivatives exist too.
+A loss is a formula in a few sums per image and class, so that its gradient in a pixel is a sum of that pixel's slopes,
+weighed by the formula's derivatives in the sums. The slopes are written out, rather than left to automatic
+differentiation, because they share the powers and products of the values and can be computed slab by slab. They are
+made of TensorFlow operations, so that second derivatives exist too.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
+
+from workers.losses.slabs import Slabs
 
 EPSILON = 1e-7
 """The released code's clip of probabilities (the epsilon of Keras), and the smoothing of its modified losses."""
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def clip(prediction: Any) -> Any:
-    """Probabilities within [1e-7, 1 − 1e-7]; outside, the gradient is zero. Not a number stays so."""
-    low = tf.constant(EPSILON, prediction.dtype)
-    clipped = tf.minimum(tf.maximum(prediction, low), 1.0 - low)
-
-    def gradient(upstream: Any) -> Any:
-        return tf.where(tf.equal(prediction, clipped), upstream, tf.zeros_like(upstream))
-
-    return clipped, gradient
-
-
-def class_sums(values: Any) -> Any:
-    """Sum over the spatial axes: (batch, spatial..., classes) to (batch, classes)."""
-    return _row_sums(_fold(values), values.shape[-1])
-
-
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def soft_counts(truth: Any, prediction: Any) -> Any:
-    """True positives Σ p·g, false negatives Σ (1−p)·g and false positives Σ p·(1−g), each (batch, classes).
+class Counts(NamedTuple):
+    """Soft counts, each (batch, classes): Σ p·g, Σ (1−p)·g and Σ p·(1−g).
 
     Each is summed by itself: as a difference of larger sums, a small count would lose its digits.
     """
-    classes = prediction.shape[-1]
-    g, p = _fold(truth), _fold(prediction)
-    overlap = g * p
-    counts = tuple(_row_sums(x, classes) for x in (overlap, g - overlap, p - overlap))
 
-    def gradient(d_tp: Any, d_fn: Any, d_fp: Any) -> tuple[None, Any]:
-        d_p = g * _lanes(d_tp - d_fn - d_fp, prediction) + _lanes(d_fp, prediction)
-        return None, tf.reshape(d_p, tf.shape(prediction))
-
-    return counts, gradient
+    tp: Any
+    fn: Any
+    fp: Any
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def cross_entropy_sums(truth: Any, clipped: Any) -> Any:
-    """Σ −g log p per image and class, (batch, classes), from clipped probabilities."""
-    g, p = _fold(truth), _fold(clipped)
-    sums = -_row_sums(g * tf.math.log(p), clipped.shape[-1])
-
-    def gradient(upstream: Any) -> tuple[None, Any]:
-        return None, tf.reshape(g * _lanes(-upstream, clipped) / p, tf.shape(clipped))
-
-    return sums, gradient
+def soft_counts(truth: Any, prediction: Any) -> Counts:
+    """True positives, false negatives and false positives of probabilities as they are."""
+    return Counts(*_sums(truth, prediction, counts="raw"))
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def focal_sums(truth: Any, clipped: Any, gamma: Any) -> Any:
-    """Σ (1−p)^γ (−g log p) per image and class, (batch, classes), from clipped probabilities.
+def clipped_counts(truth: Any, prediction: Any) -> Counts:
+    """The same of clipped probabilities."""
+    return Counts(*_sums(truth, prediction, counts="clipped"))
 
-    `gamma` is a scalar or has one value per class. The power is exp(γ log(1−p)), whose derivative needs no second one.
+
+def entropy_sums(truth: Any, prediction: Any, gamma: Any = None) -> Any:
+    """Σ (1−p)^γ (−g log p), (batch, classes), of clipped probabilities.
+
+    `gamma` is a scalar or one per class; None stands for 0, without the power.
     """
-    classes = clipped.shape[-1]
-    g, p = _fold(truth), _fold(clipped)
-    exponent = gamma if gamma.shape.rank == 0 else _lanes(gamma[tf.newaxis], clipped)
-    q = 1.0 - p
-    log_p, log_q = tf.math.log(p), tf.math.log(q)
-    weight = g * tf.exp(exponent * log_q)
-    sums = -_row_sums(weight * log_p, classes)
+    return _sums(truth, prediction, entropy=True, gamma=gamma)[0]
 
-    def gradient(upstream: Any) -> tuple[None, Any, Any]:
-        d_p = weight * _lanes(upstream, clipped) * (exponent * p * log_p - q) / (p * q)
-        d_gamma = -upstream * _row_sums(weight * log_p * log_q, classes)
-        d_gamma = tf.reduce_sum(d_gamma) if gamma.shape.rank == 0 else tf.reduce_sum(d_gamma, axis=0)
-        return None, tf.reshape(d_p, tf.shape(clipped)), d_gamma
 
-    return sums, gradient
+def counts_and_entropy(
+    truth: Any, prediction: Any, counts: Literal["raw", "clipped"], gamma: Any = None
+) -> tuple[Counts, Any]:
+    """Both at once: for a compound loss one pass in place of two."""
+    *found, entropy = _sums(truth, prediction, counts=counts, entropy=True, gamma=gamma)
+    return Counts(*found), entropy
+
+
+def clip(probabilities: Any) -> Any:
+    """Probabilities within [1e-7, 1 − 1e-7]; what is not a number stays so."""
+    low = tf.constant(EPSILON, probabilities.dtype)
+    return tf.minimum(tf.maximum(probabilities, low), 1.0 - low)
 
 
 def pixels(prediction: Any) -> Any:
@@ -95,21 +67,66 @@ def pixels(prediction: Any) -> Any:
     return tf.cast(tf.reduce_prod(tf.shape(prediction)[1:-1]) if size is None else size, prediction.dtype)
 
 
-def _fold(values: Any) -> Any:
-    """(batch, ..., width, classes) to (batch, ..., width·classes)."""
-    shape = tf.shape(values)
-    return tf.reshape(values, tf.concat([shape[:-2], [shape[-2] * shape[-1]]], axis=0))
+def _sums(
+    truth: Any,
+    prediction: Any,
+    *,
+    counts: Literal["none", "raw", "clipped"] = "none",
+    entropy: bool = False,
+    gamma: Any = None,
+) -> Any:
+    """The wanted sums in order: three counts, the entropy."""
+    slabs = Slabs(prediction)
+    exponent = tf.zeros((), prediction.dtype) if gamma is None else gamma
+    # The exponents along a slab's last axis, (width·classes,), or a scalar.
+    exponents = exponent if exponent.shape.rank == 0 else tf.tile(exponent, (tf.shape(prediction)[-2],))
 
+    def factor(p: Any) -> Any:
+        """(1−p)^γ as exp(γ log(1−p)), whose derivative needs no second power."""
+        return tf.exp(exponents * tf.math.log(1.0 - p))
 
-def _row_sums(folded: Any, classes: int) -> Any:
-    for axis in range(folded.shape.rank - 2, 0, -1):
-        folded = tf.reduce_sum(folded, axis=axis)
-    return tf.reduce_sum(tf.reshape(folded, (tf.shape(folded)[0], -1, classes)), axis=1)
+    def values(g: Any, raw: Any) -> list[Any]:
+        p = clip(raw)
+        terms = []
+        if counts != "none":
+            counted = raw if counts == "raw" else p
+            overlap = g * counted
+            terms += [overlap, g - overlap, counted - overlap]
+        if entropy:
+            terms.append(-g * tf.math.log(p) * (1.0 if gamma is None else factor(p)))
+        return terms
 
+    def slope(g: Any, raw: Any, *upstream: Any) -> Any:
+        p = clip(raw)
+        inside = tf.equal(p, raw)
+        total = None
+        if counts != "none":
+            d_tp, d_fn, d_fp = upstream[:3]
+            total = g * (d_tp - d_fn - d_fp) + d_fp
+            total = total if counts == "raw" else tf.where(inside, total, 0.0)
+        if entropy:
+            of_entropy = -g * upstream[-1] / p
+            if gamma is not None:
+                of_entropy *= factor(p) * (1.0 - exponents * p * tf.math.log(p) / (1.0 - p))
+            of_entropy = tf.where(inside, of_entropy, 0.0)
+            total = of_entropy if total is None else total + of_entropy
+        return total
 
-def _lanes(per_class: Any, like: Any) -> Any:
-    """(n, classes) laid out along the folded axis of `like`: (n, 1..., width·classes)."""
-    row = tf.tile(per_class, (1, tf.shape(like)[-2]))
-    for _ in range(like.shape.rank - 3):
-        row = tf.expand_dims(row, 1)
-    return row
+    def slope_in_exponent(g: Any, raw: Any) -> list[Any]:
+        p = clip(raw)
+        return [-g * tf.math.log(p) * factor(p) * tf.math.log(1.0 - p)]
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def run(truth: Any, prediction: Any, exponent: Any) -> Any:
+        arrays = [slabs.cut(truth), slabs.cut(prediction)]
+
+        def gradient(*upstream: Any) -> tuple[None, Any, Any]:
+            d_prediction = slabs.map(slope, [*arrays, *(slabs.rows(u) for u in upstream)])
+            if gamma is None:
+                return None, d_prediction, None
+            d_exponent = tf.reduce_sum(upstream[-1] * slabs.sums(slope_in_exponent, arrays)[0], axis=0)
+            return None, d_prediction, d_exponent if exponent.shape.rank else tf.reduce_sum(d_exponent)
+
+        return slabs.sums(values, arrays), gradient
+
+    return run(truth, prediction, exponent)

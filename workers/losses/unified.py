@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from workers.losses.distribution import class_weights, weighted_mean
 from workers.losses.region import FLOOR, class_mean, present, tversky_distance
-from workers.losses.sums import clip, focal_sums, soft_counts
+from workers.losses.sums import counts_and_entropy
 
 
 def symmetric(
@@ -55,12 +55,11 @@ def _unified(
     convention: str,
     absent: str,
 ) -> Any:
-    clipped = clip(prediction)
+    counts, entropy = counts_and_entropy(truth, prediction, "clipped", suppression)
     background = delta if delta.shape.rank == 0 else delta[0]
     weights = class_weights(delta, 1.0 - background, prediction.shape[-1])
-    focal = weighted_mean(focal_sums(truth, clipped, suppression), weights, prediction)
+    focal = weighted_mean(entropy, weights, prediction)
 
-    counts = soft_counts(truth, clipped)
     alpha, beta = (delta, 1.0 - delta) if convention == "published" else (1.0 - delta, delta)
     distance = tversky_distance(counts, alpha, beta, smooth)
     enhanced = tf.maximum(distance, FLOOR) ** enhancement
