@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -269,7 +269,7 @@ class Coordinator:
         )
 
     def _on_epoch(self, running: Running, message: Message) -> None:
-        epoch = Epoch(**{k: v for k, v in message.items() if k in Epoch.__dataclass_fields__})
+        epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
         self._write(lambda: self.repository.record_epoch(self._lease, running.attempt.id, epoch))
@@ -277,10 +277,10 @@ class Coordinator:
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
         outcome = outcome_of(result, mlflow_run)
         self._write(lambda: self.repository.finish(self._lease, running.attempt.id, outcome))
-        self._record_study(running.trial, outcome)
         self._end(running)
         self._ends.append(None)
-        self._trials[running.trial.hash] = self.repository.trial(running.trial.hash)
+        self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
+        self._record_study(trial)
         dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
         self.observer.say(
             f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
@@ -299,34 +299,35 @@ class Coordinator:
         )
         self._end(running)
         self._ends.append(kind)
-        self.observer.say(f"{kind.value.replace('_', ' ')} {trial.label}: {error}{'; queued again' if again else ''}")
+        first_line = error.strip().partition("\n")[0]
+        self.observer.say(
+            f"{kind.value.replace('_', ' ')} {trial.label}: {first_line}; "
+            + ("queued again" if again else f"see: sweeper show {trial.hash[:8]}")
+        )
         if again:
             self._queue.append(trial.hash)
         else:
-            self._trials[trial.hash] = self.repository.trial(trial.hash)
+            self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
         if retries.broken(list(self._ends)):
-            self.reason = f"{retries.BREAKER} trials in a row ended the same way ({kind.value}): {error}"
+            self.reason = f"{retries.BREAKER} trials in a row ended the same way ({kind.value}): {first_line}"
             self.draining = True
 
-    def _record_study(self, trial: Trial, outcome: Outcome) -> None:
-        if trial.study is None or trial.gamma is None or outcome.val_dsc is None:
-            return
-        attributes = {"test_dsc": outcome.test_dsc, "mlflow_run": outcome.mlflow_run, "label": trial.label}
-        self.studies.record(
-            trial.study, trial_hash=trial.hash, gamma=trial.gamma, value=outcome.val_dsc, user_attrs=attributes
-        )
+    def _record_study(self, trial: Trial) -> None:
+        """Records a finished trial in its Optuna study; that it stands there already changes nothing."""
+        if trial.study is not None and trial.gamma is not None and trial.val_dsc is not None:
+            self.studies.record(
+                trial.study,
+                trial_hash=trial.hash,
+                gamma=trial.gamma,
+                value=trial.val_dsc,
+                user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
+            )
 
     def record_missing_studies(self) -> None:
         """Records finished trials that a killed coordinator did not get to, and shared ones of other sweeps."""
         for trial in self.trials:
-            if trial.state is TrialState.FINISHED and trial.study and trial.gamma is not None and trial.val_dsc is not None:
-                self.studies.record(
-                    trial.study,
-                    trial_hash=trial.hash,
-                    gamma=trial.gamma,
-                    value=trial.val_dsc,
-                    user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
-                )
+            if trial.state is TrialState.FINISHED:
+                self._record_study(trial)
 
     def _carry_out(self, request: Request) -> str:
         if request.verb == "stop":
@@ -408,8 +409,8 @@ def holder_name() -> str:
     return f"{_host()} (pid {os.getpid()})"
 
 
-def _fields(source: Any, target: type) -> dict[str, Any]:
-    return {name: getattr(source, name) for name in target.__dataclass_fields__}
+def _fields(source: Any, target: type[Score] | type[Epoch]) -> dict[str, Any]:
+    return {f.name: getattr(source, f.name) for f in fields(target)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -65,20 +65,20 @@ def status_text(repository: Repository, name: str) -> RenderableType:
     lines = [f"{sweep.name}: {sweep.state.value}{' (REHEARSAL)' if sweep.rehearsal else ''}; {', '.join(parts)}"]
     if sweep.reason:
         lines.append(f"reason: {sweep.reason}")
-    lines += _advice(name, sweep.state, trials, lease is not None and lease.holder or None)
-    table = Table(box=None, header_style="bold")
+    lines += _advice(name, sweep.state, trials, None if lease is None else lease.holder)
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for title, justify in (
         ("trial", "left"),
         ("data set", "left"),
         ("loss", "left"),
         ("γ", "right"),
         ("state", "left"),
-        ("epochs", "right"),
-        ("val DSC", "right"),
-        ("test DSC", "right"),
+        ("epoch", "right"),
+        ("val", "right"),
+        ("test", "right"),
         ("time", "right"),
     ):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+        table.add_column(title, justify=justify, no_wrap=title != "state")  # type: ignore[arg-type]
     for t in trials:
         state = t.state.value if t.failure is None else f"{t.state.value}: {t.failure.value.replace('_', ' ')}"
         table.add_row(
@@ -97,6 +97,7 @@ def status_text(repository: Repository, name: str) -> RenderableType:
                 ),
             )
         )
+    lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
 
 

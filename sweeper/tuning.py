@@ -22,7 +22,8 @@ from typing import Any
 from sweeper.coordinator import Coordinator
 from sweeper.errors import RayUnavailableError
 from workers.errors import WorkerLostError
-from workers.tracking import Replayer
+from workers.process import SPOOL_FILE
+from workers.tracking import Replayer, run_id
 from workers.warm import Message, WarmProcess
 
 # Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
@@ -101,8 +102,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             self._replayer = Replayer(
                 tracking["uri"], experiment=tracking["experiment"], parent_run=tracking["parent_run"]
             )
-        self._replayer.watch(Path(request["folder"]) / "spool.jsonl")
-        self._folder = Path(request["folder"])
+        self._spool = Path(request["folder"]) / SPOOL_FILE
         self._busy = True
         process.train(request, log)
 
@@ -123,7 +123,11 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
                 "stderr": error.stderr_tail,
             }
         if message["kind"] == "started":
+            # Once more, now that the spool holds this attempt's start: a spool whose last attempt has ended is forgotten.
+            self._watch()
             message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
+        if message["kind"] == "finished":
+            message["mlflow_run"] = run_id(self._spool) or None
         if message["kind"] == "failed":
             message["stderr"] = process.stderr_tail()
             process.close()
@@ -141,6 +145,11 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         except WorkerLostError as error:
             _log.warning("%s", error)
         self._busy = False
+
+    def _watch(self) -> None:
+        if self._replayer is not None:
+            self._replayer.watch(self._spool)
+            self._replayer.flush()
 
     def _flush(self) -> None:
         if self._replayer is not None:

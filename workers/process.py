@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+SPOOL_FILE = "spool.jsonl"
 EXAMPLE_FILE = "input_example.npy"
 OVERLAY_FILE = "segmentations.png"
 
@@ -106,7 +107,7 @@ def train(
     try:
         load_plugin_texts(request["plugins"])
         spec = TrialSpec.from_dict(request["spec"])
-        spool = Spool(folder / "spool.jsonl")
+        spool = Spool(folder / SPOOL_FILE)
         spool.start(spec, **request["tracking"])
 
         def started(epoch: int, remarks: tuple[str, ...]) -> None:

@@ -139,7 +139,7 @@ class TrialSpec:
         """A name that a person can read, such as `nuclei · unified_focal_asym · γ=0.5`."""
         parts = [self.data.dataset, self.loss.name]
         if self.loss.gamma is not None:
-            parts.append(f"γ={self.loss.gamma:g}")
+            parts.append(f"γ={self.loss.gamma:.3g}")
         if self.repeat:
             parts.append(f"repeat {self.repeat}")
         return " · ".join(parts)

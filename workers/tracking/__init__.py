@@ -7,7 +7,7 @@ is imported only when something is sent, so that importing this package costs no
 
 from workers.tracking.client import ensure_store
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
-from workers.tracking.replay import ReplayResult, replay
+from workers.tracking.replay import ReplayResult, replay, run_id
 from workers.tracking.replayer import Replayer
 from workers.tracking.spool import Spool
 from workers.tracking.sweep import BestModel, SweepTracker
@@ -23,5 +23,6 @@ __all__ = [
     "TrackingUnavailableError",
     "ensure_store",
     "replay",
+    "run_id",
     "runs_page",
 ]

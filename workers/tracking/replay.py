@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MAXIMUM_METRICS = 1000
 """Metrics that MLflow accepts in one call."""
 
+POSITION_SUFFIX = ".position.json"
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +90,7 @@ def replay(
     """
     if not spool.exists():
         return ReplayResult(0, 0, "", ended=False)
-    place = spool.with_suffix(".position.json")
+    place = spool.with_suffix(POSITION_SUFFIX)
     sender = _Sender(spool, place, tracking_uri, experiment, parent_run, attempts)
     away = False
     try:
@@ -106,6 +108,14 @@ def replay(
     return ReplayResult(
         sender.sent, left, position.run_id, position.ended, str(sender.error or ""), away, tuple(sender.refused)
     )
+
+
+def run_id(spool: Path) -> str:
+    """The MLflow run into which a spool was sent so far; empty before the first sending."""
+    try:
+        return str(json.loads(spool.with_suffix(POSITION_SUFFIX).read_bytes())["run_id"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 class _Sender:
