@@ -8,7 +8,8 @@ to the z-scored values; in 3D a rotation about every axis.
 
 Our choices: the vertical and the horizontal axis are the last two, so that volumes, too, are mirrored within their
 slices and never along the slice axis; each of the two has its own dice. (batchgenerators' MirrorTransform tosses a
-second coin per axis, which would halve the paper's probability.)
+second coin per axis, which would halve the paper's probability.) The setting `spatial_transform = "fast"` takes
+`workers.fast_spatial` in place of batchgenerators' spatial transform.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from batchgenerators.transforms.color_transforms import BrightnessMultiplicative
 from batchgenerators.transforms.spatial_transforms import SpatialTransform
 
 from workers.errors import ParameterError
+from workers.fast_spatial import rotation_matrix, spatial_transform
 from workers.spec import TrainingSpec
 
 SCALE = (0.85, 1.25)
@@ -31,20 +33,27 @@ ANGLE = (-math.radians(15), math.radians(15))
 ELASTIC_ALPHA = (0.0, 900.0)
 ELASTIC_SIGMA = (9.0, 13.0)
 BRIGHTNESS = (0.5, 2.0)
+SPATIAL_TRANSFORMS: tuple[str, ...] = ("batchgenerators", "fast")
 
 _ELASTIC_DEVIATIONS = 5  # a displacement beyond five standard deviations is not worth a wider margin
 _SPLINE_MARGIN = 6  # voxels: a cubic spline reaches 2, and its prefilter forgets by 0.27 a voxel
+
+_FAST = 7  # spawn key that keeps the draws of the fast transform apart from those of the dice
 
 _GLOBAL_GENERATOR = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """Which of the six transforms a sample gets."""
+    """Which of the six transforms a sample gets, and the parameters of those that decide how far they reach.
+
+    `rotation` holds one angle per axis in radians (2D uses the first), `elastic` (α, σ); each is None where the dice
+    said no.
+    """
 
     scaling: bool
-    rotation: bool
-    elastic: bool
+    rotation: tuple[float, float, float] | None
+    elastic: tuple[float, float] | None
     mirror_vertical: bool
     mirror_horizontal: bool
     brightness: bool
@@ -52,7 +61,7 @@ class Transforms:
     @property
     def spatial(self) -> bool:
         """Whether the sample is interpolated, so that it needs a margin around its patch."""
-        return self.scaling or self.rotation or self.elastic
+        return self.scaling or self.rotation is not None or self.elastic is not None
 
 
 def choose(sequence: np.random.SeedSequence, settings: TrainingSpec) -> Transforms:
@@ -64,11 +73,17 @@ def choose(sequence: np.random.SeedSequence, settings: TrainingSpec) -> Transfor
     probability = settings.augmentation_probability
     if not 0 <= probability <= 1:
         raise ParameterError(f"augmentation_probability is {probability}; it must be from 0 to 1")
-    return Transforms(*(bool(dice < probability) for dice in _generator(sequence).random(6)))
+    generator = _generator(sequence)
+    scaling, rotation, elastic, vertical, horizontal, brightness = (bool(d < probability) for d in generator.random(6))
+    x, y, z = (float(angle) for angle in generator.uniform(*ANGLE, size=3))
+    alpha, sigma = float(generator.uniform(*ELASTIC_ALPHA)), float(generator.uniform(*ELASTIC_SIGMA))
+    return Transforms(
+        scaling, (x, y, z) if rotation else None, (alpha, sigma) if elastic else None, vertical, horizontal, brightness
+    )
 
 
 def margin(transforms: Transforms, size: Sequence[int]) -> tuple[int, ...]:
-    """Voxels around a patch of `size` (2D or 3D) which the strongest spatial transform of the chosen kinds reaches.
+    """Voxels around a patch of `size` (2D or 3D) which the chosen spatial transforms may reach.
 
     Zero for each axis where no spatial transform is chosen.
     """
@@ -77,15 +92,15 @@ def margin(transforms: Transforms, size: Sequence[int]) -> tuple[int, ...]:
         return (0,) * dimensions
     half = (np.asarray(size, dtype=np.float64) - 1) / 2
     reach = half.copy()
-    if transforms.elastic:
+    if transforms.elastic is not None:
         # Uniform noise on ±1 after a Gaussian filter: variance 1/3 times the filter's squared norm.
-        deviation = math.sqrt(1 / 3) * (2 * ELASTIC_SIGMA[0] * math.sqrt(math.pi)) ** (-dimensions / 2)
-        reach += _ELASTIC_DEVIATIONS * ELASTIC_ALPHA[1] * deviation
-    if transforms.rotation:
-        reach = _rotation_reach(dimensions) @ reach
+        alpha, sigma = transforms.elastic
+        reach += _ELASTIC_DEVIATIONS * alpha * math.sqrt(1 / 3) * (2 * sigma * math.sqrt(math.pi)) ** (-dimensions / 2)
+    if transforms.rotation is not None:
+        reach = np.abs(rotation_matrix(dimensions, transforms.rotation)) @ reach
     if transforms.scaling:
         reach *= SCALE[1]
-    return tuple(int(m) for m in np.ceil(reach - half) + _SPLINE_MARGIN)
+    return tuple(int(m) for m in np.maximum(np.ceil(reach - half), 0) + _SPLINE_MARGIN)
 
 
 def augment(
@@ -112,35 +127,39 @@ def augment(
     Raises:
         ParameterError: the probability is out of range, or the spatial transform is unknown.
     """
-    if settings.spatial_transform != "batchgenerators":
-        raise ParameterError(f"spatial_transform is {settings.spatial_transform!r}; known: batchgenerators")
+    if settings.spatial_transform not in SPATIAL_TRANSFORMS:
+        known = ", ".join(SPATIAL_TRANSFORMS)
+        raise ParameterError(f"spatial_transform is {settings.spatial_transform!r}; known: {known}")
     transforms = choose(sequence, settings)
     target = tuple(size) if size is not None else label.shape
     if not (transforms.spatial or transforms.brightness):
         return _mirrored(_middle(image, target), _middle(label, target), transforms)
-    # batchgenerators' layout is (batch, channel, *spatial), and it wants a float mask.
-    sample = {"data": np.moveaxis(image, -1, 0)[np.newaxis].astype(np.float32)}
+    if transforms.spatial and settings.spatial_transform == "fast":
+        image, label = _fast(image, label, transforms, target, sequence)
     with _seeded(sequence):
-        if transforms.spatial:
-            sample["seg"] = label[np.newaxis, np.newaxis].astype(np.float32)
-            sample = _spatial(transforms, target)(**sample)
-            label = sample["seg"][0, 0].astype(np.uint8)
+        if transforms.spatial and settings.spatial_transform == "batchgenerators":
+            image, label = _by_batchgenerators(image, label, transforms, target)
         if transforms.brightness:
-            sample = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)(**sample)
-    image = np.moveaxis(sample["data"][0], 0, -1)
+            brighten = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)
+            image = _channels_last(brighten(data=_channels_first(image))["data"])
     return _mirrored(_middle(image, target), _middle(label, target), transforms)
 
 
-def _spatial(transforms: Transforms, size: tuple[int, ...]) -> SpatialTransform:
-    return SpatialTransform(
+def _by_batchgenerators(
+    image: np.ndarray, label: np.ndarray, transforms: Transforms, size: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    # A range of one value pins what was drawn already. The scale cannot be pinned: below 1 it draws from (scale, 1).
+    angles = [(angle, angle) for angle in transforms.rotation or (0.0, 0.0, 0.0)]
+    alpha, sigma = transforms.elastic or (0.0, ELASTIC_SIGMA[0])
+    transform = SpatialTransform(
         size,
-        do_elastic_deform=transforms.elastic,
-        alpha=ELASTIC_ALPHA,
-        sigma=ELASTIC_SIGMA,
-        do_rotation=transforms.rotation,
-        angle_x=ANGLE,
-        angle_y=ANGLE,
-        angle_z=ANGLE,
+        do_elastic_deform=transforms.elastic is not None,
+        alpha=(alpha, alpha),
+        sigma=(sigma, sigma),
+        do_rotation=transforms.rotation is not None,
+        angle_x=angles[0],
+        angle_y=angles[1],
+        angle_z=angles[2],
         do_scale=transforms.scaling,
         scale=SCALE,
         border_mode_data="constant",
@@ -155,19 +174,40 @@ def _spatial(transforms: Transforms, size: tuple[int, ...]) -> SpatialTransform:
         p_scale_per_sample=1,
         independent_scale_for_each_axis=False,
     )
+    # It wants a float mask: it rounds to the mask's type, and its result is float32 anyway.
+    moved = transform(data=_channels_first(image), seg=label[np.newaxis, np.newaxis].astype(np.float32))
+    return _channels_last(moved["data"]), moved["seg"][0, 0].astype(np.uint8)
 
 
-def _rotation_reach(dimensions: int) -> np.ndarray:
-    """Matrix that bounds the reach along each axis after a rotation by at most 15° about every axis."""
-    cosine, sine = 1.0, math.sin(ANGLE[1])  # cos φ ≤ 1 and sin φ ≤ sin 15° over the whole range
-    planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]
-    bound = np.eye(dimensions)
-    for first, second in planes:
-        turn = np.eye(dimensions)
-        turn[first, first] = turn[second, second] = cosine
-        turn[first, second] = turn[second, first] = sine
-        bound = turn @ bound
-    return bound
+def _fast(
+    image: np.ndarray,
+    label: np.ndarray,
+    transforms: Transforms,
+    size: tuple[int, ...],
+    sequence: np.random.SeedSequence,
+) -> tuple[np.ndarray, np.ndarray]:
+    generator = _generator(np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, _FAST)))
+    # As batchgenerators: enlarging and shrinking equally often, although the range is not symmetric.
+    low, high = (SCALE[0], 1.0) if generator.random() < 0.5 else (1.0, SCALE[1])
+    scale = float(generator.uniform(low, high))
+    return spatial_transform(
+        np.asarray(image),
+        np.asarray(label),
+        size,
+        generator,
+        scale=scale if transforms.scaling else 1.0,
+        angles=transforms.rotation,
+        elastic=transforms.elastic,
+    )
+
+
+def _channels_first(image: np.ndarray) -> np.ndarray:
+    """A copy in batchgenerators' layout, (batch, channel, *spatial)."""
+    return np.moveaxis(image, -1, 0)[np.newaxis].astype(np.float32, order="C")
+
+
+def _channels_last(images: np.ndarray) -> np.ndarray:
+    return np.moveaxis(images[0], 0, -1)
 
 
 def _middle(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -15,16 +15,20 @@ ALL = (*SPATIAL, "mirror_vertical", "mirror_horizontal", "brightness")
 HALF = TrainingSpec(augmentation_probability=0.5)
 
 
+@pytest.fixture(params=["batchgenerators", "fast"])
+def half(request):
+    """Each transform as often as not, with either kind of spatial transform."""
+    return TrainingSpec(augmentation_probability=0.5, spatial_transform=request.param)
+
+
 def sequence(seed):
     return np.random.SeedSequence([seed, 1, 2])
 
 
-def seeds_with(*names, settings=HALF, count=1):
+def seeds_with(*names, count=1):
     """The first seeds which choose exactly the named transforms."""
     found = (
-        seed
-        for seed in range(100_000)
-        if {n for n in ALL if getattr(choose(sequence(seed), settings), n)} == set(names)
+        seed for seed in range(100_000) if {n for n in ALL if getattr(choose(sequence(seed), HALF), n)} == set(names)
     )
     return [next(found) for _ in range(count)]
 
@@ -36,7 +40,7 @@ def sample(shape=(48, 40), channels=2):
 
 
 def test_each_transform_has_its_own_dice_of_the_papers_probability():
-    chosen = np.array([[getattr(choose(sequence(s), TrainingSpec()), n) for n in ALL] for s in range(6000)])
+    chosen = np.array([[bool(getattr(choose(sequence(s), TrainingSpec()), n)) for n in ALL] for s in range(6000)])
     tolerance = 4.5 * np.sqrt(0.15 * 0.85 / 6000)
     assert np.abs(chosen.mean(axis=0) - 0.15).max() < tolerance
     together = np.corrcoef(chosen.T)[np.triu_indices(6, 1)]
@@ -51,11 +55,12 @@ def test_without_a_chance_a_sample_stays_as_it_is():
     assert not np.shares_memory(moved, image)
 
 
+@pytest.mark.parametrize("spatial", ["batchgenerators", "fast"])
 @pytest.mark.parametrize("shape", [(48, 40), (20, 24, 16)])
-def test_augmentation_is_pure(shape):
+def test_augmentation_is_pure(shape, spatial):
     image, label = sample(shape)
     before = image.copy(), label.copy()
-    everything = TrainingSpec(augmentation_probability=1)
+    everything = TrainingSpec(augmentation_probability=1, spatial_transform=spatial)
     np.random.seed(5)
     state = np.random.get_state()[1].copy()
     first = augment(image, label, sequence(3), everything)
@@ -120,10 +125,10 @@ def coordinates(shape):
     return image.astype(np.float32), np.zeros(shape, np.uint8)
 
 
-def linear_map(shape, seed):
+def linear_map(shape, seed, half):
     """The matrix of an affine transform, from the middle half of the image, where no border was met."""
     image, label = coordinates(shape)
-    moved, _ = augment(image, label, sequence(seed), HALF)
+    moved, _ = augment(image, label, sequence(seed), half)
     middle = tuple(slice(n // 4, n - n // 4) for n in shape)
     matrix, *_ = np.linalg.lstsq(
         image[middle].reshape(-1, len(shape)), moved[middle].reshape(-1, len(shape)), rcond=None
@@ -131,10 +136,10 @@ def linear_map(shape, seed):
     return matrix
 
 
-def test_scaling_covers_its_range_alike_on_all_axes():
+def test_scaling_covers_its_range_alike_on_all_axes(half):
     scales = []
     for seed in seeds_with("scaling", count=80):
-        matrix = linear_map((32, 32), seed)
+        matrix = linear_map((32, 32), seed, half)
         np.testing.assert_allclose(matrix, np.eye(2) * matrix[0, 0], atol=1e-3)
         scales.append(matrix[0, 0])
     assert 0.849 <= min(scales) < 0.87
@@ -143,10 +148,10 @@ def test_scaling_covers_its_range_alike_on_all_axes():
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (16, 16, 16)])
-def test_rotation_is_by_at_most_15_degrees_about_each_axis(shape):
+def test_rotation_is_by_at_most_15_degrees_about_each_axis(shape, half):
     angles = []
     for seed in seeds_with("rotation", count=60):
-        matrix = linear_map(shape, seed)
+        matrix = linear_map(shape, seed, half)
         np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(shape)), atol=2e-3)
         angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
     limit = 15.1 if len(shape) == 2 else 17  # three turns, one after the other, mix
@@ -155,12 +160,12 @@ def test_rotation_is_by_at_most_15_degrees_about_each_axis(shape):
     assert max(angles) > 12
 
 
-def test_elastic_deformation_is_smooth_and_as_strong_as_its_parameters_say():
-    image, label = coordinates((96, 96))
-    inner = (slice(24, 72),) * 2
+def test_elastic_deformation_is_smooth_and_as_strong_as_its_parameters_say(half):
+    image, label = coordinates((224, 224))
+    inner = (slice(80, 144),) * 2  # further from the border than any displacement
     deviations = []
     for seed in seeds_with("elastic", count=12):
-        moved, _ = augment(image, label, sequence(seed), HALF)
+        moved, _ = augment(image, label, sequence(seed), half)
         shift = (moved - image)[inner]
         deviations.append(shift.std())
         # smoothed over at least 9 pixels: neighbours move nearly alike
@@ -172,13 +177,13 @@ def test_elastic_deformation_is_smooth_and_as_strong_as_its_parameters_say():
 
 @pytest.mark.parametrize("shape", [(64, 64), (32, 40, 36)])
 @pytest.mark.parametrize("names", [("scaling",), ("rotation",), ("elastic",), SPATIAL, ALL])
-def test_the_mask_moves_with_the_image(shape, names):
+def test_the_mask_moves_with_the_image(shape, names, half):
     distance = np.sqrt(sum((g - n / 2) ** 2 for g, n in zip(np.ogrid[tuple(map(slice, shape))], shape, strict=True)))
     label = np.where(distance < 8, 2, np.where(distance < 13, 1, 0)).astype(np.uint8)
     image = np.repeat(label[..., np.newaxis], 2, axis=-1).astype(np.float32)
     changed = []
     for seed in seeds_with(*names, count=3):
-        moved, mask = augment(image, label, sequence(seed), HALF)
+        moved, mask = augment(image, label, sequence(seed), half)
         changed.append((mask != label).mean())
         assert set(np.unique(mask)) <= {0, 1, 2}
         if "brightness" in names:
@@ -189,9 +194,9 @@ def test_the_mask_moves_with_the_image(shape, names):
     assert max(changed) > 0.005
 
 
-def test_outside_the_image_there_is_zero_and_background():
-    seed = next(s for s in seeds_with("scaling", count=20) if linear_map((32, 32), s)[0, 0] > 1.1)
-    moved, mask = augment(np.full((32, 32, 1), 5, np.float32), np.ones((32, 32), np.uint8), sequence(seed), HALF)
+def test_outside_the_image_there_is_zero_and_background(half):
+    seed = next(s for s in seeds_with("scaling", count=20) if linear_map((32, 32), s, half)[0, 0] > 1.1)
+    moved, mask = augment(np.full((32, 32, 1), 5, np.float32), np.ones((32, 32), np.uint8), sequence(seed), half)
     assert moved[0].max() == 0
     assert mask[0].max() == 0
     assert moved[16, 16, 0] == pytest.approx(5)
@@ -201,14 +206,14 @@ def test_outside_the_image_there_is_zero_and_background():
     ("size", "names"),
     [((12, 14, 10), ("scaling",)), ((12, 14, 10), ("rotation",)), ((12, 10, 10), SPATIAL), ((20, 24), SPATIAL)],
 )
-def test_a_patch_with_its_margin_gives_what_the_whole_volume_would(size, names):
+def test_a_patch_with_its_margin_gives_what_the_whole_volume_would(size, names, half):
     for seed in seeds_with(*names, count=3):
-        room = margin(choose(sequence(seed), HALF), size)
+        room = margin(choose(sequence(seed), half), size)
         whole_shape = tuple(p + 2 * m + 8 for p, m in zip(size, room, strict=True))
         image, label = sample(whole_shape, channels=1)
         middle = tuple(slice(4, n - 4) for n in whole_shape)
-        from_whole = augment(image, label, sequence(seed), HALF, size=size)
-        from_crop = augment(image[middle], label[middle], sequence(seed), HALF, size=size)
+        from_whole = augment(image, label, sequence(seed), half, size=size)
+        from_crop = augment(image[middle], label[middle], sequence(seed), half, size=size)
         np.testing.assert_allclose(from_crop[0], from_whole[0], atol=2e-3)
         assert np.array_equal(from_crop[1], from_whole[1])
 
@@ -224,3 +229,8 @@ def test_no_margin_is_read_where_no_spatial_transform_was_chosen():
 def test_a_probability_out_of_range_is_refused(probability):
     with pytest.raises(ParameterError, match="augmentation_probability is"):
         augment(*sample(), sequence(0), TrainingSpec(augmentation_probability=probability))
+
+
+def test_an_unknown_spatial_transform_is_refused():
+    with pytest.raises(ParameterError, match="spatial_transform is 'quick'; known: batchgenerators, fast"):
+        augment(*sample(), sequence(0), TrainingSpec(spatial_transform="quick"))
