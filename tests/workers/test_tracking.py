@@ -306,6 +306,7 @@ def test_a_kill_at_any_moment_repeats_nothing(
     write_trial(folder, trial())  # the same run once more, as after a restart, with metrics and an artifact
     ensure_store(uri, experiment="undisturbed", artifact_root=tmp_path / "artifacts")
     replay(path, uri, experiment="undisturbed")
+    undisturbed = state(uri, "undisturbed")
     patched = sys.modules[module]
     original = getattr(patched, place)
 
@@ -335,8 +336,10 @@ def test_a_kill_at_any_moment_repeats_nothing(
     for turn in range(1, 100):
         ensure_store(uri, experiment=f"turn {turn}", artifact_root=tmp_path / "artifacts")
         died = dies_once_at(turn)
-        assert replay(path, uri, experiment=f"turn {turn}").left == 0
-        assert state(uri, f"turn {turn}") == state(uri, "undisturbed")
+        result = replay(path, uri, experiment=f"turn {turn}")
+        assert (result.left, result.refused, result.error) == (0, (), "")
+        for got, expected in zip(state(uri, f"turn {turn}"), undisturbed, strict=True):
+            assert got == expected, f"turn {turn}"
         if not died:
             break
     assert turn > 8

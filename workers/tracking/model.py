@@ -91,11 +91,10 @@ def upload_model(client: MlflowClient, record: ModelRecord, run_id: str, name: s
         )
     model_id = str(model.model_id)
     if model.status != LoggedModelStatus.READY:
-        call(
-            lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)]),
-            "linking the model",
-            attempts=attempts,
-        )
+        linked = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
+        if model_id not in linked:  # MLflow refuses to link it twice
+            link = LoggedModelOutput(model_id, step=0)
+            call(lambda: client.log_outputs(run_id, [link]), "linking the model", attempts=attempts)
         with tempfile.TemporaryDirectory(dir=record.path.parent, prefix="mlflow-model-") as folder:
             write_model_folder(Path(folder), record, run_id=run_id, model_id=model_id, location=model.artifact_location)
             call(lambda: client.log_model_artifacts(model_id, folder), "sending the model", attempts=attempts)
