@@ -25,17 +25,18 @@ def family_figure() -> Drawing:
         axes = figure.subplots()
         axes.axis("off")
         axes.set_xlim(0, 1)
-        axes.set_ylim(-0.35, len(LEVELS) - 0.65)
+        axes.set_ylim(-0.55, len(LEVELS) - 0.8)
         for case in SPECIAL_CASES:
             start, end = places[case.parent], places[case.child]
             level = start[1] == end[1]
+            bend = -0.22 if level else 0.0
             axes.annotate(
                 "", end, start, zorder=1,
-                arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 1, "shrinkA": 20, "shrinkB": 48 if level
-                            else 20},
+                arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 1, "shrinkA": 18, "shrinkB": 18,
+                            "connectionstyle": f"arc3,rad={bend}"},
             )  # fmt: skip
-            along = 0.5 if level else 0.42
-            x, y = (a + (b - a) * along for a, b in zip(start, end, strict=True))
+            x, y = (a + (b - a) * 0.5 for a, b in zip(start, end, strict=True))
+            y -= 0.33 if level else 0.0
             axes.text(x, y, case.condition, ha="center", va="center", fontsize=7.5, color=INK, zorder=2,
                       bbox={"facecolor": GROUND, "edgecolor": "none", "pad": 1.5})  # fmt: skip
         box = {"boxstyle": "round,pad=0.55", "facecolor": GROUND, "edgecolor": BLUE, "linewidth": 1.2}
@@ -60,7 +61,7 @@ def suppression_figure() -> Drawing:
     def paint(figure: Figure) -> None:
         focal, tversky = figure.subplots(1, 2)
         colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(_GAMMAS)))
-        p = np.linspace(0.02, 1, 200)
+        p = 1 - np.geomspace(1e-7, 0.98, 400)
         for gamma, colour in zip(_GAMMAS, colours, strict=True):
             focal.plot(p, modified_focal_term(p, gamma), color=colour, label=f"γ = {gamma:g}")
             tversky.plot(p, modified_tversky_term(p, gamma), color=colour, label=f"γ = {gamma:g}")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dashboards.figures.style import GROUND, Drawing, draw, loss_colour, short, spread
+from dashboards.figures.style import GROUND, Drawing, draw, label_end, loss_colour, short, spread
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
@@ -26,7 +26,7 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        ends: list[tuple[str, float, str]] = []
+        ends: list[tuple[str, float | None, float, str]] = []
         for i, variant in enumerate(swept):
             curve = own[own["variant"] == variant].sort_values("gamma")
             gamma, scores = curve["gamma"].to_numpy(float), curve["dsc"].to_numpy(float)
@@ -38,20 +38,18 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
             for value in chosen["gamma"]:
                 at = float(np.interp(value, gamma, scores))
                 axes.plot([value], [at], "o", markersize=12, markerfacecolor="none", markeredgecolor=colour, zorder=4)
-            ends.append((variant, float(scores[-1]), colour))
+            ends.append((variant, float(gamma[-1]), float(scores[-1]), colour))
         for variant, dsc in zip(lines["variant"], lines["dsc"], strict=True):
             colour = loss_colour(variant, variants)
             axes.axhline(dsc, color=colour, linestyle=(0, (5, 3)), linewidth=1.1, zorder=1)
-            ends.append((variant, float(dsc), colour))
+            ends.append((variant, None, float(dsc), colour))
         low, high = axes.get_ylim()
         axes.set_ylim(low, high)
-        heights = spread([h for _, h, _ in ends], 0.055 * (high - low))
-        for (variant, height, colour), label in zip(ends, heights, strict=True):
-            axes.annotate(
-                short(variant), (1.0, height), (1.03, label), xycoords=("axes fraction", "data"),
-                textcoords=("axes fraction", "data"), va="center", annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
-            )  # fmt: skip
+        right = axes.get_xlim()[1]
+        axes.set_xlim(right=right)
+        heights = spread([end[2] for end in ends], 0.055 * (high - low), low, high)
+        for (variant, gamma_end, height, colour), label in zip(ends, heights, strict=True):
+            label_end(axes, short(variant), (right if gamma_end is None else gamma_end, height), label, colour)
         axes.set_xlabel("γ")
         axes.set_ylabel("mean test DSC")
         axes.set_title(dataset if len(dataset) < 60 else f"{dataset[:57]}…")

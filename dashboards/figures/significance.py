@@ -14,7 +14,7 @@ from sweeper.analysis.ranks import RankSummary
 from sweeper.analysis.significance import ALPHA, RANK_SUM, SIGNED_RANK
 
 _STEPS = (0.001, 0.01, 0.05)
-_STRENGTH = (0.75, 0.45, 0.2)
+_STRENGTH = (1.0, 0.45, 0.2)
 
 
 def p_value_matrix(dataset: str, label: str, tests: pd.DataFrame, order: list[str]) -> Drawing:
@@ -85,6 +85,8 @@ def critical_difference(summary: RankSummary) -> Drawing:
             marker_props={"marker": "o", "s": 14}, elbow_props={"color": INK, "linewidth": 0.8},
             crossbar_props={"color": BLUE, "linewidth": 3, "alpha": 0.8}, text_h_margin=0.2,
         )  # fmt: skip
+        axes.spines["top"].set_visible(True)
+        axes.set_xlim(1, len(ranks))
         axes.set_xlabel("mean rank (1 is best)", color=MUTED)
         axes.xaxis.set_label_position("top")
 
@@ -105,7 +107,7 @@ def _cell(axes: Axes, i: int, j: int, p: float, better: int, *, small: bool) -> 
         return
     strength = next((s for step, s in zip(_STEPS, _STRENGTH, strict=True) if p < step), 0.0)
     axes.add_patch(_square(i, j, BLUE, strength) if strength else _square(i, j, RULE, 0.12))
-    text = "–" if np.isnan(p) else "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
+    text = "–" if np.isnan(p) else "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
     sign = {1: "▲", -1: "▼", 0: ""}[better] if p < ALPHA else ""
     colour = GROUND if strength > 0.5 else INK
     axes.text(j, i, f"{text}\n{sign}" if sign else text, ha="center", va="center", color=colour,

@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -34,13 +35,13 @@ _THEMED = {
 }
 
 _LOSS_COLOURS = {
-    "ce": BLUE,
+    "ce": MUTED,
     "focal": SKY,
     "dice": GREEN,
     "tversky": ORANGE,
     "focal_tversky": VERMILLION,
     "combo": PURPLE,
-    "unified_focal_sym": MUTED,
+    "unified_focal_sym": BLUE,
     "unified_focal_asym": INK,
 }
 _SHORT = {
@@ -129,6 +130,9 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
+        # The layout is the dear part: once, not again for each of the two files.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         vector, raster = io.StringIO(), io.BytesIO()
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(raster, format="png", dpi=_RESOLUTION, metadata={"Software": None})
@@ -150,8 +154,11 @@ def loss_colour(variant: str, others: Iterable[str]) -> str:
     return PALETTE[free.index(variant) % len(PALETTE)] if variant in free else MUTED
 
 
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Moves label heights apart until neighbours are at least `gap` away, as little as needed, keeping their order."""
+def spread(heights: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Moves label heights apart until neighbours are `gap` away, as little as needed, keeping their order.
+
+    All stay between `low` and `high` where there is room for them; otherwise they go beyond `high`.
+    """
     order = np.argsort(heights, kind="stable")
     placed = np.array(heights, dtype=float)[order]
     for _ in range(200):
@@ -161,9 +168,22 @@ def spread(heights: list[float], gap: float) -> list[float]:
         push = np.clip(overlap, 0, None) / 2
         placed[:-1] -= push
         placed[1:] += push
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], high if i == len(placed) - 1 else placed[i + 1] - gap)
+    for i in range(len(placed)):
+        placed[i] = max(placed[i], low if i == 0 else placed[i - 1] + gap)
     result = np.empty_like(placed)
     result[order] = placed
     return [float(v) for v in result]
+
+
+def label_end(axes: Axes, text: str, at: tuple[float, float], height: float, colour: str) -> None:
+    """Names a line to the right of the axes, at `height` in data units, with a thin leader from its end `at`."""
+    axes.annotate(
+        text, at, (1.03, height), textcoords=("axes fraction", "data"), va="center", annotation_clip=False,
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 0,
+                    "relpos": (0.0, 0.5)},
+    )  # fmt: skip
 
 
 def _file_name(name: str) -> str:

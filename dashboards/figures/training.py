@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dashboards.figures.style import MUTED, ORANGE, Drawing, draw, loss_colour, short, spread
+from dashboards.figures.style import MUTED, ORANGE, Drawing, draw, label_end, loss_colour, short, spread
 
 _COLUMNS = 4
 
@@ -30,13 +30,9 @@ def validation_dsc_figure(dataset: str, history: pd.DataFrame, variants: list[st
             ends.append((str(variant), float(mean.index[-1]), float(mean.iloc[-1]), colour))
         low, high = axes.get_ylim()
         axes.set_ylim(low, high)
-        heights = spread([end[2] for end in ends], 0.055 * (high - low))
+        heights = spread([end[2] for end in ends], 0.055 * (high - low), low, high)
         for (variant, epoch, dsc, colour), height in zip(ends, heights, strict=True):
-            axes.annotate(
-                short(variant), (epoch, dsc), (1.03, height), textcoords=("axes fraction", "data"), va="center",
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
-            )  # fmt: skip
+            label_end(axes, short(variant), (epoch, dsc), height, colour)
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation DSC")
         axes.set_title(dataset if len(dataset) < 60 else f"{dataset[:57]}…")
@@ -65,9 +61,9 @@ def loss_figure(dataset: str, history: pd.DataFrame) -> Drawing:
             panel.axis("off")
         for panel, variant in zip(panels, shown, strict=False):
             own = history[history["variant"] == variant]
-            for _, trial in own.groupby("trial", sort=True):
-                panel.plot(trial["epoch"], trial["loss"], color=ORANGE, linewidth=1.1)
-                panel.plot(trial["epoch"], trial["val_loss"], color=MUTED, linewidth=1.1, linestyle=(0, (4, 2)))
+            mean = own.groupby("epoch")[["loss", "val_loss"]].mean()
+            panel.plot(mean.index, mean["loss"], color=ORANGE, linewidth=1.1)
+            panel.plot(mean.index, mean["val_loss"], color=MUTED, linewidth=1.1, linestyle=(0, (4, 2)))
             panel.set_title(short(variant, 24), fontsize=8)
             panel.tick_params(labelsize=7)
         figure.supxlabel("epoch", fontsize=9)
@@ -76,7 +72,7 @@ def loss_figure(dataset: str, history: pd.DataFrame) -> Drawing:
     return draw(
         f"training-loss-{dataset}",
         f"Training and validation loss, {dataset}",
-        "Solid: training, dashed: validation; one pair of lines for each repeat. The scales differ between losses.",
+        "Solid: training, dashed: validation; mean over the repeats. The scales differ between losses.",
         f"Line charts of training and validation loss by epoch on {dataset}, one for each of {len(shown)} losses.",
         (8.0, 1.7 * rows + 0.4),
         paint,

@@ -13,7 +13,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from storage.records import SignificanceTest
 from sweeper.analysis.frames import METRICS, SURFACE_DISTANCES
@@ -32,11 +31,16 @@ TEST_COLUMNS = [
 
 
 def holm(p: Floats) -> Floats:
-    """Holm's step-down correction of one family. NaN (no test was made) stays NaN and does not count."""
+    """Holm's step-down correction of one family. NaN (no test was made) stays NaN and does not count.
+
+    Written out, since statsmodels' `multipletests` collects garbage in each call: half a second with a large study in
+    memory. The tests compare the two.
+    """
     corrected = np.full(p.shape, np.nan)
-    made = np.isfinite(p)
-    if made.any():
-        corrected[made] = multipletests(p[made], method="holm")[1]
+    made = np.flatnonzero(np.isfinite(p))
+    ascending = made[np.argsort(p[made], kind="stable")]
+    factors = np.arange(ascending.size, 0, -1)
+    corrected[ascending] = np.minimum(np.maximum.accumulate(factors * p[ascending]), 1.0)
     return corrected
 
 
