@@ -27,6 +27,7 @@ from workers.tracking import (
     TrackingUnavailableError,
     ensure_store,
     replay,
+    run_id,
     runs_page,
 )
 from workers.tracking.client import connect
@@ -271,7 +272,9 @@ def test_gauges_have_the_names_of_mlflows_system_metrics() -> None:
 def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, tmp_path: Path) -> None:
     spec = trial()
     path = write_trial(tmp_path / "trial", spec)
+    assert run_id(path) == ""
     result = replay(path, uri, experiment="tests", parent_run="the-parent")
+    assert run_id(path) == result.run_id == runs(uri)[0].info.run_id
     assert (result.sent, result.left, result.error, result.refused, result.ended) == (6, 0, "", (), True)
     (run,) = state(uri)
     assert run["name"] == spec.label
@@ -561,6 +564,30 @@ def test_a_restarted_coordinator_goes_on_in_the_same_parent_run(uri: str, tmp_pa
     client = connect(uri)
     assert {f.path for f in client.list_artifacts(first)} == {"index.html", "report"}
     assert {f.path for f in client.list_artifacts(first, "report")} == {"report/figures", "report/index.html"}
+
+
+def test_a_sweep_waits_for_a_server_that_went_away_but_not_for_one_that_never_was(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(TrackingUnavailableError, match="could not be reached"):
+        SweepTracker(NOBODY, "s", experiment="tests")
+    assert time.monotonic() - began < 10
+    tracker = SweepTracker(uri, "s", experiment="tests", patience=30)
+    tracker.start()
+    client, failures = connect(uri), 6
+    terminate = client.set_terminated
+
+    def failing(*args: Any, **keywords: Any) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise ConnectionError("nobody there")
+        terminate(*args, **keywords)
+
+    monkeypatch.setattr(client, "set_terminated", failing)
+    tracker.finish()
+    assert [run.info.status for run in runs(uri)] == ["FINISHED"]
 
 
 def test_two_sweeps_have_two_parents(uri: str) -> None:

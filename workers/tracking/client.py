@@ -147,22 +147,26 @@ def ensure_store(
     return str(identity)
 
 
-def call(function: Callable[[], T], doing: str, *, attempts: int = 1) -> T:
-    """Calls MLflow and turns its errors into ours; with `attempts` above 1 tries again after 0.2, 0.4, … s.
+def call(function: Callable[[], T], doing: str, *, attempts: int = 1, patience: float = 0.0) -> T:
+    """Calls MLflow and turns its errors into ours; tries again after 0.2, 0.4, … s.
+
+    Args:
+        function: the call.
+        doing: what it does, for the message.
+        attempts: calls at least, `patience`: seconds at least, before it gives up.
 
     Raises:
         RefusedError: MLflow answered that it will never take this.
         TrackingUnavailableError: MLflow, its database or its artifact store could not be reached.
     """
-    for attempt in tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_all(tenacity.stop_after_attempt(attempts), tenacity.stop_after_delay(patience)),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
         retry=tenacity.retry_if_exception_type(TrackingUnavailableError),
         reraise=True,
-    ):
-        with attempt:
-            return _translated(function, doing)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    )
+    result: T = retrying(_translated, function, doing)
+    return result
 
 
 def _translated(function: Callable[[], T], doing: str) -> T:

@@ -111,11 +111,8 @@ def replay(
 
 
 def run_id(spool: Path) -> str:
-    """The MLflow run into which a spool was sent so far; empty before the first sending."""
-    try:
-        return str(json.loads(spool.with_suffix(POSITION_SUFFIX).read_bytes())["run_id"])
-    except (OSError, ValueError, KeyError):
-        return ""
+    """The MLflow run that a spool was last sent into; empty before its start was sent. Asks no server."""
+    return _load_position(_position_file(spool), None).run_id
 
 
 class _Sender:
@@ -319,16 +316,21 @@ def _batches(records: Iterable[SpoolRecord]) -> Iterator[list[SpoolRecord]]:
         yield waiting
 
 
-def _load_position(place: Path, target: str) -> _Position:
-    """The position kept at `place`; the start, if there is none, or one of another store, or a damaged one."""
+def _position_file(spool: Path) -> Path:
+    return spool.with_suffix(".position.json")
+
+
+def _load_position(place: Path, target: str | None) -> _Position:
+    """The position kept at `place`; the start, if it is missing, damaged, or of a store other than `target`."""
+    start = _Position(target or "")
     try:
         position = _Position(**json.loads(place.read_text()))
     except FileNotFoundError:
-        return _Position(target)
+        return start
     except (ValueError, TypeError) as error:
         _log.warning("%s is damaged (%s); sending from the start, which repeats nothing", place, error)
-        return _Position(target)
-    return position if position.target == target else _Position(target)
+        return start
+    return position if target in (None, position.target) else start
 
 
 def _save_position(place: Path, position: _Position) -> None:

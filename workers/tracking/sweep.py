@@ -34,6 +34,8 @@ class SweepTracker:
     Args:
         tracking_uri, experiment, artifact_root: as for `ensure_store`, which this calls.
         sweep: the sweep's name, which is also its run's name.
+        patience: seconds for which later calls wait for an MLflow that has gone away; the first ones, here and in
+            `start`, give up at once, since an address that never worked is more likely wrong than away.
 
     Raises:
         TrackingInputError: the URI or experiment cannot be used.
@@ -41,12 +43,20 @@ class SweepTracker:
     """
 
     def __init__(
-        self, tracking_uri: str, sweep: str, *, experiment: str = "sweeper", artifact_root: Path | None = None
+        self,
+        tracking_uri: str,
+        sweep: str,
+        *,
+        experiment: str = "sweeper",
+        artifact_root: Path | None = None,
+        patience: float = 120.0,
     ) -> None:
         self.tracking_uri, self.sweep, self.experiment = tracking_uri, sweep, experiment
         self.experiment_id = ensure_store(tracking_uri, experiment=experiment, artifact_root=artifact_root)
         self._client = connect(tracking_uri)
         self.run_id = ""
+        self._patience = 0.0
+        self._later_patience = patience
 
     def start(
         self,
@@ -96,6 +106,7 @@ class SweepTracker:
                 partial(self._client.set_experiment_tag, self.experiment_id, key, value),
                 f"saving the view of {dataset}",
             )
+        self._patience = self._later_patience
         return self.run_id
 
     def describe(self, description: str) -> None:
@@ -195,7 +206,7 @@ class SweepTracker:
         self._call(lambda: self._client.log_batch(self.run_id, tags=entities), "tagging the sweep's run")
 
     def _call(self, function: Callable[[], Any], doing: str) -> Any:
-        return call(function, doing, attempts=3)
+        return call(function, doing, attempts=3, patience=self._patience)
 
 
 def _now() -> int:
