@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from storage.errors import DatabaseUnavailableError, LeaseLostError
 from storage.records import (
@@ -37,6 +37,8 @@ from sweeper import retries
 from sweeper.schedule import longest_first
 from workers.result import TrialResult
 
+P = ParamSpec("P")
+T = TypeVar("T")
 POLL_SECONDS = 1.0
 Message = Mapping[str, Any]
 
@@ -129,7 +131,7 @@ class Coordinator:
             self.refresh()
         while self._queue:
             trial = self._trials[self._queue.pop(0)]
-            attempt = self._write(lambda trial=trial: self.repository.claim(self._lease, trial.hash, host=_host()))
+            attempt = self._write(self.repository.claim, trial.hash, host=_host())
             if attempt is None:
                 continue
             self._started += 1
@@ -183,7 +185,7 @@ class Coordinator:
             self._on_failed(running, FailureKind(message["failure"]), message["error"], message.get("stderr", ""))
         elif kind == "interrupted":
             self._end(running)
-            self._write(lambda: self.repository.stop_attempt(self._lease, running.attempt.id, requeue=True))
+            self._write(self.repository.stop_attempt, running.attempt.id, requeue=True)
         self._tell()
 
     def lost(self, trial_hash: str, error: str) -> None:
@@ -205,9 +207,9 @@ class Coordinator:
         if now - self._polled < POLL_SECONDS:
             return
         self._polled = now
-        for request in self._write(lambda: self.repository.pending_requests(self._lease)):
+        for request in self._write(self.repository.pending_requests):
             outcome = self._carry_out(request)
-            self._write(lambda r=request, o=outcome: self.repository.complete_request(self._lease, r.id, o))
+            self._write(self.repository.complete_request, request.id, outcome)
             self.observer.say(f"{request.verb}: {outcome}")
 
     def drain(self, reason: str) -> None:
@@ -222,7 +224,7 @@ class Coordinator:
         """Puts trials that were interrupted without a message back into the queue."""
         for running in list(self.running.values()):
             self._end(running)
-            self._write(lambda r=running: self.repository.stop_attempt(self._lease, r.attempt.id, requeue=True))
+            self._write(self.repository.stop_attempt, running.attempt.id, requeue=True)
 
     def close(self) -> SweepState:
         """Writes the sweep's final state and gives the lease back."""
@@ -230,7 +232,7 @@ class Coordinator:
             self.abandon()
             self.refresh()
             state = self._final_state()
-            self._write(lambda: self.repository.set_sweep_state(self._lease, state, self.reason))
+            self._write(self.repository.set_sweep_state, state, self.reason)
             self._tell()
             return state
         finally:
@@ -258,25 +260,23 @@ class Coordinator:
         for remark in message["remarks"]:
             self.observer.say(f"{running.trial.label}: {remark}")
         self._write(
-            lambda: self.repository.annotate_attempt(
-                self._lease,
-                running.attempt.id,
-                resumed_from=running.epoch,
-                pid=message.get("pid"),
-                device=message.get("device"),
-                host=message.get("host"),
-            )
+            self.repository.annotate_attempt,
+            running.attempt.id,
+            resumed_from=running.epoch,
+            pid=message.get("pid"),
+            device=message.get("device"),
+            host=message.get("host"),
         )
 
     def _on_epoch(self, running: Running, message: Message) -> None:
         epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
-        self._write(lambda: self.repository.record_epoch(self._lease, running.attempt.id, epoch))
+        self._write(self.repository.record_epoch, running.attempt.id, epoch)
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
         outcome = outcome_of(result, mlflow_run)
-        self._write(lambda: self.repository.finish(self._lease, running.attempt.id, outcome))
+        self._write(self.repository.finish, running.attempt.id, outcome)
         self._end(running)
         self._ends.append(None)
         self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
@@ -293,9 +293,7 @@ class Coordinator:
         again = retries.retry(kind, earlier)
         state = AttemptState.LOST if kind is FailureKind.LOST else AttemptState.FAILED
         self._write(
-            lambda: self.repository.fail(
-                self._lease, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
-            )
+            self.repository.fail, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
         )
         self._end(running)
         self._ends.append(kind)
@@ -338,7 +336,7 @@ class Coordinator:
             return "running trials go on to their end, no new one starts"
         if request.verb == "retry":
             hashes = list(request.arguments.get("trials", []))
-            self._write(lambda: self.repository.retry(self._lease, hashes))
+            self._write(self.repository.retry, hashes)
             self.refresh()
             return f"{len(hashes)} queued again"
         if request.verb == "scale":
@@ -362,15 +360,15 @@ class Coordinator:
     def _tell(self) -> None:
         self.observer.changed(self.trials, self.running)
 
-    def _write(self, action: Callable[[], Any]) -> Any:
-        """A write under the lease. A lease that ran out while the database was away, but that nobody took, is renewed."""
+    def _write(self, method: Callable[Concatenate[Lease, P], T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Calls a method of the repository under the lease. One that ran out, but that nobody took, is renewed."""
         if self._lost is not None:
             raise self._lost
         try:
-            return action()
+            return method(self._lease, *arguments, **keywords)
         except LeaseLostError:
             self._lease = self.repository.renew_lease(self._lease, self._lease_seconds)
-            return action()
+            return method(self._lease, *arguments, **keywords)
 
     def _beat(self) -> None:
         while not self._closing.wait(self._lease_seconds / 3):

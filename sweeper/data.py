@@ -114,6 +114,7 @@ def split_of(dataset: DatasetTable, whole: PreparedDataset) -> Split:
 
 
 def ready(whole: PreparedDataset, split: Split) -> ReadyDataset:
+    """A prepared data set with its split, and what specs need to know of both."""
     identity = DataIdentity(
         classes=whole.classes,
         dimensions=whole.dimensions,
@@ -150,7 +151,7 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, Any]:
             "split": {part: len(getattr(one.split, part)) for part in ("train", "validation", "test")},
             "split_hash": one.split.hash,
             "split_settings": dict(one.split.settings),
-            "excluded": [[e.id, e.reason] for e in one.prepared.excluded],
+            "excluded": [list(e) for e in one.prepared.excluded],
             "images": one.images,
             "voxels": one.voxels,
         }

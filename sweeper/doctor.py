@@ -123,7 +123,9 @@ def _port(what: str, address: str, variable: str) -> Finding:
         with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=3):
             return Finding("ok", f"{what} answers at {parts.hostname}:{parts.port or 80}")
     except (OSError, ValueError) as error:
-        return Finding("bad", f"{what} does not answer at {variable}={address} ({error})", "start it, or unset the variable")
+        return Finding(
+            "bad", f"{what} does not answer at {variable}={address} ({error})", "start it, or unset the variable"
+        )
 
 
 def _data(settings: Settings) -> Iterator[Finding]:
@@ -135,4 +137,6 @@ def _data(settings: Settings) -> Iterator[Finding]:
         try:
             yield Finding("ok", f"data set {dataset.name}: {locate(dataset, settings)}")
         except DataError:
-            yield Finding("note", f"data set {dataset.name}: not in {settings.data_root}", "sweeper data list says where it is")
+            yield Finding(
+                "note", f"data set {dataset.name}: not in {settings.data_root}", "sweeper data list says where it is"
+            )

@@ -165,7 +165,7 @@ class Grid(_Table):
             for name in loss.datasets or ():
                 if name not in names:
                     raise ValueError(
-                        f"loss {loss.name!r} names data set {name!r}, which the grid does not list{nearest(name, names)}"
+                        f"loss {loss.name!r} names data set {name!r}, which is not listed{nearest(name, names)}"
                     )
         return self
 
@@ -287,9 +287,7 @@ def _filled(default: Spec, *tables: _Table) -> Spec:
     return replace(default, **given)
 
 
-def _check_patch(
-    grid: Grid, dataset: str, dimensions: int, training: TrainingSpec, evaluation: EvaluationSpec
-) -> None:
+def _check_patch(grid: Grid, dataset: str, dimensions: int, training: TrainingSpec, evaluation: EvaluationSpec) -> None:
     where = f"grid {grid.name!r}, data set {dataset!r}"
     if dimensions == 3 and training.patch is None:
         raise GridError(f"{where}: volumes need training.patch, such as patch = [96, 96, 96]")
@@ -298,8 +296,10 @@ def _check_patch(
             raise GridError(f"{where}: {key} = {list(value)} needs {dimensions} numbers")
     if evaluation.overlap is not None and training.patch is None:
         raise GridError(f"{where}: evaluation.overlap needs training.patch")
-    if training.patch and evaluation.overlap and any(
-        o >= p for o, p in zip(evaluation.overlap, training.patch, strict=True)
+    if (
+        training.patch
+        and evaluation.overlap
+        and any(o >= p for o, p in zip(evaluation.overlap, training.patch, strict=True))
     ):
         raise GridError(f"{where}: evaluation.overlap must be smaller than training.patch on every axis")
 

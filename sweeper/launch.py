@@ -1,4 +1,4 @@
-"""From a grid to a finished sweep: prepare the data, write the sweep down, run it, report. The edge where it all meets."""
+"""From a grid to a finished sweep: prepare the data, write the sweep down, run it, report. Where all edges meet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import data
 from sweeper.coordinator import Coordinator, Work, holder_name
-from sweeper.data import ReadyDataset
 from sweeper.errors import DiskSpaceError, GridError
 from sweeper.grid import Grid, expand, swept_variants, variant
 from sweeper.grids import parse_grid
@@ -306,4 +305,6 @@ def _all_done(trials: Sequence[Trial]) -> str:
     finished = sum(t.state is TrialState.FINISHED for t in trials)
     if finished == len(trials):
         return f"all {finished} trials are finished"
-    return f"{finished} of {len(trials)} trials are finished, the others have failed; `sweeper retry --failed` queues them"
+    return (
+        f"{finished} of {len(trials)} trials are finished, the others have failed; `sweeper retry --failed` queues them"
+    )

@@ -1,4 +1,4 @@
-"""What a grid would run: its trials, which of them are finished already, and what the rest will cost. Writes nothing."""
+"""What a grid would run: its trials, which are finished already, and what the rest will cost. Writes nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -128,7 +129,13 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
 def plan_text(plan: Plan) -> RenderableType:
     """The plan for a person."""
     table = Table(box=None, header_style="bold")
-    for name, justify in (("trial", "left"), ("data set", "left"), ("loss", "left"), ("γ", "right"), ("repeat", "right")):
+    for name, justify in (
+        ("trial", "left"),
+        ("data set", "left"),
+        ("loss", "left"),
+        ("γ", "right"),
+        ("repeat", "right"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     table.add_column("state")
     table.add_column("predicted", justify="right")
@@ -160,7 +167,7 @@ def _closing(plan: Plan) -> Sequence[str]:
 
 def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping[str, Trial], CostModel]:
     """Stored trials of these hashes, and the cost model; nothing where there is no database yet."""
-    if settings.database.startswith("sqlite:///") and not _file_of(settings.database).exists():
+    if settings.database.startswith("sqlite:///") and not Path(settings.database.removeprefix("sqlite:///")).exists():
         return {}, learn_costs([])
     with open_database(settings.database) as database:
         repository = Repository(database)
@@ -171,12 +178,6 @@ def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping
             except UnknownTrialError:
                 continue
         return found, learned_costs(repository)
-
-
-def _file_of(url: str):  # type: ignore[no-untyped-def]
-    from pathlib import Path
-
-    return Path(url.removeprefix("sqlite:///"))
 
 
 def _there(grid: Grid, name: str, settings: Settings) -> bool:

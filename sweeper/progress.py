@@ -46,9 +46,7 @@ def summary(trials: Sequence[Trial], running: Mapping[str, Running], slots: int)
     states = Counter(t.state for t in trials)
     parts = [f"{states[TrialState.FINISHED]}/{len(trials)} done", f"{len(running)} running"]
     parts.append(f"{states[TrialState.FAILED]} failed")
-    for state in (TrialState.PRUNED, TrialState.STOPPED):
-        if states[state]:
-            parts.append(f"{states[state]} {state.value}")
+    parts += [f"{states[s]} {s.value}" for s in (TrialState.PRUNED, TrialState.STOPPED) if states[s]]
     if (left := seconds_left(trials, running, slots)) is not None:
         parts.append(f"about {duration(left)} left")
     return ", ".join(parts)

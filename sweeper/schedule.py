@@ -51,7 +51,7 @@ def work(spec: Mapping[str, Any], images: int, voxels: int) -> float:
     flops_per_voxel = 2 * kernel * model["base_filters"] ** 2 * 4.0 * sum(per_level)
     expected = training["epochs"] if training["epochs"] <= 50 else training["epochs"] * EXPECTED_SHARE_OF_EPOCHS
     size = math.prod(training["patch"]) * training["patches_per_case"] if training["patch"] else voxels
-    return 3 * flops_per_voxel * size * images * expected / 1e9
+    return float(3 * flops_per_voxel * size * images * expected / 1e9)
 
 
 def learn_costs(measured: Iterable[tuple[Mapping[str, Any], float, int, int]]) -> CostModel:

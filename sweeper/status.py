@@ -150,9 +150,7 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
     for dataset in dict.fromkeys(t.dataset for t in trials):
         best = max((t for t in trials if t.dataset == dataset), key=lambda t: t.val_dsc or 0.0)
         gamma = "" if best.gamma is None else f" at γ = {best.gamma:g}"
-        lines.append(
-            f"{dataset}: best on validation is {best.loss}{gamma}, with test DSC {_number(best.test_dsc)}"
-        )
+        lines.append(f"{dataset}: best on validation is {best.loss}{gamma}, with test DSC {_number(best.test_dsc)}")
     lines += ["", "Look at it:"]
     if report:
         lines.append(f"  xdg-open {_short(report[0])}")

@@ -123,7 +123,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
                 "stderr": error.stderr_tail,
             }
         if message["kind"] == "started":
-            # Once more, now that the spool holds this attempt's start: a spool whose last attempt has ended is forgotten.
+            # Only now does the spool hold this attempt's start; one whose last attempt has ended is forgotten.
             self._watch()
             message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
         if message["kind"] == "finished":
@@ -159,7 +159,9 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
 class QueueSearcher(Searcher):  # type: ignore[misc]
     """What Tune runs next is what the coordinator claims next."""
 
-    def __init__(self, coordinator: Coordinator, tracking: Tracking, slots: int, logs: Path, memory_share: float | None):
+    def __init__(
+        self, coordinator: Coordinator, tracking: Tracking, slots: int, logs: Path, memory_share: float | None
+    ):
         super().__init__()
         self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
         self._logs, self._memory_share = logs, memory_share

@@ -1,8 +1,8 @@
 """The checkpoints of one trial: one after each epoch, and the weights of the best epoch.
 
-A checkpoint is a NumPy archive (never a pickle) of arrays and one JSON text. Each is written beside, synced and renamed;
-the archive's own CRC-32 of every member shows a truncated or damaged one. The two newest are kept, so that the one
-before is there when the newest turns out damaged.
+A checkpoint is a NumPy archive (never a pickle) of arrays and one JSON text. Each is written beside, synced and
+renamed; the archive's own CRC-32 of every member shows a truncated or damaged one. The two newest are kept, so that
+the one before is there when the newest turns out damaged.
 """
 
 from __future__ import annotations
@@ -104,11 +104,8 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
     def _newest_first(self, kind: str) -> list[tuple[int, Path]]:
-        found = []
-        for path in self.folder.glob(f"{kind}-*.npz"):
-            if match := re.fullmatch(rf"{kind}-(\d{{6,}})\.npz", path.name):
-                found.append((int(match[1]), path))
-        return sorted(found, reverse=True)
+        matches = ((re.fullmatch(rf"{kind}-(\d{{6,}})\.npz", p.name), p) for p in self.folder.glob(f"{kind}-*.npz"))
+        return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
 def _write(path: Path, groups: Mapping[str, Arrays], state: Mapping[str, Any]) -> None:

@@ -78,9 +78,7 @@ class Learner:
         """Weights from the seed, optimiser as new."""
         self.load(networks.initial_weights(self.model, seed), self._fresh_optimiser)
 
-    def load(
-        self, weights: Sequence[npt.NDArray[Any]], optimiser: Sequence[npt.NDArray[Any]] | None = None
-    ) -> None:
+    def load(self, weights: Sequence[npt.NDArray[Any]], optimiser: Sequence[npt.NDArray[Any]] | None = None) -> None:
         """Puts the given arrays into the network's variables, and into the optimiser's if given."""
         _assign(self.model.variables, weights)
         if optimiser is not None:
@@ -181,8 +179,15 @@ class Learners:
         """The warm learner if the spec's network, optimiser settings and shapes are those of the last one."""
         training = spec.training
         key = json.dumps(
-            [spec.to_dict()["model"], training.precision, training.xla, training.momentum, training.gradient_clip]
-            + [list(input_shape), classes]
+            [
+                spec.to_dict()["model"],
+                training.precision,
+                training.xla,
+                training.momentum,
+                training.gradient_clip,
+                list(input_shape),
+                classes,
+            ]
         )
         if self._learner is None or key != self._key:
             self._learner = None

@@ -153,9 +153,7 @@ class _Run:
         self.listener.started(checkpoint.epoch, remarks)
         return PlateauState(**checkpoint.state["plateau"]), history, checkpoint.epoch
 
-    def _train(
-        self, plateau: PlateauState, history: list[EpochRecord]
-    ) -> tuple[list[EpochRecord], PlateauState]:
+    def _train(self, plateau: PlateauState, history: list[EpochRecord]) -> tuple[list[EpochRecord], PlateauState]:
         training = self.spec.training
         for epoch in range(len(history) + 1, training.epochs + 1):
             if plateau.stop:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +25,6 @@ from sweeper.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from storage.records import Trial
     from sweeper.grid import Grid
     from sweeper.launch import Session
 
@@ -49,7 +47,9 @@ def launch(
     sets: SetOption = None,
     name: NameOption = None,
     plugin: PluginOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Start at most so many trials; the rest stays queued.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Start at most so many trials; the rest stays queued.")
+    ] = None,
     rehearse: RehearseOption = False,
     extend: Annotated[bool, typer.Option("--extend", help="Grow an existing sweep by the grid's new cells.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
@@ -144,7 +144,9 @@ def stop(
 def retry(
     sweep: SweepArgument = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every failed trial of the sweep.")] = False,
-    trial: Annotated[list[str] | None, typer.Option("--trial", metavar="HASH", help="This trial; may be repeated.")] = None,
+    trial: Annotated[
+        list[str] | None, typer.Option("--trial", metavar="HASH", help="This trial; may be repeated.")
+    ] = None,
 ) -> None:
     """Queue failed trials again, and run them.
 
@@ -189,7 +191,9 @@ def report(
 
 
 @app.command()
-def grids(schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a grid file.")] = False) -> None:
+def grids(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a grid file.")] = False,
+) -> None:
     """List the shipped grids.
 
     Example: `sweeper grids`

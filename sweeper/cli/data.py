@@ -11,6 +11,7 @@ from sweeper.cli.options import DataOption, GridOption, console
 
 if TYPE_CHECKING:
     from sweeper.grid import DatasetTable
+    from workers.prepared import PreparedDataset
 
 app = typer.Typer(
     help="List, check, prepare, show and synthesise data sets.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -28,7 +29,9 @@ def list_() -> None:
 
     for name in names():
         about = get_reader(name).about
-        console().print(f"{name:14} {about.title}\n{'':14} {about.page} ({about.licence})", markup=False, highlight=False)
+        console().print(
+            f"{name:14} {about.title}\n{'':14} {about.page} ({about.licence})", markup=False, highlight=False
+        )
 
 
 @app.command()
@@ -54,12 +57,10 @@ def prepare(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOpti
 
     Example: `sweeper data prepare brats20 --data ~/data`
     """
-    from workers.prepared import PreparedDataset
-
-    whole: PreparedDataset = _prepared(dataset, grid, data)
+    whole = _prepared(dataset, grid, data)
     console().print(f"{len(whole.cases)} cases in {whole.path}", markup=False, highlight=False, soft_wrap=True)
-    for excluded in whole.excluded:
-        console().print(f"left out {excluded.id}: {excluded.reason}", markup=False, highlight=False)
+    for case, reason in whole.excluded:
+        console().print(f"left out {case}: {reason}", markup=False, highlight=False)
 
 
 @app.command()
@@ -109,7 +110,7 @@ def _table(dataset: str, grid: str) -> DatasetTable:
     return DatasetTable(name=dataset)
 
 
-def _prepared(dataset: str, grid: str, data: Path | None):  # type: ignore[no-untyped-def]
+def _prepared(dataset: str, grid: str, data: Path | None) -> PreparedDataset:
     from sweeper.data import locate, reader_of
     from sweeper.settings import load_settings
     from workers.prepared import prepare as prepare_folder

@@ -1,4 +1,4 @@
-"""Grid files: the shipped ones, and those of users. Reads, merges (`extends`, `--set`) and checks; `sweeper.grid` expands."""
+"""Grid files, shipped and of users: reads them, merges `extends` and `--set`, and checks. `sweeper.grid` expands."""
 
 from __future__ import annotations
 
