@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 MAXIMUM_METRICS = 1000
 """Metrics that MLflow accepts in one call."""
 
-POSITION_SUFFIX = ".position.json"
-
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +88,7 @@ def replay(
     """
     if not spool.exists():
         return ReplayResult(0, 0, "", ended=False)
-    place = spool.with_suffix(POSITION_SUFFIX)
+    place = _position_file(spool)
     sender = _Sender(spool, place, tracking_uri, experiment, parent_run, attempts)
     away = False
     try:
