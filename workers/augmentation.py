@@ -174,7 +174,6 @@ def _by_batchgenerators(
         p_scale_per_sample=1,
         independent_scale_for_each_axis=False,
     )
-    # It wants a float mask: it rounds to the mask's type, and its result is float32 anyway.
     moved = transform(data=_channels_first(image), seg=label[np.newaxis, np.newaxis].astype(np.float32))
     return _channels_last(moved["data"]), moved["seg"][0, 0].astype(np.uint8)
 

@@ -104,7 +104,10 @@ def predict_labels(
     probabilities = predict_case(
         apply, image, patch=patch, overlap=overlap, classes=classes, weighting=weighting, batch=batch
     )
-    labels: np.ndarray = probabilities.argmax(axis=-1).astype(np.uint8)
+    labels = np.empty(probabilities.shape[:-1], dtype=np.uint8)
+    for row, values in zip(labels, probabilities, strict=True):
+        # Slice by slice: argmax returns 8 bytes a voxel, as much again as the probabilities of two classes.
+        row[...] = values.argmax(axis=-1)
     return labels
 
 

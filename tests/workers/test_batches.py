@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.batches import TrainingBatches, ValidationBatches, crop
@@ -192,6 +192,7 @@ def test_only_the_patch_and_the_margin_of_its_transforms_are_read():
     assert 16**3 < Recorder.read < 110**3
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_crop_is_a_slice_of_the_zero_padded_array(data):
     dimensions = data.draw(st.integers(2, 3))

@@ -111,6 +111,7 @@ def test_distances_are_symmetric_and_scale_with_the_spacing(masks, scale):
 values = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=30)
 
 
+@settings(deadline=None)
 @given(values)
 def test_the_t_interval_is_scipys(xs):
     found = metrics.mean_interval(xs)

@@ -128,13 +128,11 @@ def test_an_output_pixel_is_moved_by_its_receptive_field_and_by_nothing_else(nam
     logits = keras.Model(model.inputs, model.layers[-1].input)
     pixel = tuple(s // 2 for s in shape[:-1])
     generator = np.random.default_rng(0)
-    touched = np.zeros(shape[:-1], dtype=bool)
-    for _ in range(60 if len(shape) == 3 else 90):
-        image = tf.constant(generator.random((1, *shape), dtype=np.float32) + 0.5)
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            value = logits(image)[(0, *pixel, 0)]
-        touched |= tape.gradient(value, image).numpy()[0, ..., 0] != 0
+    images = tf.constant(generator.random((60 if len(shape) == 3 else 90, *shape), dtype=np.float32) + 0.5)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        value = logits(images)[(slice(None), *pixel, 0)]
+    touched = (tape.gradient(value, images).numpy()[..., 0] != 0).any(axis=0)
     expected = np.zeros(shape[:-1], dtype=bool)
     bounds = [reach(depth, p, p, name == "attention_unet") for p in pixel]
     expected[tuple(slice(max(a, 0), b + 1) for a, b in bounds)] = True
@@ -228,3 +226,40 @@ def test_a_depth_that_leaves_one_voxel_is_refused_with_the_depth_that_works():
         build(shape=(16, 16, 3), depth=4)
     build(shape=(16, 16, 3), depth=3)
     build(shape=(16, 16, 3), depth=4, normalisation="none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_predicts_the_same_when_loaded_without_our_code(name, tmp_path):
+    model = build(name, shape=(9, 13, 1))
+    model.set_weights(networks.initial_weights(model, 2))
+    model.save(tmp_path / "model.keras")
+    image = np.random.default_rng(0).normal(size=(1, 9, 13, 1)).astype(np.float32)
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    assert np.array_equal(loaded(image), model(image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(24, 20, 1), (10, 12, 11, 1)])
+def test_a_small_network_learns_a_ball_by_plain_gradient_descent(name, shape):
+    """The trial's optimiser and rate, 60 steps on one image: wrongly wired gradients or weights would not."""
+    model = build(name, shape=shape, base=4)
+    model.set_weights(networks.initial_weights(model, 0))
+    grid = np.ogrid[tuple(slice(n) for n in shape[:-1])]
+    truth = sum((g - n / 2) ** 2 for g, n in zip(grid, shape, strict=False)) < 16
+    noise = np.random.default_rng(0).normal(size=(1, *shape))
+    image = tf.constant(noise * 0.5 + 2.0 * truth[np.newaxis, ..., np.newaxis], tf.float32)
+    target = tf.constant(truth[np.newaxis].astype(np.int32))
+    optimiser = keras.optimizers.SGD(0.1)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            probability = tf.gather(model(image, training=True), target, batch_dims=len(shape))
+            loss = -tf.reduce_mean(tf.math.log(probability + 1e-7))
+        optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    losses = [float(step()) for _ in range(60)]
+    assert losses[-1] < 0.3 * losses[0]
+    found = model(image).numpy()[0, ..., 1] > 0.5
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
