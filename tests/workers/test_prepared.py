@@ -165,7 +165,7 @@ def test_excluded_cases_are_left_out_and_listed(source: Path, tmp_path: Path) ->
         prepare(READER, source, tmp_path / "root")
     prepared = prepare(READER, source, tmp_path / "root", exclude=["c2"])
     assert "c2" not in prepared.case_ids
-    assert prepared.excluded == (("c2", "excluded by a setting"),)
+    assert [(e.id, e.reason) for e in prepared.excluded] == [("c2", "excluded by a setting")]
     with pytest.raises(ParameterError, match=r"excluded case 'c22' .* did you mean 'c2'"):
         prepare(READER, source, tmp_path / "root", exclude=["c22"])
     with pytest.raises(DataError, match="no case is left"):

@@ -8,7 +8,7 @@ from workers.datasets.image_folder import ImageFolder, Nuclei
 from workers.datasets.inspection import CheckReport, Problem, check
 from workers.datasets.kits19 import Kits19
 from workers.datasets.nifti_folder import NiftiFolder
-from workers.datasets.reader import About, Case, CaseFiles, ExcludedCaseError, Reader, Table1Row
+from workers.datasets.reader import About, Case, CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.registry import get_reader, names, register
 from workers.datasets.sheet import contact_sheet
 from workers.datasets.synthetic import synthesise
@@ -27,7 +27,11 @@ __all__ = [
     "Case",
     "CaseFiles",
     "CheckReport",
+    "Excluded",
     "ExcludedCaseError",
+    "ImageFolder",
+    "NiftiFolder",
+    "Nuclei",
     "Problem",
     "Reader",
     "Table1Row",

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from workers.datasets.reader import Excluded
 from workers.errors import DataError
 from workers.files import atomic_write
 from workers.spec import content_hash
@@ -85,7 +86,7 @@ class PreparedDataset:
         channels: of the images.
         provenance: "synthetic" when the source was made by `workers.datasets.synthetic`.
         cases: in order of id.
-        excluded: (id, reason) of each case that was left out.
+        excluded: id and reason of each case that was left out.
         reader: the options that the reader had.
         versions: of the libraries that prepared it, for the record.
     """
@@ -98,7 +99,7 @@ class PreparedDataset:
     channels: int
     provenance: Literal["real", "synthetic"]
     cases: tuple[PreparedCase, ...]
-    excluded: tuple[tuple[str, str], ...]
+    excluded: tuple[Excluded, ...]
     reader: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -199,7 +200,7 @@ def open_prepared(path: Path) -> PreparedDataset:
             raise _damaged(path, f"{MANIFEST} was changed")
         values.pop("format")
         values["cases"] = tuple(PreparedCase.from_dict(case) for case in values["cases"])
-        values["excluded"] = tuple((case, reason) for case, reason in values["excluded"])
+        values["excluded"] = tuple(Excluded(*pair) for pair in values["excluded"])
         prepared = PreparedDataset(path=path, **(values | {"classes": tuple(values["classes"])}))
     except FileNotFoundError as error:
         raise DataError(f"{path}: not a prepared data set (no {MANIFEST}); run `sweeper data prepare`") from error

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from workers.datasets.parallel import available_processes, each
-from workers.datasets.reader import CaseFiles, ExcludedCaseError, Reader, Table1Row
+from workers.datasets.parallel import each, processes_for
+from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.sources import hash_files, included_cases, provenance
 from workers.errors import DataError
 from workers.preprocessing import canonical_order, preprocess
@@ -43,7 +44,7 @@ class CheckReport:
         spacings: lowest and highest voxel size along z, y and x, mm; None for 2D.
         foreground: per foreground class, the mean percentage of an image's voxels on the original grid, as in Table 1.
         table1: the paper's row, where there is one.
-        excluded: (id, reason).
+        excluded: id and reason of each case that is left out.
         problems: errors first.
     """
 
@@ -57,7 +58,7 @@ class CheckReport:
     spacings: tuple[tuple[float, float], ...] | None
     foreground: dict[str, float]
     table1: Table1Row | None
-    excluded: tuple[tuple[str, str], ...]
+    excluded: tuple[Excluded, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -72,7 +73,7 @@ class CheckReport:
         values["shapes"] = [{"shape": list(shape), "cases": count} for shape, count in self.shapes.items()]
         return values | {"ok": self.ok}
 
-    def __str__(self) -> str:
+    def text(self) -> str:
         """Lines for a terminal."""
         paper = self.table1
         lines = [f"{self.name} in {self.source}" + (" (SYNTHETIC)" if self.provenance == "synthetic" else "")]
@@ -104,16 +105,21 @@ class _Seen:
 
 
 def check(
-    reader: Reader, source: Path, *, cache: Path, exclude: Sequence[str] = (), processes: int | None = None
+    reader: Reader,
+    source: Path,
+    *,
+    exclude: Sequence[str] = (),
+    processes: int | None = None,
+    cache: Path | None = None,
 ) -> CheckReport:
     """Read and preprocess every case of a folder, without keeping anything, and say what is there and what is wrong.
 
     Args:
         reader: the data set with its options.
         source: its folder.
-        cache: folder for the hashes of source files, which find images that are there twice.
         exclude: ids of cases to leave out.
-        processes: how many cases at once; None: one per core.
+        processes: how many cases at once; None: one per core, or one in all for a small source.
+        cache: folder with the hashes of source files that a preparation keeps, to find copies more quickly.
 
     Raises:
         DataError: the folder as a whole is not this data set (single bad cases are problems in the report).
@@ -123,13 +129,13 @@ def check(
     cases, excluded = included_cases(reader, source, exclude)
     problems = _duplicates(cases, cache)
     seen: dict[str, _Seen] = {}
-    for case, outcome in each(partial(_look, reader), cases, processes or available_processes()):
+    for case, outcome in each(partial(_look, reader), cases, processes_for(reader, cases, processes)):
         if isinstance(outcome, DataError):
             problems.append(Problem("error", case.id, str(outcome)))
         elif isinstance(outcome, Exception):
             raise outcome
         elif outcome.excluded:
-            excluded.append((case.id, outcome.excluded))
+            excluded.append(Excluded(case.id, outcome.excluded))
         else:
             seen[case.id] = outcome
             if not any(outcome.shares):
@@ -168,7 +174,7 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
     return seen
 
 
-def _duplicates(cases: Sequence[CaseFiles], cache: Path) -> list[Problem]:
+def _duplicates(cases: Sequence[CaseFiles], cache: Path | None) -> list[Problem]:
     """Cases whose images are the same bytes: one in training and one in the test set would flatter every score."""
     whole = [case for case in cases if not case.part]
     hashes = hash_files({case.images[0] for case in whole}, cache)
@@ -182,5 +188,5 @@ def _duplicates(cases: Sequence[CaseFiles], cache: Path) -> list[Problem]:
     ]
 
 
-def _ranges(values: np.ndarray) -> tuple[tuple[float, float], ...]:
+def _ranges(values: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
     return tuple((float(low), float(high)) for low, high in zip(values.min(axis=0), values.max(axis=0), strict=True))

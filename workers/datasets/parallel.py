@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import threading
@@ -11,7 +12,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
 
+from workers.datasets.reader import CaseFiles, Reader
 from workers.errors import WorkerError, WorkerLostError
+
+_SMALL_SOURCE = 64 << 20
+"""Below this many bytes of source files starting processes costs more than it saves."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,9 +53,29 @@ def each(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def processes_for(reader: Reader, cases: Sequence[CaseFiles], asked: int | None) -> int:
+    """How many processes to read cases with: `asked`, or one per core for a large source.
+
+    One where the reader's class cannot be imported by name, as that of a plug-in file: others could not get it.
+    """
+    if not _importable(type(reader).__module__):
+        return 1
+    if asked is not None:
+        return max(1, asked)
+    size = sum(path.stat().st_size for path in {path for case in cases for path in case.files})
+    return 1 if size < _SMALL_SOURCE else available_processes()
+
+
 def available_processes() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # no such package, or a module that was made by hand
+        return False
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Exception:

@@ -12,7 +12,6 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,8 +30,8 @@ from workers.datasets.folder import (
     prepared_path,
     sorted_cases,
 )
-from workers.datasets.parallel import available_processes, each
-from workers.datasets.reader import CaseFiles, ExcludedCaseError, Reader
+from workers.datasets.parallel import each, processes_for
+from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
 from workers.datasets.sources import included_cases, preparation_key, provenance
 from workers.errors import DataError
 from workers.files import atomic_write
@@ -43,9 +42,6 @@ Progress = Callable[[int, int, str], None]
 
 MAX_FOREGROUND = 10_000
 """Foreground coordinates that are kept per case, for patches centred on foreground."""
-
-_SMALL_SOURCE = 64 << 20
-"""Below this many bytes of source files starting processes costs more than it saves."""
 
 _PARTIAL = ".partial"
 
@@ -97,13 +93,6 @@ def prepare(
         return open_prepared(path)
 
 
-@dataclass(frozen=True, slots=True)
-class _Excluded:
-    """A case that its reader left out, as a value: it travels between processes."""
-
-    reason: str
-
-
 def _fill(
     folder: Path,
     reader: Reader,
@@ -117,18 +106,18 @@ def _fill(
     done: list[PreparedCase] = []
     work = partial(_prepare_case, reader, source, folder)
     for count, (numbered, outcome) in enumerate(
-        each(work, list(enumerate(cases)), _processes(cases, processes)), start=1
+        each(work, list(enumerate(cases)), processes_for(reader, cases, processes)), start=1
     ):
         if isinstance(outcome, Exception):
             raise outcome
-        if isinstance(outcome, _Excluded):
-            excluded.append((numbered[1].id, outcome.reason))
+        if isinstance(outcome, Excluded):
+            excluded.append(outcome)
         else:
             done.append(outcome)
         if progress is not None:
             progress(count, len(cases), numbered[1].id)
     if not done:
-        raise DataError(f"data set {reader.name!r}: no case is left in {source}; {excluded[-1][1]}")
+        raise DataError(f"data set {reader.name!r}: no case is left in {source}; {excluded[-1].reason}")
     first = np.load(folder / f"{done[0].index:05d}.image.npy", mmap_mode="r")
     return PreparedDataset(
         path=folder,
@@ -147,13 +136,13 @@ def _fill(
 
 def _prepare_case(
     reader: Reader, source: Path, folder: Path, numbered: tuple[int, CaseFiles]
-) -> PreparedCase | _Excluded:
+) -> PreparedCase | Excluded:
     """Read, preprocess and write one case."""
     index, files = numbered
     try:
         case = reader.read_case(files)
     except ExcludedCaseError as error:
-        return _Excluded(str(error))
+        return Excluded(files.id, str(error))
     original_shape = case.label.shape
     ready = preprocess(
         case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
@@ -202,13 +191,6 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _processes(cases: Sequence[CaseFiles], processes: int | None) -> int:
-    if processes is not None:
-        return max(1, processes)
-    size = sum(path.stat().st_size for path in {path for case in cases for path in case.files})
-    return 1 if size < _SMALL_SOURCE else available_processes()
 
 
 def _lock(path: Path) -> FileLock:

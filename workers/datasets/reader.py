@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from workers.errors import WorkerError
 from workers.preprocessing import Affine, Image, Label, Preprocessing
@@ -19,6 +19,13 @@ from workers.preprocessing import Affine, Image, Label, Preprocessing
 
 class ExcludedCaseError(WorkerError):
     """The data set's own rules leave this case out (BraTS20 without enhancing tumour); the message is the reason."""
+
+
+class Excluded(NamedTuple):
+    """A case that is left out, and why."""
+
+    id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from workers.datasets.parallel import available_processes
-from workers.datasets.reader import CaseFiles, Reader
+from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest
 from workers.spec import content_hash
 
@@ -78,17 +78,15 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
             "reader_source": plugin_source(type(reader)),
             "options": {name: value for name, value in reader.options.items() if name != "name"},
             "provenance": provenance(source),
-            "excluded": sorted(case for case, _ in excluded),
+            "excluded": [case.id for case in excluded],
             "cases": [[case.id, case.group, case.partition, case.part] for case in cases],
             "files": [[path.relative_to(source).as_posix(), hashes[path]] for path in files],
         }
     )
 
 
-def included_cases(
-    reader: Reader, source: Path, exclude: Sequence[str] = ()
-) -> tuple[list[CaseFiles], list[tuple[str, str]]]:
-    """`Reader.find_cases` without those that the study or the user leaves out, and (id, reason) of these.
+def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> tuple[list[CaseFiles], list[Excluded]]:
+    """`Reader.find_cases` without those that the study or the user leaves out, and those.
 
     Raises:
         DataError: from `Reader.find_cases`, or nothing is left.
@@ -108,7 +106,7 @@ def included_cases(
     left = [case for case in cases if case.id not in excluded]
     if not left:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}")
-    return left, sorted(excluded.items())
+    return left, [Excluded(case, reason) for case, reason in sorted(excluded.items())]
 
 
 def plugin_source(reader: type[Reader]) -> str:
@@ -120,15 +118,14 @@ def plugin_source(reader: type[Reader]) -> str:
     return hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
 
 
-def hash_files(files: Iterable[Path], cache: Path) -> dict[Path, str]:
-    """SHA-256 of each file, in parallel, through the cache file in folder `cache`.
+def hash_files(files: Iterable[Path], cache: Path | None) -> dict[Path, str]:
+    """SHA-256 of each file, in parallel, through the cache file in folder `cache` where one is given.
 
     Raises:
         DataError: a file cannot be read.
     """
     files = list(files)
-    cache_file = cache / _CACHE_NAME
-    known = _read_cache(cache_file)
+    known = _read_cache(cache / _CACHE_NAME) if cache else {}
     stats = {path: _stat(path) for path in files}
     missing = [path for path in files if known.get(_cache_name(path), [])[:2] != list(stats[path])]
     if missing:
@@ -138,7 +135,8 @@ def hash_files(files: Iterable[Path], cache: Path) -> dict[Path, str]:
         found: dict[str, list[int | str]] = {
             _cache_name(p): [*stats[p], digest] for p, digest in fresh.items() if now - stats[p][1] > _RACY_NS
         }
-        _write_cache(cache_file, found)
+        if cache:
+            _write_cache(cache / _CACHE_NAME, found)
     else:
         fresh = {}
     return {path: fresh[path] if path in fresh else str(known[_cache_name(path)][2]) for path in files}

@@ -9,6 +9,7 @@ folder gets a SYNTHETIC.md, by which everything prepared from it is marked for g
 from __future__ import annotations
 
 import gzip
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,24 +48,28 @@ def synthesise(name: str, cases: int, directory: Path, seed: int, size: Sequence
 
     Raises:
         UnknownNameError: not one of the five.
-        ParameterError: fewer than four cases, or a size of the wrong length or too small for the shapes.
+        ParameterError: fewer than three cases, or a size of the wrong length or too small for the shapes.
         InputError: the folder is not empty.
     """
     if name not in _WRITERS:
         raise UnknownNameError("synthetic data set", name, _WRITERS)
     write, default = _WRITERS[name]
     shape = tuple(int(n) for n in (size if size is not None else default))
-    if cases < 4:
-        raise ParameterError(f"cases = {cases}: at least 4, to fill train, validation and test")
+    if cases < 3:
+        raise ParameterError(f"cases = {cases}: at least 3, to fill train, validation and test")
     if len(shape) != len(default) or min(shape) < 16:
         raise ParameterError(f"size = {list(shape)}: give {len(default)} numbers of at least 16 for {name}")
     if directory.exists() and any(directory.iterdir()):
         raise InputError(f"{directory} is not empty; choose a new folder")
-    directory.mkdir(parents=True, exist_ok=True)
-    # The marker goes first: a folder that was left half-written must not pass for real.
-    (directory / SYNTHETIC_MARKER).write_text(_MARKER_TEXT.format(name=name, seed=seed), encoding="utf-8")
-    for index in range(cases):
-        write(directory, index, cases, shape, _generator(seed, index), size is None)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside and renamed: a folder that was left half-written must not pass for a whole one, nor for a real one.
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as beside:
+        folder = Path(beside) / directory.name
+        folder.mkdir()
+        (folder / SYNTHETIC_MARKER).write_text(_MARKER_TEXT.format(name=name, seed=seed), encoding="utf-8")
+        for index in range(cases):
+            write(folder, index, cases, shape, _generator(seed, index), size is None)
+        folder.replace(directory)
     return directory
 
 
