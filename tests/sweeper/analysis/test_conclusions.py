@@ -1,0 +1,69 @@
+"""The three sentences say what the numbers say, in careful words."""
+
+import numpy as np
+from study_maker import Study, make_trial, paper_like
+
+from storage.records import TrialState
+from sweeper.analysis import analyse, score_frame, trial_frame
+from sweeper.analysis.conclusions import NOTHING_FINISHED
+
+JITTER = np.linspace(-0.05, 0.05, 20)
+
+
+def sentences(study, **options):
+    return analyse(trial_frame(study.trials), score_frame(study.columns), **options).sentences
+
+
+def test_nothing_finished():
+    study = Study(trials=[make_trial("a", "ce", state=TrialState.QUEUED)])
+    assert sentences(study) == (NOTHING_FINISHED,)
+    assert sentences(Study()) == (NOTHING_FINISHED,)
+
+
+def test_one_loss_alone():
+    study = Study()
+    study.add(make_trial("a", "ce"), [0.5])
+    first, second, _ = sentences(study)
+    assert first == (
+        "On a (thing), ce had the highest mean DSC, 0.500 over 1 image, but no other loss could be tested against it."
+    )
+    assert "was not tested" in second
+
+
+def test_a_clear_winner():
+    study = Study()
+    for loss, mean in (("ce", 0.6), ("dice", 0.8), ("focal", 0.5)):
+        study.add(make_trial("a", loss), (mean + JITTER).tolist())
+    assert "dice had the highest mean DSC" in sentences(study)[0]
+    assert "significantly better than all 2 others" in sentences(study)[0]
+
+
+def test_no_difference_is_not_called_equal():
+    study = Study()
+    rng = np.random.default_rng(1)
+    for loss in ("ce", "dice"):
+        study.add(make_trial("a", loss), (0.7 + rng.normal(0, 0.05, 20)).tolist())
+    assert "not significantly better than any of the 1 other loss" in sentences(study)[0]
+
+
+def test_many_data_sets_are_counted():
+    first = sentences(paper_like(("a", "b", "c"), gammas=(0.4, 0.5)))[0]
+    assert first.startswith("The highest mean DSC had unified_focal_asym on a (thing), b (thing) and c (thing)")
+    assert "of these 3" in first
+
+
+def test_gamma_s_sentence_compares_with_one_half():
+    second = sentences(paper_like(gammas=(0.1, 0.5)))[1]
+    assert "recommended 0.5" in second
+    assert "did not run" in sentences(paper_like(gammas=(0.1, 0.2)))[1]
+
+
+def test_the_paper_s_claims_are_counted():
+    third = sentences(paper_like(("cvc_clinicdb",), labels=("polyp",), gammas=(0.1, 0.5)))[2]
+    assert "hold in these runs" in third
+    assert "None of the paper's" in sentences(paper_like(gammas=(0.5,)))[2]
+
+
+def test_a_rehearsal_claims_nothing_about_the_paper():
+    study = paper_like(("cvc_clinicdb",), labels=("polyp",), gammas=(0.1, 0.5))
+    assert "None of the paper's" in sentences(study, rehearsal=True)[2]

@@ -1,0 +1,111 @@
+"""γ is chosen on validation; repeats are averaged before anything else."""
+
+import numpy as np
+import pytest
+from study_maker import Study, make_trial
+
+from storage.records import TrialState
+from sweeper.analysis import score_frame, trial_frame
+from sweeper.analysis.selection import at_selected_gamma, foreground_dsc, image_scores, select_gamma, trial_scores
+from sweeper.analysis.tables import result_table
+
+LOSS = "unified_focal_asym"
+
+
+def sweep_of(validation, test):
+    return [
+        make_trial("a", LOSS, gamma=g, val_dsc=v, test_dsc=t)
+        for g, v, t in zip((0.1, 0.5, 0.9), validation, test, strict=True)
+    ]
+
+
+def test_validation_decides_and_the_choice_on_test_stands_beside():
+    row = select_gamma(trial_frame(sweep_of((0.7, 0.6, 0.5), (0.6, 0.7, 0.8)))).iloc[0]
+    assert row["gamma"] == 0.1
+    assert row["gamma_on_test"] == 0.9
+    assert row["optimism"] == pytest.approx(0.2)
+    assert row["gammas"] == 3
+
+
+def test_test_scores_never_move_the_choice():
+    one = select_gamma(trial_frame(sweep_of((0.7, 0.6, 0.5), (0.6, 0.7, 0.8))))
+    other = select_gamma(trial_frame(sweep_of((0.7, 0.6, 0.5), (0.1, 0.0, 0.9))))
+    assert one["gamma"].tolist() == other["gamma"].tolist()
+
+
+def test_ties_go_to_the_gamma_nearest_one_half():
+    assert select_gamma(trial_frame(sweep_of((0.7, 0.7, 0.7), (0.6, 0.7, 0.8)))).iloc[0]["gamma"] == 0.5
+
+
+def test_the_mean_over_repeats_counts():
+    trials = [make_trial("a", LOSS, gamma=0.1, repeat=r, val_dsc=v) for r, v in enumerate((0.9, 0.1))]
+    trials += [make_trial("a", LOSS, gamma=0.5, repeat=r, val_dsc=0.6) for r in range(2)]
+    row = select_gamma(trial_frame(trials)).iloc[0]
+    assert (row["gamma"], row["repeats"]) == (0.5, 2)
+
+
+def test_unfinished_and_outdated_trials_are_not_chosen():
+    trials = sweep_of((0.5, 0.6, 0.7), (0.5, 0.6, 0.7))
+    trials.append(make_trial("a", LOSS, gamma=0.3, val_dsc=0.99, results_version=0))
+    trials.append(make_trial("a", LOSS, gamma=0.4, val_dsc=0.99, state=TrialState.PRUNED))
+    assert select_gamma(trial_frame(trials)).iloc[0]["gamma"] == 0.9
+
+
+def test_several_gammas_without_validation_scores_cannot_be_chosen_from():
+    assert select_gamma(trial_frame(sweep_of((None, None, None), (0.5, 0.6, 0.7)))).empty
+
+
+def test_a_loss_without_gamma_needs_no_choice():
+    selection = select_gamma(trial_frame([make_trial("a", "ce", val_dsc=None)]))
+    assert len(selection) == 1
+    assert np.isnan(selection.iloc[0]["gamma"])
+
+
+def repeated():
+    study = Study()
+    for repeat, dsc in enumerate(([0.5, 0.7, None], [0.7, 0.7, None])):
+        study.add(make_trial("a", "ce", repeat=repeat), dsc)
+    return trial_frame(study.trials), score_frame(study.columns)
+
+
+def test_an_image_s_score_is_the_mean_over_repeats():
+    images = image_scores(*repeated())
+    assert images["dsc"].tolist()[:2] == pytest.approx([0.6, 0.7])
+    assert np.isnan(images["dsc"].iloc[2])
+    assert images["repeats"].tolist() == [2, 2, 2]
+
+
+def test_the_table_s_interval_is_over_images_and_beside_it_over_repeats():
+    trials, scores = repeated()
+    table = result_table(image_scores(trials, scores), trial_scores(trials, scores)).set_index("metric")
+    row = table.loc["dsc"]
+    assert row["mean"] == pytest.approx(0.65)
+    assert row["half_width"] == pytest.approx(12.7062 * 0.1 / 2, rel=1e-4)  # t(0.975, 1) · range / 2 for two values
+    assert row["repeats_half_width"] == pytest.approx(12.7062 * 0.1 / 2, rel=1e-4)
+    assert (row["n"], row["left_out"], row["repeats"]) == (2, 1, 2)
+
+
+def test_validation_scores_do_not_enter_the_test_table():
+    study = Study()
+    trial = study.add(make_trial("a", "ce"), [0.5])
+    study.add_scores(trial, "thing", [0.9], partition="validation")
+    images = image_scores(trial_frame(study.trials), score_frame(study.columns))
+    assert images["dsc"].tolist() == [0.5]
+
+
+def test_foreground_dsc_is_the_mean_over_classes():
+    study = Study()
+    trial = study.add(make_trial("kits19", "ce"), [0.9, 0.8], label="kidney")
+    study.add_scores(trial, "tumour", [0.5, None])
+    images = image_scores(trial_frame(study.trials), score_frame(study.columns))
+    assert foreground_dsc(images)["dsc"].tolist() == pytest.approx([0.7, 0.8])
+
+
+def test_at_selected_gamma_keeps_losses_without_gamma():
+    study = Study()
+    study.add(make_trial("a", "ce", val_dsc=0.5), [0.5])
+    for gamma, dsc in ((0.1, 0.6), (0.5, 0.7)):
+        study.add(make_trial("a", LOSS, gamma=gamma, val_dsc=dsc), [dsc])
+    trials = trial_frame(study.trials)
+    chosen = at_selected_gamma(image_scores(trials, score_frame(study.columns)), select_gamma(trials))
+    assert sorted(chosen["dsc"]) == [0.5, 0.7]
