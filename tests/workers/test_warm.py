@@ -1,0 +1,160 @@
+"""The warm training process from its owner's side: real children, real training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.trials import TinyData, tiny_data
+from workers.errors import WorkerLostError
+from workers.spec import TrialSpec
+from workers.warm import WarmProcess
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
+    return tiny_data(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[WarmProcess]:
+    process = WarmProcess(threads=1)
+    yield process
+    process.close()
+
+
+def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> dict[str, Any]:
+    return {
+        "spec": spec.to_dict(),
+        "prepared_root": str(data.root),
+        "folder": str(folder),
+        "plugins": [],
+        "pictures": True,
+        "tracking": {"sweep": "test", "attempt": 1, "provenance": "real"},
+    }
+
+
+def messages(process: WarmProcess, data: TinyData, spec: TrialSpec, folder: Path) -> list[dict[str, Any]]:
+    process.train(request_for(data, spec, folder), folder / "log.txt")
+    received = [process.receive()]
+    while received[-1]["kind"] in ("started", "epoch"):
+        received.append(process.receive())
+    return received
+
+
+def numbers(message: dict[str, Any]) -> object:
+    result = message["result"]
+    return result["scores"], [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
+
+
+def test_a_conversation(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    received = messages(shared, data, data.spec("ce", epochs=2), tmp_path)
+    assert [m["kind"] for m in received] == ["started", "epoch", "epoch", "finished"]
+    assert received[-1]["result"]["environment"]["tensorflow"]
+    assert {p.name for p in tmp_path.iterdir()} >= {"spool.jsonl", "model.keras", "segmentations.png"}
+
+
+def test_a_failure_is_a_message_and_the_process_lives(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    diverged = messages(shared, data, data.spec("ce", epochs=2, learning_rate=1e30), tmp_path / "a")[-1]
+    assert (diverged["kind"], diverged["failure"]) == ("failed", "diverged")
+    spec = data.spec("ce", epochs=1)
+    bad = messages(shared, data, spec, tmp_path / "b")
+    assert bad[-1]["kind"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("change", "failure"), [({"prepared": "0" * 16}, "bad_data"), ({"split": "0" * 16}, "bad_data")]
+)
+def test_bad_data_is_told_apart(
+    shared: WarmProcess, data: TinyData, tmp_path: Path, change: dict[str, str], failure: str
+) -> None:
+    request = request_for(data, data.spec(), tmp_path)
+    request["spec"]["data"] |= change
+    shared.train(request, tmp_path / "log.txt")
+    message = shared.receive()
+    assert (message["kind"], message["failure"]) == ("failed", failure)
+
+
+def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    shared.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
+    assert shared.receive()["kind"] == "started"
+    shared.order("stop")
+    message = shared.receive()
+    while message["kind"] == "epoch":
+        message = shared.receive()
+    assert message["kind"] == "interrupted"
+    assert (tmp_path / f"epoch-{message['epoch']:06d}.npz").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_lost_with_its_last_words(data: TinyData, tmp_path: Path) -> None:
+    process = WarmProcess(threads=1)
+    process.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
+    assert process.receive()["kind"] == "started"
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerLostError, match="SIGKILL") as lost:
+        while True:
+            process.receive()
+    assert not lost.value.out_of_memory
+    assert not process.alive()
+    process.close()
+
+
+@pytest.mark.slow
+def test_the_process_ends_with_its_owner(data: TinyData, tmp_path: Path) -> None:
+    process = WarmProcess(threads=1)
+    process.train(request_for(data, data.spec("ce", epochs=5000), tmp_path), tmp_path / "log.txt")
+    assert process.receive()["kind"] == "started"
+    child = psutil.Process(process.pid)
+    pipe = process._process.stdin
+    assert pipe is not None
+    pipe.close()
+    child.wait(timeout=20)
+    process.close()
+
+
+@pytest.mark.slow
+def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp_path: Path) -> None:
+    spec = data.spec(gamma=0.4, epochs=4)
+    results: dict[int, object] = {}
+
+    def work(index: int) -> None:
+        process = WarmProcess(threads=1)
+        results[index] = numbers(messages(process, data, spec, tmp_path / str(index))[-1])
+        process.close()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = WarmProcess(threads=1)
+    messages(alone, data, data.spec("dice", epochs=1), tmp_path / "before")
+    results[2] = numbers(messages(alone, data, spec, tmp_path / "alone")[-1])
+    alone.close()
+    assert results[0] == results[1] == results[2]
+
+
+def test_stderr_reaches_the_log(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    messages(shared, data, data.spec("ce", epochs=1), tmp_path)
+    assert (tmp_path / "log.txt").exists()
+    assert isinstance(shared.stderr_tail(), str)
+
+
+def test_a_closed_process_cannot_train(data: TinyData, tmp_path: Path) -> None:
+    process = WarmProcess(threads=1)
+    process.close()
+    deadline = time.monotonic() + 10
+    while process.alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(WorkerLostError):
+        process.train(request_for(data, data.spec(), tmp_path), tmp_path / "log.txt")
+    process.close()
