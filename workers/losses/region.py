@@ -63,7 +63,7 @@ def generalised_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -
     weights = tf.where(there, (least / tf.where(there, size, 1.0)) ** 2, 0.0 if absent == "skip" else 1.0)
     wrong = tf.reduce_sum(weights * (fn + fp), axis=-1)
     right = tf.reduce_sum(weights * 2.0 * tp, axis=-1)
-    return tf.reduce_mean(wrong / (right + wrong + smooth))
+    return tf.reduce_mean(_share(wrong, right + smooth))
 
 
 def mean_tversky(counts: Counts, alpha: Any, beta: Any, smooth: Any, absent: str, exponent: Any = None) -> Any:
@@ -79,8 +79,19 @@ def tversky_distance(counts: Counts, alpha: Any, beta: Any, smooth: Any) -> Any:
 
     `alpha` weighs false positives, `beta` false negatives; each a scalar or one per class.
     """
-    wrong = beta * counts.fn + alpha * counts.fp
-    return wrong / (counts.tp + wrong + smooth)
+    return _share(beta * counts.fn + alpha * counts.fp, counts.tp + smooth)
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _share(wrong: Any, right: Any) -> Any:
+    """wrong/(wrong + right). The quotient rule would take a difference of near equals where either is small."""
+    whole = wrong + right
+
+    def gradient(upstream: Any) -> tuple[Any, Any]:
+        scaled = upstream / (whole * whole)
+        return scaled * right, -scaled * wrong
+
+    return wrong / whole, gradient
 
 
 def present(counts: Counts) -> Any:
