@@ -63,7 +63,8 @@ def _one_winner(place: str, best: pd.Series, beaten: int, tested: int) -> str:
     if not tested:
         return f"{text}, but no other loss could be tested against it"
     if not beaten:
-        return f"{text}, but was not significantly better than any of the {tested} other losses (signed-rank, Holm)"
+        rest = "the other loss" if tested == 1 else f"any of the {tested} other losses"
+        return f"{text}, but was not significantly better than {rest} (signed-rank, Holm)"
     if beaten == tested:
         return f"{text}, significantly better than {'the other loss' if tested == 1 else f'all {tested} others'}" + (
             " (signed-rank, Holm)"

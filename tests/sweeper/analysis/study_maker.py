@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from storage.records import FailureKind, Sweep, SweepState, Trial, TrialState
+from storage.records import Epoch, FailureKind, NewTrial, Outcome, Score, Sweep, SweepState, Trial, TrialState
+from storage.repository import Repository
 from workers.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
 
 BASELINES = {
@@ -170,3 +171,33 @@ class MemoryRepository:
 
     def environments(self) -> dict[str, dict[str, str]]:
         return {}
+
+
+def store(study: Study, repository: Repository, name: str = "s") -> None:
+    """Writes a study's finished trials into a real database, as a coordinator does."""
+    new = [
+        NewTrial(t.hash, t.spec, t.label, t.dataset, t.loss, t.gamma, t.repeat, t.seed, t.results_version)
+        for t in study.trials
+    ]
+    repository.create_sweep(name, grid={"name": name}, trials=new)
+    lease = repository.acquire_lease(name, "test:1", 600)
+    rows = [dict(zip(study.columns, values, strict=True)) for values in zip(*study.columns.values(), strict=True)]
+    histories = with_history(study, epochs=3)
+    for trial in study.trials:
+        if trial.state is not TrialState.FINISHED:
+            continue
+        attempt = repository.claim(lease, trial.hash)
+        assert attempt is not None
+        scores = tuple(
+            Score(**{k: v for k, v in row.items() if k != "trial"}) for row in rows if row["trial"] == trial.hash
+        )
+        epochs = [dict(zip(histories, values, strict=True)) for values in zip(*histories.values(), strict=True)]
+        history = tuple(
+            Epoch(**{k: v for k, v in e.items() if k != "trial"}) for e in epochs if e["trial"] == trial.hash
+        )
+        outcome = Outcome(
+            scores=scores, history=history, best_epoch=2, val_loss=0.3, val_dsc=trial.val_dsc,
+            test_dsc=trial.test_dsc, steps=57, resumed_from=0, parameters=1000, train_seconds=60.0,
+            evaluate_seconds=1.0, peak_memory_mib=100.0, environment={"python": "3.11", "device": "CPU"},
+        )  # fmt: skip
+        repository.finish(lease, attempt.id, outcome)

@@ -1,0 +1,113 @@
+"""Example segmentations from real prepared images and from a volume, and from files that are missing or damaged."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from study_maker import Study, make_trial
+
+from sweeper.analysis import analyse, score_frame, trial_frame
+from sweeper.examples import PREDICTIONS, load_examples, pick_cases
+from workers.datasets.image_folder import NUCLEI, Nuclei
+from workers.prepared import open_prepared, prepare
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Five of the project's own nuclei images, prepared."""
+    root = tmp_path_factory.mktemp("prepared")
+    source = tmp_path_factory.mktemp("source")
+    for part in ("images", "masks"):
+        (source / part).mkdir()
+        for file in sorted((NUCLEI / part).glob("*.png"))[:5]:
+            (source / part / file.name).write_bytes(file.read_bytes())
+    return root, prepare(Nuclei(), source, root, processes=1)
+
+
+def study_on(dataset, dsc=(0.5, 0.9, 0.7, 0.6, 0.8)):
+    study = Study()
+    for loss in ("ce", "dice"):
+        trial = make_trial("nuclei", loss)
+        data = dict(trial.spec["data"], prepared=dataset.key)
+        trial = dataclasses.replace(trial, spec={**trial.spec, "data": data})
+        study.trials.append(trial)
+        study.add_scores(trial, "nucleus", list(dsc))
+    names = dict(zip([f"case{i:03}" for i in range(len(dsc))], dataset.case_ids, strict=True))
+    study.columns["case"] = [names[c] for c in study.columns["case"]]
+    return study
+
+
+def answers_of(study):
+    return analyse(trial_frame(study.trials), score_frame(study.columns))
+
+
+def predict(folder, study, dataset):
+    for trial in study.trials:
+        (folder / trial.hash).mkdir(parents=True)
+        labels = {case: np.asarray(dataset.label(case)) for case in dataset.case_ids}
+        np.savez_compressed(folder / trial.hash / PREDICTIONS, **labels)
+
+
+def test_median_best_and_worst_follow_from_the_scores(prepared):
+    _, dataset = prepared
+    ids = dataset.case_ids
+    assert pick_cases(answers_of(study_on(dataset))) == {"nuclei": {"median": ids[2], "best": ids[1], "worst": ids[0]}}
+
+
+def test_one_image_is_shown_once():
+    study = Study()
+    study.add(make_trial("a", "ce"), [0.5])
+    assert pick_cases(answers_of(study)) == {"a": {"median": "case000"}}
+
+
+def test_the_same_cases_are_shown_for_each_loss(prepared, tmp_path):
+    root, dataset = prepared
+    study = study_on(dataset)
+    predict(tmp_path, study, dataset)
+    (examples,) = load_examples(answers_of(study), tmp_path, root)
+    assert examples.problems == ()
+    assert {(e.variant, e.role) for e in examples.shown} == {
+        (v, r) for v in ("ce", "dice") for r in ("median", "best", "worst")
+    }
+    for example in examples.shown:
+        (plane,) = example.planes
+        truth = np.asarray(open_prepared(dataset.path).label(example.case))
+        assert np.array_equal(plane.truth, truth)
+        assert np.array_equal(plane.prediction, truth)
+        assert plane.image.shape == (*truth.shape, 3)
+        assert plane.image.min() >= 0
+        assert plane.image.max() <= 1
+
+
+def test_missing_and_damaged_predictions_are_named_and_the_others_shown(prepared, tmp_path):
+    root, dataset = prepared
+    study = study_on(dataset)
+    predict(tmp_path, study, dataset)
+    (tmp_path / study.trials[0].hash / PREDICTIONS).write_bytes(b"PK not a zip")
+    (examples,) = load_examples(answers_of(study), tmp_path, root)
+    assert {e.variant for e in examples.shown} == {"dice"}
+    assert len(examples.problems) == 1
+    (tmp_path / study.trials[0].hash / PREDICTIONS).unlink()
+    (examples,) = load_examples(answers_of(study), tmp_path, root)
+    assert examples.problems == (f"ce: trial {study.trials[0].hash} has no {PREDICTIONS} on this machine",)
+
+
+def test_a_prediction_of_another_shape_is_refused(prepared, tmp_path):
+    root, dataset = prepared
+    study = study_on(dataset)
+    predict(tmp_path, study, dataset)
+    wrong = {case: np.zeros((3, 3), np.uint8) for case in dataset.case_ids}
+    np.savez_compressed(tmp_path / study.trials[1].hash / PREDICTIONS, **wrong)
+    (examples,) = load_examples(answers_of(study), tmp_path, root)
+    assert {e.variant for e in examples.shown} == {"ce"}
+    assert "shape (3, 3)" in examples.problems[0]
+
+
+def test_without_prepared_data_or_folders_the_reason_is_given(prepared, tmp_path):
+    _, dataset = prepared
+    answers = answers_of(study_on(dataset))
+    (examples,) = load_examples(answers, tmp_path, tmp_path)
+    assert not examples.shown
+    assert len(examples.problems) == 2
+    (examples,) = load_examples(answers, None, None)
+    assert examples.problems == ("the trials' predictions are not on this machine",)

@@ -1,0 +1,79 @@
+"""A stored sweep as frames: through a real SQLite database, and what goes wrong in it."""
+
+import dataclasses
+
+import pytest
+from study_maker import Study, make_trial, paper_like, store
+
+from storage.database import open_database
+from storage.errors import DatabaseURLError, UnknownSweepError
+from storage.records import TrialState
+from storage.repository import Repository
+from sweeper.analysis import analyse, score_frame, trial_frame
+from sweeper.study import keep_significance, open_study, read_study
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'sweeper.db'}"
+
+
+@pytest.fixture
+def repository(url):
+    database = open_database(url)
+    yield Repository(database)
+    database.close()
+
+
+def small():
+    return paper_like(gammas=(0.3, 0.5), images=6)
+
+
+def test_what_is_stored_is_what_is_analysed(repository, url):
+    made = small()
+    store(made, repository)
+    study = open_study("s", url)
+    directly = analyse(trial_frame(made.trials), score_frame(made.columns))
+    assert study.answers.scores_hash == directly.scores_hash
+    assert study.answers.sentences == directly.sentences
+    assert study.significance["p_holm"].tolist() == pytest.approx(directly.significance["p_holm"].tolist())
+    assert len(study.stability) == 2
+    assert set(study.table["metric"]) == {"dsc", "iou", "precision", "recall"}
+    assert len(study.claims)
+
+
+def test_a_sweep_without_results(repository, url):
+    store(Study(trials=[make_trial("a", "ce", state=TrialState.QUEUED)]), repository)
+    study = open_study("s", url)
+    assert study.trials["state"].tolist() == ["queued"]
+    assert study.scores.empty
+    assert study.answers.sentences[0].startswith("No trial has finished")
+
+
+def test_a_wrong_name_names_the_nearest(repository, url):
+    store(small(), repository, "nuclei-demo")
+    with pytest.raises(UnknownSweepError, match="nuclei-demo"):
+        open_study("nuclei-dmo", url)
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(DatabaseURLError):
+        open_study("s", f"sqlite:///{tmp_path / 'other.db'}")
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_tests_are_stored_once_and_again_when_the_scores_change(repository):
+    made = small()
+    store(made, repository)
+    study = read_study(repository, "s")
+    assert keep_significance(repository, study)
+    assert not keep_significance(repository, study)
+    kept = repository.significance("s")
+    assert len(kept) == len(study.significance)
+    assert {t.scores_hash for t in kept} == {study.answers.scores_hash}
+
+    changed = study.scores.copy()
+    changed.loc[0, "dsc"] = 0.123
+    other = dataclasses.replace(study, scores=changed)
+    assert keep_significance(repository, other)
+    assert {t.scores_hash for t in repository.significance("s")} == {other.answers.scores_hash}
