@@ -1,0 +1,36 @@
+#!/bin/sh
+# What a container of the Sweeper image is: `head`, `worker`, `mlflow`, or any `sweeper` command. Passwords come from
+# the environment and reach no command line.
+set -eu
+
+join() {
+    # RAY_HEAD is HOST:PORT of the head. A driver has to stand on a node of the cluster, so `sweeper` commands join too.
+    : "${RAY_HEAD:?set RAY_HEAD to HOST:PORT of the Ray head}"
+    ray start --address="$RAY_HEAD" --disable-usage-stats --include-log-monitor=false "$@"
+}
+
+role=${1:-}
+case $role in
+head)
+    exec ray start --head --block --port=6379 --num-cpus=0 --num-gpus=0 --dashboard-host=127.0.0.1 \
+        --disable-usage-stats
+    ;;
+worker)
+    join --block
+    ;;
+mlflow)
+    # MLflow reads MLFLOW_BACKEND_STORE_URI from the environment.
+    exec mlflow server --host 0.0.0.0 --port 5000 --workers "${MLFLOW_WORKERS:-2}" \
+        --artifacts-destination "${MLFLOW_ARTIFACTS:-/var/lib/mlflow/artifacts}" \
+        --allowed-hosts "${MLFLOW_ALLOWED_HOSTS:?set MLFLOW_ALLOWED_HOSTS}"
+    ;;
+launch | resume)
+    join --num-cpus=0 --num-gpus=0 >/dev/null
+    RAY_ADDRESS=auto
+    export RAY_ADDRESS
+    exec sweeper "$@"
+    ;;
+*)
+    exec sweeper "$@"
+    ;;
+esac
