@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, case, func, literal, or_, select, update
 
 from storage import _scores
 from storage._leases import LeaseMethods, hold
-from storage._statements import attempt_columns, insert, insert_absent, to_attempt, to_trial, trial_columns
+from storage._statements import attempt_columns, insert, insert_absent, insert_many, to_attempt, to_trial, trial_columns
 from storage.columns import now
 from storage.errors import AttemptEndedError, UnknownTrialError
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
@@ -58,9 +58,9 @@ class AttemptMethods(LeaseMethods):
 
         def work(connection: Connection) -> tuple[Trial, Attempt] | None:
             hold(connection, lease)
-            candidates = _claimable(connection, lease.sweep_id)
-            wanted = candidates if order is None else [h for h in order if h in set(candidates)]
-            for trial_hash in wanted:
+            passed: list[str] = []
+            while (trial_hash := _first_claimable(connection, lease, order, passed)) is not None:
+                passed.append(trial_hash)
                 attempt = _claim(connection, lease, trial_hash, host, device, token)
                 if attempt is not None:
                     row = connection.execute(
@@ -142,13 +142,7 @@ class AttemptMethods(LeaseMethods):
                 return
             _refuse_ended(attempt)
             environment = _store_environment(connection, outcome.environment)
-            if rows:
-                # RETURNING makes SQLAlchemy send one INSERT with all rows in place of one INSERT each.
-                connection.execute(
-                    insert(connection, ScoreRow).returning(literal(1)),
-                    rows,
-                    execution_options={"insertmanyvalues_page_size": 3000},
-                )
+            insert_many(connection, ScoreRow, rows)
             _store_history(connection, attempt.trial, attempt_id, outcome.history)
             connection.execute(
                 update(AttemptRow)
@@ -304,16 +298,31 @@ def _claim(
     return to_attempt(connection.execute(by_token).one())
 
 
-def _claimable(connection: Connection, sweep_id: int) -> list[str]:
-    orphan = (TrialRow.state == TrialState.RUNNING) & (TrialRow.sweep_id != sweep_id) & (LeaseRow.expires_at <= now())
+def _first_claimable(
+    connection: Connection, lease: Lease, order: Sequence[str] | None, passed: Sequence[str]
+) -> str | None:
+    """The first trial that looks free, locked; trials that another is claiming at this moment are skipped."""
+    orphan = (
+        (TrialRow.state == TrialState.RUNNING) & (TrialRow.sweep_id != lease.sweep_id) & (LeaseRow.expires_at <= now())
+    )
     statement = (
         select(TrialRow.hash)
         .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
         .outerjoin(LeaseRow, LeaseRow.sweep_id == TrialRow.sweep_id)
-        .where(MembershipRow.sweep_id == sweep_id, or_(TrialRow.state == TrialState.QUEUED, orphan))
-        .order_by(MembershipRow.cost.desc().nulls_last(), MembershipRow.position)
+        .where(MembershipRow.sweep_id == lease.sweep_id, or_(TrialRow.state == TrialState.QUEUED, orphan))
+        .limit(1)
+        .with_for_update(of=TrialRow, skip_locked=True)
     )
-    return list(connection.execute(statement).scalars())
+    if passed:
+        statement = statement.where(TrialRow.hash.not_in(passed))
+    if order is None:
+        statement = statement.order_by(MembershipRow.cost.desc().nulls_last(), MembershipRow.position)
+    elif order:
+        places = {trial_hash: place for place, trial_hash in enumerate(order)}
+        statement = statement.where(TrialRow.hash.in_(order)).order_by(case(places, value=TrialRow.hash))
+    else:
+        return None
+    return connection.execute(statement).scalar_one_or_none()
 
 
 def _free_orphan(connection: Connection, lease: Lease, trial_hash: str) -> bool:

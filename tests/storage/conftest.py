@@ -1,0 +1,101 @@
+"""Databases for the tests: a new SQLite file, and a new database on a real Postgres, for each test that asks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.database import Database, open_database
+from storage.repository import Repository
+
+# Tests are no package: helpers beside them are found by their folder.
+sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
+
+from postgres_server import PostgresServer, PostgresUnavailableError  # noqa: E402
+
+BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running server, stopped at the end."""
+    try:
+        server = PostgresServer()
+    except PostgresUnavailableError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"Postgres could not be started: {error}")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """Name of a database with our tables, which is copied faster than it is made."""
+    url = postgres.new_database()
+    open_database(url).close()
+    return url.rsplit("/", 1)[1]
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database without our tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'sweeper.db'}"
+        return
+    server = request.getfixturevalue("postgres")
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(params=BACKENDS)
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Makes URLs of new databases; those on Postgres have our tables already."""
+    if request.param == "sqlite":
+        numbers = iter(range(1000))
+        yield lambda: f"sqlite:///{tmp_path / f'sweeper-{next(numbers)}.db'}"
+        return
+    server, template = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(server.new_database(template))
+        return made[-1]
+
+    yield make
+    for url in made:
+        server.drop_database(url)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """URL of one new database with our tables, on Postgres."""
+    url = postgres.new_database(postgres_template)
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """URL of one new database."""
+    return new_url()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """One new database, open."""
+    with open_database(url, retry_for=20) as opened:
+        yield opened
+
+
+@pytest.fixture
+def repository(database: Database) -> Repository:
+    """The repository of one new database."""
+    return Repository(database)

@@ -1,0 +1,74 @@
+"""Small records for the tests of storage."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+from sqlalchemy import update
+
+from storage.database import Database
+from storage.models import LeaseRow
+from storage.records import Epoch, NewTrial, Outcome, Score
+
+
+def trial_hash(name: object) -> str:
+    return hashlib.sha256(str(name).encode()).hexdigest()[:16]
+
+
+def new_trials(count: int, *, prefix: str = "", study: str | None = None) -> list[NewTrial]:
+    return [
+        NewTrial(
+            hash=trial_hash(f"{prefix}{index}"),
+            spec={"data": {"dataset": "nuclei"}, "loss": {"name": "focal", "parameters": {"gamma": index / 10}}},
+            label=f"nuclei · focal · γ={index / 10:g}",
+            dataset="nuclei",
+            loss="focal",
+            gamma=index / 10,
+            repeat=0,
+            seed=2**40 + index,
+            results_version=1,
+            study=study,
+        )
+        for index in range(count)
+    ]
+
+
+def epoch(number: int, *, loss: float = 0.5, steps: int = 10) -> Epoch:
+    return Epoch(number, loss, loss / 2, 0.25, 0.1, steps, 1.5)
+
+
+def scores(images: int = 2, classes: Sequence[str] = ("kidney", "tumour")) -> tuple[Score, ...]:
+    return tuple(
+        Score(partition, f"case-{image:03d}", label, 0.75, 0.6, 0.5, None, math.inf, 1.25)
+        for partition in ("test", "validation")
+        for image in range(images)
+        for label in classes
+    )
+
+
+def outcome(epochs: int = 3, *, images: int = 2, resumed_from: int = 0) -> Outcome:
+    history = tuple(epoch(number, loss=1 / number) for number in range(1, epochs + 1))
+    return Outcome(
+        scores=scores(images),
+        history=history,
+        best_epoch=max(epochs, 1),
+        val_loss=0.5,
+        val_dsc=0.75,
+        test_dsc=0.7,
+        steps=10 * (epochs - resumed_from),
+        resumed_from=resumed_from,
+        parameters=31_000_000_000,
+        train_seconds=4.5,
+        evaluate_seconds=1.0,
+        peak_memory_mib=512.0,
+        environment={"python": "3.11", "device": "cpu"},
+        mlflow_run="run-1",
+    )
+
+
+def let_lease_run_out(database: Database, sweep_id: int) -> None:
+    """Moves the end of the sweep's lease into the past, as time would."""
+    past = update(LeaseRow).where(LeaseRow.sweep_id == sweep_id).values(expires_at=LeaseRow.expires_at - 100_000)
+    database.write(lambda connection: connection.execute(past))

@@ -1,0 +1,309 @@
+"""Opening, refusing and losing a database."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from postgres_server import PASSWORD, PostgresServer
+from sqlalchemy import Connection, select, text, update
+from storage_samples import new_trials, outcome, trial_hash
+
+from storage.columns import now
+from storage.database import Database, open_database
+from storage.errors import DatabaseUnavailableError, DatabaseURLError, StorageError
+from storage.models import SweepRow
+from storage.records import FailureKind, TrialState
+from storage.repository import Repository
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def whole_text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+class TestURL:
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("", "not a database URL"),
+            ("sweeper.db", "not a database URL"),
+            ("postgresql://u:secret@host:port/db", "not a database URL"),
+            ("mysql://u:secret@host/db", "'mysql' by 'mysql' is not supported"),
+            ("postgresql+psycopg2://u:secret@host/db", r"'postgresql\+psycopg2' is not supported"),
+            ("nosuch+thing://u:secret@host/db", "not supported"),
+            ("postgresql://u:secret@host", "names no database"),
+            ("postgresql://u:sec@ret@host", "names no database"),
+            ("postgresql://host?password=secret", "names no database"),
+            ("sqlite://", "in memory forgets everything"),
+            ("sqlite:///:memory:", "in memory forgets everything"),
+        ],
+    )
+    def test_senseless(self, url: str, says: str) -> None:
+        with pytest.raises(DatabaseURLError, match=says) as caught:
+            open_database(url)
+        assert "secret" not in whole_text(caught.value)
+        assert "ret@" not in str(caught.value)
+
+    def test_a_folder_is_made_only_on_request(self, tmp_path: Path) -> None:
+        path = tmp_path / "a" / "b" / "sweeper.db"
+        with pytest.raises(DatabaseURLError, match=rf"there is no database at {path}"):
+            open_database(sqlite_url(path), create=False)
+        assert not (tmp_path / "a").exists()
+        open_database(sqlite_url(path)).close()
+        open_database(sqlite_url(path), create=False).close()
+
+    def test_places_that_cannot_be(self, tmp_path: Path) -> None:
+        with pytest.raises(DatabaseURLError, match="is a folder"):
+            open_database(sqlite_url(tmp_path))
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(DatabaseURLError, match=r"File exists|Not a directory"):
+            open_database(sqlite_url(tmp_path / "file" / "sweeper.db"))
+        (tmp_path / "file").write_text("x" * 5000)
+        with pytest.raises(DatabaseURLError, match="not a healthy SQLite database"):
+            open_database(sqlite_url(tmp_path / "file"))
+
+    def test_repr_and_url_hide_the_password(self, database: Database) -> None:
+        assert PASSWORD not in repr(database) + database.url
+        assert PASSWORD in database.connect_url or database.dialect == "sqlite"
+
+
+@pytest.mark.postgres
+class TestPostgresRefusals:
+    @pytest.mark.parametrize("change", [{"password": "wrong-secret"}, {"user": "nobody-here"}, {"database": "nope"}])
+    def test_no_entry(self, postgres: PostgresServer, change: dict[str, str]) -> None:
+        start = time.monotonic()
+        with pytest.raises(DatabaseURLError, match="check user, password and database name") as caught:
+            open_database(postgres.url(**change))
+        assert time.monotonic() - start < 3, "a wrong password must not be tried again"
+        assert PASSWORD not in whole_text(caught.value)
+        assert "wrong-secret" not in whole_text(caught.value)
+
+    def test_unreachable(self) -> None:
+        with pytest.raises(DatabaseUnavailableError, match=r"u:\*\*\*@127.0.0.1:1/db: .*is it running") as caught:
+            open_database(f"postgresql://u:{PASSWORD}@127.0.0.1:1/db", open_for=0.3)
+        assert PASSWORD not in whole_text(caught.value)
+
+    def test_a_user_without_permission(self, postgres: PostgresServer, postgres_url: str) -> None:
+        name = postgres_url.rsplit("/", 1)[1]
+        postgres.execute(f"CREATE ROLE reader_{name} LOGIN PASSWORD '{PASSWORD}'")
+        for table in ("sweeper_schema", "sweep"):
+            postgres.execute(f"GRANT SELECT ON {table} TO reader_{name}", name)
+        with open_database(postgres.url(name, user=f"reader_{name}")) as database:
+            assert Repository(database).sweeps() == []
+            with pytest.raises(DatabaseURLError, match=r"permission denied .*lacks the permission: GRANT"):
+                Repository(database).create_sweep("s", grid={}, trials=[])
+
+    def test_a_read_only_server(self, postgres: PostgresServer, postgres_url: str) -> None:
+        postgres.execute(f"ALTER DATABASE {postgres_url.rsplit('/', 1)[1]} SET default_transaction_read_only = on")
+        with open_database(postgres_url) as database:
+            with pytest.raises(DatabaseURLError, match="read-only"):
+                Repository(database).create_sweep("s", grid={}, trials=[])
+            assert Repository(database).sweeps() == []
+
+    def test_short_and_long_scheme_are_the_same(self, postgres_url: str) -> None:
+        for scheme in ("postgres", "postgresql+psycopg"):
+            with open_database(postgres_url.replace("postgresql", scheme)) as database:
+                assert database.dialect == "postgresql"
+
+
+class TestSQLite:
+    def test_read_only(self, tmp_path: Path) -> None:
+        path = tmp_path / "sweeper.db"
+        with open_database(sqlite_url(path)) as database:
+            Repository(database).create_sweep("study", grid={}, trials=new_trials(1))
+        with open_database(f"sqlite:///file:{path}?mode=ro&uri=true", create=False) as database:
+            repository = Repository(database)
+            assert repository.sweep("study").name == "study"
+            start = time.monotonic()
+            with pytest.raises(DatabaseURLError, match=r"readonly database; the database is read-only here"):
+                repository.acquire_lease("study", "h", 10)
+            assert time.monotonic() - start < 3
+
+    def test_settings_of_every_connection(self, tmp_path: Path) -> None:
+        with open_database(sqlite_url(tmp_path / "sweeper.db")) as database:
+            settings = {
+                name: database.read(lambda c, n=name: c.execute(text(f"PRAGMA {n}")).scalar_one())  # type: ignore[misc]
+                for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
+            }
+        assert settings == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 2000, "synchronous": 1}
+
+    def test_a_lock_is_waited_for_and_no_longer_than_asked(self, tmp_path: Path) -> None:
+        path = tmp_path / "sweeper.db"
+        with open_database(sqlite_url(path)) as database:
+            repository = Repository(database)
+            repository.create_sweep("study", grid={}, trials=new_trials(1))
+            blocker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            blocker.execute("BEGIN IMMEDIATE")
+            assert repository.sweep("study").name == "study", "readers do not wait"
+            database.retry_for = 0.1
+            with pytest.raises(DatabaseUnavailableError, match="locked"):
+                repository.acquire_lease("study", "h", 10)
+            database.retry_for = 30
+            threading.Timer(0.5, lambda: blocker.execute("COMMIT")).start()
+            assert repository.acquire_lease("study", "h", 10).fencing == 1
+            blocker.close()
+
+
+class TestTransactions:
+    def test_an_error_undoes_all(self, database: Database) -> None:
+        repository = Repository(database)
+        repository.create_sweep("study", grid={}, trials=[])
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(SweepRow).values(description="half"))
+            raise KeyError("defect")
+
+        with pytest.raises(KeyError):
+            database.write(work)
+        assert repository.sweep("study").description == ""
+
+    def test_a_read_sees_one_moment(self, database: Database) -> None:
+        repository = Repository(database)
+
+        def work(connection: Connection) -> list[int]:
+            count = text("SELECT count(*) FROM sweep")
+            before = connection.execute(count).scalar_one()
+            thread = threading.Thread(target=repository.create_sweep, args=("s",), kwargs={"grid": {}, "trials": []})
+            thread.start()
+            thread.join()
+            return [before, connection.execute(count).scalar_one()]
+
+        assert database.read(work) == [0, 0]
+        assert len(repository.sweeps()) == 1
+
+    def test_the_clock_moves_within_a_transaction(self, database: Database) -> None:
+        def work(connection: Connection) -> float:
+            first = connection.execute(select(now())).scalar_one()
+            time.sleep(0.05)
+            return connection.execute(select(now())).scalar_one() - first
+
+        assert 0.03 < database.write(work) < 2
+        assert database.now() == pytest.approx(time.time(), abs=1)
+
+
+@pytest.mark.postgres
+class TestLostConnections:
+    """A connection that drops in the middle of a transaction: all is done once, or nothing."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[PostgresServer]:
+        server = PostgresServer()
+        yield server
+        server.stop()
+
+    def test_dropped_in_the_middle(self, postgres: PostgresServer, postgres_url: str) -> None:
+        with open_database(postgres_url, retry_for=20) as database:
+            repository = Repository(database)
+            repository.create_sweep("study", grid={}, trials=[])
+            runs: list[int] = []
+
+            def work(connection: Connection) -> None:
+                connection.execute(update(SweepRow).values(description=SweepRow.description + "x"))
+                runs.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+                if len(runs) == 1:
+                    postgres.execute(f"SELECT pg_terminate_backend({runs[0]})")
+                connection.execute(update(SweepRow).values(reason="done"))
+
+            database.write(work)
+            assert len(set(runs)) == 2
+            assert repository.sweep("study").description == "x"
+
+    @pytest.mark.parametrize(
+        "call", ["claim", "claim_next", "acquire", "finish", "request", "create", "fail", "extend"]
+    )
+    def test_dropped_after_the_commit_before_its_answer(self, postgres_url: str, call: str) -> None:
+        """The cruellest moment: the server has committed, and the client cannot know."""
+        with open_database(postgres_url, retry_for=20) as database:
+            repository = Repository(database)
+            repository.create_sweep("study", grid={}, trials=new_trials(3))
+            lease = repository.acquire_lease("study", "h", 1000)
+            attempt = repository.claim(lease, trial_hash(0))
+            assert attempt is not None
+            if call == "acquire":
+                repository.release_lease(lease)
+            lose_one_answer(database)
+            calls: dict[str, Callable[[], object]] = {
+                "claim": lambda: repository.claim(lease, trial_hash(1)),
+                "claim_next": lambda: repository.claim_next(lease),
+                "acquire": lambda: repository.acquire_lease("study", "h2", 1000),
+                "finish": lambda: repository.finish(lease, attempt.id, outcome()),
+                "request": lambda: repository.add_request("study", "stop"),
+                "create": lambda: repository.create_sweep("new", grid={}, trials=new_trials(2)),
+                "fail": lambda: repository.fail(lease, attempt.id, FailureKind.BUG, "x", requeue=True),
+                "extend": lambda: repository.create_sweep("study", grid={}, trials=new_trials(5), extend=True),
+            }
+            result = calls[call]()
+            attempts = repository.attempts_of_sweep("study")
+            assert database.answers_lost == 1  # type: ignore[attr-defined]
+            if call in ("claim", "claim_next"):
+                assert result is not None
+                assert len(attempts) == 2
+                assert (result[1] if isinstance(result, tuple) else result) == attempts[1]
+            elif call == "acquire":
+                assert result == repository.lease("study")
+                assert result.fencing == 2  # type: ignore[attr-defined]
+            elif call == "finish":
+                assert len(repository.score_columns("study")["trial"]) == 8
+            elif call == "request":
+                assert repository.requests("study") == [result]
+            elif call == "create":
+                assert len(repository.trials("new")) == 2
+            elif call == "fail":
+                assert repository.trials("study")[0].state == TrialState.QUEUED
+                assert len(attempts) == 1
+            else:
+                assert len(repository.trials("study")) == 5
+
+    def test_a_killed_server_that_comes_back_loses_nothing(self, server: PostgresServer) -> None:
+        with open_database(server.new_database(), retry_for=60) as database:
+            repository = Repository(database)
+            repository.create_sweep("study", grid={}, trials=new_trials(2))
+            lease = repository.acquire_lease("study", "h", 1000)
+            attempt = repository.claim(lease, trial_hash(0))
+            assert attempt is not None
+            server.kill()
+            timer = threading.Timer(1.0, server.start)
+            timer.start()
+            repository.finish(lease, attempt.id, outcome())
+            timer.join()
+            assert len(repository.score_columns("study")["trial"]) == 8
+            server.kill()
+            database.retry_for = 0.5
+            with pytest.raises(DatabaseUnavailableError):
+                repository.sweeps()
+            server.start()
+            database.retry_for = 30
+            assert len(repository.sweeps()) == 1
+
+
+def lose_one_answer(database: Database) -> None:
+    """The next commit happens, and then its connection is gone before the client hears of it."""
+    engine = database.engine
+    commit = engine.dialect.do_commit
+    database.answers_lost = 0  # type: ignore[attr-defined]
+
+    def commit_and_lose(connection: object) -> None:
+        commit(connection)  # type: ignore[arg-type]
+        if database.answers_lost == 0:  # type: ignore[attr-defined]
+            database.answers_lost = 1  # type: ignore[attr-defined]
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    engine.dialect.do_commit = commit_and_lose  # type: ignore[method-assign]
+
+
+def test_every_error_has_one_root() -> None:
+    from storage import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert len(kinds) > 9
+    assert all(issubclass(kind, StorageError) for kind in kinds)

@@ -1,0 +1,136 @@
+"""The Optuna studies: each finished trial once, whoever is killed when, and readable by Optuna's own tools."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from children import run_together, start
+from optuna.storages import RDBStorage
+from sqlalchemy import text
+
+from storage.database import Database, open_database
+from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
+from storage.studies import Studies
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture
+def studies(database: Database) -> Iterator[Studies]:
+    with Studies(database) as opened:
+        yield opened
+
+
+def test_optuna_reads_what_was_recorded(studies: Studies) -> None:
+    for index in range(3):
+        assert studies.record(
+            "nuclei · asym",
+            trial_hash=f"h{index}",
+            gamma=index / 10,
+            value=0.5 + index / 10,
+            user_attrs={"test_dsc": 0.4},
+        )
+    storage = RDBStorage(studies.optuna_url)
+    study = optuna.load_study(study_name="nuclei · asym", storage=storage)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+    assert study.best_trial.user_attrs == {"hash": "h2", "test_dsc": 0.4}
+    assert study.best_params == {"gamma": 0.2}
+    distribution = study.trials[0].distributions["gamma"]
+    storage.remove_session()
+    storage.engine.dispose()
+    assert distribution == optuna.distributions.FloatDistribution(0.0, 0.99)
+    assert list(studies.values("nuclei · asym").items()) == [("h0", (0.0, 0.5)), ("h1", (0.1, 0.6)), ("h2", (0.2, 0.7))]
+
+
+def test_twice_is_once(studies: Studies, database: Database) -> None:
+    assert studies.record("s", trial_hash="a", gamma=0.5, value=0.5)
+    assert not studies.record("s", trial_hash="a", gamma=0.5, value=0.5)
+    with Studies(database) as second:
+        assert not second.record("s", trial_hash="a", gamma=0.7, value=0.9)
+    assert studies.record("other", trial_hash="a", gamma=0.5, value=0.5)
+    assert studies.values("s") == {"a": (0.5, 0.5)}
+
+
+def test_without_gamma_or_value(studies: Studies) -> None:
+    studies.record("s", trial_hash="ce", gamma=None, value=0.5)
+    studies.record("s", trial_hash="none", gamma=0.1, value=None)
+    studies.record("s", trial_hash="nan", gamma=0.2, value=math.nan)
+    assert studies.values("s") == {"ce": (None, 0.5), "none": (0.1, None), "nan": (0.2, None)}
+
+
+@pytest.mark.parametrize(("gamma", "value"), [(1.0, 0.5), (-0.1, 0.5), (math.nan, 0.5), (0.5, 1.01), (0.5, -1.0)])
+def test_out_of_range(studies: Studies, gamma: float, value: float) -> None:
+    with pytest.raises(InvalidScoreError, match="trial h: "):
+        studies.record("s", trial_hash="h", gamma=gamma, value=value)
+    assert studies.values("s") == {}
+
+
+def test_a_sampler_sees_the_recorded_trials(studies: Studies) -> None:
+    for index in range(12):
+        studies.record("s", trial_hash=str(index), gamma=index / 20, value=1 - abs(0.3 - index / 20))
+    study = studies.study("s", optuna.samplers.TPESampler(seed=1))
+    gammas = [study.ask({"gamma": studies.gamma_distribution}).params["gamma"] for _ in range(5)]
+    assert all(0 <= gamma <= 0.99 for gamma in gammas)
+    assert len(studies.values("s")) == 12, "trials that were only asked for have no hash"
+
+
+def test_other_versions_of_optuna_are_told(studies: Studies, database: Database) -> None:
+    studies.values("s")
+    database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = 'v0'")))
+    with pytest.raises(SchemaMismatchError, match="optuna storage upgrade"):
+        Studies(database).values("s")
+
+
+def test_a_held_lock_is_not_waited_for_forever(tmp_path: Path) -> None:
+    with open_database(f"sqlite:///{tmp_path / 'sweeper.db'}") as database:
+        first, second = Studies(database), Studies(database)
+        database.retry_for = 0.2
+        with first._process_lock(), pytest.raises(DatabaseUnavailableError, match="another process has held it"):
+            second.record("s", trial_hash="h", gamma=0.5, value=0.5)
+        assert second.record("s", trial_hash="h", gamma=0.5, value=0.5)
+        second.close()
+
+
+def test_several_callers_at_once(url: str) -> None:
+    assert run_together(*[("record", url, 15)] * 3) == [""] * 3
+    with open_database(url) as database, Studies(database) as studies:
+        recorded = studies.study("s").trials
+    assert sorted(int(trial.user_attrs["hash"]) for trial in recorded) == list(range(15))
+    assert sorted(trial.number for trial in recorded) == list(range(15))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_recording(url: str, moment: str) -> None:
+    child = start("die-while-recording", url, moment)
+    assert child.wait(60) == -signal.SIGKILL
+    with open_database(url) as database, Studies(database) as studies:
+        assert studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5}) is (
+            moment == "before"
+        )
+        (trial,) = studies.study("s").trials
+        assert (trial.params, trial.value) == ({"gamma": 0.5}, 0.75)
+        assert trial.user_attrs == {"hash": "a", "test_dsc": 0.5}
+
+
+def test_threads_of_one_process(studies: Studies) -> None:
+    threads = [
+        threading.Thread(
+            target=studies.record, args=("s",), kwargs={"trial_hash": str(n % 3), "gamma": 0.1, "value": 0.5}
+        )
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(studies.study("s").trials) == 3

@@ -1,0 +1,216 @@
+"""Export and import: lossless by Parquet between both databases, and refusals that name the file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from storage_samples import epoch, let_lease_run_out, new_trials, outcome, scores, trial_hash
+
+from storage.database import open_database
+from storage.errors import SweepConflictError, TransferError, UnknownSweepError
+from storage.records import (
+    AttemptState,
+    Epoch,
+    FailureKind,
+    SignificanceTest,
+    Split,
+    SweepState,
+    TrialState,
+)
+from storage.repository import Repository
+from storage.transfer import Imported, export_sweep, import_sweep
+
+
+@pytest.fixture
+def other(new_url: Callable[[], str]) -> Iterator[Repository]:
+    with open_database(new_url()) as database:
+        yield Repository(database)
+
+
+def fill(repository: Repository) -> None:
+    """A sweep with every kind of row, and values that formats like to lose."""
+    trials = [dataclasses.replace(t, study="s", cost=1.5, seed=2**62) for t in new_trials(6)]
+    repository.create_sweep("γ/sweep", grid={"gamma": [0.1], "x": math.nan}, trials=trials, details={"a": None})
+    lease = repository.acquire_lease("γ/sweep", "h", 1000)
+    ids = []
+    for index in range(5):
+        attempt = repository.claim(lease, trial_hash(index), host="h,1\n\"'", device="cpu")
+        assert attempt is not None
+        ids.append(attempt.id)
+    odd = (Epoch(1, math.nan, math.inf, -math.inf, 5e-324, 2**40, -0.0), epoch(2))
+    given = scores()
+    odd_scores = (
+        dataclasses.replace(given[0], dsc=None, hd95=math.inf, asd=None, case='é\n,";'),
+        dataclasses.replace(given[1], dsc=0.1 + 0.2, iou=0.0, hd95=0.0),
+        *given[2:],
+    )
+    repository.finish(lease, ids[0], dataclasses.replace(outcome(2), history=odd, scores=odd_scores, val_loss=math.nan))
+    repository.record_epoch(lease, ids[1], odd[0])
+    repository.fail(lease, ids[1], FailureKind.DIVERGED, "NaN in epoch 1", "tail\x00\udcff", requeue=False)
+    repository.fail(lease, ids[2], FailureKind.LOST, "gone", requeue=True, state=AttemptState.LOST)
+    repository.prune(lease, ids[3], "slow")
+    repository.record_epoch(lease, ids[4], epoch(1))
+    repository.set_sweep_state(lease, SweepState.STOPPED, "by hand")
+    repository.add_request("γ/sweep", "retry", {"trial": None})
+    repository.save_split(Split("ab", "nuclei", "p", {"n": 1}, ("a",), ("b",), ("c", "é")))
+    test = SignificanceTest("nuclei", "l", "dsc", "t", "a", "b", 3, math.nan, None, -math.inf, 0.1, None, 1.0, "h")
+    repository.replace_significance("γ/sweep", [test])
+
+
+def everything(repository: Repository, name: str = "γ/sweep") -> str:
+    """All that is stored of a sweep, as text (in which NaN equals NaN); database numbers aside."""
+
+    def attempt_of(a: Any) -> Any:
+        return dataclasses.replace(a, id=0, sweep_id=0)
+
+    return repr(
+        (
+            dataclasses.replace(repository.sweep(name), id=0),
+            repository.trials(name),
+            [attempt_of(a) for a in repository.attempts_of_sweep(name)],
+            [repository.epochs(trial.hash) for trial in repository.trials(name)],
+            repository.score_columns(name),
+            repository.environments(),
+            repository.splits(),
+            repository.significance(name),
+            [dataclasses.replace(r, id=0, sweep_id=0) for r in repository.requests(name)],
+        )
+    )
+
+
+def test_parquet_loses_nothing(repository: Repository, other: Repository, tmp_path: Path) -> None:
+    fill(repository)
+    folder = export_sweep(repository, "γ/sweep", tmp_path / "new" / "export")
+    assert import_sweep(other, folder) == Imported("γ/sweep", taken=6, kept=0)
+    assert everything(other) == everything(repository)
+    text = everything(other)
+    assert "nan" in text
+    assert "inf" in text
+    assert import_sweep(other, folder).kept == 5
+    assert everything(other) == everything(repository)
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["export"]
+
+
+def test_an_imported_sweep_goes_on(repository: Repository, other: Repository, tmp_path: Path) -> None:
+    fill(repository)
+    import_sweep(other, export_sweep(repository, "γ/sweep", tmp_path / "export"))
+    lease = other.acquire_lease("γ/sweep", "new holder", 100)
+    assert lease.fencing == 2
+    # What ran when it was exported is lost here, and queues again.
+    assert other.attempts(trial_hash(4))[0].state == AttemptState.LOST
+    claimed = [other.claim_next(lease) for _ in range(4)]
+    assert [pair and pair[0].hash for pair in claimed] == [trial_hash(2), trial_hash(4), trial_hash(5), None]
+    assert claimed[0] is not None
+    assert claimed[0][1].number == 2
+    other.finish(lease, claimed[0][1].id, outcome())
+
+
+def test_what_this_database_tried_stays(repository: Repository, other: Repository, tmp_path: Path) -> None:
+    fill(repository)
+    other.create_sweep("mine", grid={}, trials=new_trials(2))
+    lease = other.acquire_lease("mine", "h", 100)
+    attempt = other.claim(lease, trial_hash(0))
+    assert attempt is not None
+    other.finish(lease, attempt.id, outcome(1))
+    mine = other.trials("mine")[0]
+    result = import_sweep(other, export_sweep(repository, "γ/sweep", tmp_path / "export"))
+    assert (result.taken, result.kept) == (5, 1)
+    assert dataclasses.replace(other.trials("mine")[0]) == mine
+    assert other.trials("mine")[1].state == TrialState.FAILED
+    assert len(other.epochs(trial_hash(0))) == 1
+    assert len(other.trials("γ/sweep")) == 6
+
+
+def test_attempts_of_a_sweep_that_is_here_stay_with_it(
+    repository: Repository, other: Repository, tmp_path: Path
+) -> None:
+    fill(repository)
+    let_lease_run_out(repository.database, repository.sweep("γ/sweep").id)
+    repository.create_sweep("second", grid={}, trials=new_trials(6))
+    first = export_sweep(repository, "γ/sweep", tmp_path / "first")
+    second = export_sweep(repository, "second", tmp_path / "second")
+    import_sweep(other, first)
+    import_sweep(other, second)
+    assert {trial.sweep for trial in other.trials("second")} == {"γ/sweep", None}
+    assert everything(other, "second") == everything(repository, "second")
+
+
+def test_another_sweep_of_that_name_is_refused(repository: Repository, other: Repository, tmp_path: Path) -> None:
+    fill(repository)
+    other.create_sweep("γ/sweep", grid={}, trials=new_trials(3))
+    with pytest.raises(SweepConflictError, match="'γ/sweep' is in this database with other trials"):
+        import_sweep(other, export_sweep(repository, "γ/sweep", tmp_path / "export"))
+    assert {trial.state for trial in other.trials("γ/sweep")} == {TrialState.QUEUED}
+
+
+def test_csv_is_for_reading(repository: Repository, tmp_path: Path) -> None:
+    fill(repository)
+    folder = export_sweep(repository, "γ/sweep", tmp_path / "csv", "csv")
+    with (folder / "score.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert {row["case"] for row in rows} == {'é\n,";', "case-000", "case-001"}
+    assert {row["dsc"] for row in rows} == {"", "0.30000000000000004", "0.75"}
+    assert {row["hd95"] for row in rows} == {"inf", "0"}
+    with pytest.raises(TransferError, match="CSV, which is for reading only"):
+        import_sweep(repository, folder)
+
+
+class TestRefusals:
+    def test_unknown_sweep_and_format(self, repository: Repository, tmp_path: Path) -> None:
+        with pytest.raises(UnknownSweepError):
+            export_sweep(repository, "nope", tmp_path / "x")
+        with pytest.raises(TransferError, match="unknown format 'xlsx'"):
+            export_sweep(repository, "nope", tmp_path / "x", "xlsx")  # type: ignore[arg-type]
+
+    def test_a_folder_with_something_in_it(self, repository: Repository, tmp_path: Path) -> None:
+        fill(repository)
+        (tmp_path / "x").write_text("")
+        with pytest.raises(TransferError, match="is not an empty folder"):
+            export_sweep(repository, "γ/sweep", tmp_path)
+        with pytest.raises(TransferError, match="is not an empty folder"):
+            export_sweep(repository, "γ/sweep", tmp_path / "x")
+        with pytest.raises(TransferError, match="File exists"):
+            export_sweep(repository, "γ/sweep", tmp_path / "x" / "y")
+
+    def test_an_empty_folder_is_filled(self, repository: Repository, tmp_path: Path) -> None:
+        fill(repository)
+        (tmp_path / "x").mkdir()
+        assert (export_sweep(repository, "γ/sweep", tmp_path / "x") / "sweep.json").is_file()
+
+    def test_a_damaged_or_missing_file(self, repository: Repository, other: Repository, tmp_path: Path) -> None:
+        fill(repository)
+        folder = export_sweep(repository, "γ/sweep", tmp_path / "x")
+        scores_file = folder / "score.parquet"
+        scores_file.write_bytes(scores_file.read_bytes()[:-1])
+        with pytest.raises(TransferError, match=r"score\.parquet is missing or damaged"):
+            import_sweep(other, folder)
+        scores_file.unlink()
+        with pytest.raises(TransferError, match=r"score\.parquet is missing or damaged"):
+            import_sweep(other, folder)
+        assert other.sweeps() == []
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [(None, "cannot be read"), ("{", "cannot be read"), ("[]", "not the manifest"), ("{}", "not the manifest")],
+    )
+    def test_no_export(self, repository: Repository, tmp_path: Path, text: str | None, says: str) -> None:
+        if text is not None:
+            (tmp_path / "sweep.json").write_text(text)
+        with pytest.raises(TransferError, match=says):
+            import_sweep(repository, tmp_path)
+
+    def test_a_newer_export(self, repository: Repository, tmp_path: Path) -> None:
+        fill(repository)
+        folder = export_sweep(repository, "γ/sweep", tmp_path / "x")
+        manifest = json.loads((folder / "sweep.json").read_text())
+        (folder / "sweep.json").write_text(json.dumps({**manifest, "version": 99}))
+        with pytest.raises(TransferError, match="has export version 99, this program reads 1; update the program"):
+            import_sweep(repository, folder)
