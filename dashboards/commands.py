@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboards.report import write_report
+from dashboards.report import write_study_report
 from storage.repository import Repository
 from sweeper.settings import Settings
+from sweeper.study import keep_significance, read_study
 
 
 def write(
     settings: Settings, repository: Repository, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)
 ) -> list[Path]:
-    """Writes the report and returns every file, the page first.
+    """Writes the report and returns every file, the page first; stores the tests that it shows in the database.
 
     Raises:
         ReportError: it cannot be written as asked.
         UnknownSweepError: there is no such sweep.
     """
-    files = write_report(
-        repository, sweep_name, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared
+    study = read_study(repository, sweep_name)
+    keep_significance(repository, study)
+    files = write_study_report(
+        repository, study, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared
     )
     return files.all

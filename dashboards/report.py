@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from sweeper.analysis import Answers
 from sweeper.analysis.claims import UNTESTED
 from sweeper.analysis.selection import at_selected_gamma
 from sweeper.examples import Examples, load_examples
-from sweeper.study import read_study
+from sweeper.study import Study, read_study
 
 FORMATS = ("html", "pdf", "latex", "csv")
 
@@ -91,14 +92,29 @@ def write_report(
         UnknownSweepError: there is no such sweep; the message names the nearest.
         AnalysisError: a stored score is impossible.
     """
+    study = read_study(repository, sweep_name)
+    return write_study_report(
+        repository, study, out, formats=formats, trials_folder=trials_folder, prepared_root=prepared_root
+    )
+
+
+def write_study_report(
+    repository: Repository,
+    study: Study,
+    out: Path,
+    *,
+    formats: Sequence[str] = ("html",),
+    trials_folder: Path | None = None,
+    prepared_root: Path | None = None,
+) -> ReportFiles:
+    """`write_report` of a study that was read already, whose answers are then not computed twice."""
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise ReportError(f"unknown report format {unknown[0]!r}; known: {', '.join(FORMATS)}")
     if "pdf" in formats:
         browser()
-    study = read_study(repository, sweep_name)
     answers = study.answers
-    history = _history(repository, answers, sweep_name)
+    history = _history(repository, answers, study.sweep.name)
     examples = load_examples(answers, trials_folder, prepared_root)
     page = _Page(study.sweep, answers, history, examples, repository.environments())
     try:
@@ -144,7 +160,7 @@ class _Page:
         datasets = list(answers.selection["dataset"].unique())
         swept = set(answers.stability["dataset"])
         groups: dict[str, list[Drawing]] = {
-            "family": [family_figure(), suppression_figure()],
+            "family": _family(),
             "gamma": [gamma_figure(d, answers.curves, answers.selection) for d in datasets if d in swept],
             "examples": [drawing for e in examples if e.shown for drawing in example_figures(e)],
             "training": _training(datasets, history, sorted(answers.selection["variant"].unique())),
@@ -216,6 +232,12 @@ class _Page:
             ranks=critical_difference(summary) if len(summary.mean_ranks) > 1 and summary.blocks > 1 else None,
             tests=view.dsc_tests(answers, dataset, label),
         )
+
+
+@cache
+def _family() -> list[Drawing]:
+    """Figures 1 and 2 are the same in every report."""
+    return [family_figure(), suppression_figure()]
 
 
 def _history(repository: Repository, answers: Answers, sweep_name: str) -> pd.DataFrame:
