@@ -7,11 +7,12 @@ tuple of specs, the same on every machine.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sweeper.errors import GridError
 from workers import losses, networks
@@ -24,9 +25,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
 class _Table(BaseModel):
-    """A table of a grid file: unknown keys are refused."""
+    """A table of a grid file: unknown keys are refused, and numbers that JSON cannot hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def given(self) -> dict[str, Any]:
         """The keys that the grid set."""
@@ -42,6 +43,14 @@ class SplitTable(_Table):
     grouped: bool = False
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitTable:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("a cross-validation needs both folds and fold, such as folds = 5, fold = 0")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold = {self.fold}: folds count from 0, the last of {self.folds} is {self.folds - 1}")
+        return self
 
 
 class ModelTable(_Table):
@@ -105,6 +114,15 @@ class DatasetTable(_Table):
     evaluation: EvaluationTable = EvaluationTable()
     resources: ResourcesTable | None = None
 
+    @field_validator("options")
+    @classmethod
+    def _finite(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key, value in options.items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise ValueError(f"{key} = {value!r} must be finite")
+        return options
+
 
 class LossTable(BaseModel):
     """A loss. Every further key is a parameter of it; a list of values is an axis of the grid."""
@@ -112,7 +130,7 @@ class LossTable(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
-    datasets: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -144,7 +162,7 @@ class Grid(_Table):
     extends: str | None = None
     seed: int = Field(default=0, ge=0)
     repeats: int = Field(default=1, ge=1, le=1000)
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     rehearsal: bool = False
     datasets: tuple[DatasetTable, ...] = ()
     losses: tuple[LossTable, ...] = ()
@@ -159,14 +177,21 @@ class Grid(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> Grid:
         names = [d.name for d in self.datasets]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
+        if twice := [n for n in names if names.count(n) > 1]:
             raise ValueError(f"data set {twice[0]!r} is listed twice")
+        if twice_seeds := [s for s in self.seeds or () if (self.seeds or ()).count(s) > 1]:
+            raise ValueError(f"seeds: {twice_seeds[0]} is listed twice; a repeat with the same seed says nothing new")
+        if self.seeds is not None and "repeats" in self.model_fields_set and self.repeats != len(self.seeds):
+            raise ValueError(f"repeats = {self.repeats}, but {len(self.seeds)} seeds are listed; leave one of them out")
         for loss in self.losses:
             for name in loss.datasets or ():
-                if name not in names:
-                    raise ValueError(
-                        f"loss {loss.name!r} names data set {name!r}, which is not listed{nearest(name, names)}"
-                    )
+                _check_listed(f"loss {loss.name!r} names data set", name, names)
+        losses_listed = [loss.name for loss in self.losses]
+        for where, rule in (*(("include", r) for r in self.include), *(("exclude", r) for r in self.exclude)):
+            if rule.dataset is not None:
+                _check_listed(f"a rule of {where} names data set", rule.dataset, names)
+            if rule.loss is not None:
+                _check_listed(f"a rule of {where} names loss", rule.loss, losses_listed)
         return self
 
     def dataset(self, name: str) -> DatasetTable:
@@ -174,6 +199,12 @@ class Grid(_Table):
 
     def trial_resources(self, dataset: str) -> ResourcesTable:
         return self.dataset(dataset).resources or self.resources
+
+
+def _check_listed(what: str, name: str, listed: Sequence[str]) -> None:
+    """A name that nothing bears would change nothing, and the mistake would show after hours of training."""
+    if name not in listed:
+        raise ValueError(f"{what} {name!r}, which the grid does not list{nearest(name, listed)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +307,7 @@ def _model(grid: Grid, dataset: DatasetTable, model: ModelTable, dimensions: Lit
         networks.check(spec, dimensions)
     except InputError as error:
         raise GridError(f"grid {grid.name!r}, data set {dataset.name!r}: {error}") from error
-    return spec
+    return replace(spec, source=networks.definition(spec.name).source)
 
 
 def _filled(default: Spec, *tables: _Table) -> Spec:

@@ -16,6 +16,32 @@ from workers.errors import nearest
 
 Table = dict[str, Any]
 
+NOT_INHERITED = ("name", "description")
+"""What says which grid it is: a grid that extends another needs its own."""
+
+_MESSAGES = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table",
+    "finite_number": "must be finite",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a table",
+    "string_pattern_mismatch": "must be 1 to 80 letters, digits, '_', '-' or '.', the first a letter or digit",
+    "string_type": "must be text",
+    "too_short": "must not be empty",
+    "tuple_type": "must be a list",
+}
+"""Pydantic's kinds of error in the words of a person who writes a grid; its own words serve for the rest."""
+
 
 def shipped() -> tuple[str, ...]:
     """Names of the grids that come with the program."""
@@ -35,7 +61,7 @@ def load_grid(name_or_file: str, overrides: Sequence[str] = ()) -> Grid:
         GridError: the grid does not exist, is no TOML, extends itself, or holds a wrong key or value.
     """
     table, origin = _read(name_or_file)
-    table = _extended(table, origin, (origin,))
+    table = _extended(table, origin, ())
     for override in overrides:
         _set(table, override)
     return parse_grid(table, origin)
@@ -50,8 +76,11 @@ def parse_grid(table: Mapping[str, Any], origin: str) -> Grid:
     try:
         return Grid.model_validate(table)
     except ValidationError as error:
-        lines = [_explain(e, table) for e in error.errors()]
-        raise GridError(f"{origin}: " + "; ".join(lines)) from error
+        errors = error.errors()
+        # A list with a wrong entry also counts as too short; the entry says it better.
+        inner = {e["loc"][:depth] for e in errors for depth in range(len(e["loc"]))}
+        lines = [_explain(e, table) for e in errors if e["loc"] not in inner or not e["loc"]]
+        raise GridError(f"grid {origin!r}: " + "; ".join(lines)) from error
 
 
 def _read(name_or_file: str) -> tuple[Table, str]:
@@ -84,14 +113,24 @@ def _extended(table: Table, origin: str, chain: tuple[str, ...]) -> Table:
     if parent_name is None:
         return table
     if not isinstance(parent_name, str):
-        raise GridError(f"{origin}: extends must be the name or file of a grid, got {parent_name!r}")
-    if parent_name.endswith(".toml") and not Path(parent_name).is_absolute():
-        parent_name = str(Path(origin).parent / parent_name)
-    parent, parent_origin = _read(parent_name)
-    if parent_origin in chain:
-        raise GridError(f"grids extend each other in a circle: {' → '.join((*chain, parent_origin))}")
-    parent = _extended(parent, parent_origin, (*chain, parent_origin))
-    return _merged(parent, {k: v for k, v in table.items() if k != "extends"})
+        raise GridError(f"grid {origin!r}: extends = {parent_name!r} must be the name or file of a grid")
+    if parent_name.endswith(".toml"):
+        parent_name = str(Path(origin).parent / Path(parent_name).expanduser())
+    chain = (*chain, _place(origin))
+    if _place(parent_name) in chain:
+        raise GridError(f"grids extend each other in a circle: {' → '.join((*chain, _place(parent_name)))}")
+    try:
+        parent, parent_origin = _read(parent_name)
+    except GridError as error:
+        raise GridError(f"grid {origin!r} extends {table['extends']!r}: {error}") from error
+    parent = _extended(parent, parent_origin, chain)
+    kept = {key: value for key, value in parent.items() if key not in NOT_INHERITED}
+    return _merged(kept, {key: value for key, value in table.items() if key != "extends"})
+
+
+def _place(origin: str) -> str:
+    """One spelling for each grid: a shipped name, or the file's resolved path."""
+    return str(Path(origin).expanduser().resolve()) if origin.endswith(".toml") or "/" in origin else origin
 
 
 def _merged(below: Table, above: Table) -> Table:
@@ -105,42 +144,59 @@ def _merged(below: Table, above: Table) -> Table:
 
 def _set(table: Table, override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key.strip():
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
         raise GridError(f"--set {override!r}: expected key=value, such as training.epochs=5")
+    if parts == ["extends"]:
+        raise GridError(f"--set {override!r}: write a grid file that extends it, or name it with --grid")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    place: Any = table
-    parts = key.strip().split(".")
-    for part in parts[:-1]:
-        if isinstance(place, list):
-            found = next((entry for entry in place if entry.get("name") == part), None)
-            if found is None:
-                names = [str(entry.get("name")) for entry in place]
-                raise GridError(f"--set {override!r}: no entry named {part!r}{nearest(part, names)}")
-            place = found
-        else:
-            place = place.setdefault(part, {})
-        if not isinstance(place, dict | list):
+    for place in _places(table, parts[:-1], override):
+        place[parts[-1]] = value
+
+
+def _places(table: Table, parts: Sequence[str], override: str) -> list[Table]:
+    """The tables that a dotted key leads to: several where entries of a list share a name, as a loss may."""
+    places: list[Any] = [table]
+    for part in parts:
+        below: list[Any] = []
+        for place in places:
+            if isinstance(place, list):
+                entries = [entry for entry in place if isinstance(entry, dict)]
+                below += [entry for entry in entries if entry.get("name") == part]
+            else:
+                below.append(place.setdefault(part, {}))
+        if not below:
+            names = [str(entry.get("name")) for place in places for entry in place if isinstance(entry, dict)]
+            raise GridError(
+                f"--set {override!r}: no entry is named {part!r}{nearest(part, names)}; there are {', '.join(names)}"
+            )
+        if not all(isinstance(place, dict | list) for place in below):
             raise GridError(f"--set {override!r}: {part!r} is a value, not a table")
-    if isinstance(place, list):
-        raise GridError(f"--set {override!r}: name a key of one of its entries, or give the whole list")
-    place[parts[-1]] = value
+        places = below
+    if any(isinstance(place, list) for place in places):
+        raise GridError(f"--set {override!r}: name an entry and a key of it, such as losses.focal.gamma=3")
+    return places
 
 
 def _explain(error: Any, table: Mapping[str, Any]) -> str:
-    location = [part for part in error["loc"] if part not in ("function-after",)]
+    location = error["loc"]
     where = _where(location, table)
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"unknown key {where!r}{nearest(str(location[-1]), known)}; known: {', '.join(known)}"
     if error["type"] == "missing":
         return f"{where!r} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not location:
-        return message
-    return f"{where} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
+    if error["type"] in _MESSAGES:
+        message = _MESSAGES[error["type"]].format(**error.get("ctx", {}))
+    else:
+        message = str(error["msg"]).removeprefix("Value error, ")
+    if not location or error["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    given = repr(error["input"])
+    return f"{where} = {given if len(given) <= 60 else given[:57] + '...'} {message}"
 
 
 def _where(location: Sequence[str | int], table: Mapping[str, Any]) -> str:
