@@ -8,6 +8,7 @@ so it is never changed (only splits are added). How it is made is `workers.datas
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -123,15 +124,20 @@ class PreparedDataset:
 
     def image(self, case: str) -> npt.NDArray[np.float32]:
         """Memory map (*spatial, channels), read only, z-scored."""
-        return self._array(case, "image")
+        return self._array(case, "image", np.float32, (*self.case(case).shape, self.channels))
 
     def label(self, case: str) -> npt.NDArray[np.uint8]:
         """Memory map (*spatial) of class indices, read only."""
-        return self._array(case, "label")
+        return self._array(case, "label", np.uint8, self.case(case).shape)
 
     def foreground(self, case: str) -> npt.NDArray[np.int32]:
         """Coordinates (n, dimensions) of at most 10,000 foreground voxels, drawn at preparation; n is 0 without any."""
-        return self._array(case, "foreground")
+        path = self.path / f"{self.case(case).index:05d}.foreground.npy"
+        try:
+            points: npt.NDArray[np.int32] = np.load(path)
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path, f"{path.name}: {error}") from error
+        return points
 
     def spacing(self, case: str) -> tuple[float, ...]:
         """Voxel size per axis of the prepared grid, mm (1 for 2D)."""
@@ -174,10 +180,14 @@ class PreparedDataset:
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain | {"checksum": content_hash(plain)}
 
-    def _array(self, case: str, kind: str) -> npt.NDArray[Any]:
-        path = self.path / f"{self.case(case).index:05d}.{kind}.npy"
+    def _array(self, case: str, kind: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Map an array whose type and shape the manifest tells: parsing its own header would take most of the time."""
+        known = self.case(case)
+        path = self.path / f"{known.index:05d}.{kind}.npy"
+        size = known.bytes[ARRAYS.index(kind)]
+        offset = size - math.prod(shape) * np.dtype(dtype).itemsize
         try:
-            array: npt.NDArray[Any] = np.load(path, mmap_mode=None if kind == "foreground" else "r")
+            array: npt.NDArray[Any] = np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
         except (OSError, ValueError) as error:
             raise _damaged(self.path, f"{path.name}: {error}") from error
         return array
