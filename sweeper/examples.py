@@ -27,12 +27,16 @@ Picture = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One slice: `image` (h, w, 3) in [0, 1], and the class index of each pixel in truth and prediction, (h, w)."""
+    """One slice: `image` (h, w, 3) in [0, 1], and the class index of each pixel in truth and prediction, (h, w).
+
+    `aspect` is the height of a pixel over its width, from the voxels' spacing.
+    """
 
     name: str
     image: Picture
     truth: Labels
     prediction: Labels
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +127,28 @@ def _planes(prepared: PreparedDataset, case: str, prediction: Labels) -> tuple[P
         raise ValueError(f"the prediction of case {case!r} has shape {prediction.shape}, its truth {truth.shape}")
     if truth.ndim == 2:
         return (Plane("", _picture(np.asarray(image)), truth, prediction),)
-    foreground = np.argwhere(truth > 0)
-    centre = foreground.mean(axis=0).round().astype(int) if len(foreground) else np.array(truth.shape) // 2
-    names = ("axial", "coronal", "sagittal")
-    return tuple(
-        Plane(
-            name,
-            _picture(np.take(image, centre[axis], axis=axis)),
-            np.take(truth, centre[axis], axis=axis),
-            np.take(prediction, centre[axis], axis=axis),
+    spacing = prepared.spacing(case)
+    planes = []
+    for axis, name in enumerate(("axial", "coronal", "sagittal")):
+        at = _fullest(truth, axis)
+        rows, columns = (s for i, s in enumerate(spacing) if i != axis)
+        planes.append(
+            Plane(
+                name,
+                _picture(np.take(image, at, axis=axis)),
+                np.take(truth, at, axis=axis),
+                np.take(prediction, at, axis=axis),
+                rows / columns,
+            )
         )
-        for axis, name in enumerate(names)
-    )
+    return tuple(planes)
+
+
+def _fullest(truth: Labels, axis: int) -> int:
+    """The slice with the most foreground, the middle one where there is none."""
+    others = tuple(i for i in range(truth.ndim) if i != axis)
+    counts = (truth > 0).sum(axis=others)
+    return int(counts.argmax()) if counts.any() else truth.shape[axis] // 2
 
 
 def _picture(image: npt.NDArray[np.float32]) -> Picture:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dashboards.figures.style import BLUE, ORANGE, PURPLE, RULE, Drawing, draw, short
+from dashboards.figures.style import BLUE, ORANGE, PURPLE, YELLOW, Drawing, draw, short
 from sweeper.examples import Example, Examples, Plane
 
 _COLUMNS = 8
@@ -28,11 +28,11 @@ def example_figures(examples: Examples) -> list[Drawing]:
 def _figure(examples: Examples, variants: list[str], block: int) -> Drawing:
     cells = {(e.role, p.name, e.variant): (e, p) for e in examples.shown for p in e.planes if e.variant in variants}
     rows = list(dict.fromkeys((role, plane) for role, plane, _ in cells))
-    tallest = max(p.truth.shape[0] / p.truth.shape[1] for _, p in cells.values())
+    heights = [max(_height(p) for (*row, _), (_, p) in cells.items() if tuple(row) == r) for r in rows]
     classes = max(int(max(p.truth.max(), p.prediction.max())) for _, p in cells.values())
 
     def paint(figure: Figure) -> None:
-        panels = figure.subplots(len(rows), len(variants), squeeze=False)
+        panels = figure.subplots(len(rows), len(variants), squeeze=False, height_ratios=heights)
         for i, (role, plane) in enumerate(rows):
             for j, variant in enumerate(variants):
                 panel = panels[i, j]
@@ -49,7 +49,7 @@ def _figure(examples: Examples, variants: list[str], block: int) -> Drawing:
         legend = [Patch(color=BLUE, label="false negative"), Patch(color=ORANGE, label="false positive")]
         if classes > 1:
             legend.append(Patch(color=PURPLE, label="wrong foreground class"))
-        legend.append(Patch(facecolor="white", edgecolor=RULE, label="outline: truth"))
+        legend.append(Patch(facecolor="none", edgecolor=YELLOW, label="outline: truth"))
         figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=8)
 
     cases = ", ".join(f"{role} {case}" for role, case in {e.role: e.case for e in examples.shown}.items())
@@ -58,19 +58,25 @@ def _figure(examples: Examples, variants: list[str], block: int) -> Drawing:
         f"fig4-examples-{examples.dataset}{f'-{block + 1}' if block else ''}",
         f"Example segmentations, {examples.dataset}",
         f"The same test cases for each loss, picked by mean DSC over the losses ({cases}); the number is the DSC "
-        "of the case. The white line is the truth.",
+        "of the case. The yellow line is the truth.",
         f"Pictures of example segmentations of {examples.dataset}. {dsc}.",
-        (0.4 + 1.25 * max(3, len(variants)), 0.9 + (1.25 * tallest + 0.2) * len(rows)),
+        (0.4 + 1.25 * max(3, len(variants)), 0.9 + sum(1.25 * h + 0.2 for h in heights)),
         paint,
     )
+
+
+def _height(plane: Plane) -> float:
+    """Height over width as it is shown."""
+    rows, columns = plane.truth.shape
+    return plane.aspect * rows / columns
 
 
 def _show(panel: Axes, example: Example, plane: Plane) -> None:
     step = max(1, round(max(plane.truth.shape) / _PIXELS))
     truth, prediction = plane.truth[::step, ::step], plane.prediction[::step, ::step]
-    panel.imshow(overlay(plane.image[::step, ::step], truth, prediction), interpolation="none", aspect="equal")
+    panel.imshow(overlay(plane.image[::step, ::step], truth, prediction), interpolation="none", aspect=plane.aspect)
     if (truth > 0).any() and (truth == 0).any():
-        panel.contour(truth > 0, levels=[0.5], colors="white", linewidths=0.6)
+        panel.contour(truth > 0, levels=[0.5], colors=YELLOW, linewidths=0.7)
     panel.set_xlabel(f"{example.dsc:.3f}", fontsize=7, labelpad=2)
 
 

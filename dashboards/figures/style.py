@@ -22,6 +22,9 @@ from matplotlib.figure import Figure
 
 INK, MUTED, RULE, GROUND = "#1b1c1d", "#5b5c5d", "#d8d9da", "#fefdfc"
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
+YELLOW = "#f0e442"
+"""For lines on pictures only; too pale on paper."""
+
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 
 _THEMED = {

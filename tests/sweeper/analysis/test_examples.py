@@ -9,6 +9,8 @@ from study_maker import Study, make_trial
 from sweeper.analysis import analyse, score_frame, trial_frame
 from sweeper.examples import PREDICTIONS, load_examples, pick_cases
 from workers.datasets.image_folder import NUCLEI, Nuclei
+from workers.datasets.registry import get_reader
+from workers.datasets.synthetic import synthesise
 from workers.prepared import open_prepared, prepare
 
 
@@ -77,6 +79,22 @@ def test_the_same_cases_are_shown_for_each_loss(prepared, tmp_path):
         assert plane.image.shape == (*truth.shape, 3)
         assert plane.image.min() >= 0
         assert plane.image.max() <= 1
+
+
+def test_a_volume_has_three_planes_through_the_foreground(tmp_path):
+    source = synthesise("kits19", 3, tmp_path / "kits19", seed=0, size=(24, 48, 48))
+    dataset = prepare(get_reader("kits19"), source, tmp_path / "prepared", processes=1)
+    study = study_on(dataset, (0.5, 0.9, 0.7))
+    for i, trial in enumerate(study.trials):
+        study.trials[i] = dataclasses.replace(trial, dataset="kits19")
+    predict(tmp_path / "trials", study, dataset)
+    (examples,) = load_examples(answers_of(study), tmp_path / "trials", tmp_path / "prepared")
+    assert examples.problems == ()
+    for example in examples.shown:
+        assert [p.name for p in example.planes] == ["axial", "coronal", "sagittal"]
+        assert all((p.truth > 0).any() for p in example.planes)
+        assert example.planes[0].aspect == pytest.approx(1)
+        assert example.planes[1].aspect == pytest.approx(3.22 / 1.62, rel=0.01)
 
 
 def test_missing_and_damaged_predictions_are_named_and_the_others_shown(prepared, tmp_path):
