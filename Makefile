@@ -57,11 +57,10 @@ check-machine:
 	@command -v git >/dev/null || { echo "sweeper needs git: apt-get install git"; exit 2; }
 
 lock: install-dev  ## Resolve pyproject.toml anew into requirements/
-	@for extra in dev:"--extra cpu --extra dev --extra postgres" cpu:"--extra cpu --extra postgres" \
-			gpu:"--extra gpu --extra postgres"; do \
+	@for extra in dev:"--extra cpu --extra dev" cpu:"--extra cpu" gpu:"--extra gpu"; do \
 		name=$${extra%%:*}; constraint=; [ $$name = dev ] || constraint="-c requirements/dev.txt"; \
 		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-			--no-annotate --no-header $${extra#*:} $$constraint pyproject.toml -o requirements/$$name.txt >/dev/null; \
+			--no-annotate --no-header --extra build --extra postgres $${extra#*:} $$constraint pyproject.toml -o requirements/$$name.txt >/dev/null; \
 	done
 	@grep -oE '^uv==[^ ]+' requirements/uv.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header - -o requirements/uv.txt >/dev/null

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from storage.database import open_database
-from storage.errors import LeaseHeldError
+from storage.errors import LeaseHeldError, SweepConflictError, UnknownSweepError
 from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
@@ -27,6 +27,9 @@ from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.settings import Settings
 from workers.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from workers.tracking import SweepTracker
 
 EXPERIMENT = "sweeper"
 """The MLflow experiment that holds all sweeps."""
@@ -77,6 +80,8 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, ex
     specs = expand(grid, {name: one.identity for name, one in readies.items()})
     costs = learned_costs(now.repository)
     _check_space(now.settings, specs)
+    if not extend:
+        _refuse_another_grid(now.repository, grid.name, specs)
     sweep = now.repository.create_sweep(
         grid.name,
         grid=sweep_table(grid),
@@ -100,6 +105,32 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, ex
             )
         )
     return sweep
+
+
+def _refuse_another_grid(repository: Repository, name: str, specs: Sequence[TrialSpec]) -> None:
+    """Says by their labels which trials a grid adds to, or lacks of, the sweep that has its name."""
+    try:
+        stored = {t.hash: t.label for t in repository.trials(name)}
+    except UnknownSweepError:
+        return
+    wanted = {spec.hash: spec.label for spec in specs}
+    added = [label for trial_hash, label in wanted.items() if trial_hash not in stored]
+    lacking = [label for trial_hash, label in stored.items() if trial_hash not in wanted]
+    if added or lacking:
+        differs = [
+            f"{len(labels)} {how}: {_some(labels)}"
+            for labels, how in ((added, "new"), (lacking, "not in it"))
+            if labels
+        ]
+        raise SweepConflictError(
+            f"sweep {name!r} exists with another grid ({'; '.join(differs)}). Grow it by what is new with --extend, or "
+            "give this one another name with --name"
+        )
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(f"«{label}»" for label in labels[:3])
+    return shown if len(labels) <= 3 else f"{shown} and {len(labels) - 3} more"
 
 
 def new_trials(
@@ -161,32 +192,29 @@ def retry_trials(now: Session, sweep_name: str, hashes: Sequence[str]) -> bool:
     return bool(queued)
 
 
-def run(now: Session, sweep_name: str, *, limit: int | None = None) -> SweepState:
+def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     """Runs what is not finished of a sweep, and reports to MLflow. Prints what happens.
+
+    Returns:
+        Whether there was anything to run.
 
     Raises:
         LeaseHeldError: another coordinator is running the sweep.
         RayUnavailableError: no Ray to run it on.
     """
     from sweeper.tuning import Tracking, execute, gpus_per_trial, ray_cluster, slots
-    from workers.tracking import SweepTracker
 
     settings, repository, console = now.settings, now.repository, now.console
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
     if not any(t.state in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
         console.print(f"nothing to train: {_all_done(trials)}", markup=False, highlight=False)
-        return sweep.state
+        return False
     grid = parse_grid(sweep.grid, sweep_name)
     data.prepare(grid, settings, _preparation_line(console))
     lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds)
     try:
-        tracker = SweepTracker(settings.mlflow, sweep_name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
-        parent = tracker.start(
-            datasets=[d.name for d in grid.datasets],
-            provenance=_provenance(sweep),
-            description=sweep.description,
-        )
+        parent = _tracker(now, sweep).run_id
     except BaseException:
         repository.release_lease(lease)
         raise
@@ -221,9 +249,52 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> SweepStat
                         gpus=gpus,
                     )
             finally:
-                state = coordinator.close()
-    tracker.finish("FINISHED" if state is SweepState.FINISHED else "KILLED")
-    return state
+                coordinator.close()
+    return True
+
+
+def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
+    """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
+
+    May be repeated. An MLflow that is away is a line on the console; the spools keep what it lacks.
+    """
+    from workers.process import SPOOL_FILE
+    from workers.tracking import TrackingUnavailableError, replay
+
+    settings, sweep = now.settings, now.repository.sweep(sweep_name)
+    trials = now.repository.trials(sweep_name)
+    try:
+        tracker = _tracker(now, sweep)
+        for trial in trials:
+            spool = settings.trials / trial.hash / SPOOL_FILE
+            replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
+        tracker.artifacts(files, "report")
+        tracker.register_best(best_trials(trials))
+        tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
+    except TrackingUnavailableError as error:
+        now.console.print(f"{error}; what it lacks is sent by: sweeper resume {sweep_name}", markup=False)
+
+
+def best_trials(trials: Sequence[Trial]) -> dict[str, str]:
+    """The hash of the finished trial with the highest validation DSC, per data set."""
+    best: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.state is TrialState.FINISHED and trial.val_dsc is not None:
+            leader = best.get(trial.dataset)
+            if leader is None or trial.val_dsc > (leader.val_dsc or 0.0):
+                best[trial.dataset] = trial
+    return {dataset: trial.hash for dataset, trial in best.items()}
+
+
+def _tracker(now: Session, sweep: Sweep) -> SweepTracker:
+    """The sweep's parent run in MLflow, made where it is missing."""
+    from workers.tracking import SweepTracker
+
+    settings = now.settings
+    tracker = SweepTracker(settings.mlflow, sweep.name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
+    datasets = list(sweep.details.get("data", {}))
+    tracker.start(datasets=datasets, provenance=_provenance(sweep), description=sweep.description)
+    return tracker
 
 
 def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:

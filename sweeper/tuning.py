@@ -23,7 +23,7 @@ from sweeper.coordinator import Coordinator
 from sweeper.errors import RayUnavailableError
 from workers.errors import WorkerLostError
 from workers.process import SPOOL_FILE
-from workers.tracking import Replayer, run_id
+from workers.tracking import Replayer, Spool, run_id
 from workers.warm import Message, WarmProcess
 
 # Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
@@ -115,10 +115,13 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         except WorkerLostError as error:
             self._busy = False
             process.close()
+            failure = "out_of_memory" if error.out_of_memory else "lost"
+            with Spool(self._spool) as spool:
+                spool.fail(failure, str(error))
             self._flush()
             return {
                 "kind": "failed",
-                "failure": "out_of_memory" if error.out_of_memory else "lost",
+                "failure": failure,
                 "error": str(error),
                 "stderr": error.stderr_tail,
             }

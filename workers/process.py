@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workers.result import EpochRecord, TrialResult
     from workers.spec import TrialSpec
     from workers.tracking import Spool
+    from workers.tracking.gauges import Gauges
     from workers.training import Learners
     from workers.trial import Order
 
@@ -49,17 +50,18 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     inbox = Inbox(sys.stdin)
 
+    from workers.tracking.gauges import Gauges
     from workers.training import Learners, configure_device
 
     configure_device(arguments.threads, memory_share=arguments.memory_share)
-    learners = Learners()
+    learners, gauges = Learners(), Gauges()
 
     def send(message: Message) -> None:
         replies.write(json.dumps(message) + "\n")
 
     send({"kind": "ready", "pid": os.getpid()})
     while True:
-        send(train(inbox.next_request(), learners, inbox.order, send))
+        send(train(inbox.next_request(), learners, gauges, inbox.order, send))
 
 
 class Inbox:
@@ -93,6 +95,7 @@ class Inbox:
 def train(
     request: Mapping[str, Any],
     learners: Learners,
+    gauges: Gauges,
     order: Callable[[], str | None],
     send: Callable[[Message], None],
 ) -> Message:
@@ -114,7 +117,7 @@ def train(
             send({"kind": "started", "resumed_from": epoch, "remarks": list(remarks)})
 
         def report(record: EpochRecord) -> Order:
-            spool.epoch(record)
+            spool.epoch(record, gauges.read())
             send({"kind": "epoch", **asdict(record)})
             return Order(order() or Order.GO_ON)
 

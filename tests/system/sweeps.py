@@ -1,0 +1,90 @@
+"""Runs the `sweeper` command in a home of its own, with real Ray and real training. Not a test module."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TINY_GRID = """
+name = "tiny"
+
+[[datasets]]
+name = "nuclei"
+options = { size = [32, 32] }
+
+[[losses]]
+name = "ce"
+
+[[losses]]
+name = "unified_focal_asym"
+gamma = [0.3, 0.6]
+
+[model]
+base_filters = 2
+depth = 1
+
+[training]
+epochs = 2
+"""
+
+
+@dataclass
+class Home:
+    """A SWEEPER_HOME and the command in it."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "SWEEPER_HOME": str(self.folder), "COLUMNS": "100", **self.variables}
+
+    def grid(self, text: str = TINY_GRID, name: str = "tiny.toml") -> str:
+        path = self.folder.parent / f"{self.folder.name}-{name}"
+        path.write_text(text)
+        return str(path)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sweeper", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0, seconds: float = 300) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeper", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeper", *arguments, "--json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    def states(self, sweep: str) -> dict[str, str]:
+        """Trial hash to state."""
+        return {t["hash"]: t["state"] for t in self.json("status", sweep)["trials"]}
+
+    def attempts(self, sweep: str) -> dict[str, int]:
+        """Trial hash to the number of its attempts."""
+        return {t["hash"]: t["attempts"] for t in self.json("status", sweep)["trials"]}
