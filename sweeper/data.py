@@ -13,12 +13,33 @@ from sweeper.grid import DataIdentity, DatasetTable, Grid
 from sweeper.settings import Settings
 from workers import datasets, prepared
 from workers.datasets import Reader
+from workers.datasets.sources import included_cases
 from workers.errors import DataError
 from workers.prepared import PreparedDataset
 from workers.splits import Split, make_split
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the data set, cases done, cases in all, and the case's name."""
+
+
+UNKNOWN_SIZES = {2: (100, 256 * 256), 3: (100, 96**3)}
+"""Training images and voxels of a data set that is not here and of which Table 1 says nothing: a cost to start from."""
+
+TRAINING_SHARE = 0.64
+"""80% of 80%, where the split is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDataset:
+    """What can be told of a data set without preparing it. `source` is None when it is not on this machine.
+
+    `images` and `voxels` are those of its training set: exact once it is prepared, a guess before.
+    """
+
+    identity: DataIdentity
+    source: Path | None
+    images: int
+    voxels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +66,10 @@ def locate(dataset: DatasetTable, settings: Settings) -> Path:
     """The folder that holds a data set's files.
 
     Raises:
+        SettingsError: the folder of all data sets was named and does not exist.
         DataError: it is not there; the message says how to get it.
     """
+    settings.check_data_folder()
     reader = reader_of(dataset)
     if dataset.folder is not None:
         folder = (settings.data_root / dataset.folder).expanduser()
@@ -79,20 +102,46 @@ def locate_all(grid: Grid, settings: Settings) -> dict[str, Path]:
     return found
 
 
-def identify(grid: Grid, settings: Settings) -> dict[str, DataIdentity]:
-    """Identities without preparing anything: complete where a data set is prepared already, else without hashes."""
+def identify(grid: Grid, settings: Settings) -> dict[str, KnownDataset]:
+    """What is known of each data set of a grid. Prepares nothing and writes nothing.
+
+    Raises:
+        SettingsError: the folder of all data sets was named and does not exist.
+        DataError: a data set's folder is there, but its files are not laid out as they should be.
+    """
     return {dataset.name: _identify(dataset, settings) for dataset in grid.datasets}
 
 
-def prepare(grid: Grid, settings: Settings, progress: Progress) -> dict[str, ReadyDataset]:
+def prepare(
+    grid: Grid, settings: Settings, progress: Progress, *, keys: Mapping[str, str] | None = None
+) -> dict[str, ReadyDataset]:
     """Prepares and splits every data set of a grid; what is prepared already is opened.
+
+    Args:
+        grid: the grid.
+        settings: where things are.
+        progress: is told of each case.
+        keys: keys of data sets that were prepared for this sweep before. Such a one is opened from its prepared
+            folder, so that a sweep can be resumed when its source has moved or `--data` is not given again.
 
     Raises:
         MissingDataError: see `locate_all`.
         DataError: a file is damaged or not what the data set should hold.
     """
-    sources = locate_all(grid, settings)
-    return {dataset.name: _prepare(dataset, sources[dataset.name], settings, progress) for dataset in grid.datasets}
+    done: dict[str, ReadyDataset] = {}
+    for dataset in grid.datasets:
+        key = (keys or {}).get(dataset.name, "")
+        if key and prepared.is_prepared(settings.prepared, dataset.name, key):
+            done[dataset.name] = _open(dataset, key, settings)
+    rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
+    sources = locate_all(rest, settings)
+    done |= {d.name: _prepare(d, sources[d.name], settings, progress) for d in rest.datasets}
+    return {dataset.name: done[dataset.name] for dataset in grid.datasets}
+
+
+def _open(dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
+    whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
+    return ready(whole, split_of(dataset, whole))
 
 
 def _prepare(dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
@@ -127,18 +176,31 @@ def ready(whole: PreparedDataset, split: Split) -> ReadyDataset:
     return ReadyDataset(whole, split, identity, len(split.train), round(sum(voxels) / max(len(voxels), 1)))
 
 
-def _identify(dataset: DatasetTable, settings: Settings) -> DataIdentity:
+def _identify(dataset: DatasetTable, settings: Settings) -> KnownDataset:
     reader = reader_of(dataset)
     bare = DataIdentity(reader.classes, reader.dimensions)
     try:
         source = locate(dataset, settings)
     except DataError:
-        return bare
-    key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
-    if not prepared.is_prepared(settings.prepared, dataset.name, key):
-        return bare
-    whole = prepared.open_prepared(settings.prepared / f"{dataset.name}-{key}")
-    return ready(whole, split_of(dataset, whole)).identity
+        return KnownDataset(bare, None, *_guessed_sizes(reader, None))
+    cases, _ = included_cases(reader, source, dataset.exclude)
+    # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
+    if any(settings.prepared.glob(f"{dataset.name}-*")):
+        key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
+        if prepared.is_prepared(settings.prepared, dataset.name, key):
+            one = _open(dataset, key, settings)
+            return KnownDataset(one.identity, source, one.images, one.voxels)
+    return KnownDataset(bare, source, *_guessed_sizes(reader, len(cases)))
+
+
+def _guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
+    """Training images and voxels of each: from the cases that are there, from Table 1 of the paper, or a guess."""
+    images, voxels = UNKNOWN_SIZES[reader.dimensions]
+    if (row := reader.about.table1) is not None:
+        images, voxels = row.train, math.prod(row.input[: reader.dimensions])
+    if reader.dimensions == 2 and reader.size is not None:
+        voxels = math.prod(reader.size)
+    return (images if cases is None else max(round(TRAINING_SHARE * cases), 1)), voxels
 
 
 def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from storage.database import open_database
+from storage.database import open_database, schema_version
 from storage.errors import UnknownTrialError
 from storage.records import Trial, TrialState
 from storage.repository import Repository
@@ -24,9 +23,6 @@ from sweeper.progress import duration
 from sweeper.schedule import CostModel, finish_in, learn_costs
 from sweeper.settings import Settings
 from workers.spec import TrialSpec
-
-UNKNOWN_SIZES = {2: (100, 256 * 256), 3: (100, 96**3)}
-"""Training images and voxels of a data set that is not there yet, so that its cost can at least be guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +92,23 @@ class Plan:
 
 
 def make_plan(grid: Grid, settings: Settings) -> Plan:
-    """The plan of a grid on this machine. Needs neither data nor a database; says what is missing."""
-    identities = data.identify(grid, settings)
-    specs = expand(grid, identities)
+    """The plan of a grid on this machine. Needs neither data nor a database; says what is missing.
+
+    Raises:
+        GridError: see `expand`.
+        SettingsError, DataError: see `sweeper.data.identify`.
+        StorageError: there is a database, and it cannot be read.
+    """
+    known = data.identify(grid, settings)
+    specs = expand(grid, {name: one.identity for name, one in known.items()})
     stored, costs = _remembered(specs, settings)
-    sizes = {name: UNKNOWN_SIZES[identity.dimensions] for name, identity in identities.items()}
     trials = []
     for spec in specs:
-        trial = stored.get(spec.hash)
-        seconds = costs.seconds(spec.to_dict(), *sizes[spec.data.dataset])
+        trial, size = stored.get(spec.hash), known[spec.data.dataset]
+        seconds = costs.seconds(spec.to_dict(), size.images, size.voxels)
         if trial is not None and trial.cost is not None:
             seconds = trial.cost
         trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
-    missing = tuple(name for name in identities if not _there(grid, name, settings))
-    unprepared = tuple(name for name, one in identities.items() if not one.prepared and name not in missing)
     home = settings.home
     while not home.exists():
         home = home.parent
@@ -121,8 +120,8 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         costs=costs,
         bytes_needed=predicted_bytes(specs),
         bytes_free=shutil.disk_usage(home).free,
-        missing=missing,
-        unprepared=unprepared,
+        missing=tuple(name for name, one in known.items() if one.source is None),
+        unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
     )
 
 
@@ -158,7 +157,9 @@ def _closing(plan: Plan) -> Sequence[str]:
         )
         lines.append(f"predicted: {duration(plan.seconds)} with {plan.slots} at once ({basis})")
         lines.append(f"disk: {plan.bytes_needed / 1e9:.2f} GB needed, {plan.bytes_free / 1e9:.0f} GB free")
-    if plan.missing:
+    if plan.missing and plan.grid.rehearsal:
+        lines.append(f"synthetic files that `launch` writes first: {', '.join(plan.missing)}")
+    elif plan.missing:
         lines.append(f"missing data sets: {', '.join(plan.missing)}; `sweeper data list` says how to get each")
     if plan.unprepared:
         lines.append(f"not prepared yet: {', '.join(plan.unprepared)}; hashes are final after `sweeper data prepare`")
@@ -167,9 +168,10 @@ def _closing(plan: Plan) -> Sequence[str]:
 
 def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping[str, Trial], CostModel]:
     """Stored trials of these hashes, and the cost model; nothing where there is no database yet."""
-    if settings.database.startswith("sqlite:///") and not Path(settings.database.removeprefix("sqlite:///")).exists():
+    file = settings.database_file
+    if (file is not None and not file.exists()) or schema_version(settings.database) is None:
         return {}, learn_costs([])
-    with open_database(settings.database) as database:
+    with open_database(settings.database, create=False) as database:
         repository = Repository(database)
         found = {}
         for spec in specs:
@@ -178,13 +180,3 @@ def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping
             except UnknownTrialError:
                 continue
         return found, learned_costs(repository)
-
-
-def _there(grid: Grid, name: str, settings: Settings) -> bool:
-    from workers.errors import DataError
-
-    try:
-        data.locate(grid.dataset(name), settings)
-    except DataError:
-        return False
-    return True

@@ -33,6 +33,12 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home / 'sweeper.db'}"
 
     @property
+    def database_file(self) -> Path | None:
+        """The file of an SQLite database, None for a server."""
+        kind, _, path = self.database.partition(":///")
+        return Path(path.partition("?")[0]) if kind.startswith("sqlite") else None
+
+    @property
     def mlflow(self) -> str:
         """MLflow's tracking URI: SQLite in the home folder unless set."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
@@ -46,6 +52,18 @@ class Settings(BaseSettings):
     def data_root(self) -> Path:
         """The folder in which each data set is looked for under its name."""
         return self.data or self.home / "data"
+
+    def check_data_folder(self) -> None:
+        """Refuses a data folder that was named and is not there.
+
+        Raises:
+            SettingsError: see above; without one that was named, the home folder's may well be missing.
+        """
+        if self.data is not None and not self.data.is_dir():
+            raise SettingsError(
+                f"the data folder {self.data} (--data or SWEEPER_DATA) is not a folder; name the one that holds each "
+                "data set under its name (`sweeper data list`)"
+            )
 
     @property
     def prepared(self) -> Path:
@@ -97,7 +115,7 @@ def load_settings(*, data: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"SWEEPER_{name}: {first['msg']} (got {first['input']!r})") from error
+        raise SettingsError(f"SWEEPER_{name}={first['input']} cannot be used: {first['msg']}") from error
     changes: dict[str, Path] = {"home": settings.home.expanduser().absolute()}
     if data is not None:
         changes["data"] = data

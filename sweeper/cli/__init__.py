@@ -6,6 +6,7 @@ import os
 import sys
 
 from rich.console import Console
+from typer import TyperException
 
 from sweeper.errors import EXPECTED
 
@@ -19,11 +20,27 @@ def main() -> None:
     from sweeper.cli.commands import app
 
     try:
-        app()
+        status = app(standalone_mode=False)
     except EXPECTED as error:
-        Console(stderr=True).print(f"sweeper: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _complain(str(error))
+        status = 2
+    except TyperException as error:
+        _complain(_usage(error))
+        status = 2
     except BrokenPipeError:
         # `sweeper status | head`: the reader has gone. Python would complain once more when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        status = 141
+    sys.exit(status)
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with the words after `sweeper`, and where the right ones stand."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = "sweeper" if context is None else context.command_path
+    return f"{message[:1].lower()}{message[1:]} (see: {command} --help)"
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(f"sweeper: {message}", markup=False, highlight=False, soft_wrap=True)

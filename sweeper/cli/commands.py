@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from sweeper.cli import data as data_commands
 from sweeper.cli.options import (
@@ -17,6 +19,7 @@ from sweeper.cli.options import (
     RehearseOption,
     SetOption,
     SweepArgument,
+    check_writable,
     chosen_grid,
     chosen_sweep,
     console,
@@ -27,17 +30,33 @@ from sweeper.cli.options import (
 if TYPE_CHECKING:
     from sweeper.grid import Grid
     from sweeper.launch import Session
+    from sweeper.settings import Settings
 
 app = typer.Typer(
     name="sweeper",
-    help="Runs a loss-function study in medical image segmentation, and answers its question.\n\n"
-    "Example: sweeper launch --grid demo",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_commands.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def sweeper(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Runs a loss-function study in medical image segmentation, and answers its question.
+
+    Example: sweeper launch --grid demo
+    """
+    from importlib.metadata import version as installed
+
+    if version:
+        typer.echo(f"sweeper {installed('sweeper')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -48,7 +67,7 @@ def launch(
     name: NameOption = None,
     plugin: PluginOption = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Start at most so many trials; the rest stays queued.")
+        int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
     ] = None,
     rehearse: RehearseOption = False,
     extend: Annotated[bool, typer.Option("--extend", help="Grow an existing sweep by the grid's new cells.")] = False,
@@ -56,17 +75,24 @@ def launch(
 ) -> None:
     """Run a grid: prepare data, train what is not trained yet, report.
 
-    Example: `sweeper launch --grid paper --data ~/data`
+    Example: sweeper launch --grid paper --data ~/data
     """
     from sweeper.launch import create, run
+    from sweeper.rehearsal import write_files
+    from sweeper.settings import load_settings
 
+    settings = load_settings(data=data)
     chosen, messages = _grid(grid, sets, name, plugin)
     if rehearse:
-        chosen, data = _rehearsal(chosen, write=not dry_run)
+        chosen = _rehearsal(chosen, settings)
     if dry_run:
-        _print_plan(chosen, data, as_json=False)
+        _print_plan(chosen, settings, as_json=False)
         return
-    with open_session(data) as now:
+    _check(chosen, settings)
+    if rehearse:
+        settings.make_home()
+        write_files(chosen)
+    with open_session(data, create=True) as now:
         sweep = create(now, chosen, messages, extend=extend)
         run(now, sweep.name, limit=limit)
         _finish(now, sweep.name)
@@ -82,26 +108,30 @@ def plan(
     rehearse: RehearseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a grid's trials, what is finished already, and what the rest will cost.
+    """Show a grid's trials, and what those left to run will cost.
 
-    Example: `sweeper plan --grid paper --json`
+    Example: sweeper plan --grid paper --json
     """
+    from sweeper.settings import load_settings
+
+    settings = load_settings(data=data)
     chosen, _ = _grid(grid, sets, name, plugin)
     if rehearse:
-        chosen, data = _rehearsal(chosen, write=False, say=not as_json)
-    _print_plan(chosen, data, as_json=as_json)
+        chosen = _rehearsal(chosen, settings, say=not as_json)
+    _print_plan(chosen, settings, as_json=as_json)
 
 
 @app.command()
 def resume(sweep: SweepArgument = None) -> None:
-    """Go on with a sweep that was stopped or killed, from its checkpoints.
+    """Go on with a stopped or killed sweep, from its checkpoints.
 
-    Example: `sweeper resume demo`
+    Example: sweeper resume demo
     """
     from sweeper.launch import run
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)
+        _make_ready(now)
         run(now, name)
         _finish(now, name)
 
@@ -110,7 +140,7 @@ def resume(sweep: SweepArgument = None) -> None:
 def status(sweep: SweepArgument = None, as_json: JsonOption = False) -> None:
     """Show how a sweep stands, trial by trial.
 
-    Example: `sweeper status demo`
+    Example: sweeper status demo
     """
     from sweeper.status import status_object, status_text
 
@@ -129,7 +159,7 @@ def stop(
 ) -> None:
     """Ask a running sweep to stop; running trials go on to their end.
 
-    Example: `sweeper stop demo --now`
+    Example: sweeper stop demo --now
     """
     with open_session() as now:
         name = chosen_sweep(now, sweep)
@@ -150,7 +180,7 @@ def retry(
 ) -> None:
     """Queue failed trials again, and run them.
 
-    Example: `sweeper retry demo --failed`
+    Example: sweeper retry demo --failed
     """
     from storage.records import TrialState
     from sweeper.errors import GridError
@@ -166,6 +196,7 @@ def retry(
         if not hashes:
             console().print(f"no trial of {name} has failed", markup=False)
             return
+        _make_ready(now)
         if retry_trials(now, name, hashes):
             run(now, name)
             _finish(now, name)
@@ -179,10 +210,12 @@ def report(
 ) -> None:
     """Write the report of a sweep.
 
-    Example: `sweeper report demo --out report --format html,latex`
+    Example: sweeper report demo --out report --format html,latex
     """
     from sweeper.launch import report as write
 
+    if out is not None:
+        check_writable(out)
     with open_session() as now:
         name = chosen_sweep(now, sweep)
         files = write(now, name, out or now.settings.reports / name, [f.strip() for f in format_.split(",")])
@@ -196,7 +229,7 @@ def grids(
 ) -> None:
     """List the shipped grids.
 
-    Example: `sweeper grids`
+    Example: sweeper grids
     """
     from sweeper.grid import Grid
     from sweeper.grids import load_grid, shipped
@@ -204,15 +237,17 @@ def grids(
     if schema:
         print_json(Grid.model_json_schema())
         return
+    table = Table.grid(padding=(0, 2))
     for name in shipped():
-        console().print(f"{name:10} {' '.join(load_grid(name).description.split())}", markup=False, highlight=False)
+        table.add_row(Text(name, style="bold"), Text(" ".join(load_grid(name).description.split())))
+    console().print(table)
 
 
 @app.command()
 def doctor() -> None:
     """Say what this machine has, what is missing, and how to get it.
 
-    Example: `sweeper doctor`
+    Example: sweeper doctor
     """
     from sweeper.doctor import examine
     from sweeper.settings import load_settings
@@ -228,7 +263,7 @@ def doctor() -> None:
 def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]) -> None:
     """Show everything about one trial.
 
-    Example: `sweeper show 7d47f8`
+    Example: sweeper show 7d47f8
     """
     from sweeper.status import trial_text
 
@@ -240,7 +275,7 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 def logs(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]) -> None:
     """Print what the training process of a trial wrote.
 
-    Example: `sweeper logs 7d47f8`
+    Example: sweeper logs 7d47f8
     """
     from sweeper.errors import GridError
 
@@ -262,28 +297,44 @@ def _grid(
     return chosen_grid(grid, sets, name), messages
 
 
-def _rehearsal(grid: Grid, *, write: bool, say: bool = True) -> tuple[Grid, Path]:
-    """The rehearsal of a grid and the folder of its synthetic files; prints how it differs."""
-    from sweeper.rehearsal import differences, rehearsal_of, write_files
-    from sweeper.settings import load_settings
+def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
+    """The rehearsal of a grid; prints how it differs."""
+    from sweeper.rehearsal import differences, rehearsal_of
 
-    settings = load_settings()
-    rehearsal, root = rehearsal_of(grid), settings.home / "rehearsal"
+    rehearsal = rehearsal_of(grid, settings.home / "rehearsal")
     if say:
-        console().print("REHEARSAL on synthetic files. It differs from the grid in:", markup=False)
+        console().print(
+            f"REHEARSAL of {grid.name}: its scores say nothing about the losses. It differs in:", markup=False
+        )
         for line in differences(grid, rehearsal):
-            console().print(f"  {line}", markup=False, highlight=False)
-    if write:
-        settings.make_home()
-        write_files(rehearsal, root)
-    return rehearsal, root
+            console().print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    return rehearsal
 
 
-def _print_plan(grid: Grid, data: Path | None, *, as_json: bool) -> None:
+def _check(grid: Grid, settings: Settings) -> None:
+    """Finds whatever is wrong with the grid, the data's places and the servers, before anything is written."""
+    from sweeper.data import identify, locate_all
+    from sweeper.grid import expand
+    from sweeper.services import check_services
+
+    expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
+    if not grid.rehearsal:
+        locate_all(grid, settings)
+    check_services(settings)
+
+
+def _make_ready(now: Session) -> None:
+    """What a run needs besides a sweep: a home to write to, and servers that answer."""
+    from sweeper.services import check_services
+
+    check_services(now.settings)
+    now.settings.make_home()
+
+
+def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
     from sweeper.plan import make_plan, plan_text
-    from sweeper.settings import load_settings
 
-    plan = make_plan(grid, load_settings(data=data))
+    plan = make_plan(grid, settings)
     if as_json:
         print_json(plan.to_dict())
     else:
@@ -291,9 +342,12 @@ def _print_plan(grid: Grid, data: Path | None, *, as_json: bool) -> None:
 
 
 def _finish(now: Session, name: str) -> None:
-    """The report, and the three commands to look at what was found."""
+    """The report, on disk and in MLflow, and the three commands to look at what was found."""
+    from sweeper.launch import publish
     from sweeper.launch import report as write
     from sweeper.status import closing_text
 
-    files = write(now, name, now.settings.reports / name)
+    folder = now.settings.reports / name
+    files = write(now, name, folder)
+    publish(now, name, [folder])
     console().print(closing_text(now, name, files))

@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from sweeper.cli.options import DataOption, GridOption, console
+from sweeper.cli.options import DataOption, GridOption, check_writable, console
 
 if TYPE_CHECKING:
     from sweeper.grid import DatasetTable
     from workers.prepared import PreparedDataset
 
-app = typer.Typer(
-    help="List, check, prepare, show and synthesise data sets.", no_args_is_help=True, rich_markup_mode="markdown"
-)
-DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name (`sweeper data list`).")]
+app = typer.Typer(rich_markup_mode=None)
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name (sweeper data list).")]
+
+
+@app.callback(invoke_without_command=True)
+def data(context: typer.Context) -> None:
+    """List, check, prepare, show and synthesise data sets.
+
+    Example: sweeper data list
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command("list")
-def list_() -> None:
-    """List the data sets that are built in, and how to get each.
+def list_(data: DataOption = None) -> None:
+    """List the built-in data sets: where each is, or how to get it.
 
-    Example: `sweeper data list`
+    Example: sweeper data list --data ~/data
     """
+    from sweeper.data import locate
+    from sweeper.grid import DatasetTable
+    from sweeper.settings import load_settings
     from workers.datasets import get_reader, names
+    from workers.errors import DataError
 
+    settings = load_settings(data=data)
     for name in names():
         about = get_reader(name).about
-        console().print(
-            f"{name:14} {about.title}\n{'':14} {about.page} ({about.licence})", markup=False, highlight=False
-        )
+        lines = [about.title]
+        if about.licence != "your own":
+            try:
+                place = f"here     {locate(DatasetTable(name=name), settings)}"
+            except DataError:
+                place = f"missing  expected in {settings.data_root / name}"
+            lines += [f"page     {about.page}", f"licence  {about.licence}", place]
+        lines.append(f"files    {indent(about.layout, ' ' * 9).strip()}")
+        console().print(Text(name, style="bold"))
+        console().print(Text(indent("\n".join(lines), "  ")), soft_wrap=True)
 
 
 @app.command()
 def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption = None) -> None:
-    """Count, measure and look for damaged files, beside what the paper says.
+    """Count, measure, look for damaged files; compare with the paper.
 
-    Example: `sweeper data check drive --data ~/data`
+    Example: sweeper data check drive --data ~/data
     """
     from sweeper.data import locate, reader_of
     from sweeper.settings import load_settings
@@ -55,7 +77,7 @@ def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption
 def prepare(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption = None) -> None:
     """Preprocess a data set once, for all trials.
 
-    Example: `sweeper data prepare brats20 --data ~/data`
+    Example: sweeper data prepare brats20 --data ~/data
     """
     whole = _prepared(dataset, grid, data)
     console().print(f"{len(whole.cases)} cases in {whole.path}", markup=False, highlight=False, soft_wrap=True)
@@ -70,12 +92,13 @@ def show(
     data: DataOption = None,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The PNG to write.")] = Path("contact-sheet.png"),
 ) -> None:
-    """Write a contact sheet of images with masks, and of augmented samples.
+    """Write a contact sheet: images with masks, augmented samples.
 
-    Example: `sweeper data show nuclei --grid demo --to nuclei.png`
+    Example: sweeper data show nuclei --grid demo --to nuclei.png
     """
     from workers.datasets import contact_sheet
 
+    check_writable(to)
     contact_sheet(_prepared(dataset, grid, data), to)
     console().print(str(to), markup=False, highlight=False, soft_wrap=True)
 
@@ -84,15 +107,16 @@ def show(
 def synth(
     dataset: DatasetArgument,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="An empty or new folder.")],
-    cases: Annotated[int, typer.Option(min=3, help="How many cases.")] = 10,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cases: Annotated[int, typer.Option(min=3, metavar="N", help="How many cases.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")] = 0,
 ) -> None:
-    """Write a small synthetic set in the layout and formats of a public one.
+    """Write a small synthetic set in the layout of a public one.
 
-    Example: `sweeper data synth kits19 --cases 6 --to /tmp/kits19`
+    Example: sweeper data synth kits19 --cases 6 --to /tmp/kits19
     """
     from workers.datasets.synthetic import synthesise
 
+    check_writable(to)
     synthesise(dataset, cases, to, seed)
     console().print(f"{cases} synthetic cases of {dataset} in {to}", markup=False, highlight=False, soft_wrap=True)
 

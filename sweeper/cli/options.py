@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,26 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from sweeper.errors import SettingsError
+
 if TYPE_CHECKING:
     from sweeper.grid import Grid
     from sweeper.launch import Session
 
 GridOption = Annotated[
-    str, typer.Option("--grid", "-g", metavar="NAME|FILE", help="A shipped grid (`sweeper grids`) or a TOML file.")
+    str, typer.Option("--grid", "-g", metavar="NAME|FILE", help="A shipped grid (sweeper grids), or a file.toml.")
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Folder that holds each data set under its name.")
+    Path | None, typer.Option("--data", metavar="DIR", help="Folder with each data set under its name.")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the grid; may be repeated.")
 ]
 PluginOption = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with losses, networks, data sets.")
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Python file with losses, networks or data sets.")
 ]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name of the sweep; the grid's name unless given.")]
-RehearseOption = Annotated[
-    bool, typer.Option("--rehearse", help="The same trials on small synthetic files, for a few epochs.")
+NameOption = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep; the grid's name unless given.")
 ]
+RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same trials, tiny and on synthetic files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 SweepArgument = Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.")]
 
@@ -41,13 +44,51 @@ def console() -> Console:
 
 
 @contextmanager
-def open_session(data: Path | None = None) -> Iterator[Session]:
-    """A session by the environment."""
-    from sweeper.launch import session
+def open_session(data: Path | None = None, *, create: bool = False) -> Iterator[Session]:
+    """A session by the environment.
+
+    Args:
+        data: the option `--data`.
+        create: whether to make the home folder and the database's tables where they are missing; a command that
+            only looks makes nothing.
+
+    Raises:
+        SettingsError: the home folder cannot be made or written.
+        StorageError: the database cannot be used.
+        UnknownSweepError: there is no database yet, and none is to be made.
+    """
+    from storage.database import open_database
+    from storage.errors import UnknownSweepError
+    from storage.repository import Repository
+    from sweeper.launch import Session
     from sweeper.settings import load_settings
 
-    with session(load_settings(data=data), console()) as now:
-        yield now
+    settings = load_settings(data=data)
+    embedded = not settings.database_url
+    if not create and embedded and not (settings.home / "sweeper.db").exists():
+        raise UnknownSweepError(f"no sweep was launched yet in {settings.home}; try: sweeper launch --grid demo")
+    if create and embedded:
+        settings.make_home()
+    # With a server, that comes first: a wrong URL must not leave an empty home behind.
+    with open_database(settings.database, create=create) as database:
+        if create:
+            settings.make_home()
+        yield Session(settings, Repository(database), console())
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a place that a person has named and that cannot be written, before any work is done for it.
+
+    Raises:
+        SettingsError: see above.
+    """
+    place = path.expanduser().absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if place != path.expanduser().absolute() and not place.is_dir():
+        raise SettingsError(f"{path} cannot be written: {place} is a file; name another place")
+    if not os.access(place, os.W_OK):
+        raise SettingsError(f"{path} cannot be written: no permission to write {place}; name another place")
 
 
 def chosen_sweep(now: Session, name: str | None) -> str:
@@ -62,7 +103,7 @@ def chosen_sweep(now: Session, name: str | None) -> str:
         return now.repository.sweep(name).name
     sweeps = now.repository.sweeps()
     if not sweeps:
-        raise UnknownSweepError("no sweep was launched yet; try: sweeper launch --grid demo")
+        raise UnknownSweepError(f"no sweep was launched yet in {now.settings.home}; try: sweeper launch --grid demo")
     return max(sweeps, key=lambda s: s.created_at).name
 
 

@@ -1,0 +1,71 @@
+"""The servers that settings name: whether anybody answers there, told in seconds and before anything is written."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+from sweeper.errors import RayUnavailableError, SettingsError
+from sweeper.settings import Settings
+
+CONNECT_SECONDS = 3.0
+
+RAY_WORDS = ("auto", "local")
+"""Addresses that Ray itself resolves."""
+
+_WEB_PORTS = {"http": 80, "https": 443}
+
+
+def check_services(settings: Settings) -> None:
+    """Makes sure that somebody listens where Ray and MLflow are said to be.
+
+    Raises:
+        RayUnavailableError: nobody does at RAY_ADDRESS.
+        SettingsError: nobody does at MLFLOW_TRACKING_URI.
+    """
+    if (fault := ray_fault(settings)) is not None:
+        raise RayUnavailableError(f"{fault}; start it, or unset RAY_ADDRESS to run on this machine")
+    if (fault := mlflow_fault(settings)) is not None:
+        raise SettingsError(f"{fault}; start it, or unset MLFLOW_TRACKING_URI for a store in SWEEPER_HOME")
+
+
+def ray_fault(settings: Settings) -> str | None:
+    """Why Ray cannot be reached at RAY_ADDRESS; None when it can, or when a local one is wanted."""
+    address = settings.ray_address
+    if not address or address in RAY_WORDS:
+        return None
+    host, port = _host_and_port(address if "//" in address else f"//{address}")
+    if not host or port is None:
+        return f"RAY_ADDRESS={address} is no address: expected HOST:PORT or ray://HOST:PORT"
+    refusal = _refusal(host, port)
+    return None if refusal is None else f"no Ray answers at RAY_ADDRESS={address} ({refusal})"
+
+
+def mlflow_fault(settings: Settings) -> str | None:
+    """Why MLflow cannot be reached at MLFLOW_TRACKING_URI; None when it can, or when it is no web address."""
+    uri = settings.mlflow
+    scheme = urlsplit(uri).scheme
+    if scheme not in _WEB_PORTS:
+        return None
+    host, port = _host_and_port(uri)
+    if not host:
+        return f"MLFLOW_TRACKING_URI={uri} is no address: expected {scheme}://HOST:PORT"
+    refusal = _refusal(host, port or _WEB_PORTS[scheme])
+    return None if refusal is None else f"no MLflow answers at MLFLOW_TRACKING_URI={uri} ({refusal})"
+
+
+def _host_and_port(address: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(address)
+        return parts.hostname or "", parts.port
+    except ValueError:
+        return "", None
+
+
+def _refusal(host: str, port: int) -> str | None:
+    """Why no connection can be made, in the system's words."""
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
