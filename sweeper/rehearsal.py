@@ -73,7 +73,7 @@ def _effective(grid: Grid) -> list[dict[str, Any]]:
     specs = expand(grid, {name: DataIdentity(r.classes, r.dimensions) for name, r in readers.items()})
     return [
         {
-            "files": "synthetic" if grid.rehearsal and has_synthetic(readers[spec.data.dataset]) else "real",
+            "files": "synthetic" if grid.rehearsal and _synthetic(readers[spec.data.dataset]) else "real",
             "size": readers[spec.data.dataset].size,
             **{
                 f"{table}.{key}": value
@@ -90,7 +90,7 @@ def write_files(rehearsal: Grid) -> None:
     """Writes the synthetic files of every data set that are not there yet."""
     for dataset in rehearsal.datasets:
         reader = reader_of(dataset)
-        if dataset.folder is not None and has_synthetic(reader) and not Path(dataset.folder).exists():
+        if dataset.folder is not None and _synthetic(reader) and not Path(dataset.folder).exists():
             size = SIZE_3D if reader.dimensions == 3 else SIZE_2D
             synthesise(dataset.reader or dataset.name, CASES, Path(dataset.folder), SEED, size=size)
 
@@ -101,7 +101,7 @@ def _small(grid: Grid, entry: dict[str, Any], root: Path) -> dict[str, Any]:
     training = {key: value for key, value in entry.get("training", {}).items() if key != "epochs"}
     small = {**entry, "training": training}
     small.pop("model", None)
-    if has_synthetic(reader):
+    if _synthetic(reader):
         small["folder"] = str(root / dataset.name)
         small.pop("exclude", None)  # names cases of the real files
     three = reader.dimensions == 3
