@@ -68,7 +68,8 @@ def _figure(examples: Examples, variants: list[str], block: int) -> Drawing:
 def _height(plane: Plane) -> float:
     """Height over width as it is shown."""
     rows, columns = plane.truth.shape
-    return plane.aspect * rows / columns
+    height: float = plane.aspect * rows / columns
+    return height
 
 
 def _show(panel: Axes, example: Example, plane: Plane) -> None:

@@ -82,7 +82,8 @@ def critical_difference(summary: RankSummary) -> Drawing:
         scikit_posthocs.critical_difference_diagram(
             ranks, matrix, alpha=ALPHA, ax=axes, label_fmt_left="{label} ({rank:.2f})  ",
             label_fmt_right="  ({rank:.2f}) {label}", label_props={"fontsize": 9},
-            marker_props={"marker": "o", "s": 14, "clip_on": False}, elbow_props={"color": INK, "linewidth": 0.8, "clip_on": False},
+            marker_props={"marker": "o", "s": 14, "clip_on": False},
+            elbow_props={"color": INK, "linewidth": 0.8, "clip_on": False},
             crossbar_props={"color": BLUE, "linewidth": 3, "alpha": 0.8}, text_h_margin=0.2,
         )  # fmt: skip
         axes.spines["top"].set_visible(True)

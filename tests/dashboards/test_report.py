@@ -57,6 +57,13 @@ def report(study, tmp_path, formats=("html",), **sweep):
     return files, text, Page(text)
 
 
+def two_losses():
+    study = Study()
+    study.add(make_trial("nuclei", "ce"), [0.5, 0.6, 0.7])
+    study.add(make_trial("nuclei", "dice"), [0.4, 0.7, 0.6])
+    return study
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     study = paper_like(("cvc_clinicdb", "nuclei"), labels=("polyp",), gammas=(0.3, 0.5), images=8, repeats=2)
@@ -150,7 +157,10 @@ def test_tables_are_written_as_csv_and_latex(whole):
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
-    study = paper_like(gammas=(0.3, 0.5), images=5)
+    study = Study()
+    for gamma, dsc in ((0.1, [0.5, 0.6, 0.7]), (0.5, [0.6, 0.5, 0.9])):
+        study.add(make_trial("nuclei", "unified_focal_asym", gamma=gamma), dsc)
+    study.add(make_trial("nuclei", "dice"), [0.4, 0.5, 0.6])
     one, _, _ = report(study, tmp_path / "one", ("html", "csv", "latex"))
     other, _, _ = report(study, tmp_path / "other", ("html", "csv", "latex"))
     assert [p.name for p in one.all] == [p.name for p in other.all]
@@ -289,7 +299,7 @@ def test_the_command_writes_from_a_real_database(tmp_path):
     database = open_database(f"sqlite:///{tmp_path / 's.db'}")
     try:
         repository = Repository(database)
-        store(paper_like(gammas=(0.3, 0.5), images=5), repository, "nuclei-demo")
+        store(two_losses(), repository, "nuclei-demo")
         settings = Settings(home=tmp_path / "home")
         paths = write(settings, repository, "nuclei-demo", tmp_path / "out", ("html",))
         assert paths[0] == tmp_path / "out" / "report.html"
