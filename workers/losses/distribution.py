@@ -28,10 +28,9 @@ def top_k_cross_entropy(truth: Any, prediction: Any, *, k: float) -> Any:
 
     `k` is a plain number, 0 < k ≤ 100. Pixels that tie for the last place share it.
     """
-    terms = truth * tf.math.log(clip(prediction))
     # A sum of slices: a reduction over an inner axis of a few classes takes three times as long.
-    per_pixel = -tf.add_n(tf.unstack(terms, axis=-1))
-    per_pixel = tf.reshape(per_pixel, (tf.shape(per_pixel)[0], -1))
+    of_truth = tf.add_n(tf.unstack(truth * prediction, axis=-1))
+    per_pixel = tf.reshape(-tf.math.log(clip(of_truth)), (tf.shape(prediction)[0], -1))
     count = tf.math.ceil(pixels(prediction) * (k / 100.0))
     weights = tf.stop_gradient(_worst(per_pixel, count))
     return tf.reduce_mean(tf.reduce_sum(weights * per_pixel, axis=-1)) / count

@@ -66,7 +66,8 @@ class Slabs:
 
     def _each(self, function: Callable[..., Any], arrays: Sequence[Any], spec: Any) -> Any:
         return tf.map_fn(
-            lambda i: function(*(array[i : i + 1] for array in arrays)),
+            # Not array[i : i + 1], whose length XLA can't know.
+            lambda i: function(*(array[i][tf.newaxis] for array in arrays)),
             tf.range(self._shape[0] * self._per_image),
             fn_output_signature=spec,
             parallel_iterations=1,

@@ -65,6 +65,14 @@ def test_slabs_change_no_gradient(name: str) -> None:
     np.testing.assert_allclose(gradient(name, g, p), whole(g, p), rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["ce", "combo", "dice_topk", "generalised_dice", "unified_focal_asym"])
+@pytest.mark.parametrize("shape", [(2, 8, 9, 3), (2, 300, 300, 3)])
+def test_xla_changes_no_number(name: str, shape: tuple[int, ...]) -> None:
+    g, p = (tf.constant(x) for x in case(shape))
+    compiled = tf.function(lambda g, p: gradient(name, g, p), jit_compile=True)
+    np.testing.assert_allclose(compiled(g, p), gradient(name, g, p), rtol=1e-9, atol=1e-18)
+
+
 @pytest.mark.parametrize("gamma", [0.5, (0.3, 0.5, 0.7)])
 def test_gamma_has_a_gradient_too(gamma: Any) -> None:
     """A written-out gradient must not drop that of another input: γ could be learned."""
