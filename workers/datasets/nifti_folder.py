@@ -81,8 +81,6 @@ class NiftiFolder(Reader):
             raise ParameterError(f"step = {self.step}, blocks = {list(self.blocks)}: whole numbers from 1")
         if self.slices and self.blocks != (1, 1, 1):
             raise ParameterError("slices and blocks: choose one")
-        if self.slices and self.spacing:
-            raise ParameterError("spacing is for volumes; slices are brought to one size by size = [height, width]")
 
     @property
     def dimensions(self) -> Literal[2, 3]:
@@ -160,7 +158,9 @@ class NiftiFolder(Reader):
         """The slices or blocks of a volume as cases; reads its labels only where `labelled` asks for them."""
         header = read_header(case.images[0])
         shape = canonical_order(header.shape, header.affine)
-        label = self._read_canonical(case)[1] if self.labelled else None
+        label = None
+        if self.labelled:
+            label = to_canonical(read_labels(case.label, self._map, header), header.affine)
         for suffix, part in self._windows(shape):
             if label is not None and not (label[_window(part)] > (self.nonzero or 0)).any():
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -39,7 +40,7 @@ def each(
         return
     # spawn: a forked child would inherit the threads' locks of TensorFlow or Ray in the state of that moment
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
     try:
         futures = {pool.submit(_attempt, function, item): item for item in items}
         for future in as_completed(futures):
@@ -85,8 +86,12 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Excepti
         return error
 
 
-def _die_with_parent() -> None:
-    """End this process when its parent is gone: a pool's child would wait for work for ever after a kill."""
+def _begin() -> None:
+    """What each child does first: leave Ctrl-C to its parent, and end when the parent is gone.
+
+    A pool's child would wait for work for ever after its parent was killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
         return

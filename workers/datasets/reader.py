@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from workers.errors import WorkerError
+from workers.errors import ParameterError, WorkerError
 from workers.preprocessing import Affine, Image, Label, Preprocessing
 
 
@@ -112,6 +112,10 @@ class Reader(ABC):
 
     def __post_init__(self) -> None:
         _ = self.preprocessing  # checks the ranges
+        if self.dimensions == 2 and self.spacing is not None:
+            raise ParameterError("spacing is for volumes; images are brought to one size by size = [height, width]")
+        if self.dimensions == 3 and self.size is not None:
+            raise ParameterError("size is for images; volumes are resampled by spacing = [z, y, x] in mm")
 
     @property
     @abstractmethod

@@ -7,8 +7,8 @@ does. Hashing many gigabytes takes minutes; a cache by path, size and time of ch
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ from typing import Literal
 from workers.datasets.parallel import available_processes
 from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest
+from workers.files import atomic_write
 from workers.spec import content_hash
 
 PREPARATION_VERSION = 1
@@ -113,8 +114,6 @@ def plugin_source(reader: type[Reader]) -> str:
     """SHA-256 of the file that defines a plug-in's reader; empty for ours, which `PREPARATION_VERSION` covers."""
     if reader.__module__.split(".")[0] == "workers":
         return ""
-    import inspect
-
     return hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
 
 
@@ -175,7 +174,5 @@ def _read_cache(cache_file: Path) -> dict[str, list[int | str]]:
 
 def _write_cache(cache_file: Path, found: dict[str, list[int | str]]) -> None:
     """Add entries. Two writers at once can lose one another's, which costs a later hashing and nothing else."""
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache_file.with_name(f".{cache_file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_read_cache(cache_file) | found), encoding="utf-8")
-    temporary.replace(cache_file)
+    with atomic_write(cache_file) as file:
+        file.write(json.dumps(_read_cache(cache_file) | found).encode())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,19 @@ def test_a_new_data_set_is_one_class_and_one_line(tmp_path: Path, monkeypatch: p
         register("arrays", type("Other", (Arrays,), {}))
 
 
+def test_a_reader_that_no_other_process_could_import_is_used_in_this_one(tmp_path: Path) -> None:
+    """As the class of a plug-in file is, which was executed and not imported."""
+    module = types.ModuleType("sweeper_plugin_0123")
+    sys.modules[module.__name__] = module
+    hidden = type("Hidden", (Arrays,), {"__module__": module.__name__})
+    module.__dict__["Hidden"] = hidden
+    module.__file__ = __file__
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).normal(size=(8, 8)))
+    assert len(prepare(hidden(), tmp_path, tmp_path / "root", processes=2).cases) == 3
+    del sys.modules[module.__name__]
+
+
 def test_an_unknown_reader_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="'kits91', did you mean 'kits19'"):
         get_reader("kits91")
@@ -60,6 +75,8 @@ def test_an_unknown_reader_names_the_nearest() -> None:
         ("drive", {"about": 1}, "no option 'about'"),
         ("drive", {"size": [8]}, "option size"),
         ("drive", {"size": [8, 0]}, "size = "),
+        ("drive", {"spacing": [1, 1, 1]}, "spacing is for volumes"),
+        ("kits19", {"size": [8, 8]}, "size is for images"),
         ("drive", {"size": "large"}, "option size.*given: 'large'"),
         ("kits19", {"spacing": [1, 1]}, "option spacing"),
         ("kits19", {"clip": [300, -79]}, "clip = "),
