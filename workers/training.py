@@ -70,7 +70,8 @@ class Learner:
         self.optimiser = optimiser
         self.optimiser.build(self.model.trainable_variables)
         self._fresh_optimiser = [v.numpy() for v in self.optimiser.variables]
-        self._compile = {"jit_compile": True} if training.xla else {}
+        # Without autograph: the steps have no Python control flow over tensors, and rewriting them takes a second each.
+        self._compile = {"autograph": False, "jit_compile": True if training.xla else None}
         self._steps: dict[str, tuple[Any, Any]] = {}
         self.apply = tf.function(lambda images: self.model(images, training=False), **self._compile)
 
