@@ -6,20 +6,24 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 import psutil
 
-from storage.database import open_database
+from storage.database import open_database, schema_version
 from storage.errors import StorageError
+from sweeper.data import locate
 from sweeper.errors import SettingsError
-from sweeper.settings import Settings
+from sweeper.grids import load_grid
+from sweeper.services import mlflow_fault, ray_fault
+from sweeper.settings import Settings, existing_part
+from workers.errors import DataError
+
+ENOUGH_DISK_GB = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,54 +93,61 @@ def _tensorflow() -> Iterator[Finding]:
 
 def _home(settings: Settings) -> Iterator[Finding]:
     try:
-        settings.make_home()
+        settings.check_home()
     except SettingsError as error:
         yield Finding("bad", str(error))
+    else:
+        free = shutil.disk_usage(existing_part(settings.home)).free / 1e9
+        there = "" if settings.home.exists() else " (made by the first launch)"
+        yield Finding(
+            "ok" if free > ENOUGH_DISK_GB else "note",
+            f"SWEEPER_HOME {settings.home}{there}, {free:.0f} GB free",
+            "" if free > ENOUGH_DISK_GB else "set SWEEPER_HOME to a larger disk; `sweeper plan` says what a grid needs",
+        )
+    file = settings.database_file
+    if file is not None and not file.exists():
+        yield Finding("ok", f"database {file}: made by the first launch")
         return
-    free = shutil.disk_usage(settings.home).free / 1e9
-    yield Finding(
-        "ok" if free > 5 else "note",
-        f"SWEEPER_HOME {settings.home}, {free:.0f} GB free",
-        "" if free > 5 else "the paper's grid needs some 30 GB; set SWEEPER_HOME to a larger disk",
-    )
     try:
-        with open_database(settings.database) as database:
+        version = schema_version(settings.database)
+        if version is None:
+            yield Finding("ok", "database: it answers; its tables are made by the first launch")
+            return
+        with open_database(settings.database, create=False) as database:
             yield Finding("ok", f"database {database.url}")
     except StorageError as error:
         yield Finding("bad", str(error))
 
 
 def _services(settings: Settings) -> Iterator[Finding]:
-    if settings.mlflow.startswith("http"):
-        yield _port("MLflow", settings.mlflow, "MLFLOW_TRACKING_URI")
+    fault = mlflow_fault(settings)
+    if fault is not None:
+        yield Finding("bad", fault, "start it, or unset MLFLOW_TRACKING_URI")
     else:
-        yield Finding("ok", "MLflow: embedded store")
-    if settings.ray_address:
-        yield _port("Ray", settings.ray_address, "RAY_ADDRESS")
-    else:
-        yield Finding("ok", "Ray: started on this machine for each run")
-
-
-def _port(what: str, address: str, variable: str) -> Finding:
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    try:
-        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=3):
-            return Finding("ok", f"{what} answers at {parts.hostname}:{parts.port or 80}")
-    except (OSError, ValueError) as error:
-        return Finding(
-            "bad", f"{what} does not answer at {variable}={address} ({error})", "start it, or unset the variable"
+        yield Finding(
+            "ok", f"MLflow {settings.mlflow_uri}" if settings.mlflow_uri else "MLflow: a store in SWEEPER_HOME"
         )
+    fault = ray_fault(settings)
+    if fault is not None:
+        yield Finding("bad", fault, "start it, or unset RAY_ADDRESS")
+    else:
+        address = settings.ray_address
+        yield Finding("ok", f"Ray {address}" if address else "Ray: started on this machine for each run")
 
 
 def _data(settings: Settings) -> Iterator[Finding]:
-    from sweeper.data import locate
-    from sweeper.grids import load_grid
-    from workers.errors import DataError
-
+    missing = []
     for dataset in (*load_grid("demo").datasets, *load_grid("paper").datasets):
         try:
             yield Finding("ok", f"data set {dataset.name}: {locate(dataset, settings)}")
         except DataError:
-            yield Finding(
-                "note", f"data set {dataset.name}: not in {settings.data_root}", "sweeper data list says where it is"
-            )
+            missing.append(dataset.name)
+        except SettingsError as error:
+            yield Finding("bad", str(error))
+            return
+    if missing:
+        yield Finding(
+            "note",
+            f"data sets that are not in {settings.data_root}: {', '.join(missing)}",
+            "`sweeper data list` says how to get each; the demo needs none of them",
+        )

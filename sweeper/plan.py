@@ -21,7 +21,7 @@ from sweeper.grid import Grid, expand, variant
 from sweeper.launch import learned_costs, predicted_bytes
 from sweeper.progress import duration
 from sweeper.schedule import CostModel, finish_in, learn_costs
-from sweeper.settings import Settings
+from sweeper.settings import Settings, existing_part
 from workers.spec import TrialSpec
 
 
@@ -106,12 +106,7 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
     for spec in specs:
         trial, size = stored.get(spec.hash), known[spec.data.dataset]
         seconds = costs.seconds(spec.to_dict(), size.images, size.voxels)
-        if trial is not None and trial.cost is not None:
-            seconds = trial.cost
         trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
-    home = settings.home
-    while not home.exists():
-        home = home.parent
     cpus = len(os.sched_getaffinity(0))
     return Plan(
         grid=grid,
@@ -119,29 +114,32 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         slots=max(int(cpus // grid.resources.cpus), 1),
         costs=costs,
         bytes_needed=predicted_bytes(specs),
-        bytes_free=shutil.disk_usage(home).free,
+        bytes_free=shutil.disk_usage(existing_part(settings.home)).free,
         missing=tuple(name for name, one in known.items() if one.source is None),
         unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
     )
 
 
 def plan_text(plan: Plan) -> RenderableType:
-    """The plan for a person."""
-    table = Table(box=None, header_style="bold")
-    for name, justify in (
-        ("trial", "left"),
-        ("data set", "left"),
-        ("loss", "left"),
-        ("γ", "right"),
-        ("repeat", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("state")
-    table.add_column("predicted", justify="right")
+    """The plan for a person: a line for each trial, then what they will cost and what is missing."""
+    specs = [t.spec for t in plan.trials]
+    with_model = len({spec.model for spec in specs}) > 1
+    with_repeat = len({spec.repeat for spec in specs}) > 1
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("data set", no_wrap=True)
+    table.add_column("loss", overflow="fold")
+    table.add_column("γ", justify="right", no_wrap=True)
+    if with_repeat:
+        table.add_column("repeat", justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("predicted", justify="right", no_wrap=True)
     for t in plan.trials:
         gamma = "" if t.spec.loss.gamma is None else f"{t.spec.loss.gamma:.3g}"
-        cells = [t.spec.hash[:8], t.spec.data.dataset, variant(t.spec), gamma, str(t.spec.repeat), t.state]
-        table.add_row(*map(Text, cells), "" if t.state == TrialState.FINISHED else duration(t.seconds))
+        cells = [t.spec.hash[:8], t.spec.data.dataset, variant(t.spec, with_model=with_model), gamma]
+        if with_repeat:
+            cells.append(str(t.spec.repeat))
+        table.add_row(*map(Text, cells), t.state, "" if t.state == TrialState.FINISHED else duration(t.seconds))
     return Group(table, Text("\n".join(_closing(plan))))
 
 

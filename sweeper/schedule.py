@@ -11,25 +11,32 @@ from typing import Any
 SECONDS_PER_GIGAFLOP = 0.02
 """First guess of a device's speed before anything was measured: 50 GFLOP/s of useful convolution, one CPU core."""
 
+OVERHEAD_SECONDS = 3.0
+"""What every trial takes however small it is, above all tracing its graph (2 to 4 s on one core)."""
+
 EXPECTED_SHARE_OF_EPOCHS = 0.25
 """Early stopping ends most trials of the paper's settings long before 1,000 epochs; until measured, a quarter."""
 
 
+PRIOR_GIGAFLOP = 500.0
+"""How much measured work weighs as much as the first guess: tiny trials, all overhead, must not decide for large ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Seconds = work × `seconds_per_unit` of the closest group of finished trials.
+    """Seconds = `OVERHEAD_SECONDS` + work × seconds per GFLOP.
 
-    `groups` maps a (data set, network) key to measured seconds per unit of work; `overall` serves the others.
+    `groups` maps a (data set, network) key to the speed of its finished trials; `overall` serves the others.
     """
 
     groups: Mapping[str, float]
     overall: float
     error: float | None = None
-    """Mean relative error of leave-one-out predictions of the finished trials; None with fewer than two."""
+    """Mean relative error of leave-one-out predictions of the finished trials; None with fewer than two of a group."""
 
     def seconds(self, spec: Mapping[str, Any], images: int, voxels: int) -> float:
         """Predicted seconds of a trial on `images` training images of `voxels` voxels each."""
-        return work(spec, images, voxels) * self.groups.get(group(spec), self.overall)
+        return OVERHEAD_SECONDS + work(spec, images, voxels) * self.groups.get(group(spec), self.overall)
 
 
 def group(spec: Mapping[str, Any]) -> str:
@@ -60,20 +67,25 @@ def learn_costs(measured: Iterable[tuple[Mapping[str, Any], float, int, int]]) -
     Args:
         measured: of each trial its spec, the seconds that it took, its training images and the voxels of each.
     """
-    rates: dict[str, list[float]] = {}
+    groups: dict[str, list[tuple[float, float]]] = {}
     for spec, seconds, images, voxels in measured:
-        if seconds > 0:
-            rates.setdefault(group(spec), []).append(seconds / work(spec, images, voxels))
-    every = [rate for values in rates.values() for rate in values]
-    if not every:
-        return CostModel({}, SECONDS_PER_GIGAFLOP)
+        groups.setdefault(group(spec), []).append((work(spec, images, voxels), seconds))
+    every = [trial for trials in groups.values() for trial in trials]
     errors = [
-        abs(_mean([r for j, r in enumerate(values) if j != i]) - rate) / rate
-        for values in rates.values()
-        if len(values) > 1
-        for i, rate in enumerate(values)
+        abs(OVERHEAD_SECONDS + amount * _rate(trials[:i] + trials[i + 1 :]) - seconds) / seconds
+        for trials in groups.values()
+        if len(trials) > 1
+        for i, (amount, seconds) in enumerate(trials)
+        if seconds > 0
     ]
-    return CostModel({key: _mean(v) for key, v in rates.items()}, _mean(every), _mean(errors) if errors else None)
+    error = sum(errors) / len(errors) if errors else None
+    return CostModel({key: _rate(trials) for key, trials in groups.items()}, _rate(every), error)
+
+
+def _rate(trials: Sequence[tuple[float, float]]) -> float:
+    """Seconds per GFLOP from (GFLOP, seconds) of trials, drawn towards the first guess where little was measured."""
+    spent = sum(max(seconds - OVERHEAD_SECONDS, 0.0) for _, seconds in trials)
+    return (SECONDS_PER_GIGAFLOP * PRIOR_GIGAFLOP + spent) / (PRIOR_GIGAFLOP + sum(amount for amount, _ in trials))
 
 
 def longest_first(costs: Mapping[str, float]) -> list[str]:
@@ -101,7 +113,3 @@ def finish_in(seconds: Iterable[float], slots: int) -> float:
     for duration in sorted(seconds, reverse=True):
         heapq.heappush(heap, heapq.heappop(heap) + duration)
     return max(heap)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

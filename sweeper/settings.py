@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sweeper.errors import SettingsError
 
+_HOME_MEND = "set SWEEPER_HOME to a folder that you may write"
+
 
 class Settings(BaseSettings):
     """Settings of one process. With none set, everything is local: SQLite, a local MLflow store, a local Ray.
@@ -86,22 +88,43 @@ class Settings(BaseSettings):
         return self.home / "plugins"
 
     def make_home(self) -> None:
-        """Makes the home folder and tries to write to it.
+        """Makes the home folder.
 
         Raises:
             SettingsError: it cannot be made or written.
         """
+        self.check_home()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(
-                f"SWEEPER_HOME={self.home} cannot be made ({error.strerror}); set SWEEPER_HOME to a folder that you "
-                "may write"
-            ) from error
-        if not os.access(self.home, os.W_OK | os.X_OK):
-            raise SettingsError(
-                f"SWEEPER_HOME={self.home} is not writable; set SWEEPER_HOME to a folder that you may write"
-            )
+            raise SettingsError(f"SWEEPER_HOME={self.home} cannot be made ({error.strerror}); {_HOME_MEND}") from error
+
+    def check_home(self) -> None:
+        """Makes sure that the home folder can be written, or made; makes nothing.
+
+        Raises:
+            SettingsError: it cannot.
+        """
+        if (fault := write_fault(self.home)) is not None:
+            raise SettingsError(f"SWEEPER_HOME={self.home} cannot be written: {fault}; {_HOME_MEND}")
+
+
+def existing_part(path: Path) -> Path:
+    """The path itself, or the nearest of its parents that exists."""
+    path = path.expanduser().absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def write_fault(folder: Path) -> str | None:
+    """Why nothing can be written in a folder, which need not exist yet; None when something can."""
+    place = existing_part(folder)
+    if not place.is_dir():
+        return f"{place} is not a folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"no permission to write {place}"
+    return None
 
 
 def load_settings(*, data: Path | None = None) -> Settings:

@@ -67,38 +67,49 @@ def status_text(repository: Repository, name: str) -> RenderableType:
         lines.append(f"reason: {sweep.reason}")
     lines += _advice(name, sweep.state, trials, None if lease is None else lease.holder)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    for title, justify in (
-        ("trial", "left"),
-        ("data set", "left"),
-        ("loss", "left"),
-        ("γ", "right"),
-        ("state", "left"),
-        ("epoch", "right"),
-        ("val", "right"),
-        ("test", "right"),
-        ("time", "right"),
-    ):
-        table.add_column(title, justify=justify, no_wrap=title != "state")  # type: ignore[arg-type]
+    with_repeat = len({t.repeat for t in trials}) > 1
+    table.add_column("trial", no_wrap=True)
+    table.add_column("data set", no_wrap=True)
+    table.add_column("loss", overflow="fold")
+    table.add_column("γ", justify="right", no_wrap=True)
+    if with_repeat:
+        table.add_column("repeat", justify="right", no_wrap=True)
+    table.add_column("state")
+    for title in ("epoch", "val", "test", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    losses = loss_names(trials)
     for t in trials:
         state = t.state.value if t.failure is None else f"{t.state.value}: {t.failure.value.replace('_', ' ')}"
-        table.add_row(
-            *map(
-                Text,
-                (
-                    t.hash[:8],
-                    t.dataset,
-                    t.loss,
-                    "" if t.gamma is None else f"{t.gamma:.3g}",
-                    state,
-                    str(t.epochs or ""),
-                    _number(t.val_dsc),
-                    _number(t.test_dsc),
-                    "" if t.train_seconds is None else duration(t.train_seconds),
-                ),
-            )
-        )
+        cells = [t.hash[:8], t.dataset, losses[t.hash], "" if t.gamma is None else f"{t.gamma:.3g}"]
+        if with_repeat:
+            cells.append(str(t.repeat))
+        cells += [state, str(t.epochs or ""), _number(t.val_dsc), _number(t.test_dsc)]
+        cells.append("" if t.train_seconds is None else duration(t.train_seconds))
+        table.add_row(*map(Text, cells))
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
+
+
+def loss_names(trials: Sequence[Trial]) -> dict[str, str]:
+    """The loss of each trial by hash, with whatever else tells trials of this sweep apart: parameters and network.
+
+    From the stored specs alone, since a plug-in's loss is known only where its file is loaded.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
+    for t in trials:
+        for key, value in t.spec["loss"]["parameters"].items():
+            values.setdefault((t.loss, key), set()).add(str(value))
+    several_models = len({str(t.spec["model"]) for t in trials}) > 1
+    names = {}
+    for t in trials:
+        shown = {
+            key: value
+            for key, value in t.spec["loss"]["parameters"].items()
+            if len(values[t.loss, key]) > 1 and not (key == "gamma" and t.gamma is not None)
+        }
+        name = t.loss + (f"({', '.join(f'{k}={_short_value(v)}' for k, v in shown.items())})" if shown else "")
+        names[t.hash] = f"{name} · {t.spec['model']['name']}" if several_models else name
+    return names
 
 
 def trial_text(repository: Repository, prefix: str) -> RenderableType:
@@ -174,6 +185,10 @@ def _advice(name: str, state: SweepState, trials: Sequence[Trial], holder: str |
     if state is SweepState.FINISHED and not lines:
         lines.append(f"report: sweeper report {name}")
     return lines
+
+
+def _short_value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _number(value: float | None) -> str:

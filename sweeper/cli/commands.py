@@ -19,7 +19,7 @@ from sweeper.cli.options import (
     RehearseOption,
     SetOption,
     SweepArgument,
-    check_writable,
+    check_folder,
     chosen_grid,
     chosen_sweep,
     console,
@@ -215,7 +215,7 @@ def report(
     from sweeper.launch import report as write
 
     if out is not None:
-        check_writable(out)
+        check_folder(out)
     with open_session() as now:
         name = chosen_sweep(now, sweep)
         files = write(now, name, out or now.settings.reports / name, [f.strip() for f in format_.split(",")])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from sweeper.cli.options import DataOption, GridOption, check_writable, console
+from sweeper.cli.options import DataOption, GridOption, check_file, check_folder, console
 
 if TYPE_CHECKING:
     from sweeper.grid import DatasetTable
@@ -98,7 +98,7 @@ def show(
     """
     from workers.datasets import contact_sheet
 
-    check_writable(to)
+    check_file(to)
     contact_sheet(_prepared(dataset, grid, data), to)
     console().print(str(to), markup=False, highlight=False, soft_wrap=True)
 
@@ -116,7 +116,7 @@ def synth(
     """
     from workers.datasets.synthetic import synthesise
 
-    check_writable(to)
+    check_folder(to)
     synthesise(dataset, cases, to, seed)
     console().print(f"{cases} synthetic cases of {dataset} in {to}", markup=False, highlight=False, soft_wrap=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,19 +75,27 @@ def open_session(data: Path | None = None, *, create: bool = False) -> Iterator[
         yield Session(settings, Repository(database), console())
 
 
-def check_writable(path: Path) -> None:
-    """Refuses a place that a person has named and that cannot be written, before any work is done for it.
+def check_folder(path: Path) -> None:
+    """Refuses a folder that a person has named and that cannot be written, before any work is done for it.
 
     Raises:
         SettingsError: see above.
     """
-    place = path.expanduser().absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if place != path.expanduser().absolute() and not place.is_dir():
-        raise SettingsError(f"{path} cannot be written: {place} is a file; name another place")
-    if not os.access(place, os.W_OK):
-        raise SettingsError(f"{path} cannot be written: no permission to write {place}; name another place")
+    from sweeper.settings import write_fault
+
+    if (fault := write_fault(path)) is not None:
+        raise SettingsError(f"{path} cannot be written: {fault}; name another place")
+
+
+def check_file(path: Path) -> None:
+    """The same for a file.
+
+    Raises:
+        SettingsError: see above.
+    """
+    if path.is_dir():
+        raise SettingsError(f"{path} cannot be written: it is a folder; name a file in it")
+    check_folder(path.parent)
 
 
 def chosen_sweep(now: Session, name: str | None) -> str:
