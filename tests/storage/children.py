@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from storage_samples import epoch, new_trials, outcome, scores
+from storage_samples import new_trials, outcome, scores
 
 from storage.database import open_database
 from storage.records import Lease
@@ -93,7 +93,6 @@ def write_results(url: str, sweep_name: str, count: str) -> None:
         for index, trial in enumerate(repository.trials(sweep_name)):
             attempt = repository.claim(lease, trial.hash)
             assert attempt is not None
-            repository.record_epoch(lease, attempt.id, epoch(1))
             own = tuple(dataclasses.replace(score, dsc=index / int(count)) for score in scores(1))
             repository.finish(lease, attempt.id, dataclasses.replace(outcome(1), scores=own))
 

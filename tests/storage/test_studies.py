@@ -111,8 +111,8 @@ def test_several_callers_at_once(url: str) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_recording(url: str, moment: str) -> None:
-    child = start("die-while-recording", url, moment)
-    assert child.wait(60) == -signal.SIGKILL
+    with start("die-while-recording", url, moment) as child:
+        assert child.wait(60) == -signal.SIGKILL
     with open_database(url) as database, Studies(database) as studies:
         assert studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5}) is (
             moment == "before"
