@@ -74,7 +74,10 @@ def locate(dataset: DatasetTable, settings: Settings) -> Path:
     if dataset.folder is not None:
         folder = (settings.data_root / dataset.folder).expanduser()
         if not folder.is_dir():
-            raise DataError(f"data set {dataset.name!r}: its folder {folder} does not exist (`folder` in the grid)")
+            raise DataError(
+                f"data set {dataset.name!r}: its folder {folder} does not exist; mend `folder` in the grid (a relative "
+                "one counts from --data)"
+            )
         return folder
     return prepared.locate(reader, settings.data_root)
 
@@ -92,6 +95,8 @@ def locate_all(grid: Grid, settings: Settings) -> dict[str, Path]:
             found[dataset.name] = locate(dataset, settings)
         except DataError as error:
             missing.append(str(error))
+    if missing and len(grid.datasets) == 1:
+        raise MissingDataError(missing[0])
     if missing:
         raise MissingDataError(
             f"{len(missing)} of {len(grid.datasets)} data sets of grid {grid.name!r} are missing:\n\n"

@@ -19,7 +19,7 @@ EXPECTED_SHARE_OF_EPOCHS = 0.25
 
 
 PRIOR_GIGAFLOP = 500.0
-"""How much measured work weighs as much as the first guess: tiny trials, all overhead, must not decide for large ones."""
+"""So much measured work outweighs the first guess; less does not, since tiny trials are all overhead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ def main() -> None:
 
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
     except EXPECTED as error:
         _complain(str(error))
         status = 2

@@ -46,10 +46,10 @@ def sweeper(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Runs a loss-function study in medical image segmentation, and answers its question.
-
+    """\b
+    Runs a loss-function study in medical image segmentation, and answers it.
     Example: sweeper launch --grid demo
-    """
+    """  # noqa: D301  \b keeps the two lines apart
     from importlib.metadata import version as installed
 
     if version:

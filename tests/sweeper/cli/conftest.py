@@ -1,0 +1,107 @@
+"""The command line as a stranger calls it, in this process: words in; status, standard output and error out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.database import open_database
+from storage.records import Epoch, FailureKind, Outcome, Score
+from storage.repository import Repository
+from sweeper.cli import main
+from sweeper.grid import DataIdentity, expand
+from sweeper.grids import load_grid
+from sweeper.launch import new_trials, sweep_table
+from sweeper.schedule import learn_costs
+
+NUCLEI = DataIdentity(("background", "nucleus"), 2, "p" * 16, "s" * 16)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left: its exit status and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SWEEPER_HOME, which does not exist yet, and no other setting; 80 columns; an empty working folder."""
+    for name in ("SWEEPER_DATA", "SWEEPER_DATABASE_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SWEEPER_LEASE_SECONDS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def sweeper(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`sweeper("plan", "--grid", "demo")`."""
+
+    def call(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["sweeper", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        written = capsys.readouterr()
+        return Answer(int(end.value.code or 0), written.out, written.err)
+
+    return call
+
+
+@pytest.fixture
+def stored(home: Path) -> Path:
+    """A home with the demo sweep: first trial finished, second diverged, third lost its worker, the others queued."""
+    home.mkdir()
+    grid = load_grid("demo", ["training.epochs=2"])
+    specs = expand(grid, {"nuclei": NUCLEI})
+    with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
+        repository = Repository(database)
+        trials = new_trials(grid, specs, learn_costs([]), {"nuclei": (38, 128 * 128)})
+        repository.create_sweep("demo", grid=sweep_table(grid), trials=trials, description=grid.description)
+        lease = repository.acquire_lease("demo", "test", 60)
+
+        def claimed(position: int) -> int:
+            attempt = repository.claim(lease, specs[position].hash, host="host-of-test")
+            assert attempt is not None
+            return attempt.id
+
+        repository.finish(lease, claimed(0), outcome())
+        repository.fail(lease, claimed(1), FailureKind.DIVERGED, "the loss became NaN in epoch 1", requeue=False)
+        repository.fail(
+            lease, claimed(2), FailureKind.LOST, "killed by [red] signal 9", stderr_tail="last words", requeue=False
+        )
+        repository.release_lease(lease)
+    return home
+
+
+def outcome(**changes: Any) -> Outcome:
+    """A result with one image in each partition."""
+    scores = tuple(Score(p, f"case-{p}", "nucleus", 0.75, 0.6, 0.7, 0.8) for p in ("validation", "test"))
+    epochs = tuple(Epoch(n, 0.5 / n, 0.6 / n, 0.7, 0.1, 19, 1.5) for n in (1, 2))
+    values: dict[str, Any] = {
+        "scores": scores,
+        "history": epochs,
+        "best_epoch": 2,
+        "val_loss": 0.3,
+        "val_dsc": 0.75,
+        "test_dsc": 0.75,
+        "steps": 38,
+        "resumed_from": 0,
+        "parameters": 1234,
+        "train_seconds": 12.0,
+        "evaluate_seconds": 1.0,
+        "peak_memory_mib": 500.0,
+    }
+    return Outcome(**{**values, **changes})

@@ -1,0 +1,210 @@
+"""What the commands print where nothing is wrong: for a person on 80 columns without colour, and for a program."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LIFE = ["launch", "plan", "resume", "status", "stop", "retry", "report", "grids", "doctor", "show", "logs"]
+COMMANDS = [*LIFE, "data", *(f"data {verb}" for verb in ("list", "check", "prepare", "show", "synth"))]
+ESCAPE = "\x1b"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_on_a_screen_and_shows_an_example(sweeper: Any, command: str) -> None:
+    answer = sweeper(*command.split(), "--help")
+    assert answer.status == 0
+    lines = answer.out.rstrip().splitlines()
+    assert len(lines) <= (24 if command else 12 + len(LIFE) + 1 + 1)  # the first page needs a line for each command
+    assert max(map(len, lines)) <= 80
+    assert "..." not in answer.out.replace("[ARGS]...", "")  # no sentence is cut
+    assert f"Example: sweeper {command}".rstrip() in " ".join(answer.out.split())
+
+
+def test_every_command_is_in_the_list_above(sweeper: Any) -> None:
+    def listed(*words: str) -> list[str]:
+        lines = sweeper(*words, "--help").out.partition("Commands:\n")[2].splitlines()
+        return [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+
+    assert sorted([*listed(), *(f"data {verb}" for verb in listed("data"))]) == sorted(COMMANDS)
+
+
+def test_no_words_show_help(sweeper: Any) -> None:
+    assert sweeper().out == sweeper("--help").out
+    assert sweeper("data").out == sweeper("data", "--help").out
+
+
+def test_version(sweeper: Any) -> None:
+    assert sweeper("--version").out.split()[0] == "sweeper"
+    assert sweeper("--version").out.split()[1][0].isdigit()
+
+
+def test_plan_as_json_is_an_object_of_trials(sweeper: Any, home: Path) -> None:
+    answer = sweeper("plan", "--grid", "paper", "--json")
+    plan = json.loads(answer.out)
+    assert answer.err == ""
+    assert len(plan["trials"]) == 88
+    assert len({trial["hash"] for trial in plan["trials"]}) == 88
+    assert {trial["state"] for trial in plan["trials"]} == {"new"}
+    assert plan["missing_data"] == ["cvc_clinicdb", "drive", "bus2017", "brats20", "kits19"]
+    first = plan["trials"][0]
+    assert (first["dataset"], first["loss"], first["gamma"]) == ("cvc_clinicdb", "ce", None)
+    assert first["spec"]["training"]["epochs"] == 1000
+    assert not home.exists()
+
+
+def test_plan_for_a_person(sweeper: Any, home: Path) -> None:
+    answer = sweeper("plan", "--grid", "paper")
+    lines = answer.out.splitlines()
+    assert ESCAPE not in answer.out
+    assert max(map(len, lines[:89])) <= 80
+    assert sum("unified_focal" in line for line in lines) == 58
+    assert any(line.startswith("grid paper: 88 trials, 0 finished, 88 to run") for line in lines)
+    assert any(line.startswith("missing data sets: cvc_clinicdb, drive, bus2017, brats20, kits19") for line in lines)
+    assert not home.exists()
+
+
+def test_plan_tells_networks_repeats_and_variants_apart(sweeper: Any) -> None:
+    answer = sweeper(
+        "plan",
+        *("--set", 'models=[{name="unet"}, {name="attention_unet"}]'),
+        *("--set", "repeats=2"),
+        *("--set", 'losses=[{name="tversky", alpha=[0.3, 0.4]}]'),
+    )
+    assert "repeat" in answer.out.splitlines()[0]
+    for name in ("tversky · unet", "tversky(alpha=0.4) · unet", "tversky · attention_unet"):
+        assert answer.out.count(f" {name} ") == 2
+    assert "8 trials" in answer.out
+
+
+def test_dry_run_is_the_plan(sweeper: Any, home: Path) -> None:
+    assert sweeper("launch", "--grid", "demo", "--dry-run").out == sweeper("plan", "--grid", "demo").out
+    assert not home.exists()
+
+
+def test_dry_run_of_a_rehearsal_says_what_differs(sweeper: Any, home: Path) -> None:
+    answer = sweeper("launch", "--grid", "paper", "--rehearse", "--dry-run")
+    assert answer.status == 0
+    assert answer.out.startswith("REHEARSAL of paper")
+    for line in (
+        "files: real → synthetic",
+        "training.epochs: 1000 → 2",
+        "model.base_filters: 64 → 4 (cvc_clinicdb, drive, bus2017)",
+        "training.patch: 80×160×160 → 16×16×16 (kits19)",
+    ):
+        assert f"  {line}\n" in answer.out
+    assert "grid paper-rehearsal: 88 trials" in answer.out
+    assert "missing" not in answer.out
+    assert not home.exists()
+
+
+def test_json_of_a_rehearsal_is_json_alone(sweeper: Any) -> None:
+    plan = json.loads(sweeper("plan", "--grid", "paper", "--rehearse", "--json").out)
+    assert plan["grid"] == "paper-rehearsal"
+    assert plan["rehearsal"] is True
+    assert {trial["dataset"] for trial in plan["trials"]} == {"cvc_clinicdb", "drive", "bus2017", "brats20", "kits19"}
+
+
+def test_status_as_json_has_every_trial(sweeper: Any, stored: Path) -> None:
+    answer = sweeper("status", "demo", "--json")
+    status = json.loads(answer.out)
+    assert answer.err == ""
+    assert status["sweep"] == "demo"
+    assert status["counts"] == {"queued": 13, "running": 0, "finished": 1, "failed": 2, "pruned": 0, "stopped": 0}
+    assert len(status["trials"]) == 16
+    assert [t["state"] for t in status["trials"][:4]] == ["finished", "failed", "failed", "queued"]
+    assert [t["failure"] for t in status["trials"][:4]] == [None, "diverged", "lost", None]
+    assert status["trials"][0]["test_dsc"] == 0.75
+
+
+def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
+    answer = sweeper("status")
+    lines = answer.out.splitlines()
+    assert ESCAPE not in answer.out
+    assert max(map(len, lines)) <= 80
+    assert "13 queued, 1 finished, 2 failed" in lines[0]
+    assert "nobody is running it; go on with: sweeper resume demo" in lines
+    assert "1 failed; see `sweeper show HASH`, then: sweeper retry demo --failed" in lines
+    assert "1 diverged (loss became NaN): a result of that loss, not retried" in lines
+    assert sum("nuclei" in line for line in lines) == 16
+    assert any("0.750 0.750" in line for line in lines)
+    assert any("failed: diverged" in line for line in lines)
+
+
+def test_show_has_everything_and_no_markup(sweeper: Any, stored: Path) -> None:
+    trials = json.loads(sweeper("status", "--json").out)["trials"]
+    shown = sweeper("show", trials[2]["hash"][:10]).out
+    assert "lost: killed by [red] signal 9" in shown
+    assert "last words of attempt 1:\nlast words" in shown
+    assert "host-of-test" in shown
+    assert "training.learning_rate" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "tversky" not in sweeper("show", trials[0]["hash"]).out
+
+
+def test_logs(sweeper: Any, stored: Path) -> None:
+    trial = json.loads(sweeper("status", "--json").out)["trials"][0]["hash"]
+    assert sweeper("logs", trial).status == 2
+    (stored / "logs").mkdir()
+    (stored / "logs" / f"{trial}.log").write_bytes(b"one [bold]\ntwo \xff\n")
+    assert sweeper("logs", trial[:8]).out == "one [bold]\ntwo \ufffd\n"
+
+
+def test_stop_of_a_sweep_that_nobody_runs(sweeper: Any, stored: Path) -> None:
+    answer = sweeper("stop", "demo")
+    assert answer.status == 0
+    assert "sweeper resume demo" in answer.out
+
+
+def test_grids_and_their_schema(sweeper: Any) -> None:
+    lines = sweeper("grids").out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["demo", "gamma", "paper"]
+    assert max(map(len, lines)) <= 80
+    schema = json.loads(sweeper("grids", "--schema").out)
+    assert {"datasets", "losses", "training", "extends"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def test_data_list_says_where_each_is_or_how_to_get_it(sweeper: Any, tmp_path: Path) -> None:
+    (tmp_path / "drive").mkdir()
+    out = sweeper("data", "list", "--data", str(tmp_path)).out
+    assert out.count("page  ") == out.count("licence  ") == 6
+    assert f"here     {tmp_path / 'drive'}" in out
+    assert f"missing  expected in {tmp_path / 'kits19'}" in out
+    assert out.count("files  ") == 8
+
+
+def test_data_check(sweeper: Any) -> None:
+    answer = sweeper("data", "check", "nuclei", "--grid", "demo")
+    assert answer.status == 0
+    assert "cases: 60" in answer.out
+
+
+def test_data_synth_prepare_and_show(sweeper: Any, home: Path, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    assert sweeper("data", "synth", "drive", "--cases", "4", "--to", f"{data}/drive").status == 0
+    prepared = sweeper("data", "prepare", "drive", "--data", data)
+    assert prepared.out.startswith(f"4 cases in {home / 'prepared' / 'drive-'}")
+    assert sweeper("data", "show", "drive", "--data", data, "--to", "sheet.png").out == "sheet.png\n"
+    assert Path("sheet.png").read_bytes().startswith(b"\x89PNG")
+    plan = json.loads(sweeper("plan", "--grid", "gamma", "--data", data, "--json").out)
+    assert {t["dataset"]: t["resolved"] for t in plan["trials"]} == {
+        "cvc_clinicdb": False,
+        "drive": True,
+        "bus2017": False,
+    }
+
+
+def test_help_needs_no_heavy_package() -> None:
+    program = (
+        "import sys; import sweeper.cli.commands; "
+        "heavy = ('tensorflow', 'keras', 'ray', 'mlflow', 'optuna', 'sqlalchemy', 'numpy', 'pandas'); "
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
