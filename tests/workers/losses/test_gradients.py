@@ -137,6 +137,15 @@ def test_finite_at_extremes(name: str, kind: str) -> None:
         assert np.isfinite(gradient(name, g, p, gamma=0.0, convention="published")).all()
 
 
+def test_the_clip_stops_the_gradient_of_what_it_clips_alone() -> None:
+    """As in the released code: p of exactly 0 or 1 has no gradient, except in the losses that don't clip."""
+    g, p = extreme("predicted empty")
+    for name in ("ce", "focal", "focal_tversky", "hybrid_focal", "unified_focal_sym", "unified_focal_asym"):
+        assert (gradient(name, g, p).numpy() == 0).all(), name
+    for name in ("dice", "tversky", "combo"):
+        assert (gradient(name, g, p).numpy() != 0).all(), name
+
+
 @pytest.mark.parametrize("name", losses.names())
 def test_finite_for_one_foreground_pixel_in_a_volume(name: str) -> None:
     """96³ voxels, one of them foreground, predicted as background with certainty and with doubt."""
