@@ -72,6 +72,7 @@ class Work:
     plugins: Sequence[Mapping[str, str]] = ()
     pictures: Mapping[str, bool] = field(default_factory=dict)
     provenance: str = ""
+    revision: str = ""
 
 
 class Coordinator:
@@ -159,6 +160,7 @@ class Coordinator:
             "prepared_root": str(self.work.prepared_root),
             "folder": str(self.work.trials / trial.hash),
             "plugins": [dict(p) for p in self.work.plugins],
+            "revision": self.work.revision,
             "pictures": self.work.pictures.get(trial.dataset, True),
             "tracking": {
                 "sweep": self.sweep.name,

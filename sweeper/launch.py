@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +236,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     plugins=sweep.details.get("plugins", []),
                     pictures={d.name: d.pictures for d in grid.datasets},
                     provenance=_provenance(sweep),
+                    revision=revision(),
                 ),
                 observer=observer,
                 limit=limit,
@@ -362,6 +365,16 @@ def _parameters(spec: TrialSpec) -> int:
     """About how many parameters a U-Net has: its deepest level holds most of them."""
     kernel = 3**spec.data.dimensions
     return int(2 * kernel * (spec.model.base_filters * 2**spec.model.depth) ** 2 * 1.6)
+
+
+def revision() -> str:
+    """The program's git revision, with `-dirty` where files differ from it; its version where it is no checkout."""
+    here = Path(__file__).parent.parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0 and (here / ".git").exists():
+        return done.stdout.strip()
+    return f"version {version('sweeper')}"
 
 
 def _provenance(sweep: Sweep) -> str:

@@ -21,7 +21,7 @@ class TinyData:
     split: str
 
     def spec(self, loss: str = "unified_focal_asym", *, seed: int = 0, **changes: object) -> TrialSpec:
-        """A trial of a second: two filters, one level. Changes are fields of `TrainingSpec`, or loss parameters."""
+        """A trial of seconds that learns: four filters, two levels. Changes are fields of `TrainingSpec`, or loss parameters."""
         fields = set(TrainingSpec.__dataclass_fields__)
         parameters = resolve_parameters(loss, {k: v for k, v in changes.items() if k not in fields})
         training = replace(
@@ -31,7 +31,7 @@ class TinyData:
         return TrialSpec(
             data=DataSpec("nuclei", self.whole.classes, 2, self.whole.key, self.split),
             loss=LossSpec(loss, parameters),
-            model=ModelSpec(base_filters=2, depth=1),
+            model=ModelSpec(base_filters=4, depth=2),
             training=training,
             seed=seed,
         )

@@ -108,6 +108,7 @@ def train(
     folder = Path(request["folder"])
     spool: Spool | None = None
     try:
+        os.environ["SWEEPER_REVISION"] = request["revision"]
         load_plugin_texts(request["plugins"])
         spec = TrialSpec.from_dict(request["spec"])
         spool = Spool(folder / SPOOL_FILE)

@@ -25,8 +25,8 @@ name = "unified_focal_asym"
 gamma = [0.3, 0.6]
 
 [model]
-base_filters = 2
-depth = 1
+base_filters = 4
+depth = 2
 
 [training]
 epochs = 2

@@ -37,6 +37,7 @@ def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> dict[str, Any]
         "prepared_root": str(data.root),
         "folder": str(folder),
         "plugins": [],
+        "revision": "test",
         "pictures": True,
         "tracking": {"sweep": "test", "attempt": 1, "provenance": "real"},
     }
