@@ -16,7 +16,7 @@ demo: install  ## Install, then run a whole small study on real images
 	$(BIN)/sweeper launch --grid demo
 
 test: install-dev lint  ## Install, check, and run the fast tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: install-dev  ## The tests with real training and real faults
 	$(BIN)/pytest -m slow

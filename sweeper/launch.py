@@ -370,10 +370,11 @@ def _parameters(spec: TrialSpec) -> int:
 def revision() -> str:
     """The program's git revision, with `-dirty` where files differ from it; its version where it is no checkout."""
     here = Path(__file__).parent.parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0 and (here / ".git").exists():
-        return done.stdout.strip()
+    if (here / ".git").exists() and shutil.which("git"):
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.strip()
     return f"version {version('sweeper')}"
 
 
