@@ -90,6 +90,8 @@ class EvaluationTable(_Table):
     overlap: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     weighting: Literal["uniform", "gaussian"] | None = None
     surface_distances: bool | None = None
+    native: bool | None = None
+    field_of_view: bool | None = None
 
 
 class ResourcesTable(_Table):

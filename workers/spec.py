@@ -100,11 +100,17 @@ class TrainingSpec:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSpec:
-    """How a trained network is applied and scored. `overlap` is the overlap of 3D windows in voxels."""
+    """How a trained network is applied and scored.
+
+    `overlap` is the overlap of 3D windows in voxels. `native` brings predictions back to the source's own grid before
+    they are scored. `field_of_view` scores only the pixels that the camera saw (DRIVE).
+    """
 
     overlap: tuple[int, ...] | None = None
     weighting: Literal["uniform", "gaussian"] = "uniform"
     surface_distances: bool = False
+    native: bool = False
+    field_of_view: bool = False
 
 
 @dataclass(frozen=True, slots=True)

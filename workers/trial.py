@@ -16,14 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import filelock
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from workers import inference, metrics
+from workers import inference
 from workers.batches import TrainingBatches, ValidationBatches
 from workers.checkpoints import Checkpoint, CheckpointFolder
 from workers.errors import DataError, DivergedError, WorkerError
@@ -31,6 +30,7 @@ from workers.files import atomic_write
 from workers.plateau import PlateauState, advance
 from workers.prepared import PreparedDataset, open_prepared
 from workers.result import CaseScore, EpochRecord, TrialResult
+from workers.scoring import score_prediction
 from workers.spec import TrialSpec
 from workers.training import Learner, Learners, LossInput
 
@@ -182,10 +182,10 @@ class _Run:
         scores: list[CaseScore] = []
         predictions: dict[str, npt.NDArray[np.uint8]] = {}
         for case in self.split.validation:
-            scores += self._score("validation", case, self._predict(case))
+            scores += score_prediction(self.prepared, case, self._predict(case), self.spec.evaluation, "validation")
         for case in self.split.test:
             predictions[case] = self._predict(case)
-            scores += self._score("test", case, predictions[case])
+            scores += score_prediction(self.prepared, case, predictions[case], self.spec.evaluation, "test")
         with atomic_write(self.folder / PREDICTIONS_FILE) as file:
             np.savez_compressed(file, allow_pickle=False, **predictions)
         return scores
@@ -200,17 +200,6 @@ class _Run:
             classes=len(self.prepared.classes),
             weighting=evaluation.weighting,
             batch=training.batch_size,
-        )
-
-    def _score(self, partition: Any, case: str, predicted: npt.NDArray[np.uint8]) -> list[CaseScore]:
-        return metrics.score_case(
-            self.prepared.label(case),
-            predicted,
-            self.prepared.classes,
-            spacing=self.prepared.spacing(case),
-            surface_distances=self.spec.evaluation.surface_distances,
-            partition=partition,
-            case=case,
         )
 
 

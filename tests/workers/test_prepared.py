@@ -277,7 +277,7 @@ def test_damage_is_seen_and_mended(source: Path, tmp_path: Path) -> None:
     [
         (lambda text: text[: len(text) // 2], "damaged"),
         (lambda text: text.replace('"c1"', '"c9"'), "was changed"),
-        (lambda text: text.replace('"format": 1', '"format": 99'), "prepared in format 99"),
+        (lambda text: text.replace('"format": 2', '"format": 99'), "prepared in format 99"),
         (lambda text: "[]", "damaged"),
         (lambda text: "{}", "damaged"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from workers.datasets.images import read_binary_mask, read_image
-from workers.datasets.patterns import match_files, pair, wrong_folder
+from workers.datasets.patterns import match_files, pair, require_partners, wrong_folder
 from workers.datasets.reader import About, Case, CaseFiles, Reader, Table1Row
 from workers.errors import DataError
 
@@ -15,7 +15,8 @@ _LAYOUT = """\
 training/images/21_training.tif … 40_training.tif       584×565 RGB
 training/1st_manual/21_manual1.gif … 40_manual1.gif     0 or 255
 test/images/01_test.tif … 20_test.tif
-test/1st_manual/01_manual1.gif … 20_manual1.gif         (left out of newer downloads; the original one has them)"""
+test/1st_manual/01_manual1.gif … 20_manual1.gif         (left out of newer downloads; the original one has them)
+training/mask/21_training_mask.gif, test/mask/01_test_mask.gif …   the field of view; needed only for scores in it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,14 @@ class Drive(Reader):
         return self._partition(source, "training", "train") + self._partition(source, "test", "test")
 
     def read_case(self, case: CaseFiles) -> Case:
-        return Case(read_image(case.images[0]), read_binary_mask(case.label), (1.0, 1.0))
+        label = read_binary_mask(case.label)
+        field = None if case.field is None else read_binary_mask(case.field)
+        if field is not None and field.shape != label.shape:
+            raise DataError(
+                f"{case.field}: the field of view has shape {field.shape}, the vessels {label.shape}; "
+                "mend or exclude the case"
+            )
+        return Case(read_image(case.images[0]), label, (1.0, 1.0), field=field)
 
     def _partition(self, source: Path, folder: str, partition: Literal["train", "test"]) -> list[CaseFiles]:
         images = match_files(source, f"{folder}/images/{{id}}_{folder}.*")
@@ -52,4 +60,8 @@ class Drive(Reader):
                 f"{source / folder / '1st_manual'}: the vessels of the {folder} images are missing. Newer downloads "
                 "leave out those of the test set; the paper's partition needs them: take the original distribution"
             )
-        return [replace(case, partition=partition) for case in pair(images, masks, source, "")]
+        fields = match_files(source, f"{folder}/mask/{{id}}_{folder}_mask.*")
+        if fields:
+            require_partners(images, fields, "field-of-view mask", source)
+        cases = pair(images, masks, source, "")
+        return [replace(case, partition=partition, field=fields.get(case.id)) for case in cases]

@@ -1,8 +1,10 @@
 """A data set that was prepared once: a folder of memory-mapped arrays that all trials on a host share.
 
 `<root>/<name>-<key>/` holds manifest.json and, per case, `<index>.image.npy` float32 (*spatial, channels),
-`<index>.label.npy` uint8 (*spatial) and `<index>.foreground.npy` int32 (n, dimensions). Its key says what is in it,
-so it is never changed (only splits are added). How it is made is `workers.datasets.preparation`.
+`<index>.label.npy` uint8 (*spatial), `<index>.foreground.npy` int32 (n, dimensions), and `<index>.native.npz`, packed,
+with what scores at native resolution need: `label` uint8 on the source's own grid and, where the distribution has one,
+`field`, its field of view. Its key says what is in it, so it is never changed (only splits are added). How it is made
+is `workers.datasets.preparation`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -25,12 +29,13 @@ from workers.files import atomic_write
 from workers.spec import content_hash
 from workers.splits import Split
 
-FORMAT = 1
+FORMAT = 2
 """Layout of the folder; another number is refused."""
 
 MANIFEST = "manifest.json"
 
-ARRAYS = ("image", "label", "foreground")
+FILES = ("image.npy", "label.npy", "foreground.npy", "native.npz")
+"""What is kept of each case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class PreparedCase:
         spacing: of the prepared grid per axis, mm (1 for 2D).
         affine: the source's voxel index to mm (RAS+) as four rows, None for 2D.
         voxels: number of prepared voxels per class.
-        bytes: sizes of the files of `ARRAYS`.
+        bytes: sizes of `FILES`.
     """
 
     id: str
@@ -139,6 +144,24 @@ class PreparedDataset:
             raise _damaged(self.path, f"{path.name}: {error}") from error
         return points
 
+    def native_label(self, case: str) -> npt.NDArray[np.uint8]:
+        """Class indices on the source's own grid, uint8 (*original_shape) in the source's axis order."""
+        return self._native(case)["label"]
+
+    def field(self, case: str) -> npt.NDArray[np.uint8]:
+        """The field of view on the source's own grid, uint8 (*original_shape), 1 inside.
+
+        Raises:
+            DataError: the data set has none.
+        """
+        native = self._native(case)
+        if "field" not in native:
+            raise DataError(
+                f"data set {self.name!r}: case {case!r} has no field-of-view mask; leave out evaluation.field_of_view, "
+                "or add the masks that the original distribution has"
+            )
+        return native["field"]
+
     def spacing(self, case: str) -> tuple[float, ...]:
         """Voxel size per axis of the prepared grid, mm (1 for 2D)."""
         return self.case(case).spacing
@@ -180,11 +203,19 @@ class PreparedDataset:
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain | {"checksum": content_hash(plain)}
 
+    def _native(self, case: str) -> dict[str, npt.NDArray[np.uint8]]:
+        path = self.path / f"{self.case(case).index:05d}.native.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise _damaged(self.path, f"{path.name}: {error}") from error
+
     def _array(self, case: str, kind: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Map an array whose type and shape the manifest tells: parsing its own header would take most of the time."""
         known = self.case(case)
         path = self.path / f"{known.index:05d}.{kind}.npy"
-        size = known.bytes[ARRAYS.index(kind)]
+        size = known.bytes[FILES.index(f"{kind}.npy")]
         offset = size - math.prod(shape) * np.dtype(dtype).itemsize
         try:
             array: npt.NDArray[Any] = np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
@@ -218,10 +249,10 @@ def open_prepared(path: Path) -> PreparedDataset:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"{MANIFEST}: {error}") from error
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if entry.name.endswith(".npy")}
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if entry.name.endswith((".npy", ".npz"))}
     for case in prepared.cases:
-        for kind, size in zip(ARRAYS, case.bytes, strict=True):
-            name = f"{case.index:05d}.{kind}.npy"
+        for kind, size in zip(FILES, case.bytes, strict=True):
+            name = f"{case.index:05d}.{kind}"
             if sizes.get(name) != size:
                 raise _damaged(path, f"{name} has {sizes.get(name, 0)} bytes, not {size}")
     return prepared

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from workers.datasets.folder import (
-    ARRAYS,
+    FILES,
     MANIFEST,
     PreparedCase,
     PreparedDataset,
@@ -44,6 +44,8 @@ MAX_FOREGROUND = 10_000
 """Foreground coordinates that are kept per case, for patches centred on foreground."""
 
 _PARTIAL = ".partial"
+
+_Kept = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 
 
 def prepare(
@@ -143,15 +145,11 @@ def _prepare_case(
         case = reader.read_case(files)
     except ExcludedCaseError as error:
         return Excluded(files.id, str(error))
-    original_shape = case.label.shape
+    native = {"label": case.label} if case.field is None else {"label": case.label, "field": case.field}
     ready = preprocess(
         case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
     )
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "image": ready.image,
-        "label": ready.label,
-        "foreground": sample_foreground(ready.label),
-    }
+    arrays: tuple[_Kept, ...] = (ready.image, ready.label, sample_foreground(ready.label), native)
     return PreparedCase(
         id=files.id,
         index=index,
@@ -160,11 +158,11 @@ def _prepare_case(
         files=tuple(path.relative_to(source).as_posix() for path in files.files),
         part=files.part,
         shape=ready.label.shape,
-        original_shape=original_shape,
+        original_shape=case.label.shape,
         spacing=ready.spacing,
         affine=None if case.affine is None else tuple(tuple(float(v) for v in row) for row in case.affine),
         voxels=tuple(int(n) for n in np.bincount(ready.label.reshape(-1), minlength=len(reader.classes))),
-        bytes=tuple(_save(folder / f"{index:05d}.{kind}.npy", arrays[kind]) for kind in ARRAYS),
+        bytes=tuple(_save(folder / f"{index:05d}.{kind}", kept) for kind, kept in zip(FILES, arrays, strict=True)),
     )
 
 
@@ -176,9 +174,12 @@ def sample_foreground(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     return np.stack(np.unravel_index(flat, label.shape), axis=-1).astype(np.int32)
 
 
-def _save(path: Path, array: npt.NDArray[Any]) -> int:
+def _save(path: Path, kept: _Kept) -> int:
     with path.open("wb") as file:
-        np.save(file, array)
+        if isinstance(kept, np.ndarray):
+            np.save(file, kept)
+        else:
+            np.savez_compressed(file, allow_pickle=False, **kept)
         file.flush()
         os.fsync(file.fileno())
     return path.stat().st_size

@@ -39,6 +39,7 @@ class CaseFiles:
         group: patient, or video sequence, whose cases must not be parted in a grouped split; None when unknown.
         partition: the distribution's own partition, where there is one.
         part: which part of the files the case is (a slice or block, in the reader's own words); empty for the whole.
+        field: the mask of the pixels that the camera saw, where the distribution has one.
     """
 
     id: str
@@ -47,10 +48,12 @@ class CaseFiles:
     group: str | None = None
     partition: Literal["train", "test"] | None = None
     part: str = ""
+    field: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return (*self.images, self.label)
+        whole = (*self.images, self.label)
+        return whole if self.field is None else (*whole, self.field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,14 @@ class Case:
         label: uint8 class indices (*spatial).
         spacing: voxel size per axis, in mm; 1 for plain images.
         affine: voxel index to mm (RAS+) of a volume, None for 2D.
+        field: uint8 (*spatial), 1 where the camera saw something; None where nothing is said of it.
     """
 
     image: Image
     label: Label
     spacing: tuple[float, ...]
     affine: Affine | None = None
+    field: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from workers.errors import DataError, ParameterError, nearest
 from workers.files import atomic_write
 from workers.spec import content_hash
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Raised whenever a change of ours may change a prepared array."""
 
 SYNTHETIC_MARKER = "SYNTHETIC.md"
