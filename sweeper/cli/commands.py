@@ -47,9 +47,9 @@ def sweeper(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """\b
-    Runs a loss-function study in medical image segmentation, and answers it.
+    Runs a loss-function study in medical image segmentation and reports on it.
     Example: sweeper launch --grid demo
-    """  # noqa: D301  \b keeps the two lines apart
+    """
     from importlib.metadata import version as installed
 
     if version:

@@ -1,0 +1,104 @@
+"""The shipped grids hold exactly the cells that the paper has (shown cell by cell), and those of the demo."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from sweeper.data import reader_of
+from sweeper.grid import DataIdentity, expand
+from sweeper.grids import load_grid, shipped
+from workers.spec import ModelSpec, TrialSpec
+
+IN_2D = ("cvc_clinicdb", "drive", "bus2017")
+IN_3D = ("brats20", "kits19")
+BASELINES = {
+    "ce": {},
+    "focal": {"alpha": 0.25, "gamma": 2.0},
+    "dice": {},
+    "tversky": {"alpha": 0.3, "beta": 0.7},
+    "focal_tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3},
+    "combo": {"alpha": 0.5, "beta": 0.5},
+}
+SMOOTHING = {
+    **dict.fromkeys(("dice", "tversky", "focal_tversky", "combo"), 1e-6),
+    **dict.fromkeys(("unified_focal_sym", "unified_focal_asym"), 1e-7),
+}
+UNIFIED = ("unified_focal_sym", "unified_focal_asym")
+GAMMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def cells(name: str) -> tuple[TrialSpec, ...]:
+    grid = load_grid(name)
+    readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
+    return expand(grid, {n: DataIdentity(r.classes, r.dimensions) for n, r in readers.items()})
+
+
+def test_there_are_three() -> None:
+    assert shipped() == ("demo", "gamma", "paper")
+
+
+@pytest.mark.parametrize(("name", "count"), [("demo", 16), ("gamma", 54), ("paper", 88)])
+def test_counts(name: str, count: int) -> None:
+    assert len(cells(name)) == len({spec.hash for spec in cells(name)}) == count
+
+
+def test_the_paper_s_cells() -> None:
+    found = Counter(
+        (s.data.dataset, s.loss.name, s.loss.gamma if s.loss.name in UNIFIED else None) for s in cells("paper")
+    )
+    baselines = [(data, loss, None) for data in (*IN_2D, *IN_3D) for loss in BASELINES]
+    swept = [(data, loss, gamma) for data in IN_2D for loss in UNIFIED for gamma in GAMMAS]
+    volumes = [(data, loss, 0.5) for data in IN_3D for loss in UNIFIED]
+    assert (len(baselines), len(swept), len(volumes)) == (30, 54, 4)
+    assert found == Counter(baselines + swept + volumes)
+
+
+def test_the_paper_s_parameters() -> None:
+    for spec in cells("paper"):
+        wanted = BASELINES.get(spec.loss.name, {"lambda": 0.5, "delta": 0.6, "gamma": spec.loss.gamma})
+        given = {key.rstrip("_"): value for key, value in spec.loss.parameters.items()}
+        smoothing = given.pop("smooth", None)
+        assert smoothing == SMOOTHING.get(spec.loss.name)
+        numbers = {key: value for key, value in given.items() if isinstance(value, float)}
+        assert numbers == pytest.approx(wanted)
+        words = {key: value for key, value in given.items() if not isinstance(value, float)}
+        assert words.items() <= {"absent": "keep", "convention": "code"}.items()
+
+
+def test_the_paper_s_training() -> None:
+    for spec in cells("paper"):
+        training = spec.training
+        assert (training.batch_size, training.learning_rate, training.momentum) == (2, 0.1, 0.0)
+        assert (training.plateau_factor, training.plateau_patience) == (0.1, 10)
+        assert (training.early_stopping_patience, training.epochs, training.min_delta) == (20, 1000, 0.0)
+        assert training.augmentation_probability == 0.15
+        assert spec.model.normalisation == "instance"
+        assert (spec.repeat, spec.seed) == (0, 0)
+
+
+def test_the_paper_s_patches_networks_and_classes() -> None:
+    expected = {
+        "cvc_clinicdb": (None, None, ModelSpec(base_filters=64, depth=4), 2),
+        "drive": (None, None, ModelSpec(base_filters=64, depth=4), 2),
+        "bus2017": (None, None, ModelSpec(base_filters=64, depth=4), 2),
+        "brats20": ((96, 96, 96), (48, 48, 48), ModelSpec(base_filters=32, depth=3), 2),
+        "kits19": ((80, 160, 160), (40, 80, 80), ModelSpec(base_filters=32, depth=3), 3),
+    }
+    for spec in cells("paper"):
+        found = (spec.training.patch, spec.evaluation.overlap, spec.model, len(spec.data.classes))
+        assert found == expected[spec.data.dataset]
+
+
+def test_gamma_is_part_of_the_paper() -> None:
+    assert {s.hash for s in cells("gamma")} < {s.hash for s in cells("paper")}
+    assert {s.loss.name for s in cells("gamma")} == set(UNIFIED)
+
+
+def test_the_demo_has_the_paper_s_losses_and_five_gammas() -> None:
+    found = cells("demo")
+    assert {s.loss.name for s in found} == {*BASELINES, *UNIFIED}
+    for loss in UNIFIED:
+        assert len({s.loss.gamma for s in found if s.loss.name == loss}) == 5
+    assert {s.data.dataset for s in found} == {"nuclei"}
