@@ -57,6 +57,7 @@ class Learner:
     def __init__(
         self, model_spec: ModelSpec, training: TrainingSpec, input_shape: tuple[int, ...], classes: int
     ) -> None:
+        _refuse_other_source("network", model_spec.name, model_spec.source, networks.definition(model_spec.name).source)
         keras.config.set_dtype_policy(training.precision)
         self.classes = classes
         self.model = networks.build(model_spec, input_shape=input_shape, classes=classes)
@@ -160,6 +161,7 @@ class LossInput:
     """A loss of a spec, split into what the graph is traced with and what it is given at each step."""
 
     def __init__(self, spec: TrialSpec) -> None:
+        _refuse_other_source("loss", spec.loss.name, spec.loss.source, losses.definition(spec.loss.name).source)
         self.name = spec.loss.name
         inputs = set(losses.graph_parameters(self.name))
         parameters = spec.loss.parameters
@@ -195,6 +197,15 @@ class Learners:
             keras.backend.clear_session()
             self._learner, self._key = Learner(spec.model, training, input_shape, classes), key
         return self._learner
+
+
+def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None:
+    """A trial's numbers must come from the source that its hash names."""
+    if wanted != loaded:
+        raise ParameterError(
+            f"{kind} {name!r} of the trial has source {wanted or 'built-in'}, but this process has {loaded or 'built-in'}; "
+            "launch the grid with the plug-in that it was made with"
+        )
 
 
 def _hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int) -> tf.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -12,23 +11,6 @@ from workers.errors import InputError, ParameterError
 
 class ShapeError(InputError):
     """Truth and prediction whose shapes don't fit each other, or are no images with classes."""
-
-
-def bind(name: str, function: Callable[..., Any], values: Mapping[str, Any], in_graph: tuple[str, ...]) -> Any:
-    """`function` with its parameters, as f(y_true, y_pred) -> scalar; see `workers.losses.get_loss`."""
-
-    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-    def loss(y_true: Any, y_pred: Any) -> Any:
-        truth, prediction = operands(name, y_true, y_pred)
-        classes = prediction.shape[-1]
-        arguments = {
-            keyword: _as_tensor(name, keyword, value, classes, prediction.dtype) if keyword in in_graph else value
-            for keyword, value in values.items()
-        }
-        return function(truth, prediction, **arguments)
-
-    loss.__name__ = name
-    return loss
 
 
 def operands(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -63,7 +45,12 @@ def operands(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return truth, prediction
 
 
-def _as_tensor(name: str, keyword: str, value: Any, classes: int, dtype: Any) -> Any:
+def as_tensor(name: str, keyword: str, value: Any, classes: int, dtype: Any) -> Any:
+    """A parameter as a tensor of the prediction's dtype, a scalar or one value per class.
+
+    Raises:
+        ParameterError: it has another shape.
+    """
     if isinstance(value, tuple | float):
         tensor = tf.constant(value, dtype)
     else:

@@ -135,7 +135,8 @@ def get_loss(name: str, **parameters: Any) -> Loss:
         f(y_true, y_pred) -> scalar. `y_true` one-hot and `y_pred` softmax probabilities, both of shape
         (batch, h, w, classes) or (batch, d, h, w, classes), class 0 the background. It computes in float64 when
         `y_pred` is float64, in float32 otherwise. It raises `ShapeError` or `ParameterError` when it is traced with
-        shapes that don't fit each other or the parameters.
+        shapes that don't fit each other or the parameters. It is a `keras.losses.Loss`, which Keras saves and loads
+        with a compiled model; import `workers.losses.keras_loss` before loading one.
 
     Raises:
         UnknownNameError: no loss has that name.
@@ -151,9 +152,9 @@ def get_loss(name: str, **parameters: Any) -> Loss:
     plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in parameters.items() if k not in tensors}
     values: dict[str, Any] = {**resolve_parameters(name, plain), **tensors}
 
-    from workers.losses.operands import bind
+    from workers.losses.keras_loss import SegmentationLoss
 
-    loss: Loss = bind(name, line.load(), values, in_graph)
+    loss: Loss = SegmentationLoss(name, line.load(), values, in_graph)
     return loss
 
 

@@ -191,6 +191,45 @@ def test_keras_compiles_and_trains_with_every_loss() -> None:
         assert history[-1] < history[0], name
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("ce", {}),
+        ("dice", {"smooth": 1.0}),
+        ("tversky", {"alpha": 0.9, "beta": 0.1}),
+        ("unified_focal_asym", {"gamma": (0.1, 0.2, 0.3), "convention": "published"}),
+        ("dice_topk", {"k": 50}),
+    ],
+)
+def test_a_compiled_model_is_saved_and_loaded_with_its_loss(
+    name: str, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    g, p = operands(3, (2, 6, 8))
+    model = keras.Sequential([keras.Input((6, 8, 3)), keras.layers.Conv2D(3, 1, activation="softmax")])
+    model.compile("sgd", loss=losses.get_loss(name, **parameters))
+    model.fit(p, g, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    expected = float(losses.get_loss(name, **parameters)(g, model.predict(p, verbose=0)))
+    assert loaded.evaluate(p, g, verbose=0) == pytest.approx(expected, rel=1e-6)
+    assert loaded.loss.get_config() == losses.get_loss(name, **parameters).get_config()
+
+
+def test_a_variable_is_saved_as_the_value_that_it_has() -> None:
+    gamma = keras.Variable(0.25)
+    loss = losses.get_loss("unified_focal_sym", gamma=gamma)
+    gamma.assign(0.75)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert float(again(*operands(2))) == pytest.approx(
+        float(losses.get_loss("unified_focal_sym", gamma=0.75)(*operands(2)))
+    )
+
+
+def test_sample_weights_are_refused() -> None:
+    with pytest.raises(ParameterError, match="loss 'dice' takes no sample weights"):
+        losses.get_loss("dice")(*operands(2), sample_weight=np.ones(2))  # type: ignore[call-arg]
+
+
 def test_a_definition_survives_json() -> None:
     for name in losses.names():
         for parameter in losses.definition(name).parameters:

@@ -1,0 +1,78 @@
+"""A loss as Keras' own kind of object, so that a model that was compiled with it can be saved and loaded again.
+
+A bare function would be saved by its name alone: its parameters would be lost, and `dice` and `tversky` would come back
+as Keras' losses of those names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import keras
+
+from workers.errors import ParameterError
+from workers.losses.operands import as_tensor, operands
+
+
+@keras.saving.register_keras_serializable(package="sweeper")
+class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
+    """What `workers.losses.get_loss` returns: f(y_true, y_pred) -> scalar, and the settings that make it again.
+
+    Args:
+        name: The registered name.
+        function: `f(truth, prediction, **parameters) -> scalar` on tensors of one shape and dtype.
+        values: Every parameter: plain values, or tensors and variables, which are read at each call.
+        in_graph: Which of them the function takes as tensors.
+    """
+
+    # What `tf.autograph.experimental.do_not_convert` sets on a function: there is no control flow over tensors to be
+    # rewritten, and an error that passes through rewritten code changes its type.
+    autograph_info__: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], values: Mapping[str, Any], in_graph: tuple[str, ...]
+    ) -> None:
+        # The function averages over the batch itself: Keras has nothing left to reduce.
+        super().__init__(name=name, reduction="none")
+        self._function, self._values, self._in_graph = function, dict(values), in_graph
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if sample_weight is not None:
+            raise ParameterError(f"loss {self.name!r} takes no sample weights: its value is the mean over the batch")
+        return self.call(y_true, y_pred)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of a batch; see `workers.losses.get_loss` for shapes and errors."""
+        truth, prediction = operands(self.name, y_true, y_pred)
+        arguments = {
+            keyword: as_tensor(self.name, keyword, value, prediction.shape[-1], prediction.dtype)
+            if keyword in self._in_graph
+            else value
+            for keyword, value in self._values.items()
+        }
+        return self._function(truth, prediction, **arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """The name and every parameter as JSON values; of a variable the value that it has now."""
+        parameters = {
+            keyword: value
+            if isinstance(value, float | str)
+            else list(value)
+            if isinstance(value, tuple)
+            else keras.ops.convert_to_numpy(value).tolist()
+            for keyword, value in self._values.items()
+        }
+        return {"name": self.name, "parameters": parameters}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The same loss again.
+
+        Raises:
+            UnknownNameError: the loss is a plug-in's that is not loaded in this process.
+        """
+        from workers.losses.registry import get_loss
+
+        loss: Self = get_loss(config["name"], **config["parameters"])  # type: ignore[assignment]
+        return loss
