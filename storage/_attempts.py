@@ -255,16 +255,13 @@ def _claim(
     connection: Connection, lease: Lease, trial_hash: str, host: str, device: str | None, token: str
 ) -> Attempt | None:
     hold(connection, lease)
-    by_token = attempt_columns().where(AttemptRow.token == token)
-    before = connection.execute(by_token).one_or_none()
+    before = connection.execute(attempt_columns().where(AttemptRow.token == token)).one_or_none()
     if before is not None:  # the commit's acknowledgement was lost, and this is the second run of this call
         return to_attempt(before)
     member = select(literal(1)).where(MembershipRow.sweep_id == lease.sweep_id, MembershipRow.trial == trial_hash)
-    if connection.execute(member).one_or_none() is None:
-        raise UnknownTrialError(f"sweep {lease.sweep_id} has no trial {trial_hash!r}")
     take = (
         update(TrialRow)
-        .where(TrialRow.hash == trial_hash, TrialRow.state == TrialState.QUEUED)
+        .where(TrialRow.hash == trial_hash, TrialRow.state == TrialState.QUEUED, member.exists())
         .values(
             state=TrialState.RUNNING,
             attempts=TrialRow.attempts + 1,
@@ -276,26 +273,26 @@ def _claim(
         .returning(TrialRow.attempts)
     )
     number = connection.execute(take).scalar_one_or_none()
+    if number is None and connection.execute(member).one_or_none() is None:
+        raise UnknownTrialError(f"sweep {lease.sweep_id} has no trial {trial_hash!r}")
     if number is None and _free_orphan(connection, lease, trial_hash):
         number = connection.execute(take).scalar_one_or_none()
     if number is None:
         return None
-    connection.execute(
-        insert(connection, AttemptRow).values(
-            trial=trial_hash,
-            number=number,
-            sweep_id=lease.sweep_id,
-            fencing=lease.fencing,
-            token=token,
-            state=AttemptState.RUNNING,
-            host=host,
-            device=device,
-            resumed_from=0,
-            steps=0,
-            started_at=now(),
-        )
+    made = insert(connection, AttemptRow).values(
+        trial=trial_hash,
+        number=number,
+        sweep_id=lease.sweep_id,
+        fencing=lease.fencing,
+        token=token,
+        state=AttemptState.RUNNING,
+        host=host,
+        device=device,
+        resumed_from=0,
+        steps=0,
+        started_at=now(),
     )
-    return to_attempt(connection.execute(by_token).one())
+    return to_attempt(connection.execute(made.returning(*attempt_columns().selected_columns)).one())
 
 
 def _first_claimable(

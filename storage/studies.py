@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
+from storage.records import Trial, TrialState
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -89,7 +90,8 @@ class Studies:
             InvalidScoreError: γ or the value is outside its range.
             DatabaseUnavailableError: see `Database`.
         """
-        from optuna.trial import TrialState, create_trial
+        from optuna.trial import TrialState as OptunaState
+        from optuna.trial import create_trial
 
         low, high = GAMMA_RANGE
         if gamma is not None and not low <= gamma <= high:
@@ -98,7 +100,7 @@ class Studies:
             raise InvalidScoreError(f"trial {trial_hash}: the study's value is {value!r}, expected one in [0, 1]")
         known = value is not None and not math.isnan(value)
         frozen = create_trial(
-            state=TrialState.COMPLETE if known else TrialState.FAIL,
+            state=OptunaState.COMPLETE if known else OptunaState.FAIL,
             value=value if known else None,
             params={} if gamma is None else {"gamma": float(gamma)},
             distributions={} if gamma is None else {"gamma": self.gamma_distribution},
@@ -113,6 +115,27 @@ class Studies:
             return True
 
         return self._exclusively(work)
+
+    def record_finished(self, trials: Iterable[Trial]) -> int:
+        """Records each finished trial that has a study, γ and a validation DSC; says how many were not there yet.
+
+        The value is the validation DSC; attributes are the trial's hash, test DSC, MLflow run and label.
+
+        Raises:
+            DatabaseUnavailableError: see `Database`.
+        """
+        added = 0
+        for trial in trials:
+            if trial.state != TrialState.FINISHED or None in (trial.study, trial.gamma, trial.val_dsc):
+                continue
+            added += self.record(
+                str(trial.study),
+                trial_hash=trial.hash,
+                gamma=trial.gamma,
+                value=trial.val_dsc,
+                user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
+            )
+        return added
 
     def values(self, study_name: str) -> dict[str, tuple[float | None, float | None]]:
         """(γ, value) of each recorded trial by its hash, in the order of recording. Makes a missing study."""
@@ -159,7 +182,11 @@ class Studies:
     @property
     def _storage(self) -> BaseStorage:
         if self._cached is None:
+            from optuna import logging
             from optuna.storages import RDBStorage, get_storage
+
+            # Else Optuna writes a line to stderr for each study that it makes, into the midst of a progress display.
+            logging.set_verbosity(logging.WARNING)
 
             options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
             if self._database.dialect == "sqlite":

@@ -1,7 +1,8 @@
 """A sweep as a folder of files: Parquet to carry it into another database without loss, CSV for reading only.
 
 The folder has one file for each table and a manifest, `sweep.json`, with the sweep itself and each file's rows and
-SHA-256. The lease and the Optuna studies stay behind: the first is of its database, the second follow from the trials.
+SHA-256. The lease and the Optuna studies stay behind: the first is of its database, the second follow from the trials
+(`Studies.record_finished` makes them again).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, select, update
 from sqlalchemy.orm import aliased
 
@@ -123,6 +124,29 @@ def import_sweep(repository: Repository, directory: Path) -> Imported:
     return repository.database.write(lambda connection: _merge(connection, manifest["sweep"], tables))
 
 
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of an export that this program can import: `sweep`, the sweep's own row, and `files`.
+
+    Raises:
+        TransferError: no Parquet export of ours, or a newer one.
+    """
+    path = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TransferError(f"{path} cannot be read: {error}; name the folder of an export") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise TransferError(f"{path} is not the manifest of an export; name the folder of an export")
+    if manifest.get("version") != _VERSION:
+        raise TransferError(
+            f"{directory} has export version {manifest.get('version')!r}, this program reads {_VERSION}; "
+            "update the program: pip install --upgrade sweeper"
+        )
+    if any(name.endswith(".csv") for name in manifest["files"]):
+        raise TransferError(f"{directory} is an export as CSV, which is for reading only; export again as Parquet")
+    return manifest
+
+
 def _read_tables(connection: Connection, name: str) -> tuple[dict[str, Any], Tables]:
     sweep = sweep_row(connection, name)
     lease = connection.execute(select(LeaseRow.fencing).where(LeaseRow.sweep_id == sweep.id)).scalar_one()
@@ -184,19 +208,7 @@ def _write_folder(folder: Path, sweep: Mapping[str, Any], tables: Tables, format
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], Tables]:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TransferError(f"{folder / MANIFEST} cannot be read: {error}; name the folder of an export") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise TransferError(f"{folder / MANIFEST} is not the manifest of an export; name the folder of an export")
-    if manifest.get("version") != _VERSION:
-        raise TransferError(
-            f"{folder} has export version {manifest.get('version')!r}, this program reads {_VERSION}; "
-            "update the program: pip install --upgrade sweeper"
-        )
-    if any(name.endswith(".csv") for name in manifest["files"]):
-        raise TransferError(f"{folder} is an export as CSV, which is for reading only; export again as Parquet")
+    manifest = read_manifest(folder)
     tables: Tables = {}
     for table in _LEFT_OUT:
         path = folder / f"{table.__tablename__}.parquet"

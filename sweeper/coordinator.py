@@ -69,7 +69,7 @@ class Work:
 
     prepared_root: Path
     trials: Path
-    plugins: Sequence[Mapping[str, str]] = ()
+    plugins: Sequence[Mapping[str, Any]] = ()
     pictures: Mapping[str, bool] = field(default_factory=dict)
     provenance: str = ""
     revision: str = ""
@@ -155,11 +155,13 @@ class Coordinator:
     def request(self, running: Running) -> dict[str, Any]:
         """What the training process needs to know of a claimed trial."""
         trial = running.trial
+        # A grown sweep may hold trials of two versions of one file.
+        sources = {trial.spec["loss"]["source"], trial.spec["model"]["source"]}
         return {
             "spec": dict(trial.spec),
             "prepared_root": str(self.work.prepared_root),
             "folder": str(self.work.trials / trial.hash),
-            "plugins": [dict(p) for p in self.work.plugins],
+            "plugins": [dict(p) for p in self.work.plugins if p["source"] in sources],
             "revision": self.work.revision,
             "pictures": self.work.pictures.get(trial.dataset, True),
             "tracking": {
@@ -282,7 +284,7 @@ class Coordinator:
         self._end(running)
         self._ends.append(None)
         self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
-        self._record_study(trial)
+        self.studies.record_finished([trial])
         dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
         self.observer.say(
             f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
@@ -312,22 +314,9 @@ class Coordinator:
             self.reason = f"{retries.BREAKER} trials in a row ended the same way ({kind.value}): {first_line}"
             self.draining = True
 
-    def _record_study(self, trial: Trial) -> None:
-        """Records a finished trial in its Optuna study; that it stands there already changes nothing."""
-        if trial.study is not None and trial.gamma is not None and trial.val_dsc is not None:
-            self.studies.record(
-                trial.study,
-                trial_hash=trial.hash,
-                gamma=trial.gamma,
-                value=trial.val_dsc,
-                user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
-            )
-
     def record_missing_studies(self) -> None:
         """Records finished trials that a killed coordinator did not get to, and shared ones of other sweeps."""
-        for trial in self.trials:
-            if trial.state is TrialState.FINISHED:
-                self._record_study(trial)
+        self.studies.record_finished(self.trials)
 
     def _carry_out(self, request: Request) -> str:
         if request.verb == "stop":

@@ -70,7 +70,7 @@ def sweep_table(grid: Grid) -> dict[str, Any]:
     return table
 
 
-def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, extend: bool = False) -> Sweep:
+def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, extend: bool = False) -> Sweep:
     """Prepares the grid's data and writes the sweep with its trials down. Repeating it changes nothing.
 
     Raises:
@@ -78,7 +78,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, ex
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
-    readies = data.prepare(grid, now.settings, _preparation_line(now.console))
+    readies = data.prepare(grid, now.settings, preparation_line(now.console))
     specs = expand(grid, {name: one.identity for name, one in readies.items()})
     costs = learned_costs(now.repository)
     _check_space(now.settings, specs)
@@ -90,7 +90,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, ex
         trials=new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()}),
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
-        details={"data": data.describe(readies), "plugins": [dict(p) for p in plugins]},
+        details=_details(now.repository, grid.name, data.describe(readies), plugins),
         extend=extend,
     )
     for one in readies.values():
@@ -107,6 +107,22 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, str]], *, ex
             )
         )
     return sweep
+
+
+def _details(
+    repository: Repository, name: str, data_sets: Mapping[str, Any], plugins: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a sweep remembers of its data and plug-ins: of an existing one that grows, the former ones as well."""
+    try:
+        known = repository.sweep(name).details
+    except UnknownSweepError:
+        known = {}
+    former = known.get("plugins", [])
+    sources = {p["source"] for p in former}
+    return {
+        "data": {**known.get("data", {}), **data_sets},
+        "plugins": [*former, *(dict(p) for p in plugins if p["source"] not in sources)],
+    }
 
 
 def _refuse_another_grid(repository: Repository, name: str, specs: Sequence[TrialSpec]) -> None:
@@ -210,10 +226,14 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
     if not any(t.state in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+        # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
+        with Studies(repository.database) as studies:
+            studies.record_finished(trials)
         console.print(f"nothing to train: {_all_done(trials)}", markup=False, highlight=False)
         return False
     grid = parse_grid(sweep.grid, sweep_name)
-    data.prepare(grid, settings, _preparation_line(console))
+    load_datasets(sweep.details.get("plugins", []))
+    data.prepare(grid, settings, preparation_line(console))
     lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds)
     try:
         parent = _tracker(now, sweep).run_id
@@ -337,7 +357,9 @@ def _signals(coordinator: Coordinator) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _preparation_line(console: Console) -> data.Progress:
+def preparation_line(console: Console) -> data.Progress:
+    """Prints how far preparations are: a line for each tenth of a large data set, and one at the end."""
+
     def line(dataset: str, done: int, total: int, case: str) -> None:
         if done == total or (total >= 100 and done % (total // 10) == 0):
             console.print(f"prepared {dataset}: {done} of {total} cases", markup=False, highlight=False)

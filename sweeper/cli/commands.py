@@ -1,4 +1,4 @@
-"""The commands of a sweep's life; those for data sets are in `sweeper.cli.data`."""
+"""The commands of a sweep's life; those for data sets are in `sweeper.cli.data`, the database's in `sweeper.cli.db`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.cli import data as data_commands
+from sweeper.cli import db as db_commands
 from sweeper.cli.options import (
     DataOption,
     GridOption,
@@ -39,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(db_commands.app, name="db")
 
 
 @app.callback(invoke_without_command=True)
@@ -289,12 +291,13 @@ def logs(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
 def _grid(
     grid: str, sets: list[str] | None, name: str | None, plugins: list[Path] | None
-) -> tuple[Grid, list[dict[str, str]]]:
-    """The chosen grid, and what its workers need of the plug-ins."""
-    from workers.plugins import describe_plugin
+) -> tuple[Grid, list[dict[str, Any]]]:
+    """The chosen grid, and what its workers need of the plug-ins that were named or are installed."""
+    from sweeper.grid import names_used
+    from workers.plugins import describe_for
 
-    messages = [describe_plugin(path).to_message() for path in plugins or ()]
-    return chosen_grid(grid, sets, name), messages
+    chosen = chosen_grid(grid, sets, name)
+    return chosen, [p.to_message() for p in describe_for(plugins or (), **names_used(chosen))]
 
 
 def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
