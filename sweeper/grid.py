@@ -246,6 +246,26 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
     return tuple(specs)
 
 
+def training_of(grid: Grid, dataset: DatasetTable) -> TrainingSpec:
+    """How a grid trains on one of its data sets."""
+    return _filled(TrainingSpec(), grid.training, dataset.training)
+
+
+def evaluation_of(grid: Grid, dataset: DatasetTable) -> EvaluationSpec:
+    """How a grid scores on one of its data sets."""
+    return _filled(EvaluationSpec(), grid.evaluation, dataset.evaluation)
+
+
+def names_used(grid: Grid) -> dict[str, set[str]]:
+    """The losses, networks and readers of data sets that a grid names, known or not."""
+    tables = (grid.model, *grid.models, *(d.model for d in grid.datasets))
+    return {
+        "losses": {loss.name for loss in grid.losses},
+        "networks": {table.name for table in tables if table.name is not None},
+        "datasets": {d.reader or d.name for d in grid.datasets},
+    }
+
+
 def variant(spec: TrialSpec, *, with_model: bool = False) -> str:
     """The name of a loss as tables show it: with the parameters, γ aside, that differ from their defaults."""
     defaults = losses.resolve_parameters(spec.loss.name)
@@ -276,8 +296,7 @@ def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
             split=identity.split,
             provenance=identity.provenance,
         )
-        training = _filled(TrainingSpec(), grid.training, dataset.training)
-        evaluation = _filled(EvaluationSpec(), grid.evaluation, dataset.evaluation)
+        training, evaluation = training_of(grid, dataset), evaluation_of(grid, dataset)
         _check_patch(grid, dataset.name, identity.dimensions, training, evaluation)
         for loss, model in itertools.product(grid.losses, grid.models or (ModelTable(),)):
             if loss.datasets is not None and dataset.name not in loss.datasets:

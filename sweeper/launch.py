@@ -28,6 +28,7 @@ from sweeper.grids import parse_grid
 from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.settings import Settings
+from workers.plugins import load_datasets
 from workers.spec import TrialSpec
 
 if TYPE_CHECKING:

@@ -57,9 +57,14 @@ class Plugin:
     networks: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
 
-    def to_message(self) -> dict[str, str]:
+    def to_message(self) -> dict[str, Any]:
         """What a worker needs to load it: an entry of the argument of `load_plugin_texts`."""
-        return {"reference": self.reference, "source": self.source, "text": self.text}
+        return {
+            "reference": self.reference,
+            "source": self.source,
+            "text": self.text,
+            "datasets": list(self.datasets),
+        }
 
 
 _loaded: dict[str, Plugin] = {}
@@ -100,7 +105,7 @@ def load_plugin(reference: str | Path) -> Plugin:
     return _load(str(reference), "", source_hash(reference))
 
 
-def load_plugin_texts(messages: Iterable[Mapping[str, str]]) -> tuple[Plugin, ...]:
+def load_plugin_texts(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ...]:
     """Make these the plug-ins of this process: what a warm worker does before each trial.
 
     Args:
@@ -115,17 +120,29 @@ def load_plugin_texts(messages: Iterable[Mapping[str, str]]) -> tuple[Plugin, ..
     for plugin in tuple(_loaded.values()):
         if (plugin.reference, plugin.source) not in wanted:
             _unload(plugin)
-    loaded = []
-    for message in messages:
-        reference, text = message["reference"], message["text"]
-        source = content_hash(text) if text else source_hash(reference)
-        if source != message["source"]:
-            raise PluginError(
-                f"plug-in {reference!r} has the source {source} on this machine but {message['source']} in the trial's "
-                "spec; install the same version everywhere"
-            )
-        loaded.append(_load(reference, text, source))
-    return tuple(loaded)
+    return tuple(_load_message(message) for message in messages)
+
+
+def load_datasets(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ...]:
+    """Make the data sets of these plug-ins known here, as they were when the sweep was made.
+
+    What a coordinator does that goes on with a sweep. Losses and networks alone stay out, and with them TensorFlow.
+
+    Raises:
+        PluginError: as `load_plugin_texts`.
+    """
+    return tuple(_load_message(message) for message in messages if message["datasets"])
+
+
+def _load_message(message: Mapping[str, Any]) -> Plugin:
+    reference, text = message["reference"], message["text"]
+    source = content_hash(text) if text else source_hash(reference)
+    if source != message["source"]:
+        raise PluginError(
+            f"plug-in {reference!r} has the source {source} on this machine but {message['source']} in the trial's "
+            "spec; install the same version everywhere"
+        )
+    return _load(reference, text, source)
 
 
 def describe_plugin(reference: str | Path) -> Plugin:
@@ -175,6 +192,27 @@ def describe_plugin(reference: str | Path) -> Plugin:
             workers.networks._registry.register(network)
 
     return _register(reference, text, source, register)
+
+
+def describe_for(
+    files: Iterable[Path], *, losses: Iterable[str], networks: Iterable[str], datasets: Iterable[str]
+) -> tuple[Plugin, ...]:
+    """Describe these files, and installed plug-ins for as long as one of the names is unknown.
+
+    Args:
+        files: plug-in files that were named.
+        losses, networks, datasets: the names that a grid uses.
+
+    Raises:
+        PluginError: as `describe_plugin`.
+    """
+    found = [describe_plugin(path) for path in files]
+    wanted = {"losses": set(losses), "networks": set(networks), "datasets": set(datasets)}
+    for module in installed_plugins():
+        if all(names <= set(registry) for names, registry in zip(wanted.values(), _registries().values(), strict=True)):
+            break
+        found.append(describe_plugin(module))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,13 @@ class Learner:
         self, model_spec: ModelSpec, training: TrainingSpec, input_shape: tuple[int, ...], classes: int
     ) -> None:
         _refuse_other_source("network", model_spec.name, model_spec.source, networks.definition(model_spec.name).source)
-        keras.config.set_dtype_policy(training.precision)
         self.classes = classes
-        self.model = networks.build(model_spec, input_shape=input_shape, classes=classes)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(training.precision)
+        try:
+            self.model = networks.build(model_spec, input_shape=input_shape, classes=classes)
+        finally:
+            keras.config.set_dtype_policy(before)
         optimiser = keras.optimizers.SGD(
             learning_rate=training.learning_rate,
             momentum=training.momentum,
@@ -203,8 +207,8 @@ def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None
     """A trial's numbers must come from the source that its hash names."""
     if wanted != loaded:
         raise ParameterError(
-            f"{kind} {name!r} of the trial has source {wanted or 'built-in'}, but this process has {loaded or 'built-in'}; "
-            "launch the grid with the plug-in that it was made with"
+            f"{kind} {name!r}: the trial was made with source {wanted or 'built-in'}, but here it is "
+            f"{loaded or 'built-in'}; give --plugin the file that it was made with"
         )
 
 
