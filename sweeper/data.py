@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import MissingDataError
-from sweeper.grid import DataIdentity, DatasetTable, Grid
+from sweeper.grid import DataIdentity, DatasetTable, Grid, evaluation_of, training_of
 from sweeper.settings import Settings
 from workers import datasets, prepared
-from workers.datasets import Reader
+from workers.datasets import CaseFiles, Reader
 from workers.datasets.sources import included_cases
-from workers.errors import DataError
+from workers.errors import DataError, InputError
 from workers.prepared import PreparedDataset
+from workers.preprocessing import Image, Label
 from workers.splits import Split, make_split
 
 Progress = Callable[[str, int, int, str], None]
@@ -114,7 +115,7 @@ def identify(grid: Grid, settings: Settings) -> dict[str, KnownDataset]:
         SettingsError: the folder of all data sets was named and does not exist.
         DataError: a data set's folder is there, but its files are not laid out as they should be.
     """
-    return {dataset.name: _identify(dataset, settings) for dataset in grid.datasets}
+    return {dataset.name: _identify(grid, dataset, settings) for dataset in grid.datasets}
 
 
 def prepare(
@@ -140,7 +141,8 @@ def prepare(
             done[dataset.name] = _open(dataset, key, settings)
     rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
     sources = locate_all(rest, settings)
-    done |= {d.name: _prepare(d, sources[d.name], settings, progress) for d in rest.datasets}
+    for dataset in rest.datasets:
+        done[dataset.name] = _prepare(grid, dataset, sources[dataset.name], settings, progress)
     return {dataset.name: done[dataset.name] for dataset in grid.datasets}
 
 
@@ -149,22 +151,59 @@ def _open(dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
     return ready(whole, split_of(dataset, whole))
 
 
-def _prepare(dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
+def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
+    reader = reader_of(dataset)
+    _check_fields(grid, dataset, included_cases(reader, source, dataset.exclude)[0])
     whole = prepared.prepare(
-        reader_of(dataset),
+        reader,
         source,
         settings.prepared,
         exclude=dataset.exclude,
         progress=lambda done, total, case: progress(dataset.name, done, total, case),
     )
+    _check_sizes(grid, dataset, whole)
     split = split_of(dataset, whole)
     whole.write_split(split)
     return ready(whole, split)
 
 
+def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int], tuple[Image, Label]]:
+    """What training of the grid's data set of that name sees of a case, to look at; the number stands for the epoch."""
+    from workers.batches import augmented_sample  # batchgenerators takes a second to import
+
+    training = training_of(grid, grid.dataset(whole.name))
+    return lambda case, number: augmented_sample(whole, case, training, grid.seed, number + 1)
+
+
+def _check_fields(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
+    """Refuses scores within the field of view where the files do not tell it."""
+    if evaluation_of(grid, dataset).field_of_view and (lacking := [case.id for case in cases if case.field is None]):
+        raise DataError(
+            f"data set {dataset.name!r}: evaluation.field_of_view asks for scores within the field of view, but "
+            f"{len(lacking)} of {len(cases)} images have no such mask (the first is {lacking[0]!r}); add the masks "
+            "that DRIVE's distribution has, or leave the setting out for this data set"
+        )
+
+
+def _check_sizes(grid: Grid, dataset: DatasetTable, whole: PreparedDataset) -> None:
+    """Refuses whole images of several sizes: a batch holds images of one size, and a trial would find out later."""
+    if training_of(grid, dataset).patch is None:
+        first = whole.cases[0]
+        for case in whole.cases:
+            if case.shape != first.shape:
+                raise DataError(
+                    f"data set {dataset.name!r}: {case.files[0]} has {_times(case.shape)} pixels, {first.files[0]} "
+                    f"{_times(first.shape)}, and a batch needs one size; set options.size = [height, width] to resize "
+                    "them all, or training.patch to train on parts"
+                )
+
+
 def split_of(dataset: DatasetTable, whole: PreparedDataset) -> Split:
     """The split that a grid asks for."""
-    return make_split(whole.cases, **dataset.split.model_dump())
+    try:
+        return make_split(whole.cases, **dataset.split.model_dump())
+    except InputError as error:
+        raise type(error)(f"data set {dataset.name!r}: {error}") from error
 
 
 def ready(whole: PreparedDataset, split: Split) -> ReadyDataset:
@@ -181,7 +220,7 @@ def ready(whole: PreparedDataset, split: Split) -> ReadyDataset:
     return ReadyDataset(whole, split, identity, len(split.train), round(sum(voxels) / max(len(voxels), 1)))
 
 
-def _identify(dataset: DatasetTable, settings: Settings) -> KnownDataset:
+def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDataset:
     reader = reader_of(dataset)
     bare = DataIdentity(reader.classes, reader.dimensions)
     try:
@@ -189,6 +228,7 @@ def _identify(dataset: DatasetTable, settings: Settings) -> KnownDataset:
     except DataError:
         return KnownDataset(bare, None, *_guessed_sizes(reader, None))
     cases, _ = included_cases(reader, source, dataset.exclude)
+    _check_fields(grid, dataset, cases)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
     if any(settings.prepared.glob(f"{dataset.name}-*")):
         key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
@@ -219,8 +259,21 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, Any]:
             "split_hash": one.split.hash,
             "split_settings": dict(one.split.settings),
             "excluded": [list(e) for e in one.prepared.excluded],
+            "groups": _groups(one),
             "images": one.images,
             "voxels": one.voxels,
         }
         for name, one in readies.items()
     }
+
+
+def _groups(one: ReadyDataset) -> dict[str, int]:
+    """Patients or sequences that the files tell, and how many of them lie in the test set and outside of it."""
+    group = {case.id: case.group for case in one.prepared.cases}
+    test = {group[case] for case in one.split.test} - {None}
+    others = {group[case] for case in (*one.split.train, *one.split.validation)} - {None}
+    return {"known": len(test | others), "shared": len(test & others)}
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
@@ -178,6 +179,18 @@ class ValidationBatches(_Batches):
             return np.asarray(image, dtype=np.float32), np.asarray(label, dtype=np.uint8)
         start = self._start(case, np.random.SeedSequence([self.seed, number], spawn_key=(_VALIDATION,)))
         return crop(image, start, self.shape[:-1]), crop(label, start, self.shape[:-1])
+
+
+def augmented_sample(
+    prepared: Prepared, case: str, training: TrainingSpec, seed: int, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What training sees of a case in epoch `number`, to look at: image (*spatial, channels) and label (*spatial).
+
+    A patch is centred on foreground, since most random ones of a volume hold none.
+    """
+    settings = replace(training, batch_size=1, patches_per_case=1, foreground_oversampling=1.0)
+    images, labels = TrainingBatches(prepared, [case], settings, seed).batch(number, 0)
+    return images[0], labels[0]
 
 
 def crop(array: np.ndarray, start: Sequence[int], size: Sequence[int]) -> np.ndarray:

@@ -82,10 +82,11 @@ def make_split(
 
     Raises:
         ParameterError: a setting outside its range, or folds together with an official partition.
-        DataError: too few cases or groups to fill three partitions, or an id twice.
+        DataError: too few cases or groups to fill three partitions, an id twice, or groups asked for where no case
+            tells any.
     """
     pool = sorted(cases, key=lambda case: case.id)
-    _check(pool, seed, test, validation, folds, fold)
+    _check(pool, seed, test, validation, folds, fold, grouped=grouped)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed])))
     units = _units(pool, grouped)
     official = {case.id for case in pool if case.partition == "test"}
@@ -120,7 +121,14 @@ def round_half_up(value: float) -> int:
 
 
 def _check(
-    cases: Sequence[SplitCase], seed: int, test: float, validation: float, folds: int | None, fold: int | None
+    cases: Sequence[SplitCase],
+    seed: int,
+    test: float,
+    validation: float,
+    folds: int | None,
+    fold: int | None,
+    *,
+    grouped: bool,
 ) -> None:
     if seed < 0:
         raise ParameterError(f"split seed = {seed}: 0 or more")
@@ -131,6 +139,11 @@ def _check(
         raise ParameterError(f"folds = {folds}, fold = {fold}: give both or neither")
     if folds is not None and fold is not None and not (2 <= folds <= len(cases) and 0 <= fold < folds):
         raise ParameterError(f"folds = {folds}, fold = {fold}: 2 ≤ folds ≤ {len(cases)} cases and 0 ≤ fold < folds")
+    if grouped and all(case.group is None for case in cases):
+        raise DataError(
+            "split grouped = true, but no case tells its patient or sequence: set `group` in the data set's options, "
+            "or add the file that tells it (metadata.csv for CVC-ClinicDB)"
+        )
     for first, second in pairwise(cases):
         if first.id == second.id:
             raise DataError(f"case {first.id!r} is there twice")

@@ -12,7 +12,7 @@ from rich.text import Text
 from sweeper.cli.options import DataOption, GridOption, check_file, check_folder, console
 
 if TYPE_CHECKING:
-    from sweeper.grid import DatasetTable
+    from sweeper.grid import Grid
     from workers.prepared import PreparedDataset
 
 app = typer.Typer(rich_markup_mode=None)
@@ -66,10 +66,11 @@ def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption
     from sweeper.settings import load_settings
     from workers.datasets import check as examine
 
-    table = _table(dataset, grid)
-    found = examine(reader_of(table), locate(table, load_settings(data=data)))
+    table, settings = _grid_of(dataset, grid).datasets[0], load_settings(data=data)
+    cache = settings.prepared if settings.prepared.is_dir() else None
+    found = examine(reader_of(table), locate(table, settings), exclude=table.exclude, cache=cache)
     console().print(found.text(), markup=False, highlight=False)
-    if found.problems:
+    if not found.ok:
         raise typer.Exit(1)
 
 
@@ -79,7 +80,7 @@ def prepare(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOpti
 
     Example: sweeper data prepare brats20 --data ~/data
     """
-    whole = _prepared(dataset, grid, data)
+    whole = _prepared(_grid_of(dataset, grid), data)
     console().print(f"{len(whole.cases)} cases in {whole.path}", markup=False, highlight=False, soft_wrap=True)
     for case, reason in whole.excluded:
         console().print(f"left out {case}: {reason}", markup=False, highlight=False)
@@ -91,15 +92,21 @@ def show(
     grid: GridOption = "paper",
     data: DataOption = None,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The PNG to write.")] = Path("contact-sheet.png"),
+    augmented: Annotated[
+        int, typer.Option(min=0, max=20, metavar="N", help="Samples as training sees them, beside each image.")
+    ] = 0,
 ) -> None:
     """Write a contact sheet: images with masks, augmented samples.
 
-    Example: sweeper data show nuclei --grid demo --to nuclei.png
+    Example: sweeper data show nuclei --grid demo --augmented 4
     """
+    from sweeper.data import augmented_samples
     from workers.datasets import contact_sheet
 
     check_file(to)
-    contact_sheet(_prepared(dataset, grid, data), to)
+    one = _grid_of(dataset, grid)
+    whole = _prepared(one, data)
+    contact_sheet(whole, to, augmented=augmented_samples(one, whole) if augmented else None, samples=augmented)
     console().print(str(to), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -109,6 +116,9 @@ def synth(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="An empty or new folder.")],
     cases: Annotated[int, typer.Option(min=3, metavar="N", help="How many cases.")] = 10,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")] = 0,
+    size: Annotated[
+        str | None, typer.Option(metavar="N,N[,N]", help="Height, width or slices, rows, columns; else the real one's.")
+    ] = None,
 ) -> None:
     """Write a small synthetic set in the layout of a public one.
 
@@ -117,28 +127,40 @@ def synth(
     from workers.datasets.synthetic import synthesise
 
     check_folder(to)
-    synthesise(dataset, cases, to, seed)
+    synthesise(dataset, cases, to, seed, _sizes(size))
     console().print(f"{cases} synthetic cases of {dataset} in {to}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(dataset: str, grid: str) -> DatasetTable:
-    """The data set as the grid has it, or with its reader's defaults where the grid lacks it."""
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    """`48,64` as numbers."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: whole numbers with commas, such as 48,64") from error
+
+
+def _grid_of(dataset: str, grid: str) -> Grid:
+    """The grid with that data set alone: as the grid has it, or with its reader's defaults where the grid lacks it."""
     from sweeper.grid import DatasetTable
     from sweeper.grids import load_grid
     from workers.datasets import get_reader
 
-    for table in load_grid(grid).datasets:
-        if table.name == dataset:
-            return table
-    get_reader(dataset)
-    return DatasetTable(name=dataset)
+    whole = load_grid(grid)
+    table = next((t for t in whole.datasets if t.name == dataset), None)
+    if table is None:
+        get_reader(dataset)
+        table = DatasetTable(name=dataset)
+    return whole.model_copy(update={"datasets": (table,)})
 
 
-def _prepared(dataset: str, grid: str, data: Path | None) -> PreparedDataset:
-    from sweeper.data import locate, reader_of
+def _prepared(grid: Grid, data: Path | None) -> PreparedDataset:
+    """The grid's only data set, prepared."""
+    from sweeper.data import prepare as prepare_all
+    from sweeper.launch import preparation_line
     from sweeper.settings import load_settings
-    from workers.prepared import prepare as prepare_folder
 
-    table, settings = _table(dataset, grid), load_settings(data=data)
+    settings = load_settings(data=data)
     settings.make_home()
-    return prepare_folder(reader_of(table), locate(table, settings), settings.prepared, exclude=table.exclude)
+    return prepare_all(grid, settings, preparation_line(console()))[grid.datasets[0].name].prepared

@@ -29,6 +29,8 @@ class CvcClinicDb(Reader):
         licence="research and education, with citation of Bernal et al. 2015",
         layout=_LAYOUT,
         table1=Table1Row(612, (288, 384, 3), 392, 98, 122, (9.3,)),
+        ungrouped="neighbouring frames of one video may lie in training and test, which flatters every score; which "
+        "frames are neighbours is told by metadata.csv, which is not there",
     )
 
     name: str = "cvc_clinicdb"

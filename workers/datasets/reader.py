@@ -89,13 +89,17 @@ class Table1Row:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a person needs to get a data set: where it is, under which terms, and how its folder looks."""
+    """What a person needs to get a data set: where it is, under which terms, and how its folder looks.
+
+    `ungrouped` is what a report must say of a random split where the files do not tell which images belong together.
+    """
 
     title: str
     page: str
     licence: str
     layout: str
     table1: Table1Row | None = None
+    ungrouped: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from scipy.ndimage import binary_erosion
 from workers.datasets.folder import PreparedDataset
 from workers.preprocessing import Image, Label
 
-Augment = Callable[[Image, Label, int], tuple[Image, Label]]
-"""Image (*spatial, channels), label (*spatial) and the number of the sample to an augmented pair of the same shapes."""
+Augment = Callable[[str, int], tuple[Image, Label]]
+"""A case and the number of the sample to an augmented image (*spatial, channels) and label (*spatial)."""
 
 COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 """Outline colour per foreground class: the palette of Okabe and Ito, which colour-blind people can tell apart."""
@@ -54,7 +54,7 @@ def contact_sheet(
         image, label = np.array(prepared.image(case)), np.array(prepared.label(case))
         tiles = [(case, _tile(image, label))]
         if augmented is not None:
-            tiles += [(f"augmented {i + 1}", _tile(*augmented(image, label, i))) for i in range(samples)]
+            tiles += [(f"augmented {i + 1}", _tile(*augmented(case, i))) for i in range(samples)]
         rows.append(tiles)
     if augmented is None:
         flat = [tile for row in rows for tile in row]

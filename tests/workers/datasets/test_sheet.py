@@ -38,9 +38,9 @@ def test_it_shows_each_case_with_its_outline(bus: PreparedDataset, tmp_path: Pat
 def test_augmented_samples_stand_beside_their_image(bus: PreparedDataset, tmp_path: Path) -> None:
     seen: list[int] = []
 
-    def flip(image: np.ndarray, label: np.ndarray, sample: int) -> tuple[np.ndarray, np.ndarray]:
+    def flip(case: str, sample: int) -> tuple[np.ndarray, np.ndarray]:
         seen.append(sample)
-        return image[::-1], label[::-1]
+        return bus.image(case)[::-1], bus.label(case)[::-1]
 
     sheet = pixels(contact_sheet(bus, tmp_path / "a.png", cases=["000001", "000002"], augmented=flip, samples=2))
     assert seen == [0, 1, 0, 1]
