@@ -1,15 +1,17 @@
-"""What the tests run in processes of their own, as a script: nothing of pytest, nothing shared with the parent."""
+"""What the tests run in processes of their own. They are forked from a server that has imported what takes long."""
 
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from storage_samples import new_trials, outcome, scores
 
@@ -17,22 +19,22 @@ from storage.database import open_database
 from storage.records import Lease
 from storage.repository import Repository
 
-
-def start(command: str, *arguments: object) -> subprocess.Popen[str]:
-    """Starts one command of this file."""
-    line = [sys.executable, str(Path(__file__).resolve()), command, *map(str, arguments)]
-    root = Path(__file__).resolve().parent.parent.parent
-    return subprocess.Popen(
-        line, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
-    )
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["__main__", "storage.repository", "storage.transfer", "optuna.storages", "psycopg"])
 
 
-def run_together(*commands: tuple[object, ...]) -> list[str]:
-    """Runs the commands at once; what each printed. Fails if one fails."""
-    processes = [start(str(command), *arguments) for command, *arguments in commands]
-    outputs = [process.communicate(timeout=4 * 3600)[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes)
-    return outputs
+def start(work: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Starts `work(*arguments)`, a function of this file."""
+    process = _CONTEXT.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def run_together(*calls: tuple[Any, ...]) -> list[Any]:
+    """Runs the calls, each a function of this file with its arguments, at once; what each gave. Fails if one fails."""
+    with ProcessPoolExecutor(len(calls), mp_context=_CONTEXT) as pool:
+        running = [pool.submit(*call) for call in calls]
+        return [future.result() for future in running]
 
 
 def create(url: str, name: str) -> None:
@@ -40,14 +42,11 @@ def create(url: str, name: str) -> None:
         Repository(database).create_sweep(name, grid={}, trials=new_trials(3))
 
 
-def record(url: str, count: str) -> None:
-    import optuna
-
+def record(url: str, count: int) -> None:
     from storage.studies import Studies
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with open_database(url) as database, Studies(database) as studies:
-        for index in range(int(count)):
+        for index in range(count):
             studies.record("s", trial_hash=str(index), gamma=index / 100, value=0.5, user_attrs={"n": index})
 
 
@@ -72,38 +71,27 @@ def die_while_recording(url: str, moment: str) -> None:
         studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5})
 
 
-def claim_all(url: str, sweep_id: str, holder: str, fencing: str, start_line: str, starters: str) -> None:
-    """Claims until nothing is left, once `starters` processes stand at the line (a folder); prints the hashes."""
+def claim_all(url: str, lease: Lease, start_line: Path, starters: int) -> list[str]:
+    """Claims until nothing is left, once `starters` processes stand at the line (a folder); the claimed hashes."""
+    claimed = []
     with open_database(url) as database:
         repository = Repository(database)
-        lease = Lease(int(sweep_id), holder, int(fencing), 0.0)
-        (Path(start_line) / str(os.getpid())).touch()
-        while len(list(Path(start_line).iterdir())) < int(starters):
+        (start_line / str(os.getpid())).touch()
+        while len(list(start_line.iterdir())) < starters:
             time.sleep(0.01)
         while (pair := repository.claim_next(lease)) is not None:
-            sys.stdout.write(pair[0].hash + "\n")
+            claimed.append(pair[0].hash)
+    return claimed
 
 
-def write_results(url: str, sweep_name: str, count: str) -> None:
+def write_results(url: str, sweep_name: str, count: int) -> None:
     """Takes the sweep, and claims and finishes all of its trials, each with its own scores."""
     with open_database(url) as database:
         repository = Repository(database)
-        repository.create_sweep(sweep_name, grid={}, trials=new_trials(int(count), prefix=sweep_name))
+        repository.create_sweep(sweep_name, grid={}, trials=new_trials(count, prefix=sweep_name))
         lease = repository.acquire_lease(sweep_name, sweep_name, 100_000)
         for index, trial in enumerate(repository.trials(sweep_name)):
             attempt = repository.claim(lease, trial.hash)
             assert attempt is not None
-            own = tuple(dataclasses.replace(score, dsc=index / int(count)) for score in scores(1))
+            own = tuple(dataclasses.replace(score, dsc=index / count) for score in scores(1))
             repository.finish(lease, attempt.id, dataclasses.replace(outcome(1), scores=own))
-
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "create": create,
-    "record": record,
-    "die-while-recording": die_while_recording,
-    "claim-all": claim_all,
-    "write-results": write_results,
-}
-
-if __name__ == "__main__":
-    COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from storage.database import Database, open_database
+from storage.models import Base
 from storage.repository import Repository
+from storage.schema import VERSION_TABLE
 
 # Tests are no package: helpers beside them are found by their folder.
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
@@ -55,8 +57,14 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def emptied_urls() -> list[str]:
+    """Databases on Postgres with our tables, emptied after use: that takes a third of the time of a new one."""
+    return []
+
+
 @pytest.fixture(params=BACKENDS)
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+def new_url(request: pytest.FixtureRequest, tmp_path: Path, emptied_urls: list[str]) -> Iterator[Callable[[], str]]:
     """Makes URLs of new databases; those on Postgres have our tables already."""
     if request.param == "sqlite":
         numbers = iter(range(1000))
@@ -66,12 +74,13 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     made: list[str] = []
 
     def make() -> str:
-        made.append(server.new_database(template))
+        made.append(emptied_urls.pop() if emptied_urls else server.new_database(template))
         return made[-1]
 
     yield make
     for url in made:
-        server.drop_database(url)
+        server.empty_database(url, Base.metadata.tables.keys(), untouched=[VERSION_TABLE])
+        emptied_urls.append(url)
 
 
 @pytest.fixture

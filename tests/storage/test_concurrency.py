@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from children import run_together, start
+from children import claim_all, run_together, start, write_results
 from sqlalchemy import func, select
 from storage_samples import new_trials, trial_hash
 
@@ -17,23 +18,21 @@ from storage.models import AttemptRow, EpochRow, ScoreRow
 from storage.records import Lease, TrialState
 from storage.repository import Repository
 
-PROCESSES = 8
+PROCESSES, FEW = 8, 4
 
 
-def test_eight_processes_claim_two_hundred_trials_once_each(url: str, tmp_path: Path) -> None:
+def test_several_processes_claim_each_trial_once(url: str, tmp_path: Path) -> None:
     with open_database(url) as database:
         repository = Repository(database)
-        repository.create_sweep("study", grid={}, trials=new_trials(200))
+        repository.create_sweep("study", grid={}, trials=new_trials(100))
         lease = repository.acquire_lease("study", "holder", 1000)
-        (tmp_path / "line").mkdir()
-        commands = [
-            ("claim-all", url, lease.sweep_id, lease.holder, lease.fencing, tmp_path / "line", PROCESSES)
-        ] * PROCESSES
-        claimed = [output.split() for output in run_together(*commands)]
-        assert Counter(h for part in claimed for h in part) == Counter(trial_hash(i) for i in range(200))
+        line = tmp_path / "line"
+        line.mkdir()
+        claimed = run_together(*[(claim_all, url, lease, line, FEW)] * FEW)
+        assert Counter(h for part in claimed for h in part) == Counter(trial_hash(i) for i in range(100))
         assert sum(bool(part) for part in claimed) > 1, "only one process claimed: nothing was shown"
         assert {a.number for a in repository.attempts_of_sweep("study")} == {1}
-        assert repository.counts("study")[TrialState.RUNNING] == 200
+        assert repository.counts("study")[TrialState.RUNNING] == 100
 
 
 @pytest.mark.slow
@@ -45,12 +44,9 @@ def test_eight_sweeps_share_two_hundred_trials(url: str, tmp_path: Path) -> None
         for number in range(PROCESSES):
             repository.create_sweep(f"study {number}", grid={}, trials=new_trials(200))
             leases.append(repository.acquire_lease(f"study {number}", f"holder{number}", 1000))
-        (tmp_path / "line").mkdir()
-        commands = [
-            ("claim-all", url, lease.sweep_id, lease.holder, lease.fencing, tmp_path / "line", PROCESSES)
-            for lease in leases
-        ]
-        claimed = [output.split() for output in run_together(*commands)]
+        line = tmp_path / "line"
+        line.mkdir()
+        claimed = run_together(*((claim_all, url, lease, line, PROCESSES) for lease in leases))
         assert Counter(h for part in claimed for h in part) == Counter(trial_hash(i) for i in range(200))
         assert sum(bool(part) for part in claimed) > 1, "only one process claimed: nothing was shown"
 
@@ -62,14 +58,12 @@ def test_a_killed_claimer_loses_its_trials_to_the_next_holder(url: str, tmp_path
         lease = repository.acquire_lease("study", "holder", 1000)
         line = tmp_path / "line"
         line.mkdir()
-        child = start("claim-all", url, lease.sweep_id, lease.holder, lease.fencing, line, 1)
+        child = start(claim_all, url, lease, line, 1)
         while repository.counts("study")[TrialState.RUNNING] < 5:
-            assert child.poll() is None
+            assert child.is_alive()
             time.sleep(0.05)
         child.kill()
-        child.wait()
-        assert child.stdout is not None
-        child.stdout.close()
+        child.join()
         running = repository.counts("study")[TrialState.RUNNING]
         repository.release_lease(lease)
         new = repository.acquire_lease("study", "second", 1000)
@@ -83,12 +77,12 @@ def test_a_killed_claimer_loses_its_trials_to_the_next_holder(url: str, tmp_path
         assert repository.claim_next(new) is not None
 
 
-def check_eight_writers(url: str, each: int) -> None:
-    run_together(*(("write-results", url, f"writer{n}", each) for n in range(PROCESSES)))
+def check_writers(url: str, processes: int, each: int) -> None:
+    run_together(*((write_results, url, f"writer{n}", each) for n in range(processes)))
     with open_database(url) as database:
         repository = Repository(database)
-        total = PROCESSES * each
-        for number in range(PROCESSES):
+        total = processes * each
+        for number in range(processes):
             assert repository.counts(f"writer{number}")[TrialState.FINISHED] == each
         columns = repository.score_columns("writer3")
         # 1 image of 2 classes in 2 partitions; each trial's own value stands in all its rows, and in no other's.
@@ -103,12 +97,13 @@ def check_eight_writers(url: str, each: int) -> None:
 
 
 @pytest.mark.postgres
-def test_eight_writers_lose_and_double_nothing(postgres_url: str) -> None:
-    check_eight_writers(postgres_url, 60)
+def test_several_writers_lose_and_double_nothing(postgres_url: str) -> None:
+    check_writers(postgres_url, FEW, 50)
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.timeout(4 * 3600)
-def test_eight_writers_of_ten_thousand_results(postgres_url: str) -> None:
-    check_eight_writers(postgres_url, 10_000)
+def test_eight_writers_of_thousands_of_results(postgres_url: str) -> None:
+    """By default a tenth of what was run by hand: SWEEPER_TEST_RESULTS=10000 takes a quarter of an hour on 2 cores."""
+    check_writers(postgres_url, PROCESSES, int(os.environ.get("SWEEPER_TEST_RESULTS", "1000")))

@@ -137,7 +137,10 @@ class TestSQLite:
             }
         assert settings == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 2000, "synchronous": 1}
 
-    def test_a_lock_is_waited_for_and_no_longer_than_asked(self, tmp_path: Path) -> None:
+    def test_a_lock_is_waited_for_and_no_longer_than_asked(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.database._BUSY_SECONDS", 0.1)
         path = tmp_path / "sweeper.db"
         with open_database(sqlite_url(path)) as database:
             repository = Repository(database)

@@ -10,18 +10,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from children import run_together, start
+from children import die_while_recording, record, run_together, start
 from optuna.storages import RDBStorage
 from sqlalchemy import text
 
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
 from storage.studies import Studies
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @pytest.fixture
@@ -102,7 +97,7 @@ def test_a_held_lock_is_not_waited_for_forever(tmp_path: Path) -> None:
 
 
 def test_several_callers_at_once(url: str) -> None:
-    assert run_together(*[("record", url, 15)] * 3) == [""] * 3
+    run_together(*[(record, url, 15)] * 3)
     with open_database(url) as database, Studies(database) as studies:
         recorded = studies.study("s").trials
     assert sorted(int(trial.user_attrs["hash"]) for trial in recorded) == list(range(15))
@@ -111,8 +106,9 @@ def test_several_callers_at_once(url: str) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_recording(url: str, moment: str) -> None:
-    with start("die-while-recording", url, moment) as child:
-        assert child.wait(60) == -signal.SIGKILL
+    child = start(die_while_recording, url, moment)
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     with open_database(url) as database, Studies(database) as studies:
         assert studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5}) is (
             moment == "before"
