@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SECONDS_PER_GIGAFLOP = 0.02
-"""First guess of a device's speed before anything was measured: 50 GFLOP/s of useful convolution, one CPU core."""
+FIRST_GUESS = (3.0, 0.02)
+"""Seconds of overhead of a trial, above all tracing its graph, and seconds per GFLOP: 50 GFLOP/s of useful
+convolution, which is about one CPU core."""
 
-OVERHEAD_SECONDS = 3.0
-"""What every trial takes however small it is, above all tracing its graph (2 to 4 s on one core)."""
+DOUBT = (3.0, 0.2)
+"""Standard deviations of the first guess. Trials with hardly any work, such as a rehearsal's, thus teach the overhead,
+and large ones the speed."""
+
+NOISE = 0.2
+"""Relative standard deviation of a trial's time about what its work would take."""
 
 EXPECTED_SHARE_OF_EPOCHS = 0.25
 """Early stopping ends most trials of the paper's settings long before 1,000 epochs; until measured, a quarter."""
 
 
-PRIOR_GIGAFLOP = 500.0
-"""So much measured work outweighs the first guess; less does not, since tiny trials are all overhead."""
+MULTIFIT_ROUNDS = 12
+"""Halvings of the gap between bound and schedule: its last digit is then a few thousandths."""
+
+
+Line = tuple[float, float]
+"""Overhead in seconds, and seconds per GFLOP."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Seconds = `OVERHEAD_SECONDS` + work × seconds per GFLOP.
+    """Seconds = overhead + work × seconds per GFLOP.
 
-    `groups` maps a (data set, network) key to the speed of its finished trials; `overall` serves the others.
+    `groups` maps a (data set, network) key to the line of its finished trials; `overall` serves the others. `error` is
+    the mean relative error of leave-one-out predictions of the finished trials, None with fewer than two of a group.
     """
 
-    groups: Mapping[str, float]
-    overall: float
+    groups: Mapping[str, Line]
+    overall: Line
     error: float | None = None
-    """Mean relative error of leave-one-out predictions of the finished trials; None with fewer than two of a group."""
 
     def seconds(self, spec: Mapping[str, Any], images: int, voxels: int) -> float:
         """Predicted seconds of a trial on `images` training images of `voxels` voxels each."""
-        return OVERHEAD_SECONDS + work(spec, images, voxels) * self.groups.get(group(spec), self.overall)
+        return _on(self.groups.get(group(spec), self.overall), work(spec, images, voxels))
 
 
 def group(spec: Mapping[str, Any]) -> str:
@@ -69,23 +79,38 @@ def learn_costs(measured: Iterable[tuple[Mapping[str, Any], float, int, int]]) -
     """
     groups: dict[str, list[tuple[float, float]]] = {}
     for spec, seconds, images, voxels in measured:
-        groups.setdefault(group(spec), []).append((work(spec, images, voxels), seconds))
-    every = [trial for trials in groups.values() for trial in trials]
+        if seconds > 0:
+            groups.setdefault(group(spec), []).append((work(spec, images, voxels), seconds))
     errors = [
-        abs(OVERHEAD_SECONDS + amount * _rate(trials[:i] + trials[i + 1 :]) - seconds) / seconds
+        abs(_on(_line(trials[:i] + trials[i + 1 :]), amount) - seconds) / seconds
         for trials in groups.values()
         if len(trials) > 1
         for i, (amount, seconds) in enumerate(trials)
-        if seconds > 0
     ]
-    error = sum(errors) / len(errors) if errors else None
-    return CostModel({key: _rate(trials) for key, trials in groups.items()}, _rate(every), error)
+    return CostModel(
+        {key: _line(trials) for key, trials in groups.items()},
+        _line([trial for trials in groups.values() for trial in trials]),
+        sum(errors) / len(errors) if errors else None,
+    )
 
 
-def _rate(trials: Sequence[tuple[float, float]]) -> float:
-    """Seconds per GFLOP from (GFLOP, seconds) of trials, drawn towards the first guess where little was measured."""
-    spent = sum(max(seconds - OVERHEAD_SECONDS, 0.0) for _, seconds in trials)
-    return (SECONDS_PER_GIGAFLOP * PRIOR_GIGAFLOP + spent) / (PRIOR_GIGAFLOP + sum(amount for amount, _ in trials))
+def _on(line: Line, amount: float) -> float:
+    return line[0] + line[1] * amount
+
+
+def _line(trials: Sequence[tuple[float, float]]) -> Line:
+    """The line through (GFLOP, seconds) of trials: Bayesian linear regression from the first guess."""
+    a, b = FIRST_GUESS
+    aa, ab, bb = DOUBT[0] ** -2, 0.0, DOUBT[1] ** -2
+    right_a, right_b = a * aa, b * bb
+    for amount, seconds in trials:
+        weight = (NOISE * seconds) ** -2
+        aa, ab, bb = aa + weight, ab + weight * amount, bb + weight * amount**2
+        right_a, right_b = right_a + weight * seconds, right_b + weight * amount * seconds
+    determinant = aa * bb - ab**2
+    overhead, rate = (right_a * bb - right_b * ab) / determinant, (right_b * aa - right_a * ab) / determinant
+    # Neither can be negative; noise may say so where little was measured.
+    return max(overhead, 0.0), max(rate, b / 1e6)
 
 
 def longest_first(costs: Mapping[str, float]) -> list[str]:
@@ -93,18 +118,58 @@ def longest_first(costs: Mapping[str, float]) -> list[str]:
     return sorted(costs, key=lambda key: -costs[key])
 
 
-def makespan(seconds: Sequence[float], speeds: Sequence[float]) -> float:
-    """Finish time of trials that start in this order on devices of the given relative speeds.
+def makespan(seconds: Iterable[float], speeds: Sequence[float]) -> float:
+    """Finish time of trials on devices of the given relative speeds, each trial on the device that it is given to.
 
-    Each trial goes to the device that would finish it first, as soon as that one is free.
+    Longest first to the device that would finish it first; then, since that can be a third too late where few long
+    trials meet devices of different speeds, MULTIFIT (Coffman et al. 1978, for different speeds Friesen and Langston
+    1983): by bisection the earliest time until which the trials can be packed, longest first, each where it leaves
+    the least room.
+
+    Args:
+        seconds: of each trial on a device of speed 1.
+        speeds: of the devices; infinity is returned when there is none.
     """
     if not speeds:
         return math.inf
+    longest = sorted(seconds, reverse=True)
+    low, high = lower_bound(longest, speeds), _first_to_finish(longest, speeds)
+    for _ in range(MULTIFIT_ROUNDS):
+        middle = (low + high) / 2
+        end = _packed(longest, speeds, middle)
+        if end is None:
+            low = middle
+        else:
+            high = min(high, end)
+    return high
+
+
+def lower_bound(seconds: Iterable[float], speeds: Sequence[float]) -> float:
+    """No schedule ends earlier: the k longest trials run on at most k devices, at best the k fastest."""
+    longest, fastest = sorted(seconds, reverse=True), sorted(speeds, reverse=True)
+    sums, capacity = list(itertools.accumulate(longest)), list(itertools.accumulate(fastest))
+    return max((total / capacity[min(k, len(capacity) - 1)] for k, total in enumerate(sums)), default=0.0)
+
+
+def _first_to_finish(longest: Sequence[float], speeds: Sequence[float]) -> float:
     free = [0.0] * len(speeds)
-    for work_seconds in seconds:
-        device = min(range(len(speeds)), key=lambda d: (free[d] + work_seconds / speeds[d], d))
-        free[device] += work_seconds / speeds[device]
+    for work_seconds in longest:
+        end, device = min((free[d] + work_seconds / speed, d) for d, speed in enumerate(speeds))
+        free[device] = end
     return max(free)
+
+
+def _packed(longest: Sequence[float], speeds: Sequence[float], until: float) -> float | None:
+    """When the last device ends if all trials fit into `until`, else None."""
+    room = [until * speed for speed in speeds]
+    for work_seconds in longest:
+        left, device = min(
+            ((space - work_seconds, d) for d, space in enumerate(room) if space >= work_seconds), default=(0.0, -1)
+        )
+        if device < 0:
+            return None
+        room[device] = left
+    return max(until - space / speed for space, speed in zip(room, speeds, strict=True))
 
 
 def finish_in(seconds: Iterable[float], slots: int) -> float:
