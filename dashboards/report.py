@@ -5,7 +5,6 @@ Reads stored rows only; a sweep that is still running, or has no finished trial,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -115,7 +114,7 @@ def write_study_report(
         browser()
     answers = study.answers
     history = _history(repository, answers, study.sweep.name)
-    examples = load_examples(answers, trials_folder, prepared_root)
+    examples = load_examples(answers, trials_folder, prepared_root, hidden=view.without_pictures(study.sweep.grid))
     page = _Page(study.sweep, answers, history, examples, repository.environments())
     try:
         return _write(page, answers, out, formats)
@@ -198,9 +197,10 @@ class _Page:
             repeated=bool((answers.table["repeats"] > 1).any()),
             ran=view.what_ran(answers, sweep.details),
             excluded=view.exclusions(sweep.details),
+            data_notes=view.data_notes(sweep.grid, sweep.details),
             environment=view.environment_table(answers, self._environments),
             settings=_settings(sweep),
-            grid=json.dumps(sweep.grid, indent=2, ensure_ascii=False, default=str),
+            grid=view.grid_text(sweep.grid),
             results=view.result_tables(answers),
             family=self._groups["family"],
             gamma_figures=self._groups["gamma"],

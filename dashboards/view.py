@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -202,6 +204,61 @@ def exclusions(details: Mapping[str, Any]) -> TextTable:
         (str(d), str(case), str(reason)) for d, about in known.items() for case, reason in about.get("excluded", [])
     ]
     return _text_table(("Data set", "Case", "Reason"), rows, text=3)
+
+
+def data_notes(grid: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of each data set's split and scores beside the counts, one sentence each."""
+    return [
+        f"{dataset}: {note}"
+        for dataset, about in details.get("data", {}).items()
+        for note in (*_split_notes(about), *_score_notes(_settings_of(grid, str(dataset), "evaluation")))
+    ]
+
+
+def _split_notes(about: Mapping[str, Any]) -> Iterator[str]:
+    settings, groups = about.get("split_settings", {}), about.get("groups", {"known": 0, "shared": 0})
+    if settings.get("official"):
+        yield "the test set is the official one of its distribution."
+    if settings.get("folds"):
+        yield f"the test set is fold {settings['fold']} (from 0) of {settings['folds']} of a cross-validation."
+    if groups["shared"]:
+        yield (
+            f"leakage: {groups['shared']} of {groups['known']} patients or sequences have images both in the test set "
+            "and in training or validation, as the random split has it; images of one are alike, which flatters every "
+            "score. A grouped split keeps them apart: split = { grouped = true }."
+        )
+    elif groups["known"]:
+        yield "no patient or sequence has images both in the test set and outside of it."
+    elif about.get("ungrouped"):
+        yield f"leakage: {about['ungrouped']}."
+
+
+def _score_notes(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    if evaluation.get("native"):
+        yield "scores are at native resolution, on the source's own grid."
+    if evaluation.get("field_of_view"):
+        yield "scores count only pixels within the field of view."
+
+
+def without_pictures(grid: Mapping[str, Any]) -> frozenset[str]:
+    """The data sets of which the grid wants no picture shown."""
+    return frozenset(d["name"] for d in grid.get("datasets", []) if d.get("pictures") is False)
+
+
+def grid_text(grid: Mapping[str, Any]) -> str:
+    """The grid as JSON. Of a data set's folder only the last part is shown: a report does not tell where files lie."""
+    shown = dict(grid)
+    if "datasets" in shown:
+        shown["datasets"] = [
+            {k: PurePath(v).name if k == "folder" and v else v for k, v in d.items()} for d in shown["datasets"]
+        ]
+    return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
+
+
+def _settings_of(grid: Mapping[str, Any], dataset: str, table: str) -> dict[str, Any]:
+    """A table of settings as a data set has it: the grid's, and over it the data set's own."""
+    own: Mapping[str, Any] = next((d.get(table, {}) for d in grid.get("datasets", []) if d["name"] == dataset), {})
+    return {**grid.get(table, {}), **{k: v for k, v in own.items() if v is not None}}
 
 
 def environment_table(answers: Answers, environments: Mapping[str, Mapping[str, str]]) -> TextTable:

@@ -45,13 +45,17 @@ class KnownDataset:
 
 @dataclass(frozen=True, slots=True)
 class ReadyDataset:
-    """A prepared data set with its split. `images` and `voxels` are those of its training set, for cost predictions."""
+    """A prepared data set with its split.
+
+    `images` and `voxels` are those of its training set, for cost predictions; `ungrouped` is `About.ungrouped`.
+    """
 
     prepared: PreparedDataset
     split: Split
     identity: DataIdentity
     images: int
     voxels: int
+    ungrouped: str = ""
 
 
 def reader_of(dataset: DatasetTable) -> Reader:
@@ -148,7 +152,7 @@ def prepare(
 
 def _open(dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
     whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
-    return ready(whole, split_of(dataset, whole))
+    return ready(dataset, whole, split_of(dataset, whole))
 
 
 def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
@@ -164,7 +168,7 @@ def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings
     _check_sizes(grid, dataset, whole)
     split = split_of(dataset, whole)
     whole.write_split(split)
-    return ready(whole, split)
+    return ready(dataset, whole, split)
 
 
 def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int], tuple[Image, Label]]:
@@ -206,7 +210,7 @@ def split_of(dataset: DatasetTable, whole: PreparedDataset) -> Split:
         raise type(error)(f"data set {dataset.name!r}: {error}") from error
 
 
-def ready(whole: PreparedDataset, split: Split) -> ReadyDataset:
+def ready(dataset: DatasetTable, whole: PreparedDataset, split: Split) -> ReadyDataset:
     """A prepared data set with its split, and what specs need to know of both."""
     identity = DataIdentity(
         classes=whole.classes,
@@ -217,7 +221,8 @@ def ready(whole: PreparedDataset, split: Split) -> ReadyDataset:
     )
     shapes = {case.id: case.shape for case in whole.cases}
     voxels = [math.prod(shapes[case]) for case in split.train]
-    return ReadyDataset(whole, split, identity, len(split.train), round(sum(voxels) / max(len(voxels), 1)))
+    voxels_each = round(sum(voxels) / max(len(voxels), 1))
+    return ReadyDataset(whole, split, identity, len(split.train), voxels_each, reader_of(dataset).about.ungrouped)
 
 
 def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDataset:
@@ -260,6 +265,7 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, Any]:
             "split_settings": dict(one.split.settings),
             "excluded": [list(e) for e in one.prepared.excluded],
             "groups": _groups(one),
+            "ungrouped": one.ungrouped,
             "images": one.images,
             "voxels": one.voxels,
         }

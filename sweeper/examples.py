@@ -7,6 +7,7 @@ each trial left and from the prepared data, and are simply absent, with the reas
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sweeper.analysis import Answers
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc
 from workers.errors import DataError
 from workers.prepared import PreparedDataset, open_prepared, prepared_path
+from workers.privacy import without_folders
 
 PREDICTIONS = "predictions.npz"
 """The file in a trial's folder with one uint8 array of class indices per test case, on the prepared grid."""
@@ -59,18 +61,23 @@ class Examples:
     problems: tuple[str, ...] = field(default=())
 
 
-def load_examples(answers: Answers, trials_folder: Path | None, prepared_root: Path | None) -> list[Examples]:
+def load_examples(
+    answers: Answers, trials_folder: Path | None, prepared_root: Path | None, *, hidden: Collection[str] = ()
+) -> list[Examples]:
     """Examples of every data set that has finished trials.
 
     Args:
         answers: of the study.
         trials_folder: holds a folder per trial, named by its hash, with `predictions.npz`.
         prepared_root: holds the prepared data sets.
+        hidden: data sets of which no picture may be shown.
     """
     roles = pick_cases(answers)
     found = []
     for dataset, cases in roles.items():
-        if trials_folder is None or prepared_root is None:
+        if dataset in hidden:
+            found.append(Examples(dataset, problems=("its pictures are switched off (pictures = false)",)))
+        elif trials_folder is None or prepared_root is None:
             found.append(Examples(dataset, problems=("the trials' predictions are not on this machine",)))
         else:
             found.append(_examples(answers, dataset, cases, trials_folder, prepared_root))
@@ -117,7 +124,7 @@ def _examples(answers: Answers, dataset: str, cases: dict[str, str], trials: Pat
         except FileNotFoundError:
             problems.append(f"{variant}: trial {trial['hash']} has no {PREDICTIONS} on this machine")
         except (DataError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            problems.append(f"{variant}: {error}")
+            problems.append(f"{variant}: {without_folders(str(error), prepared, trials)}")
     return Examples(dataset, tuple(shown), tuple(problems))
 
 

@@ -101,6 +101,7 @@ def train(
 ) -> Message:
     """Trains the requested trial and returns the last message of its conversation. Raises nothing."""
     from workers.plugins import load_plugin_texts
+    from workers.privacy import without_folders
     from workers.spec import TrialSpec
     from workers.tracking import Spool
     from workers.trial import InterruptedTrialError, Listener, Order, run_trial
@@ -138,7 +139,7 @@ def train(
         failure = classify(error)
         if failure == "bug":
             traceback.print_exc()
-        text = f"{type(error).__name__}: {error}"
+        text = without_folders(f"{type(error).__name__}: {error}", folder, Path(request["prepared_root"]))
         if spool is not None:
             with contextlib.suppress(OSError):
                 spool.fail(failure, text)

@@ -129,3 +129,22 @@ def test_without_prepared_data_or_folders_the_reason_is_given(prepared, tmp_path
     assert len(examples.problems) == 2
     (examples,) = load_examples(answers, None, None)
     assert examples.problems == ("the trials' predictions are not on this machine",)
+
+
+def test_data_sets_whose_pictures_are_switched_off_show_none(prepared, tmp_path):
+    root, dataset = prepared
+    study = study_on(dataset)
+    predict(tmp_path, study, dataset)
+    answers = answers_of(study)
+    (examples,) = load_examples(answers, tmp_path, root, hidden={str(answers.trials["dataset"].iloc[0])})
+    assert examples.shown == ()
+    assert examples.problems == ("its pictures are switched off (pictures = false)",)
+
+
+def test_problems_name_no_folder(prepared, tmp_path):
+    _, dataset = prepared
+    study = study_on(dataset)
+    predict(tmp_path, study, dataset)
+    (examples,) = load_examples(answers_of(study), tmp_path, tmp_path / "elsewhere of mine")
+    assert examples.problems
+    assert not any(str(tmp_path) in problem or "elsewhere" in problem for problem in examples.problems)
