@@ -1,0 +1,137 @@
+"""Losses, networks and data sets of a user's own through the command line: real training, from launch to resume."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.database import open_database
+from storage.repository import Repository
+from tests.system.sweeps import Home
+from workers.plugins import source_hash
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+GRID = """
+name = "plugged"
+
+[[datasets]]
+name = "nuclei"
+options = { size = [32, 32] }
+
+[[losses]]
+name = "ce"
+
+[[losses]]
+name = "power_jaccard"
+power = [1.5, 3.0]
+
+[model]
+base_filters = 2
+depth = 1
+
+[training]
+epochs = 2
+"""
+
+PACKAGE = """
+from workers.datasets import Nuclei, register
+
+class Cells(Nuclei):
+    pass
+
+register("cells", Cells)
+"""
+
+METADATA = {
+    "METADATA": "Metadata-Version: 2.1\nName: our-losses\nVersion: 1.0\n",
+    "entry_points.txt": "[sweeper.losses]\njaccard = our_losses.jaccard\n\n"
+    "[sweeper.networks]\ndilated = our_losses.dilated\n\n[sweeper.datasets]\ncells = our_losses.cells\n",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def jaccard(tmp_path: Path) -> Path:
+    """A copy of the documented loss, to be edited."""
+    return Path(shutil.copy(EXAMPLES / "jaccard_loss.py", tmp_path / "ours.py"))
+
+
+def specs(home: Home, sweep: str) -> dict[str, Any]:
+    """Trial hash to the stored spec."""
+    with open_database(f"sqlite:///{home.folder / 'sweeper.db'}", create=False) as database:
+        return {t.hash: t.spec for t in Repository(database).trials(sweep)}
+
+
+def hashes(home: Home, *arguments: str) -> dict[str, set[str]]:
+    """The hashes of a plan's trials by their losses."""
+    found: dict[str, set[str]] = {}
+    for trial in home.json("plan", *arguments)["trials"]:
+        found.setdefault(trial["loss"], set()).add(trial["hash"])
+    return found
+
+
+def test_a_loss_and_a_network_from_files(home: Home) -> None:
+    network = EXAMPLES / "dilated_network.py"
+    grid = home.grid(GRID.replace("[model]", '[model]\nname = "dilated"'))
+    message = home.run("launch", "--grid", grid, code=2)
+    assert "unknown" in message
+
+    home.run("launch", "--grid", grid, "--plugin", str(EXAMPLES / "jaccard_loss.py"), "--plugin", str(network))
+    assert list(home.states("plugged").values()) == ["finished"] * 3
+    for spec in specs(home, "plugged").values():
+        ours = spec["loss"]["name"] == "power_jaccard"
+        assert spec["loss"]["source"] == (source_hash(EXAMPLES / "jaccard_loss.py") if ours else "")
+        assert spec["model"]["source"] == source_hash(network)
+    assert "power_jaccard" in (home.folder / "reports" / "plugged" / "report.html").read_text()
+
+
+def test_an_edited_loss_is_a_new_trial_and_the_old_one_keeps_its_source(home: Home, jaccard: Path) -> None:
+    launch = ("--grid", home.grid(GRID), "--plugin", str(jaccard))
+    home.run("launch", *launch, "--limit", "1")
+    before = hashes(home, *launch)
+    first = source_hash(jaccard)
+
+    jaccard.write_text(jaccard.read_text().replace("1.0 - (overlap", "2.0 - (overlap"))
+    after = hashes(home, *launch)
+    assert after["ce"] == before["ce"]
+    assert not after["power_jaccard"] & before["power_jaccard"]
+
+    assert "--extend" in home.run("launch", *launch, code=2)
+    home.run("launch", *launch, "--extend", "--limit", "1")
+    jaccard.unlink()
+    home.run("resume", "plugged")
+    assert list(home.states("plugged").values()) == ["finished"] * 5
+    sources = [s["loss"]["source"] for s in specs(home, "plugged").values() if s["loss"]["name"] == "power_jaccard"]
+    assert sources.count(first) == 2
+    assert len(set(sources)) == 2
+
+
+def test_an_installed_package_is_found_by_its_entry_points(home: Home, tmp_path: Path) -> None:
+    package, info = tmp_path / "site" / "our_losses", tmp_path / "site" / "our_losses-1.0.dist-info"
+    package.mkdir(parents=True)
+    info.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(EXAMPLES / "jaccard_loss.py", package / "jaccard.py")
+    shutil.copy(EXAMPLES / "dilated_network.py", package / "dilated.py")
+    (package / "cells.py").write_text(PACKAGE)
+    for name, text in METADATA.items():
+        (info / name).write_text(text)
+    home.variables["PYTHONPATH"] = str(package.parent)
+
+    grid = GRID.replace('"nuclei"', '"cells"').replace("[model]", '[model]\nname = "dilated"')
+    home.run("launch", "--grid", home.grid(grid), "--limit", "1")
+    home.run("resume", "plugged")
+    assert list(home.states("plugged").values()) == ["finished"] * 3
+    sources = {s["loss"]["source"] for s in specs(home, "plugged").values()}
+    assert len(sources) == 2
+    assert "" in sources
