@@ -1,28 +1,24 @@
 """The coordinator of one sweep: what runs next, and what is remembered of what ran.
 
-Knows no Ray: `sweeper.tuning` asks it for the next trial and tells it each message of a running one. It holds the
-sweep's lease, which a thread of its own renews; once the lease is lost it writes nothing more.
+Knows no Ray: `sweeper.tuning` asks it for the next trial and tells it each message of a running one. It writes under
+the sweep's lease (`sweeper.lease`); once that is lost it writes nothing more.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 
-from storage.errors import DatabaseUnavailableError, LeaseLostError
 from storage.records import (
     Attempt,
     AttemptState,
     Epoch,
     FailureKind,
-    Lease,
     Outcome,
     Request,
     Score,
@@ -34,11 +30,10 @@ from storage.records import (
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import retries
+from sweeper.lease import LeaseKeeper
 from sweeper.schedule import longest_first
 from workers.result import TrialResult
 
-P = ParamSpec("P")
-T = TypeVar("T")
 POLL_SECONDS = 1.0
 Message = Mapping[str, Any]
 
@@ -81,8 +76,7 @@ class Coordinator:
     Args:
         repository: the database.
         sweep: the sweep.
-        lease: its lease, held by this process.
-        lease_seconds: how long each renewal lasts.
+        keeper: its lease, held by this process.
         studies: the Optuna studies.
         work: where workers find and leave things.
         observer: is told of every change.
@@ -93,33 +87,28 @@ class Coordinator:
         self,
         repository: Repository,
         sweep: Sweep,
-        lease: Lease,
+        keeper: LeaseKeeper,
         *,
-        lease_seconds: float,
         studies: Studies,
         work: Work,
         observer: Observer,
         limit: int | None = None,
     ) -> None:
-        self.repository, self.sweep, self.studies, self.work = repository, sweep, studies, work
+        self.repository, self.sweep, self.keeper = repository, sweep, keeper
+        self.studies, self.work = studies, work
         self.observer, self.limit = observer, limit
         self.running: dict[str, Running] = {}
         self.draining = False
         self.stopping = False
         self.reason = ""
         self.concurrency: int | None = None
-        self._lease, self._lease_seconds = lease, lease_seconds
-        self._lost: LeaseLostError | None = None
         self._ends: deque[FailureKind | None] = deque(maxlen=retries.BREAKER)
         self._queue: list[str] = []
         self._trials: dict[str, Trial] = {}
         self._started = 0
         self._requests: deque[Request] = deque()
         self._polled = 0.0
-        self._closing = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
         self.refresh()
-        self._heart.start()
 
     # What the executor asks.
 
@@ -132,7 +121,7 @@ class Coordinator:
             self.refresh()
         while self._queue:
             trial = self._trials[self._queue.pop(0)]
-            attempt = self._write(self.repository.claim, trial.hash, host=_host())
+            attempt = self.keeper.write(self.repository.claim, trial.hash, host=_host())
             if attempt is None:
                 continue
             self._started += 1
@@ -189,7 +178,7 @@ class Coordinator:
             self._on_failed(running, FailureKind(message["failure"]), message["error"], message.get("stderr", ""))
         elif kind == "interrupted":
             self._end(running)
-            self._write(self.repository.stop_attempt, running.attempt.id, requeue=True)
+            self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
         self._tell()
 
     def lost(self, trial_hash: str, error: str) -> None:
@@ -205,15 +194,14 @@ class Coordinator:
         Raises:
             LeaseLostError: another coordinator has taken the sweep over.
         """
-        if self._lost is not None:
-            raise self._lost
+        self.keeper.check()
         now = time.monotonic()
         if now - self._polled < POLL_SECONDS:
             return
         self._polled = now
-        for request in self._write(self.repository.pending_requests):
+        for request in self.keeper.write(self.repository.pending_requests):
             outcome = self._carry_out(request)
-            self._write(self.repository.complete_request, request.id, outcome)
+            self.keeper.write(self.repository.complete_request, request.id, outcome)
             self.observer.say(f"{request.verb}: {outcome}")
 
     def drain(self, reason: str) -> None:
@@ -228,21 +216,16 @@ class Coordinator:
         """Puts trials that were interrupted without a message back into the queue."""
         for running in list(self.running.values()):
             self._end(running)
-            self._write(self.repository.stop_attempt, running.attempt.id, requeue=True)
+            self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
 
     def close(self) -> SweepState:
-        """Writes the sweep's final state and gives the lease back."""
-        try:
-            self.abandon()
-            self.refresh()
-            state = self._final_state()
-            self._write(self.repository.set_sweep_state, state, self.reason)
-            self._tell()
-            return state
-        finally:
-            self._closing.set()
-            self._heart.join()
-            self.repository.release_lease(self._lease)
+        """Writes the sweep's final state."""
+        self.abandon()
+        self.refresh()
+        state = self._final_state()
+        self.keeper.write(self.repository.set_sweep_state, state, self.reason)
+        self._tell()
+        return state
 
     def refresh(self) -> None:
         """Reads the sweep's trials anew and orders the queue."""
@@ -263,7 +246,7 @@ class Coordinator:
             self.observer.say(f"{running.trial.label}: goes on after epoch {running.epoch}")
         for remark in message["remarks"]:
             self.observer.say(f"{running.trial.label}: {remark}")
-        self._write(
+        self.keeper.write(
             self.repository.annotate_attempt,
             running.attempt.id,
             resumed_from=running.epoch,
@@ -276,11 +259,11 @@ class Coordinator:
         epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
-        self._write(self.repository.record_epoch, running.attempt.id, epoch)
+        self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
         outcome = outcome_of(result, mlflow_run)
-        self._write(self.repository.finish, running.attempt.id, outcome)
+        self.keeper.write(self.repository.finish, running.attempt.id, outcome)
         self._end(running)
         self._ends.append(None)
         self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
@@ -296,7 +279,7 @@ class Coordinator:
         earlier = sum(a.kind is kind for a in self.repository.attempts(trial.hash))
         again = retries.retry(kind, earlier)
         state = AttemptState.LOST if kind is FailureKind.LOST else AttemptState.FAILED
-        self._write(
+        self.keeper.write(
             self.repository.fail, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
         )
         self._end(running)
@@ -314,10 +297,6 @@ class Coordinator:
             self.reason = f"{retries.BREAKER} trials in a row ended the same way ({kind.value}): {first_line}"
             self.draining = True
 
-    def record_missing_studies(self) -> None:
-        """Records finished trials that a killed coordinator did not get to, and shared ones of other sweeps."""
-        self.studies.record_finished(self.trials)
-
     def _carry_out(self, request: Request) -> str:
         if request.verb == "stop":
             if request.arguments.get("now"):
@@ -327,7 +306,7 @@ class Coordinator:
             return "running trials go on to their end, no new one starts"
         if request.verb == "retry":
             hashes = list(request.arguments.get("trials", []))
-            self._write(self.repository.retry, hashes)
+            self.keeper.write(self.repository.retry, hashes)
             self.refresh()
             return f"{len(hashes)} queued again"
         if request.verb == "scale":
@@ -351,26 +330,6 @@ class Coordinator:
     def _tell(self) -> None:
         self.observer.changed(self.trials, self.running)
 
-    def _write(self, method: Callable[Concatenate[Lease, P], T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Calls a method of the repository under the lease. One that ran out, but that nobody took, is renewed."""
-        if self._lost is not None:
-            raise self._lost
-        try:
-            return method(self._lease, *arguments, **keywords)
-        except LeaseLostError:
-            self._lease = self.repository.renew_lease(self._lease, self._lease_seconds)
-            return method(self._lease, *arguments, **keywords)
-
-    def _beat(self) -> None:
-        while not self._closing.wait(self._lease_seconds / 3):
-            try:
-                self._lease = self.repository.renew_lease(self._lease, self._lease_seconds)
-            except LeaseLostError as error:
-                self._lost = error
-                return
-            except DatabaseUnavailableError as error:
-                self.observer.say(f"the database is away, trying again: {error}")
-
 
 def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
     """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes."""
@@ -391,11 +350,6 @@ def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
         environment=result.environment,
         mlflow_run=mlflow_run,
     )
-
-
-def holder_name() -> str:
-    """Names this coordinator in a lease: host and process."""
-    return f"{_host()} (pid {os.getpid()})"
 
 
 def _fields(source: Any, target: type[Score] | type[Epoch]) -> dict[str, Any]:

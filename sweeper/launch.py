@@ -21,10 +21,11 @@ from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialStat
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import data
-from sweeper.coordinator import Coordinator, Work, holder_name
+from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
 from sweeper.grid import Grid, expand, swept_variants, variant
 from sweeper.grids import parse_grid
+from sweeper.lease import LeaseKeeper
 from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.settings import Settings
@@ -198,15 +199,12 @@ def learned_costs(repository: Repository) -> CostModel:
 def retry_trials(now: Session, sweep_name: str, hashes: Sequence[str]) -> bool:
     """Queues trials again. Returns whether the caller should run them: a running coordinator does it by itself."""
     try:
-        lease = now.repository.acquire_lease(sweep_name, holder_name(), now.settings.lease_seconds)
+        with LeaseKeeper(now.repository, sweep_name, now.settings.lease_seconds) as keeper:
+            queued = keeper.write(now.repository.retry, hashes)
     except LeaseHeldError:
         now.repository.add_request(sweep_name, "retry", {"trials": list(hashes)})
         now.console.print(f"asked the coordinator of {sweep_name} to queue {len(hashes)} trials again", markup=False)
         return False
-    try:
-        queued = now.repository.retry(lease, hashes)
-    finally:
-        now.repository.release_lease(lease)
     now.console.print(f"{len(queued)} trials of {sweep_name} are queued again", markup=False, highlight=False)
     return bool(queued)
 
@@ -221,7 +219,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         LeaseHeldError: another coordinator is running the sweep.
         RayUnavailableError: no Ray to run it on.
     """
-    from sweeper.tuning import Tracking, execute, gpus_per_trial, ray_cluster, slots
+    from sweeper.tuning import Tracking, execute, ray_cluster, resources_of, slots
 
     settings, repository, console = now.settings, now.repository, now.console
     sweep = repository.sweep(sweep_name)
@@ -235,45 +233,38 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     grid = parse_grid(sweep.grid, sweep_name)
     load_datasets(sweep.details.get("plugins", []))
     data.prepare(grid, settings, preparation_line(console))
-    lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds)
-    try:
+    with LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper:
         parent = _tracker(now, sweep).run_id
-    except BaseException:
-        repository.release_lease(lease)
-        raise
-    with ray_cluster(settings.ray_address):
-        resources = grid.resources
-        gpus = gpus_per_trial(resources.gpus)
-        with display(console, slots(resources.cpus, gpus)) as observer:
-            coordinator = Coordinator(
-                repository,
-                sweep,
-                lease,
-                lease_seconds=settings.lease_seconds,
-                studies=Studies(repository.database),
-                work=Work(
-                    prepared_root=settings.prepared,
-                    trials=settings.trials,
-                    plugins=sweep.details.get("plugins", []),
-                    pictures={d.name: d.pictures for d in grid.datasets},
-                    provenance=_provenance(sweep),
-                    revision=revision(),
-                ),
-                observer=observer,
-                limit=limit,
-            )
-            try:
-                coordinator.record_missing_studies()
-                with _signals(coordinator):
-                    execute(
-                        coordinator,
-                        tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
-                        logs=settings.logs,
-                        cpus=resources.cpus,
-                        gpus=gpus,
-                    )
-            finally:
-                coordinator.close()
+        with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
+            studies.record_finished(trials)
+            resources = {d.name: resources_of(grid.trial_resources(d.name)) for d in grid.datasets}
+            with display(console, max(slots(one) for one in resources.values())) as observer:
+                coordinator = Coordinator(
+                    repository,
+                    sweep,
+                    keeper,
+                    studies=studies,
+                    work=Work(
+                        prepared_root=settings.prepared,
+                        trials=settings.trials,
+                        plugins=sweep.details.get("plugins", []),
+                        pictures={d.name: d.pictures for d in grid.datasets},
+                        provenance=_provenance(sweep),
+                        revision=revision(),
+                    ),
+                    observer=observer,
+                    limit=limit,
+                )
+                try:
+                    with _signals(coordinator):
+                        execute(
+                            coordinator,
+                            tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
+                            logs=settings.logs,
+                            resources=resources,
+                        )
+                finally:
+                    coordinator.close()
     return True
 
 

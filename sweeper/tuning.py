@@ -21,6 +21,7 @@ from typing import Any
 
 from sweeper.coordinator import Coordinator
 from sweeper.errors import RayUnavailableError
+from sweeper.grid import ResourcesTable
 from workers.errors import WorkerLostError
 from workers.process import SPOOL_FILE
 from workers.tracking import Replayer, Spool, run_id
@@ -93,7 +94,12 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         process = self._process
         if process is not None and self._busy:
             self._quieten(process)
-        if process is None or not process.alive() or process.threads != spec_threads or process.outgrown():
+        if (
+            process is None
+            or not process.alive()
+            or (process.threads, process.memory_share) != (spec_threads, config["memory_share"])
+            or process.outgrown()
+        ):
             if process is not None:
                 process.close()
             process = self._process = WarmProcess(spec_threads, config["memory_share"])
@@ -163,11 +169,16 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
     """What Tune runs next is what the coordinator claims next."""
 
     def __init__(
-        self, coordinator: Coordinator, tracking: Tracking, slots: int, logs: Path, memory_share: float | None
-    ):
+        self,
+        coordinator: Coordinator,
+        tracking: Tracking,
+        slots: int,
+        logs: Path,
+        resources: Mapping[str, Mapping[str, float]],
+    ) -> None:
         super().__init__()
         self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
-        self._logs, self._memory_share = logs, memory_share
+        self._logs, self._resources = logs, resources
         self._hashes: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -179,11 +190,14 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         if running is None:
             return Searcher.FINISHED if coordinator.done() else None
         trial_hash = running.trial.hash
+        resources = dict(self._resources[running.trial.dataset])
         self._hashes[trial_id] = trial_hash
         return {
             "request": coordinator.request(running),
             "log": str(self._logs / f"{trial_hash}.log"),
-            "memory_share": self._memory_share,
+            "resources": resources,
+            # Several trials on one GPU: TensorFlow would take all of its memory.
+            "memory_share": resources["GPU"] if 0 < resources["GPU"] < 1 else None,
             "tracking": {
                 "uri": self._tracking.uri,
                 "experiment": self._tracking.experiment,
@@ -263,45 +277,54 @@ def ray_cluster(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def slots(cpus: float, gpus: float) -> int:
-    """How many trials of the given resources the connected cluster runs at once."""
+def resources_of(table: ResourcesTable) -> dict[str, float]:
+    """What a trial takes, in Ray's words; by default a whole GPU where the connected cluster has any."""
+    gpus = table.gpus
+    if gpus is None:
+        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+    return {"CPU": table.cpus, "GPU": gpus}
+
+
+def slots(resources: Mapping[str, float]) -> int:
+    """How many trials of the given resources the connected cluster runs at once.
+
+    Raises:
+        RayUnavailableError: not a single one.
+    """
     total = ray.cluster_resources()
-    fits = [total.get("CPU", 0) // cpus]
-    if gpus > 0:
-        fits.append(total.get("GPU", 0) // gpus)
-    return int(min(fits))
+    fits = int(min(total.get(kind, 0) // amount for kind, amount in resources.items() if amount > 0))
+    if fits < 1:
+        raise RayUnavailableError(
+            f"a trial needs {resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs, the cluster has "
+            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}; lower [resources] in the grid"
+        )
+    return fits
 
 
-def gpus_per_trial(wanted: float | None) -> float:
-    """The grid's share of a GPU; by default a whole one where the cluster has any, else none."""
-    if wanted is not None:
-        return wanted
-    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-
-
-def execute(coordinator: Coordinator, *, tracking: Tracking, logs: Path, cpus: float, gpus: float) -> None:
+def execute(
+    coordinator: Coordinator, *, tracking: Tracking, logs: Path, resources: Mapping[str, Mapping[str, float]]
+) -> None:
     """Runs the coordinator's trials on the connected cluster until it has no more.
+
+    Args:
+        coordinator: says what runs next, and is told what happens.
+        tracking: where workers report to.
+        logs: folder for what the training processes print.
+        resources: what a trial on each data set takes, see `resources_of`.
 
     Raises:
         RayUnavailableError: the cluster has no place for a single trial.
         LeaseLostError: another coordinator has taken the sweep over.
     """
-    places = slots(cpus, gpus)
-    if places < 1:
-        total = ray.cluster_resources()
-        raise RayUnavailableError(
-            f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs, the cluster has {total.get('CPU', 0):g} and "
-            f"{total.get('GPU', 0):g}; lower [resources] in the grid"
-        )
-    share = gpus if 0 < gpus < 1 else None
+    places = max(slots(one) for one in resources.values())
     # It lists trials that did not complete as an error; the coordinator tells of each in its own words.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(WarmTrainable, tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])),
+            tune.with_resources(WarmTrainable, _placement),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=QueueSearcher(coordinator, tracking, places, logs, share),
+                search_alg=QueueSearcher(coordinator, tracking, places, logs, resources),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -317,6 +340,10 @@ def execute(coordinator: Coordinator, *, tracking: Tracking, logs: Path, cpus: f
             ),
         )
         tuner.fit()
+
+
+def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([dict(config["resources"])])
 
 
 def _trial_name(trial: Any) -> str:

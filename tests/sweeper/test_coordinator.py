@@ -15,7 +15,8 @@ from storage.errors import LeaseLostError
 from storage.records import FailureKind, NewTrial, SweepState, Trial, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper.coordinator import Coordinator, Running, Work, holder_name, outcome_of
+from sweeper.coordinator import Coordinator, Running, Work, outcome_of
+from sweeper.lease import LeaseKeeper
 from workers.result import CaseScore, EpochRecord, TrialResult
 
 COSTS = {"a" * 16: 5.0, "b" * 16: 9.0, "c" * 16: 7.0}
@@ -78,19 +79,20 @@ class Bench:
         trials = [new_trial(h, cost, 0.1 + i / 10) for i, (h, cost) in enumerate(COSTS.items())]
         self.sweep = self.repository.create_sweep("s", grid={}, trials=trials)
         self.notes = Notes()
-        self.lease = self.repository.acquire_lease("s", holder_name(), options.get("lease_seconds", 30.0))
+        self.keeper = LeaseKeeper(self.repository, "s", options.pop("lease_seconds", 30.0)).__enter__()
         self.coordinator = Coordinator(
             self.repository,
             self.sweep,
-            self.lease,
-            lease_seconds=options.pop("lease_seconds", 30.0),
+            self.keeper,
             studies=self.studies,
             work=Work(tmp_path, tmp_path),
             observer=self.notes,
             **options,
         )
 
-    def wait_until_the_lease_ran_out(self) -> None:
+    def fall_asleep(self) -> None:
+        """As if the process were paused: nobody renews the lease until it has run out."""
+        self.keeper.stop_beating()
         lease = self.repository.lease("s")
         assert lease is not None
         while self.repository.database.now() <= lease.expires_at:
@@ -104,7 +106,7 @@ class Bench:
 def bench(database: Database, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(database, tmp_path)
     yield made
-    made.coordinator._closing.set()
+    made.keeper.__exit__(None, None, None)
 
 
 def claim(coordinator: Coordinator) -> str:
@@ -135,7 +137,7 @@ def test_the_sweep_ends_finished(bench: Bench) -> None:
         bench.coordinator.hear(running.trial.hash, finished(running.trial.hash))
     assert bench.coordinator.done()
     assert bench.coordinator.close() is SweepState.FINISHED
-    assert bench.repository.lease("s") is None
+    assert bench.repository.sweep("s").state is SweepState.FINISHED
 
 
 @pytest.mark.parametrize(("kind", "retries"), [("lost", 3), ("out_of_memory", 2), ("bug", 1), ("bad_data", 0)])
@@ -174,8 +176,7 @@ def test_the_circuit_breaker(database: Database, tmp_path: Path) -> None:
     coordinator = Coordinator(
         repository,
         repository.sweep("s"),
-        repository.acquire_lease("s", "me", 30),
-        lease_seconds=30,
+        LeaseKeeper(repository, "s", 30.0).__enter__(),
         studies=Studies(database),
         work=Work(tmp_path, tmp_path),
         observer=Notes(),
@@ -242,9 +243,7 @@ def test_closing_gives_back_what_runs(bench: Bench) -> None:
 def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tmp_path: Path) -> None:
     bench = Bench(database, tmp_path, lease_seconds=1.0)
     trial = claim(bench.coordinator)
-    bench.coordinator._closing.set()  # as if it slept: nobody renews the lease
-    bench.coordinator._heart.join()
-    bench.wait_until_the_lease_ran_out()
+    bench.fall_asleep()
     bench.repository.acquire_lease("s", "another", 30)
     with pytest.raises(LeaseLostError):
         bench.coordinator.hear(trial, finished(trial))
@@ -255,9 +254,7 @@ def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tm
 def test_a_lease_that_ran_out_unnoticed_is_renewed(database: Database, tmp_path: Path) -> None:
     bench = Bench(database, tmp_path, lease_seconds=1.0)
     trial = claim(bench.coordinator)
-    bench.coordinator._closing.set()
-    bench.coordinator._heart.join()
-    bench.wait_until_the_lease_ran_out()
+    bench.fall_asleep()
     bench.coordinator.hear(trial, finished(trial))
     assert bench.state(trial) is TrialState.FINISHED
 
@@ -266,9 +263,9 @@ def test_missing_study_entries_are_caught_up(bench: Bench) -> None:
     trial = claim(bench.coordinator)
     running = bench.coordinator.running[trial]
     outcome = outcome_of(TrialResult.from_dict(finished(trial)["result"]), None)
-    bench.repository.finish(bench.lease, running.attempt.id, outcome)  # killed before the study was written
+    bench.repository.finish(bench.keeper.lease, running.attempt.id, outcome)  # killed before the study was written
     bench.coordinator.running.clear()
     bench.coordinator.refresh()
-    bench.coordinator.record_missing_studies()
-    bench.coordinator.record_missing_studies()
+    for _ in range(2):
+        bench.studies.record_finished(bench.coordinator.trials)
     assert list(bench.studies.values("s/nuclei/unified_focal_asym")) == [trial]

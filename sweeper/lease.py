@@ -1,0 +1,95 @@
+"""The right to write a sweep: taken, kept alive by a thread, and given back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from storage.errors import DatabaseUnavailableError, LeaseLostError
+from storage.records import Lease
+from storage.repository import Repository
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Holds a sweep's lease while it is open, and renews it three times in each of its lives.
+
+    Args:
+        repository: the database.
+        sweep: the sweep's name.
+        seconds: how long the lease lasts after each renewal. A dead coordinator's sweep is free after that time.
+
+    Raises:
+        LeaseHeldError: (on entering) another coordinator holds the sweep.
+    """
+
+    def __init__(self, repository: Repository, sweep: str, seconds: float) -> None:
+        self.repository, self.sweep, self.seconds = repository, sweep, seconds
+        self._lease: Lease | None = None
+        self._lost: LeaseLostError | None = None
+        self._closing = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._lease = self.repository.acquire_lease(self.sweep, holder_name(), self.seconds)
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_beating()
+        self.repository.release_lease(self.lease)
+
+    @property
+    def lease(self) -> Lease:
+        if self._lease is None:
+            raise LeaseLostError(f"the lease of sweep {self.sweep!r} was not taken yet")
+        return self._lease
+
+    def check(self) -> None:
+        """Raises `LeaseLostError` once another coordinator has taken the sweep over."""
+        if self._lost is not None:
+            raise self._lost
+
+    def write(self, method: Callable[Concatenate[Lease, P], T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Calls a method of the repository under the lease. One that ran out, but that nobody took, is renewed.
+
+        Raises:
+            LeaseLostError: another coordinator has taken the sweep over; nothing was written.
+        """
+        self.check()
+        try:
+            return method(self.lease, *arguments, **keywords)
+        except LeaseLostError:
+            self._lease = self.repository.renew_lease(self.lease, self.seconds)
+            return method(self.lease, *arguments, **keywords)
+
+    def stop_beating(self) -> None:
+        """Ends the renewals; the lease itself lives on until it runs out or is given back."""
+        self._closing.set()
+        self._heart.join()
+
+    def _beat(self) -> None:
+        while not self._closing.wait(self.seconds / 3):
+            try:
+                self._lease = self.repository.renew_lease(self.lease, self.seconds)
+            except LeaseLostError as error:
+                self._lost = error
+                return
+            except DatabaseUnavailableError as error:
+                _log.warning("the database is away, trying again: %s", error)
+
+
+def holder_name() -> str:
+    """Names this coordinator in a lease: host and process."""
+    return f"{socket.gethostname()} (pid {os.getpid()})"
