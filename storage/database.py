@@ -6,10 +6,13 @@ psycopg 3.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -194,6 +197,9 @@ def connect(url: str, *, create: bool, retry_for: float) -> Database:
     if parsed.get_backend_name() == "sqlite":
         _check_file(parsed, create=create)
         options["connect_args"] = {"timeout": _BUSY_SECONDS}
+        if not create and _unchanging(parsed):
+            file = f"file:{quote(str(Path(parsed.database or '').resolve()))}?immutable=1"
+            options["creator"] = lambda: sqlite3.connect(file, uri=True, check_same_thread=False)
     else:
         # Without these a connection whose peer vanished hangs for hours.
         options["connect_args"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "keepalives_idle": 15}
@@ -245,6 +251,20 @@ def _check_file(url: URL, *, create: bool) -> None:
             raise DatabaseURLError(f"{url_name(url)}: there is no database at {path.resolve()}; check the path")
     except OSError as error:
         raise DatabaseURLError(f"{url_name(url)}: {error.strerror}: {error.filename}; name another place") from error
+
+
+def _unchanging(url: URL) -> bool:
+    """Whether the file is one that SQLite refuses to read unless told that it does not change.
+
+    That is one with a write-ahead log in a folder that this user may not write. Whoever writes to it has a log beside
+    it; where there is none, the file is whole.
+    """
+    if "uri" in url.query:
+        return False
+    path = Path(url.database or "").resolve()
+    effective = os.access in os.supports_effective_ids
+    writable = os.access(path.parent, os.W_OK, effective_ids=effective)
+    return not writable and not path.with_name(f"{path.name}-wal").exists()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

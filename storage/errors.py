@@ -15,6 +15,10 @@ class DatabaseURLError(StorageError):
     """The database URL is malformed, names an unknown driver, or a place that cannot be written."""
 
 
+class NotWritableError(DatabaseURLError):
+    """The database may only be read here: the file, its folder, the server or this user's permissions say so."""
+
+
 class SchemaMismatchError(StorageError):
     """The database's schema is older or newer than this program's; the message names the command that mends it."""
 

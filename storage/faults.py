@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import InterfaceError as DriverInterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from storage.errors import DatabaseUnavailableError, DatabaseURLError, StorageError
+from storage.errors import DatabaseUnavailableError, DatabaseURLError, NotWritableError, StorageError
 
 _READ_ONLY = ("readonly database", "read-only transaction")
 _NO_ENTRY = (
@@ -51,7 +51,8 @@ def explain(error: SQLAlchemyError, url: str) -> StorageError | None:
     if isinstance(error, DBAPIError):
         meaning = _permanent(error)
         if meaning is not None:
-            return DatabaseURLError(f"{url}: {first_line(error)}; {meaning}")
+            kind = NotWritableError if _read_only(error) or _forbidden(error) else DatabaseURLError
+            return kind(f"{url}: {first_line(error)}; {meaning}")
     if passes(error):
         return DatabaseUnavailableError(
             f"{url}: {first_line(error)}; the database did not answer in time: is it running, and reachable from here?"
@@ -62,9 +63,9 @@ def explain(error: SQLAlchemyError, url: str) -> StorageError | None:
 def _permanent(error: DBAPIError) -> str | None:
     text = str(error.orig).lower()
     state = getattr(error.orig, "sqlstate", None)
-    if any(word in text for word in _READ_ONLY):
+    if _read_only(error):
         return "the database is read-only here: give this user write permission on the file and its folder"
-    if state == "42501":
+    if _forbidden(error):
         return "this user lacks the permission: GRANT it, or name another user in the URL"
     if any(word in text for word in _NOT_A_DATABASE):
         return "not a healthy SQLite database: name another file, or restore it from a backup"
@@ -74,3 +75,11 @@ def _permanent(error: DBAPIError) -> str | None:
     if connecting and any(word in text for word in _NO_ENTRY):
         return "check user, password and database name in the URL"
     return None
+
+
+def _read_only(error: DBAPIError) -> bool:
+    return any(word in str(error.orig).lower() for word in _READ_ONLY)
+
+
+def _forbidden(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "42501"

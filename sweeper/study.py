@@ -15,6 +15,7 @@ from functools import cached_property
 import pandas as pd
 
 from storage.database import open_database
+from storage.errors import NotWritableError
 from storage.records import Sweep
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
@@ -69,7 +70,7 @@ def open_study(name: str, url: str | None = None) -> Study:
 
     Raises:
         UnknownSweepError: there is no such sweep; the message names the nearest.
-        DatabaseURLError: there is no such database.
+        DatabaseURLError: there is no such database. (One that may only be read is fine.)
         SchemaMismatchError: the database is of an older or a newer program.
         AnalysisError: a stored score is impossible.
     """
@@ -92,17 +93,22 @@ def read_study(repository: Repository, name: str) -> Study:
 
 
 def keep_significance(repository: Repository, study: Study) -> bool:
-    """Stores the tests with the hash of their scores, unless those of the same scores are stored already.
+    """Stores the tests with the hash of their scores, unless these very tests are stored already.
+
+    In a database that may only be read, nothing is stored: the tests follow from the scores and can be made again.
 
     Returns:
         Whether anything was written.
 
     Raises:
-        StorageError: the database cannot be written.
+        StorageError: the database is away.
     """
     name, answers = study.sweep.name, study.answers
-    stored = repository.significance(name)
-    if len(stored) == len(answers.significance) and all(t.scores_hash == answers.scores_hash for t in stored):
+    tests = records(answers.significance, answers.scores_hash)
+    if repository.significance(name) == tests:
         return False
-    repository.replace_significance(name, records(answers.significance, answers.scores_hash))
+    try:
+        repository.replace_significance(name, tests)
+    except NotWritableError:
+        return False
     return True

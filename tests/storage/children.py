@@ -16,6 +16,7 @@ from typing import Any
 from storage_samples import new_trials, outcome, scores
 
 from storage.database import open_database
+from storage.errors import NotWritableError
 from storage.records import Lease
 from storage.repository import Repository
 
@@ -40,6 +41,20 @@ def run_together(*calls: tuple[Any, ...]) -> list[Any]:
 def create(url: str, name: str) -> None:
     with open_database(url) as database:
         Repository(database).create_sweep(name, grid={}, trials=new_trials(3))
+
+
+def read_and_write(url: str) -> str:
+    """What a user without rights sees of the sweeps, and what a write says. Root, who may all, becomes nobody."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with open_database(url, create=False, retry_for=1) as database:
+        repository = Repository(database)
+        names = [sweep.name for sweep in repository.sweeps()]
+        try:
+            repository.acquire_lease(names[0], "h", 10)
+        except NotWritableError as error:
+            return f"{names} {error}"
+    return f"{names} written"
 
 
 def record(url: str, count: int) -> None:

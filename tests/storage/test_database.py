@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 import threading
 import time
 import traceback
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from children import read_and_write, run_together
 from postgres_server import PASSWORD, PostgresServer
 from sqlalchemy import Connection, select, text, update
 from storage_samples import new_trials, outcome, trial_hash
 
 from storage.columns import now
 from storage.database import Database, open_database
-from storage.errors import DatabaseUnavailableError, DatabaseURLError, StorageError
+from storage.errors import DatabaseUnavailableError, DatabaseURLError, NotWritableError, StorageError
 from storage.models import SweepRow
 from storage.records import FailureKind, TrialState
 from storage.repository import Repository
@@ -100,13 +102,13 @@ class TestPostgresRefusals:
             postgres.execute(f"GRANT SELECT ON {table} TO reader_{name}", name)
         with open_database(postgres.url(name, user=f"reader_{name}")) as database:
             assert Repository(database).sweeps() == []
-            with pytest.raises(DatabaseURLError, match=r"permission denied .*lacks the permission: GRANT"):
+            with pytest.raises(NotWritableError, match=r"permission denied .*lacks the permission: GRANT"):
                 Repository(database).create_sweep("s", grid={}, trials=[])
 
     def test_a_read_only_server(self, postgres: PostgresServer, postgres_url: str) -> None:
         postgres.execute(f"ALTER DATABASE {postgres_url.rsplit('/', 1)[1]} SET default_transaction_read_only = on")
         with open_database(postgres_url) as database:
-            with pytest.raises(DatabaseURLError, match="read-only"):
+            with pytest.raises(NotWritableError, match="read-only"):
                 Repository(database).create_sweep("s", grid={}, trials=[])
             assert Repository(database).sweeps() == []
 
@@ -125,9 +127,24 @@ class TestSQLite:
             repository = Repository(database)
             assert repository.sweep("study").name == "study"
             start = time.monotonic()
-            with pytest.raises(DatabaseURLError, match=r"readonly database; the database is read-only here"):
+            with pytest.raises(NotWritableError, match=r"readonly database; the database is read-only here"):
                 repository.acquire_lease("study", "h", 10)
             assert time.monotonic() - start < 3
+
+    @pytest.mark.parametrize("folder", [0o555, 0o777])
+    def test_a_file_without_write_permission(self, folder: int) -> None:
+        """Also in a folder that may not be written, where SQLite would have no place for its log."""
+        with tempfile.TemporaryDirectory() as place:  # not tmp_path, which only its owner may enter
+            path = Path(place) / "a#b%20" / "sweeper.db"
+            with open_database(sqlite_url(path)) as database:
+                Repository(database).create_sweep("study", grid={}, trials=new_trials(1))
+            Path(place).chmod(0o755)
+            path.chmod(0o444)
+            path.parent.chmod(folder)
+            (said,) = run_together((read_and_write, sqlite_url(path)))
+            path.parent.chmod(0o755)
+        assert said.startswith("['study'] ")
+        assert "the database is read-only here: give this user write permission" in said
 
     def test_settings_of_every_connection(self, tmp_path: Path) -> None:
         with open_database(sqlite_url(tmp_path / "sweeper.db")) as database:

@@ -77,3 +77,14 @@ def test_tests_are_stored_once_and_again_when_the_scores_change(repository):
     other = dataclasses.replace(study, scores=changed)
     assert keep_significance(repository, other)
     assert {t.scores_hash for t in repository.significance("s")} == {other.answers.scores_hash}
+
+
+def test_a_read_only_database_gives_all_answers_and_keeps_no_tests(repository, url, tmp_path):
+    store(small(), repository)
+    read_only = f"sqlite:///file:{tmp_path / 'sweeper.db'}?mode=ro&uri=true"
+    study = open_study("s", read_only)
+    assert len(study.significance) == len(open_study("s", url).significance) > 0
+    with open_database(read_only, create=False) as database:
+        assert not keep_significance(Repository(database), study)
+    assert repository.significance("s") == []
+    assert keep_significance(repository, study)
