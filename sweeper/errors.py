@@ -30,5 +30,13 @@ class RayUnavailableError(SweeperError):
     """Nobody answers at RAY_ADDRESS, or the local Ray could not start."""
 
 
+class DetachError(SweeperError):
+    """A coordinator that was started in the background did not come up."""
+
+
+class TrialFailedError(SweeperError):
+    """A trial that was run alone failed."""
+
+
 EXPECTED: tuple[type[Exception], ...] = (SweeperError, StorageError, WorkerError)
 """Errors whose message is written for the person who sees it."""

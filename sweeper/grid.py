@@ -157,7 +157,10 @@ class Rule(_Table):
 
 
 class Grid(_Table):
-    """A whole study as one table; `sweeper grids --schema` prints its JSON schema."""
+    """A whole study as one table; `sweeper grids --schema` prints its JSON schema.
+
+    `share = false` trains every cell anew, even those that another sweep has finished.
+    """
 
     name: str = Field(pattern=NAME_PATTERN)
     description: str = ""
@@ -166,6 +169,7 @@ class Grid(_Table):
     repeats: int = Field(default=1, ge=1, le=1000)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     rehearsal: bool = False
+    share: bool = True
     datasets: tuple[DatasetTable, ...] = ()
     losses: tuple[LossTable, ...] = ()
     models: tuple[ModelTable, ...] = ()
@@ -286,6 +290,7 @@ def swept_variants(specs: Sequence[TrialSpec]) -> frozenset[tuple[str, str]]:
 
 def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
     seeds = grid.seeds or tuple(grid.seed + repeat for repeat in range(grid.repeats))
+    scope = "" if grid.share else grid.name
     for dataset in grid.datasets:
         identity = data[dataset.name]
         data_spec = DataSpec(
@@ -304,7 +309,7 @@ def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
             model_spec = _model(grid, dataset, model, identity.dimensions)
             for loss_spec in _loss_specs(grid, loss, len(identity.classes)):
                 for repeat, seed in enumerate(seeds):
-                    yield TrialSpec(data_spec, loss_spec, model_spec, training, evaluation, repeat, seed)
+                    yield TrialSpec(data_spec, loss_spec, model_spec, training, evaluation, repeat, seed, scope)
 
 
 def _loss_specs(grid: Grid, loss: LossTable, classes: int) -> Iterator[LossSpec]:

@@ -9,12 +9,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
 from sweeper.cli.options import (
     DataOption,
+    DetachOption,
     GridOption,
     JsonOption,
+    LimitOption,
     NameOption,
     PluginOption,
     RehearseOption,
@@ -39,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(control_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
 
@@ -68,23 +72,23 @@ def launch(
     sets: SetOption = None,
     name: NameOption = None,
     plugin: PluginOption = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
-    ] = None,
+    limit: LimitOption = None,
     rehearse: RehearseOption = False,
     extend: Annotated[bool, typer.Option("--extend", help="Grow an existing sweep by the grid's new cells.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train cells that other sweeps have finished, too.")] = False,
+    detach: DetachOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
 ) -> None:
     """Run a grid: prepare data, train what is not trained yet, report.
 
     Example: sweeper launch --grid paper --data ~/data
     """
-    from sweeper.launch import create, run
+    from sweeper.launch import create
     from sweeper.rehearsal import write_files
     from sweeper.settings import load_settings
 
     settings = load_settings(data=data)
-    chosen, messages = _grid(grid, sets, name, plugin)
+    chosen, messages = _grid(grid, [*(sets or ()), *(["share=false"] if fresh else ())], name, plugin)
     if rehearse:
         chosen = _rehearsal(chosen, settings)
     if dry_run:
@@ -96,8 +100,7 @@ def launch(
         write_files(chosen)
     with open_session(data, create=True) as now:
         sweep = create(now, chosen, messages, extend=extend)
-        run(now, sweep.name, limit=limit)
-        _finish(now, sweep.name)
+        _go(now, sweep.name, detach=detach, limit=limit)
 
 
 @app.command()
@@ -124,18 +127,15 @@ def plan(
 
 
 @app.command()
-def resume(sweep: SweepArgument = None) -> None:
+def resume(sweep: SweepArgument = None, limit: LimitOption = None, detach: DetachOption = False) -> None:
     """Go on with a stopped or killed sweep, from its checkpoints.
 
     Example: sweeper resume demo
     """
-    from sweeper.launch import run
-
     with open_session() as now:
         name = chosen_sweep(now, sweep)
         _make_ready(now)
-        run(now, name)
-        _finish(now, name)
+        _go(now, name, detach=detach, limit=limit)
 
 
 @app.command()
@@ -186,7 +186,7 @@ def retry(
     """
     from storage.records import TrialState
     from sweeper.errors import GridError
-    from sweeper.launch import retry_trials, run
+    from sweeper.launch import retry_trials
 
     if not failed and not trial:
         raise GridError("say which trials: --failed, or --trial HASH")
@@ -200,8 +200,7 @@ def retry(
             return
         _make_ready(now)
         if retry_trials(now, name, hashes):
-            run(now, name)
-            _finish(now, name)
+            _go(now, name)
 
 
 @app.command()
@@ -342,6 +341,24 @@ def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
         print_json(plan.to_dict())
     else:
         console().print(plan_text(plan))
+
+
+def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:
+    """Runs a sweep here to its end, or starts a coordinator for it in the background."""
+    from sweeper.detach import start_detached
+    from sweeper.launch import run
+
+    if detach:
+        log = start_detached(now.settings, now.repository, name, limit)
+        console().print(
+            f"{name} runs in the background; watch it with: sweeper attach {name} (what it prints: {log})",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    run(now, name, limit=limit)
+    _finish(now, name)
 
 
 def _finish(now: Session, name: str) -> None:

@@ -33,6 +33,12 @@ NameOption = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep; the grid's name unless given.")
 ]
 RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same trials, tiny and on synthetic files.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Run in the background, whatever becomes of this terminal.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 SweepArgument = Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.")]
 

@@ -1,0 +1,113 @@
+"""Commands on a sweep that runs or has run: watch it, change its concurrency, run one cell alone, tidy up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeper.cli.options import SweepArgument, chosen_sweep, console, open_session
+
+app = typer.Typer(rich_markup_mode=None)
+TrialArgument = Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]
+
+
+@app.command()
+def attach(sweep: SweepArgument = None) -> None:
+    """Watch a sweep that another process runs; Ctrl-C ends only the watching.
+
+    Example: sweeper attach demo
+    """
+    from sweeper.detach import follow, running
+
+    with open_session() as now:
+        name = chosen_sweep(now, sweep)
+        if not running(now.repository, name):
+            console().print(f"nobody is running {name}; go on with: sweeper resume {name}", markup=False)
+            return
+        slots = max(len(now.repository.attempts_of_sweep(name)), 1)
+        try:
+            state = follow(now.repository, name, console(), min(slots, 64))
+        except KeyboardInterrupt:
+            console().print(f"{name} goes on; stop it with: sweeper stop {name}", markup=False)
+            return
+        console().print(f"{name} is {state.value}; see: sweeper status {name}", markup=False, highlight=False)
+
+
+@app.command()
+def scale(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP")],
+    trials: Annotated[int, typer.Argument(metavar="N", min=1, help="At most so many trials at once.")],
+) -> None:
+    """Change how many trials a running sweep trains at once.
+
+    Example: sweeper scale demo 1
+    """
+    from sweeper.detach import running
+
+    with open_session() as now:
+        name = chosen_sweep(now, sweep)
+        if not running(now.repository, name):
+            console().print(f"nobody is running {name}; go on with: sweeper resume {name}", markup=False)
+            raise typer.Exit(2)
+        now.repository.add_request(name, "scale", {"concurrency": trials})
+        console().print(f"asked the coordinator of {name} for at most {trials} at once", markup=False, highlight=False)
+
+
+@app.command()
+def run(
+    trial: TrialArgument,
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="A new folder for what it writes.")] = None,
+) -> None:
+    """Train one cell alone and here, to debug it or to reproduce its numbers.
+
+    Example: sweeper run 7d47f8
+    """
+    import tempfile
+
+    from sweeper.alone import differences, run_alone
+
+    with open_session() as now:
+        stored = now.repository.trial(trial)
+        folder = to or Path(tempfile.mkdtemp(prefix=f"sweeper-{stored.hash[:8]}-"))
+        say = console()
+        say.print(f"{stored.label} in {folder}", markup=False, highlight=False, soft_wrap=True)
+        result = run_alone(
+            now.settings, now.repository, stored, folder, lambda line: say.print(line, markup=False, highlight=False)
+        )
+        if stored.best_epoch is None:
+            say.print("finished; nothing is stored of it to compare with", markup=False)
+            return
+        differing = differences(now.repository, stored, result)
+        for line in differing[:20]:
+            say.print(line, markup=False, highlight=False)
+        say.print(
+            f"{len(differing)} of {len(result.scores)} scores differ from the stored ones"
+            if differing
+            else f"all {len(result.scores)} scores equal the stored ones",
+            markup=False,
+            highlight=False,
+        )
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+) -> None:
+    """Remove checkpoints and prepared data that nothing needs.
+
+    Example: sweeper gc --dry-run
+    """
+    from sweeper.garbage import find_garbage
+
+    with open_session() as now:
+        found = find_garbage(now.settings, now.repository)
+        for garbage in found:
+            if not dry_run:
+                garbage.remove()
+            line = f"{garbage.size / 1e6:8.1f} MB  {garbage.path}: {garbage.why}"
+            console().print(line, markup=False, highlight=False, soft_wrap=True)
+        total = sum(g.size for g in found) / 1e6
+        verb = "would free" if dry_run else "freed"
+        console().print(f"{verb} {total:.1f} MB", markup=False, highlight=False)

@@ -1,0 +1,107 @@
+"""A coordinator that survives the terminal, and watching one that runs elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from storage.errors import LeaseHeldError
+from storage.records import AttemptState, SweepState, Trial, TrialState
+from storage.repository import Repository
+from sweeper.coordinator import Running
+from sweeper.errors import DetachError
+from sweeper.progress import display
+from sweeper.settings import Settings
+
+START_SECONDS = 120.0
+POLL_SECONDS = 1.0
+
+
+def start_detached(settings: Settings, repository: Repository, sweep: str, limit: int | None = None) -> Path:
+    """Starts `sweeper resume SWEEP` in a session of its own, and waits until it holds the sweep.
+
+    Returns:
+        The file that takes what the coordinator prints.
+
+    Raises:
+        LeaseHeldError: another coordinator is running the sweep.
+        DetachError: the process ended before it held the sweep; carries its last words.
+    """
+    refuse_running(repository, sweep)
+    log = settings.logs / f"{sweep}.coordinator.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "sweeper", "resume", sweep, *(["--limit", str(limit)] if limit else [])]
+    with log.open("a", encoding="utf-8") as file:
+        start = file.tell()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if running(repository, sweep):
+            return log
+        if (code := process.poll()) is not None:
+            if code == 0:
+                return log
+            words = log.read_text(encoding="utf-8", errors="replace")[start:].strip()
+            raise DetachError(f"the coordinator of {sweep} ended with exit code {code}: {words or 'it said nothing'}")
+        time.sleep(0.1)
+    raise DetachError(f"the coordinator of {sweep} (pid {process.pid}) did not take the sweep in time; see {log}")
+
+
+def running(repository: Repository, sweep: str) -> bool:
+    """Whether a living coordinator holds the sweep: its lease has not run out by the database's clock."""
+    lease = repository.lease(sweep)
+    return lease is not None and lease.expires_at > repository.database.now()
+
+
+def refuse_running(repository: Repository, sweep: str) -> None:
+    """Raises `LeaseHeldError` where a living coordinator holds the sweep."""
+    lease = repository.lease(sweep)
+    if lease is not None and running(repository, sweep):
+        raise LeaseHeldError(
+            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}",
+            holder=lease.holder,
+            expires_at=lease.expires_at,
+        )
+
+
+def follow(repository: Repository, sweep: str, console: Console, slots: int) -> SweepState:
+    """Shows a sweep that another process runs until it ends. Ctrl-C ends the watching, not the sweep."""
+    seen = {t.hash: t.state for t in repository.trials(sweep)}
+    with display(console, slots) as observer:
+        while True:
+            trials = repository.trials(sweep)
+            for trial in trials:
+                if trial.state is not seen.get(trial.hash) and trial.state is not TrialState.RUNNING:
+                    observer.say(_event(trial))
+                seen[trial.hash] = trial.state
+            observer.changed(trials, _running(repository, sweep, trials))
+            if not running(repository, sweep):
+                return repository.sweep(sweep).state
+            time.sleep(POLL_SECONDS)
+
+
+def _running(repository: Repository, sweep: str, trials: Sequence[Trial]) -> Mapping[str, Running]:
+    now, clock = repository.database.now(), time.monotonic()
+    attempts = {a.trial: a for a in repository.attempts_of_sweep(sweep) if a.state is AttemptState.RUNNING}
+    return {
+        t.hash: Running(t, attempts[t.hash], clock - (now - attempts[t.hash].started_at), t.epochs)
+        for t in trials
+        if t.state is TrialState.RUNNING and t.hash in attempts
+    }
+
+
+def _event(trial: Trial) -> str:
+    dsc = "" if trial.test_dsc is None else f": test DSC {trial.test_dsc:.3f}"
+    why = "" if trial.failure is None else f" ({trial.failure.value.replace('_', ' ')})"
+    return f"{trial.state.value} {trial.label}{dsc}{why}"
