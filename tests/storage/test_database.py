@@ -135,7 +135,7 @@ class TestSQLite:
     def test_a_file_without_write_permission(self, folder: int) -> None:
         """Also in a folder that may not be written, where SQLite would have no place for its log."""
         with tempfile.TemporaryDirectory() as place:  # not tmp_path, which only its owner may enter
-            path = Path(place) / "a#b%20" / "sweeper.db"
+            path = Path(place) / "a #b" / "sweeper.db"
             with open_database(sqlite_url(path)) as database:
                 Repository(database).create_sweep("study", grid={}, trials=new_trials(1))
             Path(place).chmod(0o755)
