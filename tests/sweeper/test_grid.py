@@ -92,6 +92,14 @@ def test_repeats_more_and_data_sets_in_another_order_keep_the_cells(table: dict[
     assert found == hashes({**table, "name": "other", "description": "words"})
 
 
+@given(tables())
+@settings(max_examples=20, deadline=None)
+def test_a_grid_that_shares_nothing_has_cells_of_its_own(table: dict[str, Any]) -> None:
+    alone = hashes({**table, "share": False})
+    assert not set(alone) & set(hashes(table))
+    assert not set(alone) & set(hashes({**table, "share": False, "name": "other"}))
+
+
 RULES = st.fixed_dictionaries(
     {}, optional={"loss": st.sampled_from(PLAIN), "model": st.just("unet"), "gamma": st.sampled_from([0.1, 0.5])}
 )
