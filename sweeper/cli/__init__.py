@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -19,6 +20,9 @@ def main() -> None:
     """Runs the command line. An error that a person can mend is one message and exit status 2."""
     from sweeper.cli.commands import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show γ shows ? in its place
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()

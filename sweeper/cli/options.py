@@ -132,4 +132,4 @@ def print_json(value: Any) -> None:
     """Writes one JSON value to standard output."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

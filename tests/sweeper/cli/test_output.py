@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -209,3 +210,18 @@ def test_help_needs_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", [["plan"], ["plan", "--json"], ["plan", "--grid", "γ"]])
+def test_a_terminal_that_cannot_show_gamma(home: Path, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeper", *words],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    written = (done.stdout + done.stderr).decode("latin-1")
+    assert "Traceback" not in written
+    assert done.returncode == (2 if "γ" in words else 0)
+    if "--json" in words:
+        assert json.loads(done.stdout)["trials"][1]["label"] == "nuclei · focal · γ=2"
