@@ -307,12 +307,12 @@ def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
             if loss.datasets is not None and dataset.name not in loss.datasets:
                 continue
             model_spec = _model(grid, dataset, model, identity.dimensions)
-            for loss_spec in _loss_specs(grid, loss, len(identity.classes)):
+            for loss_spec in _loss_specs(grid, loss, len(identity.classes), xla=training.xla):
                 for repeat, seed in enumerate(seeds):
                     yield TrialSpec(data_spec, loss_spec, model_spec, training, evaluation, repeat, seed, scope)
 
 
-def _loss_specs(grid: Grid, loss: LossTable, classes: int) -> Iterator[LossSpec]:
+def _loss_specs(grid: Grid, loss: LossTable, classes: int, *, xla: bool) -> Iterator[LossSpec]:
     names = list(loss.parameters)
     axes = [value if isinstance(value, list | tuple) else [value] for value in loss.parameters.values()]
     for values in itertools.product(*axes):
@@ -324,6 +324,11 @@ def _loss_specs(grid: Grid, loss: LossTable, classes: int) -> Iterator[LossSpec]
             parameters = losses.resolve_parameters(loss.name, overrides, classes)
         except InputError as error:
             raise GridError(f"grid {grid.name!r}, losses: {error}") from error
+        if xla and not definition.xla:
+            raise GridError(
+                f"grid {grid.name!r}: loss {loss.name!r} can't be compiled with XLA; set training.xla = false, or name "
+                "other data sets in the loss's `datasets`"
+            )
         yield LossSpec(loss.name, parameters, definition.source)
 
 

@@ -177,6 +177,7 @@ def describe_plugin(reference: str | Path) -> Plugin:
             parameters=tuple(Parameter.from_dict(p) for p in line["parameters"]),
             kind=line["kind"],
             doc=line["doc"],
+            xla=line["xla"],
         )
         for line in found["losses"]
     ]
@@ -386,6 +387,7 @@ def _description(plugin: Plugin) -> dict[str, Any]:
                 "name": line.name,
                 "kind": line.kind,
                 "doc": line.doc,
+                "xla": line.xla,
                 "parameters": [p.to_dict() for p in line.parameters],
             }
             for line in map(workers.losses.registry.definition, plugin.losses)

@@ -165,7 +165,10 @@ class LossInput:
     """A loss of a spec, split into what the graph is traced with and what it is given at each step."""
 
     def __init__(self, spec: TrialSpec) -> None:
-        _refuse_other_source("loss", spec.loss.name, spec.loss.source, losses.definition(spec.loss.name).source)
+        definition = losses.definition(spec.loss.name)
+        _refuse_other_source("loss", spec.loss.name, spec.loss.source, definition.source)
+        if spec.training.xla and not definition.xla:
+            raise ParameterError(f"loss {spec.loss.name!r} can't be compiled with XLA; set training.xla = false")
         self.name = spec.loss.name
         inputs = set(losses.graph_parameters(self.name))
         parameters = spec.loss.parameters

@@ -237,3 +237,30 @@ def test_a_file_that_kills_its_process_is_told_as_such(tmp_path: Path) -> None:
     path = write(tmp_path, "import os, sys\nsys.stderr.write('last words')\nsys.stderr.flush()\nos._exit(7)\n")
     with pytest.raises(PluginError, match="ended its process with status 7: last words"):
         plugins.describe_plugin(path)
+
+
+def test_installed_plugins_are_described_only_for_names_that_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def describe(reference: str | Path) -> plugins.Plugin:
+        asked.append(str(reference))
+        return plugins.load_plugin(JACCARD)
+
+    monkeypatch.setattr(plugins, "installed_plugins", lambda: ("one.losses", "two.losses"))
+    monkeypatch.setattr(plugins, "describe_plugin", describe)
+    known = {"networks": ["unet"], "datasets": ["nuclei"]}
+    assert plugins.describe_for((), losses=["ce"], **known) == ()
+    assert [p.losses for p in plugins.describe_for((), losses=["power_jaccard"], **known)] == [("power_jaccard",)]
+    assert asked == ["one.losses"]
+
+
+def test_a_sweep_that_goes_on_loads_its_data_sets_and_no_losses(tmp_path: Path) -> None:
+    loss = plugins.load_plugin(JACCARD).to_message()
+    cells = plugins.load_plugin(write(tmp_path, DATASET.format(extra=""), "cells.py")).to_message()
+    plugins.load_plugin_texts(())
+    (tmp_path / "cells.py").unlink()
+    plugins.load_datasets((loss, cells))
+    assert "mine-data" in datasets.names()
+    assert "power_jaccard" not in losses.names()
+    with pytest.raises(PluginError, match="install the same version"):
+        plugins.load_datasets(({**cells, "source": "0" * 16},))

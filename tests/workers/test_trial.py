@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from tests.trials import TinyData, tiny_data
-from workers.errors import CheckpointError, DataError, DivergedError
+from workers.errors import CheckpointError, DataError, DivergedError, ParameterError
 from workers.result import EpochRecord, TrialResult
 from workers.spec import TrialSpec
 from workers.training import Learners, LossInput
@@ -43,6 +44,14 @@ def numbers(result: TrialResult) -> object:
     """Everything of a result but its times."""
     history = [replace(e, seconds=0.0) for e in result.history]
     return result.scores, history, result.best_epoch, result.stopped_early, result.parameters
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """The final networks of two trials' folders are equal bit for bit."""
+    ours, theirs = (keras.models.load_model(folder / "model.keras").get_weights() for folder in (one, other))
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_trial_learns_and_leaves_its_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
@@ -77,6 +86,7 @@ def test_cold_equals_warm_after_another_loss(data: TinyData, tmp_path: Path) -> 
     train(data, data.spec(gamma=0.9, epochs=1), tmp_path / "gamma", warm_learners)
     warm = train(data, spec, tmp_path / "warm", warm_learners)
     assert numbers(warm) == numbers(cold)
+    assert_same_weights(tmp_path / "warm", tmp_path / "cold")
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
@@ -93,6 +103,7 @@ def test_a_resumed_trial_ends_as_one_left_alone(
     assert resumed.resumed_from == stop_after
     assert resumed.steps == (4 - stop_after) * 6
     assert numbers(resumed) == numbers(whole)
+    assert_same_weights(folder, tmp_path / "whole")
     with np.load(tmp_path / "whole/predictions.npz") as a, np.load(folder / "predictions.npz") as b:
         assert a.files == b.files
         for case in a.files:
@@ -191,3 +202,40 @@ def test_gradient_clipping_changes_the_result(data: TinyData, learners: Learners
 def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Path, precision: str) -> None:
     result = train(data, data.spec("dice", epochs=2, precision=precision), tmp_path, learners)
     assert result.history[1].loss < result.history[0].loss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_xla_is_a_setting_that_learns_the_same(data: TinyData, tmp_path: Path, precision: str) -> None:
+    plain, spec = (data.spec("ce", epochs=2, precision=precision, xla=xla) for xla in (False, True))
+    assert spec.hash != plain.hash
+    first = train(data, spec, tmp_path / "first", Learners())
+    again = train(data, spec, tmp_path / "again", Learners())
+    assert numbers(again) == numbers(first)
+    assert_same_weights(tmp_path / "again", tmp_path / "first")
+    without = train(data, plain, tmp_path / "without", Learners())
+    tolerance = 1e-3 if precision == "float32" else 5e-2
+    assert [e.loss for e in first.history] == pytest.approx([e.loss for e in without.history], rel=tolerance)
+
+
+def test_a_loss_that_is_not_a_number_ends_its_epoch_early(data: TinyData, learners: Learners) -> None:
+    spec = data.spec("dice", epochs=2)
+    learner = learners.get(spec, (32, 32, 3), 2)
+    learner.reset(0)
+    images, labels = np.full((2, 32, 32, 3), np.nan, np.float32), np.zeros((2, 32, 32), np.uint8)
+    loss, steps = learner.train_epoch(LossInput(spec), [(images, labels)] * 120, 0.1)
+    assert np.isnan(loss)
+    assert steps == 50  # looked at every fifty steps: the rest of a long epoch is not trained
+
+
+def test_a_loss_that_xla_cannot_compile_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="loss 'boundary' can't be compiled with XLA"):
+        train(data, data.spec("boundary", xla=True), tmp_path, learners)
+
+
+def test_a_plugin_of_another_source_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce")
+    with pytest.raises(ParameterError, match="loss 'ce': the trial was made with source 0123, but here it is built-in"):
+        train(data, replace(spec, loss=replace(spec.loss, source="0123")), tmp_path, learners)
+    with pytest.raises(ParameterError, match="network 'unet': the trial was made with source 0123"):
+        train(data, replace(spec, model=replace(spec.model, source="0123")), tmp_path, learners)

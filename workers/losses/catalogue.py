@@ -173,6 +173,7 @@ _BUILT_IN = (
         ),
         "compound",
         "Boundary loss beside generalised Dice, Kervadec et al. 2021.",
+        xla=False,
     ),
 )
 

@@ -31,6 +31,7 @@ class LossDefinition:
         doc: One line: the formula or its source.
         paper: Whether the paper compares it.
         check: For what the ranges of single parameters can't say; raises `ParameterError`.
+        xla: Whether XLA can compile it: not where it computes on the host.
         source: Content hash of the plug-in's source; empty for a built-in loss.
     """
 
@@ -41,6 +42,7 @@ class LossDefinition:
     doc: str = ""
     paper: bool = False
     check: Callable[[Mapping[str, ParameterValue]], None] | None = None
+    xla: bool = True
     source: str = ""
 
     def load(self) -> Callable[..., Any]:
