@@ -197,7 +197,7 @@ class _Page:
             repeated=bool((answers.table["repeats"] > 1).any()),
             ran=view.what_ran(answers, sweep.details),
             excluded=view.exclusions(sweep.details),
-            data_notes=view.data_notes(sweep.grid, sweep.details),
+            data_notes=[*view.data_notes(sweep.grid, sweep.details), *view.external_notes(answers)],
             environment=view.environment_table(answers, self._environments),
             settings=_settings(sweep),
             grid=view.grid_text(sweep.grid),

@@ -178,6 +178,7 @@ def what_ran(answers: Answers, details: Mapping[str, Any]) -> TextTable:
         split = about.get("split", {})
         sizes = " / ".join(str(split[p]) for p in ("train", "validation", "test")) if split else "–"
         gammas = group.loc[group["loss"].str.startswith("unified"), "gamma"].dropna().unique()
+        group = group[~group["external"]]
         rows.append(
             (str(dataset), str(group["provenance"].iloc[0]), str(len(group)), str(int(group["current"].sum())),
              str(group["variant"].nunique()), str(len(gammas)), str(group["repeat"].nunique()), sizes,
@@ -212,6 +213,16 @@ def data_notes(grid: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]
         f"{dataset}: {note}"
         for dataset, about in details.get("data", {}).items()
         for note in (*_split_notes(about), *_score_notes(_settings_of(grid, str(dataset), "evaluation")))
+    ]
+
+
+def external_notes(answers: Answers) -> list[str]:
+    """A sentence for each row of the tables whose masks were made elsewhere."""
+    external = answers.trials[answers.trials["external"] & answers.trials["current"]]
+    return [
+        f"{dataset}: {variant} is not a loss of this study: its masks were made elsewhere and only scored here, on the "
+        "same images. It stands in tables and tests, and in no claim about losses."
+        for dataset, variant in external[["dataset", "variant"]].drop_duplicates().itertuples(index=False)
     ]
 
 

@@ -6,6 +6,7 @@ the sweep's lease (`sweeper.lease`); once that is lost it writes nothing more.
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections import deque
@@ -332,13 +333,15 @@ class Coordinator:
 
 
 def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
-    """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes."""
-    best = result.history[result.best_epoch - 1]
+    """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes.
+
+    The validation loss is NaN where nothing was trained (`sweeper.external`).
+    """
     return Outcome(
         scores=tuple(Score(**_fields(s, Score)) for s in result.scores),
         history=tuple(Epoch(**_fields(e, Epoch)) for e in result.history),
         best_epoch=result.best_epoch,
-        val_loss=best.val_loss,
+        val_loss=result.history[result.best_epoch - 1].val_loss if result.history else math.nan,
         val_dsc=_mean([s.dsc for s in result.scores if s.partition == "validation"]),
         test_dsc=_mean([s.dsc for s in result.scores if s.partition == "test"]),
         steps=result.steps,

@@ -23,6 +23,7 @@ from storage.studies import Studies
 from sweeper import data
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
+from sweeper.external import as_new
 from sweeper.grid import Grid, expand, swept_variants, variant
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
@@ -30,7 +31,7 @@ from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
-from workers.spec import TrialSpec
+from workers.spec import TrialSpec, is_external
 
 if TYPE_CHECKING:
     from workers.tracking import SweepTracker
@@ -86,10 +87,11 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
     _check_space(now.settings, specs)
     if not extend:
         _refuse_another_grid(now.repository, grid.name, specs)
+    rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()})
     sweep = now.repository.create_sweep(
         grid.name,
         grid=sweep_table(grid),
-        trials=new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()}),
+        trials=[*rows, *_scored_masks(now.repository, grid.name)],
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
         details=_details(now.repository, grid.name, data.describe(readies), plugins),
@@ -127,10 +129,18 @@ def _details(
     }
 
 
+def _scored_masks(repository: Repository, name: str) -> list[NewTrial]:
+    """The trials of an existing sweep that no grid has: masks that were made elsewhere (`sweeper.external`)."""
+    try:
+        return [as_new(t) for t in repository.trials(name) if is_external(t.spec)]
+    except UnknownSweepError:
+        return []
+
+
 def _refuse_another_grid(repository: Repository, name: str, specs: Sequence[TrialSpec]) -> None:
     """Says by their labels which trials a grid adds to, or lacks of, the sweep that has its name."""
     try:
-        stored = {t.hash: t.label for t in repository.trials(name)}
+        stored = {t.hash: t.label for t in repository.trials(name) if not is_external(t.spec)}
     except UnknownSweepError:
         return
     wanted = {spec.hash: spec.label for spec in specs}
@@ -294,7 +304,7 @@ def best_trials(trials: Sequence[Trial]) -> dict[str, str]:
     """The hash of the finished trial with the highest validation DSC, per data set."""
     best: dict[str, Trial] = {}
     for trial in trials:
-        if trial.state is TrialState.FINISHED and trial.val_dsc is not None:
+        if trial.state is TrialState.FINISHED and trial.val_dsc is not None and not is_external(trial.spec):
             leader = best.get(trial.dataset)
             if leader is None or trial.val_dsc > (leader.val_dsc or 0.0):
                 best[trial.dataset] = trial

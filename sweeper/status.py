@@ -16,6 +16,7 @@ from rich.text import Text
 from storage.records import FailureKind, SweepState, Trial, TrialState
 from storage.repository import Repository
 from sweeper.progress import duration
+from workers.spec import is_external
 
 if TYPE_CHECKING:
     from sweeper.launch import Session
@@ -156,7 +157,7 @@ def trial_text(repository: Repository, prefix: str) -> RenderableType:
 
 def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableType:
     """What `launch` ends with: the best trial, and the three commands to look at everything."""
-    trials = [t for t in now.repository.trials(name) if t.state is TrialState.FINISHED]
+    trials = [t for t in now.repository.trials(name) if t.state is TrialState.FINISHED and not is_external(t.spec)]
     lines = [""]
     for dataset in dict.fromkeys(t.dataset for t in trials):
         best = max((t for t in trials if t.dataset == dataset), key=lambda t: t.val_dsc or 0.0)

@@ -19,6 +19,9 @@ RESULTS_VERSION = 1
 HASH_LENGTH = 16
 """Hexadecimal digits of a content hash (64 bits: a collision among a million trials has odds of 3 in 10^8)."""
 
+EXTERNAL = "external"
+"""The network of a trial whose masks were made elsewhere: it was only scored here."""
+
 ParameterValue = float | int | str | bool | tuple[float, ...]
 
 
@@ -26,6 +29,11 @@ def content_hash(value: object) -> str:
     """First 16 hex digits of the SHA-256 of `value` as canonical JSON (sorted keys, no white space, no NaN)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def is_external(spec: Mapping[str, Any]) -> bool:
+    """Whether a spec, as `TrialSpec.to_dict` gives it, is of masks that were made elsewhere."""
+    return bool(spec.get("model", {}).get("name") == EXTERNAL)
 
 
 @dataclass(frozen=True, slots=True)

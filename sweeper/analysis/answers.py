@@ -60,10 +60,16 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
     table = side_by_side(result_table(selected, at_selected_gamma(per_trial, selection)))
     tests = pairwise_tests(selected)
     curves = gamma_curves(images, per_trial)
-    steadiness = stability(images, curves, selection)
+    # Masks that were made elsewhere stand in the tables and tests, and answer no question about losses.
+    trained = trials[~trials["external"]]
+    losses = set(trained["loss"])
+    rivals = table[table["loss"].isin(losses)]
+    between = pairwise_tests(selected[selected["loss"].isin(losses)]) if trials["external"].any() else tests
+    steadiness = stability(images, curves, selection[selection["loss"].isin(losses)])
     agreement = ranking_agreement(table)
     unfit = unfit_datasets(trials, rehearsal)
-    claims = judge(Evidence(table, agreement, tests, curves, steadiness, trials, unfit))
+    lines = curves[curves["loss"].isin(losses)]
+    claims = judge(Evidence(rivals, agreement, between, lines, steadiness, trained, unfit))
     places = selected[["dataset", "label"]].drop_duplicates().itertuples(index=False)
     return Answers(
         trials=trials,
@@ -78,10 +84,10 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         ranks=tuple(rank_within(dataset, label, selected, tests) for dataset, label in places),
         across=None if selected.empty else rank_across(selected),
         claims=claims,
-        costs=costs(trials),
+        costs=costs(trained),
         unfinished=unfinished(trials),
         unfit=unfit,
-        sentences=three_sentences(table, tests, steadiness, claims),
+        sentences=three_sentences(rivals, between, steadiness, claims),
         scores_hash=scores_hash(scores),
     )
 

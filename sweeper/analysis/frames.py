@@ -15,7 +15,7 @@ import pandas as pd
 
 from storage.records import Trial, TrialState
 from sweeper.analysis.errors import AnalysisError
-from workers.spec import RESULTS_VERSION
+from workers.spec import RESULTS_VERSION, is_external
 
 METRICS = ("dsc", "iou", "precision", "recall")
 """The paper's four metrics (section 3.1.6), each in [0, 1], in the order of its tables."""
@@ -26,7 +26,7 @@ SURFACE_DISTANCES = ("hd95", "asd")
 TRIAL_COLUMNS = (
     "hash", "label", "state", "dataset", "loss", "variant", "gamma", "repeat", "seed", "results_version", "current",
     "provenance", "dimensions", "prepared", "split", "val_loss", "val_dsc", "test_dsc", "epochs", "best_epoch",
-    "train_seconds", "parameters", "attempts", "failure", "error", "environment", "mlflow_run",
+    "train_seconds", "parameters", "attempts", "failure", "error", "environment", "mlflow_run", "external",
 )  # fmt: skip
 SCORE_COLUMNS = ("trial", "partition", "case", "label", *METRICS, *SURFACE_DISTANCES)
 
@@ -48,7 +48,7 @@ def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
     `variant` is the name under which a loss is compared: the loss's name, followed by whatever else differs between
     the trials of that loss on that data set (network, δ, learning rate) except γ, repeat and seed, so that two
     settings are never averaged. `gamma` is NaN where the loss has no scalar γ. `current` says whether the trial is
-    finished and of this program's `RESULTS_VERSION`.
+    finished and of this program's `RESULTS_VERSION`; `external` whether its masks were made elsewhere and only scored.
     """
     trials = list(trials)
     variants = _variants(trials)
@@ -81,16 +81,19 @@ def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
             "error": t.error or "",
             "environment": t.environment or "",
             "mlflow_run": t.mlflow_run or "",
+            "external": is_external(t.spec),
         }
         for t, variant in zip(trials, variants, strict=True)
     ]
     frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
     for column in _NUMERIC:
         frame[column] = pd.to_numeric(frame[column]).astype(float)
-    frame["current"] = frame["current"].astype(bool)
+    for column in ("current", "external"):
+        frame[column] = frame[column].astype(bool)
     for column in set(TRIAL_COLUMNS) - {
         *_NUMERIC,
         "current",
+        "external",
         "repeat",
         "seed",
         "results_version",

@@ -12,6 +12,7 @@ from rich.text import Text
 from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
+from sweeper.cli import score as score_commands
 from sweeper.cli.options import (
     DataOption,
     DetachOption,
@@ -43,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(control_commands.app)
+app.add_typer(score_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
 
