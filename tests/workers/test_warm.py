@@ -16,6 +16,7 @@ import pytest
 from tests.trials import TinyData, tiny_data
 from workers.errors import WorkerLostError
 from workers.spec import TrialSpec
+from workers.tracking.spool import read_records
 from workers.warm import WarmProcess
 
 
@@ -82,6 +83,20 @@ def test_bad_data_is_told_apart(
     shared.train(request, tmp_path / "log.txt")
     message = shared.receive()
     assert (message["kind"], message["failure"]) == ("failed", failure)
+    # Messages reach MLflow and the report, which must not tell where the data lie.
+    told = [message["error"], (tmp_path / "spool.jsonl").read_text()]
+    assert not any(str(folder) in text for text in told for folder in (data.root, tmp_path))
+
+
+def test_pictures_can_be_switched_off(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    request = request_for(data, data.spec("ce", epochs=1), tmp_path) | {"pictures": False}
+    shared.train(request, tmp_path / "log.txt")
+    while (message := shared.receive())["kind"] != "finished":
+        assert message["kind"] in ("started", "epoch")
+    assert not {p.name for p in tmp_path.iterdir()} & {"segmentations.png", "input_example.npy"}
+    kinds = {record.kind: record.fields for record in read_records(tmp_path / "spool.jsonl")}
+    assert "artifact" not in kinds
+    assert kinds["model"]["input_example"] is None
 
 
 def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
