@@ -193,7 +193,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         resources = dict(self._resources[running.trial.dataset])
         self._hashes[trial_id] = trial_hash
         return {
-            "request": coordinator.request(running),
+            "request": {**coordinator.request(running), "loaders": _loaders(running.trial.spec, resources)},
             "log": str(self._logs / f"{trial_hash}.log"),
             "resources": resources,
             # Several trials on one GPU: TensorFlow would take all of its memory.
@@ -275,6 +275,14 @@ def ray_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _loaders(spec: Mapping[str, Any], resources: Mapping[str, float]) -> int:
+    """Processes that load batches: one for each CPU of the trial beyond its training threads.
+
+    A large GPU outruns the one thread that loads where there is none.
+    """
+    return max(int(resources["CPU"]) - int(spec["training"]["threads"]), 0)
 
 
 def resources_of(table: ResourcesTable) -> dict[str, float]:

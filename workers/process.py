@@ -4,9 +4,9 @@ Run as `python -m workers.process --threads N`. Requests and replies are JSON li
 that it is started with; what libraries print goes to standard error. The process ends when its input closes, so that
 it never outlives the worker that owns it. Its owner's side is `workers.warm`.
 
-A request is `{"verb": "train", "spec", "prepared_root", "folder", "plugins", "tracking"}` or `{"verb": "order",
-"order": "stop" | "prune"}`. A `train` request is answered by `started`, one `epoch` after each epoch, and at last
-`finished`, `interrupted` or `failed`.
+A request is `{"verb": "train", "spec", "prepared_root", "folder", "plugins", "tracking", "loaders"}` or `{"verb":
+"order", "order": "stop" | "prune"}`. A `train` request is answered by `started`, one `epoch` after each epoch, and at
+last `finished`, `interrupted` or `failed`.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def train(
             folder=folder,
             learners=learners,
             listener=Listener(started, report),
+            loaders=int(request.get("loaders", 0)),
         )
         _report(spool, spec, result, Path(request["prepared_root"]), folder, pictures=request["pictures"])
     except InterruptedTrialError as interrupted:
@@ -153,10 +154,12 @@ def train(
 
 def classify(error: Exception) -> str:
     """The kind of a failure, by the names of `storage.FailureKind`: it decides whether the trial is tried again."""
-    from workers.errors import DataError, DivergedError, InputError
+    from workers.errors import DataError, DivergedError, InputError, WorkerLostError
 
     if isinstance(error, DivergedError):
         return "diverged"
+    if isinstance(error, WorkerLostError):
+        return "out_of_memory" if error.out_of_memory else "lost"
     if isinstance(error, DataError):
         return "bad_data"
     if isinstance(error, InputError):

@@ -65,7 +65,13 @@ class Listener:
 
 
 def run_trial(
-    spec: TrialSpec, *, prepared_root: Path, folder: Path, learners: Learners, listener: Listener
+    spec: TrialSpec,
+    *,
+    prepared_root: Path,
+    folder: Path,
+    learners: Learners,
+    listener: Listener,
+    loaders: int = 0,
 ) -> TrialResult:
     """Trains and evaluates one spec.
 
@@ -76,6 +82,7 @@ def run_trial(
             coordinator and the worker that takes over never write at once.
         learners: the warm networks of this process.
         listener: called at the start and after each epoch.
+        loaders: processes that load and augment training batches; 0 does it in a thread. It moves no number.
 
     Raises:
         DataError: the prepared data or the split are missing or damaged.
@@ -89,7 +96,7 @@ def run_trial(
         if (done := read_result(folder, spec.hash)) is not None:
             listener.started(len(done.history), ("the result was on disk already",))
             return done
-        return _Run(spec, prepared_root, folder, learners, listener).result()
+        return _Run(spec, prepared_root, folder, learners, listener, loaders).result()
 
 
 def read_result(folder: Path, trial_hash: str) -> TrialResult | None:
@@ -103,7 +110,13 @@ def read_result(folder: Path, trial_hash: str) -> TrialResult | None:
 
 class _Run:
     def __init__(
-        self, spec: TrialSpec, prepared_root: Path, folder: Path, learners: Learners, listener: Listener
+        self,
+        spec: TrialSpec,
+        prepared_root: Path,
+        folder: Path,
+        learners: Learners,
+        listener: Listener,
+        loaders: int,
     ) -> None:
         self.spec, self.folder, self.listener = spec, folder, listener
         self.prepared = open_prepared(prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
@@ -111,14 +124,17 @@ class _Run:
         self.split = self.prepared.read_split(spec.data.split)
         self.checkpoints = CheckpointFolder(folder)
         self.loss = LossInput(spec)
-        self.training_batches = TrainingBatches(self.prepared, self.split.train, spec.training, spec.seed)
+        self.training_batches = TrainingBatches(
+            self.prepared, self.split.train, spec.training, spec.seed, processes=loaders
+        )
         self.validation_batches = ValidationBatches(self.prepared, self.split.validation, spec.training, spec.seed)
         self.learner: Learner = learners.get(spec, self.training_batches.shape, len(self.prepared.classes))
 
     def result(self) -> TrialResult:
         begin = time.monotonic()
         plateau, history, resumed_from = self._restore()
-        history, plateau = self._train(plateau, history)
+        with self.training_batches:
+            history, plateau = self._train(plateau, history)
         self.learner.load(self.checkpoints.load_best(plateau.best_epoch))
         trained = time.monotonic()
         scores = self._evaluate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -202,6 +203,18 @@ def test_gradient_clipping_changes_the_result(data: TinyData, learners: Learners
 def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Path, precision: str) -> None:
     result = train(data, data.spec("dice", epochs=2, precision=precision), tmp_path, learners)
     assert result.history[1].loss < result.history[0].loss
+
+
+def test_loading_processes_move_no_number_and_end_with_the_trial(data: TinyData, tmp_path: Path) -> None:
+    spec = data.spec(epochs=2, augmentation_probability=0.8)
+    alone = train(data, spec, tmp_path / "alone", Learners())
+    listener = Listener(lambda epoch, remarks: None, lambda record: Order.GO_ON)
+    loaded = run_trial(
+        spec, prepared_root=data.root, folder=tmp_path / "loaded", learners=Learners(), listener=listener, loaders=2
+    )
+    assert numbers(loaded) == numbers(alone)
+    assert_same_weights(tmp_path / "loaded", tmp_path / "alone")
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow

@@ -110,6 +110,34 @@ def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: Tiny
     assert (tmp_path / f"epoch-{message['epoch']:06d}.npz").exists()
 
 
+def test_loading_processes_live_as_long_as_their_trial(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=2)
+    alone = messages(shared, data, spec, tmp_path / "alone")[-1]
+    shared.train({**request_for(data, spec, tmp_path / "loaded"), "loaders": 1}, tmp_path / "log.txt")
+    assert shared.receive()["kind"] == "started"
+    assert shared.receive()["kind"] == "epoch"
+    loaders = [c for c in psutil.Process(shared.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+    assert len(loaders) == 1
+    message = shared.receive()
+    while message["kind"] == "epoch":
+        message = shared.receive()
+    assert numbers(message) == numbers(alone)
+    _, alive = psutil.wait_procs(loaders, timeout=20)
+    assert not alive
+
+
+def test_a_killed_loading_process_is_a_lost_worker(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    request = {**request_for(data, data.spec("ce", epochs=5000), tmp_path), "loaders": 1}
+    shared.train(request, tmp_path / "log.txt")
+    assert [shared.receive()["kind"] for _ in range(2)] == ["started", "epoch"]
+    (loader,) = [c for c in psutil.Process(shared.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+    loader.kill()
+    message = shared.receive()
+    while message["kind"] == "epoch":
+        message = shared.receive()
+    assert (message["kind"], message["failure"]) == ("failed", "lost")
+
+
 @pytest.mark.slow
 def test_a_killed_process_is_lost_with_its_last_words(data: TinyData, tmp_path: Path) -> None:
     process = WarmProcess(threads=1)
