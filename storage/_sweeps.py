@@ -46,7 +46,7 @@ class SweepMethods(LeaseMethods):
         """Makes the sweep with its trials, or nothing. A trial that exists is shared with its result, never changed.
 
         The same name with the same set of trials gives the existing sweep. With `extend`, trials that the sweep lacks
-        are added behind the others, and none is taken away; the details become those given.
+        are added behind the others, and none is taken away; the grid and the details become those given.
 
         Raises:
             SweepConflictError: the name exists with another set of trials and `extend` is False, or a trial appears
@@ -94,10 +94,11 @@ class SweepMethods(LeaseMethods):
                         "give another name, or extend it"
                     )
                 _add_trials(connection, sweep.id, new, first=_next_position(connection, sweep.id))
+                values: dict[str, Any] = {"grid": dict(grid)}
                 if details is not None:
-                    changed = update(SweepRow).where(SweepRow.id == sweep.id).values(details=dict(details))
-                    connection.execute(changed)
-                    sweep = sweep_row(connection, name)
+                    values["details"] = dict(details)
+                connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(**values))
+                sweep = sweep_row(connection, name)
             return to_sweep(sweep)
 
         return self.database.write(work)

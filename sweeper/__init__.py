@@ -1,8 +1,8 @@
 """Runs a whole loss-function study in medical image segmentation as one command, and answers its question.
 
-    from sweeper import open_study
-    study = open_study("demo")
-    study.scores.groupby("loss")["dsc"].mean()
+from sweeper import open_study
+study = open_study("demo")
+study.scores.groupby("loss")["dsc"].mean()
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files in SWEEPER_HOME that nothing needs: leftovers of killed trials, data prepared for settings that no trial has."""
+"""Files in SWEEPER_HOME that nothing needs: leftovers of killed trials, data prepared for settings of no trial."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from storage.database import open_database
 from storage.errors import LeaseHeldError, SweepConflictError, UnknownSweepError
 from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
@@ -31,7 +30,7 @@ from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
-from workers.spec import TrialSpec, is_external
+from workers.spec import RESULTS_VERSION, TrialSpec, is_external
 
 if TYPE_CHECKING:
     from workers.tracking import SweepTracker
@@ -53,19 +52,6 @@ class Session:
     console: Console
 
 
-@contextmanager
-def session(settings: Settings, console: Console) -> Iterator[Session]:
-    """Opens the database of the settings, making the home folder where needed.
-
-    Raises:
-        SettingsError: the home folder cannot be used.
-        StorageError: the database cannot be used.
-    """
-    settings.make_home()
-    with open_database(settings.database) as database:
-        yield Session(settings, Repository(database), console)
-
-
 def sweep_table(grid: Grid) -> dict[str, Any]:
     """The grid as storage keeps it: everything that was set, nothing of what it was made from."""
     table: dict[str, Any] = grid.model_dump(mode="json", exclude_unset=True)
@@ -85,8 +71,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
     specs = expand(grid, {name: one.identity for name, one in readies.items()})
     costs = learned_costs(now.repository)
     _check_space(now.settings, specs)
-    if not extend:
-        _refuse_another_grid(now.repository, grid.name, specs)
+    _refuse_another_grid(now.repository, grid.name, specs, extend=extend)
     rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()})
     sweep = now.repository.create_sweep(
         grid.name,
@@ -137,16 +122,23 @@ def _scored_masks(repository: Repository, name: str) -> list[NewTrial]:
         return []
 
 
-def _refuse_another_grid(repository: Repository, name: str, specs: Sequence[TrialSpec]) -> None:
+def _refuse_another_grid(repository: Repository, name: str, specs: Sequence[TrialSpec], *, extend: bool) -> None:
     """Says by their labels which trials a grid adds to, or lacks of, the sweep that has its name."""
     try:
-        stored = {t.hash: t.label for t in repository.trials(name) if not is_external(t.spec)}
+        stored = {t.hash: t for t in repository.trials(name) if not is_external(t.spec)}
     except UnknownSweepError:
         return
     wanted = {spec.hash: spec.label for spec in specs}
     added = [label for trial_hash, label in wanted.items() if trial_hash not in stored]
-    lacking = [label for trial_hash, label in stored.items() if trial_hash not in wanted]
-    if added or lacking:
+    # Trials of an older results version have no cell in any grid any more; they stay, marked as outdated.
+    outdated = {t.hash for t in stored.values() if extend and t.results_version < RESULTS_VERSION}
+    lacking = [t.label for t in stored.values() if t.hash not in wanted and t.hash not in outdated]
+    if lacking and extend:
+        raise SweepConflictError(
+            f"--extend only grows sweep {name!r}, but this grid lacks {len(lacking)} of its trials: {_some(lacking)}. "
+            "Add them to the grid, or give it another name with --name"
+        )
+    if (added or lacking) and not extend:
         differs = [
             f"{len(labels)} {how}: {_some(labels)}"
             for labels, how in ((added, "new"), (lacking, "not in it"))

@@ -15,7 +15,7 @@ TrialArgument = Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
 @app.command()
 def attach(sweep: SweepArgument = None) -> None:
-    """Watch a sweep that another process runs; Ctrl-C ends only the watching.
+    """Watch a running sweep; Ctrl-C ends only the watching.
 
     Example: sweeper attach demo
     """
@@ -60,7 +60,7 @@ def run(
     trial: TrialArgument,
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="A new folder for what it writes.")] = None,
 ) -> None:
-    """Train one cell alone and here, to debug it or to reproduce its numbers.
+    """Train one cell alone and here, to debug or reproduce it.
 
     Example: sweeper run 7d47f8
     """

@@ -115,6 +115,10 @@ def claim(coordinator: Coordinator) -> str:
     return running.trial.hash
 
 
+def test_the_sweep_is_running_from_the_start(bench: Bench) -> None:
+    assert bench.repository.sweep("s").state is SweepState.RUNNING
+
+
 def test_longest_first(bench: Bench) -> None:
     assert [claim(bench.coordinator) for _ in range(3)] == [B, C, A]
     assert bench.coordinator.next() is None

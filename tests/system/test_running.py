@@ -1,0 +1,131 @@
+"""Running a sweep as people do: one cell fails and is run again, in the background, two at once, Ctrl-C, one alone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.sweeps import TINY_GRID, Home
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+FRAGILE_LOSS = '''
+"""Dice, but it fails while a file is there."""
+
+import pathlib
+
+from workers.losses import LossDefinition, get_loss, register
+
+FLAG = pathlib.Path({flag!r})
+
+
+def fragile(truth, prediction):
+    if FLAG.exists() and prediction.shape[1] == 32:  # not in the trial of a plug-in when it is described
+        raise RuntimeError("the flag is up")
+    return get_loss("dice")(truth, prediction)
+
+
+register(LossDefinition("fragile", fragile))
+'''
+
+LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 400").replace('"tiny"', '"long"')
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    home = Home(tmp_path_factory.mktemp("running") / "home", {"SWEEPER_LEASE_SECONDS": "10"})
+    yield home
+    if (home.folder / "logs" / "long.coordinator.log").exists():  # a failed test must leave no coordinator behind
+        home.run("stop", "long", "--now")
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.5)
+
+
+def some_epoch(home: Home, sweep: str) -> Callable[[], bool]:
+    return lambda: any(t["epochs"] > 0 for t in home.json("status", sweep)["trials"])
+
+
+def test_retry_runs_exactly_the_failed_cell(home: Home, tmp_path: Path) -> None:
+    flag, plugin = tmp_path / "flag", tmp_path / "fragile.py"
+    plugin.write_text(FRAGILE_LOSS.format(flag=str(flag)))
+    grid = home.grid(TINY_GRID.replace('name = "ce"', 'name = "ce"\n\n[[losses]]\nname = "fragile"'))
+    flag.touch()
+    said = home.run("launch", "--grid", grid, "--plugin", str(plugin), "--name", "fragile")
+    assert "the flag is up" in said
+    trials = home.json("status", "fragile")["trials"]
+    states = {t["loss"]: t["state"] for t in trials}
+    assert states == {"ce": "finished", "fragile": "failed", "unified_focal_asym": "finished"}
+    before = home.attempts("fragile")
+    failed = next(t for t in trials if t["state"] == "failed")
+    assert (failed["failure"], failed["attempts"]) == ("bug", 2)
+    assert "the flag is up" in home.run("show", failed["hash"])
+    assert "the flag is up" in home.run("logs", failed["hash"])
+    flag.unlink()
+    home.run("retry", "fragile", "--failed")
+    after = home.attempts("fragile")
+    assert set(home.states("fragile").values()) == {"finished"}
+    assert {h: n - before[h] for h, n in after.items()} == {h: int(h == failed["hash"]) for h in after}
+
+
+def test_one_cell_alone_gives_its_numbers_again(home: Home) -> None:
+    trial = next(h for h, s in home.states("fragile").items() if s == "finished")
+    assert "scores equal the stored ones" in home.run("run", trial)
+    assert home.attempts("fragile")[trial] in (1, 3)
+
+
+def test_a_fresh_sweep_shares_nothing(home: Home) -> None:
+    plan = home.json("plan", "--grid", home.grid(), "--set", "share=false", "--name", "fresh")
+    assert {t["state"] for t in plan["trials"]} == {"new"}
+
+
+def test_background_attach_scale_two_at_once_and_stop(home: Home) -> None:
+    grid = home.grid(LONG_GRID, "long.toml")
+    assert "runs in the background" in home.run("launch", "--grid", grid, "--detach")
+    wait_for(some_epoch(home, "long"))
+    assert "is held by" in home.run("launch", "--grid", grid, code=2)
+    home.run("scale", "long", "1")
+    watching = home.start("attach", "long")
+    home.run("stop", "long", "--now")
+    out, _ = watching.communicate(timeout=120)
+    assert watching.returncode == 0, out
+    assert "long is stopped" in out
+    states = home.json("status", "long")
+    assert states["state"] == "stopped"
+    assert {t["state"] for t in states["trials"]} == {"queued"}
+
+
+def test_ctrl_c_twice_keeps_the_checkpoint_and_resume_goes_on_from_it(home: Home) -> None:
+    process = home.start("resume", "long")
+    wait_for(lambda: home.json("status", "long")["state"] == "running")
+    epochs = {t["hash"]: t["epochs"] for t in home.json("status", "long")["trials"]}
+    wait_for(lambda: any(t["epochs"] > epochs[t["hash"]] for t in home.json("status", "long")["trials"]))
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=180)
+    assert "sweeper resume long" in out
+    assert "goes on after epoch" in out
+    assert process.returncode == 0, out
+    assert {t["state"] for t in home.json("status", "long")["trials"]} == {"queued"}
+
+
+def test_garbage_is_found_and_nothing_else(home: Home) -> None:
+    lost = home.folder / "trials" / ("0" * 16)
+    lost.mkdir()
+    (lost / "epoch-000001.npz").write_bytes(b"x" * 1000)
+    assert "no sweep has this trial" in home.run("gc", "--dry-run")
+    assert lost.exists()
+    said = home.run("gc")
+    assert said.count(": ") == 1
+    assert not lost.exists()
+    kept = [p for p in (home.folder / "trials").glob("*/epoch-*.npz")]
+    assert kept, "the checkpoints of stopped trials are needed"
