@@ -52,6 +52,11 @@ def messages(process: WarmProcess, data: TinyData, spec: TrialSpec, folder: Path
     return received
 
 
+def receive_for_ever(process: WarmProcess) -> None:
+    while True:
+        process.receive()
+
+
 def numbers(message: dict[str, Any]) -> object:
     result = message["result"]
     return result["scores"], [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
@@ -145,11 +150,26 @@ def test_a_killed_process_is_lost_with_its_last_words(data: TinyData, tmp_path: 
     assert process.receive()["kind"] == "started"
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(WorkerLostError, match="SIGKILL") as lost:
-        while True:
-            process.receive()
+        receive_for_ever(process)
     assert not lost.value.out_of_memory
     assert not process.alive()
     process.close()
+
+
+@pytest.mark.slow
+def test_a_trial_killed_in_an_epoch_ends_as_one_left_alone(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+    spec = data.spec(gamma=0.4, epochs=30, momentum=0.9, min_delta=0.1, plateau_patience=3)
+    alone = messages(shared, data, spec, tmp_path / "alone")[-1]
+    process = WarmProcess(threads=1)
+    process.train(request_for(data, spec, tmp_path / "killed"), tmp_path / "log.txt")
+    while process.receive().get("epoch") != 7:
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.close()
+    resumed = messages(shared, data, spec, tmp_path / "killed")
+    assert resumed[0]["resumed_from"] >= 6
+    assert numbers(resumed[-1]) == numbers(alone)
+    assert len({e["learning_rate"] for e in alone["result"]["history"]}) > 1
 
 
 @pytest.mark.slow
