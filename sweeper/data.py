@@ -176,7 +176,11 @@ def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int]
     from workers.batches import augmented_sample  # batchgenerators takes a second to import
 
     training = training_of(grid, grid.dataset(whole.name))
-    return lambda case, number: augmented_sample(whole, case, training, grid.seed, number + 1)
+    # Epochs of their own for each case: in one epoch, all of them would draw the same transforms.
+    place = {case: i for i, case in enumerate(whole.case_ids)}
+    return lambda case, number: augmented_sample(
+        whole, case, training, grid.seed, 1 + number * len(place) + place[case]
+    )
 
 
 def _check_fields(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
