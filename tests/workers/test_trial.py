@@ -15,6 +15,7 @@ import pytest
 from tests.trials import TinyData, tiny_data
 from workers.errors import CheckpointError, DataError, DivergedError, ParameterError
 from workers.result import EpochRecord, TrialResult
+from workers.scoring import score_prediction
 from workers.spec import TrialSpec
 from workers.training import Learners, LossInput
 from workers.trial import InterruptedTrialError, Listener, Order, read_result, run_trial
@@ -64,6 +65,23 @@ def test_a_trial_learns_and_leaves_its_result(data: TinyData, learners: Learners
     assert read_result(tmp_path, spec.hash) == result
     assert {p.name for p in tmp_path.iterdir()} >= {"model.keras", "predictions.npz", "result.json"}
     assert not list(tmp_path.glob("epoch-*"))
+
+
+def test_scores_at_native_resolution_are_of_the_same_predictions(
+    data: TinyData, learners: Learners, tmp_path: Path
+) -> None:
+    spec = data.spec("ce", epochs=2)
+    native = replace(spec, evaluation=replace(spec.evaluation, native=True))
+    assert native.hash != spec.hash
+    train(data, spec, tmp_path / "prepared", learners)
+    result = train(data, native, tmp_path / "native", learners)
+    with np.load(tmp_path / "prepared" / "predictions.npz") as predictions:
+        expected = [
+            score
+            for case in data.whole.read_split(data.split).test
+            for score in score_prediction(data.whole, case, predictions[case], native.evaluation, "test")
+        ]
+    assert [s for s in result.scores if s.partition == "test"] == expected
 
 
 def test_a_finished_trial_is_not_trained_again(data: TinyData, learners: Learners, tmp_path: Path) -> None:
