@@ -69,23 +69,29 @@ def p_value_matrix(dataset: str, label: str, tests: pd.DataFrame, order: list[st
 
 
 def critical_difference(summary: RankSummary) -> Drawing:
-    """Mean ranks on a line; bars join the losses that do not differ significantly (signed-rank, Holm)."""
-    ranks = pd.Series(summary.mean_ranks)
-    matrix = summary.corrected.loc[ranks.index, ranks.index].fillna(1.0)
-    labels = {variant: short(variant, 24) for variant in ranks.index}
-    if len(set(labels.values())) == len(labels):
-        ranks, matrix = ranks.rename(labels), matrix.rename(index=labels, columns=labels)
+    """Mean ranks on a line; each bar's dots are losses that do not differ significantly (signed-rank, Holm).
+
+    A bar may pass losses that have no dot on it: pairwise tests need not agree with the order of the mean ranks.
+    """
+    names = list(summary.mean_ranks)
+    # By number, best first: the package keeps sets, and those of names would be drawn in another order in each process.
+    ranks = pd.Series(list(summary.mean_ranks.values()))
+    matrix = pd.DataFrame(summary.corrected.loc[names, names].fillna(1.0).to_numpy(float))
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.grid(visible=False)
-        scikit_posthocs.critical_difference_diagram(
-            ranks, matrix, alpha=ALPHA, ax=axes, label_fmt_left="{label} ({rank:.2f})  ",
-            label_fmt_right="  ({rank:.2f}) {label}", label_props={"fontsize": 9},
-            marker_props={"marker": "o", "s": 14, "clip_on": False},
+        artists = scikit_posthocs.critical_difference_diagram(
+            ranks, matrix, alpha=ALPHA, ax=axes, label_fmt_left="{label}", label_fmt_right="{label}",
+            label_props={"fontsize": 9}, marker_props={"marker": "o", "s": 14, "clip_on": False},
             elbow_props={"color": INK, "linewidth": 0.8, "clip_on": False},
-            crossbar_props={"color": BLUE, "linewidth": 3, "alpha": 0.8}, text_h_margin=0.2,
+            crossbar_props={"color": BLUE, "linewidth": 2, "alpha": 0.8, "marker": "o", "markersize": 6},
+            text_h_margin=0.2,
         )  # fmt: skip
+        for text in artists["labels"]:
+            place = int(text.get_text())
+            name, rank = short(names[place], 24), f"({ranks[place]:.2f})"
+            text.set_text(f"{name} {rank}  " if text.get_ha() == "right" else f"  {rank} {name}")
         axes.spines["top"].set_visible(True)
         axes.set_xlim(1, len(ranks))
         axes.set_xlabel("mean rank (1 is best)", color=MUTED)
@@ -95,7 +101,8 @@ def critical_difference(summary: RankSummary) -> Drawing:
     return draw(
         f"ranks-{summary.name}".replace(" · ", "-").replace(" ", "-"),
         f"Critical differences, {summary.name}",
-        "Mean rank of each loss by DSC; a bar joins losses that do not differ significantly (signed-rank, Holm).",
+        "Mean rank of each loss by DSC. Of the losses with a dot on one bar no two differ significantly (signed-rank, "
+        "Holm); a loss that a bar passes without a dot is not among them.",
         f"Critical-difference diagram of {summary.name}. Mean ranks, best first: {listed}.",
         (7.4, 1.4 + 0.28 * len(ranks)),
         paint,

@@ -3,13 +3,17 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+import scikit_posthocs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.figures.family import family_figure
 from dashboards.figures.segmentations import example_figures, overlay
+from dashboards.figures.significance import critical_difference
 from dashboards.figures.style import _LOSS_COLOURS, BLUE, INK, ORANGE, PURPLE, loss_colour, short, spread
+from sweeper.analysis import RankSummary
 from sweeper.examples import Example, Examples, Plane
 
 
@@ -109,3 +113,41 @@ def test_volumes_have_three_planes_and_nothing_has_no_figure():
     (figure,) = example_figures(examples(["ce"], ("axial", "coronal", "sagittal")))
     assert figure.png
     assert example_figures(Examples("nuclei", problems=("none here",))) == []
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the package drew last."""
+    artists = {}
+    diagram = scikit_posthocs.critical_difference_diagram
+
+    def keep(*arguments, **options):
+        artists.update(diagram(*arguments, **options))
+        return artists
+
+    monkeypatch.setattr(scikit_posthocs, "critical_difference_diagram", keep)
+    return artists
+
+
+def test_a_bar_s_dots_are_the_losses_that_do_not_differ_and_no_others(drawn):
+    """Here the best loss differs from its neighbour but not from the third, as pairwise tests may have it."""
+    ranks = {"dice": 1.2, "combo": 2.0, "ce": 3.1, "focal": 3.7}
+    p = pd.DataFrame(1.0, index=list(ranks), columns=list(ranks))
+    for a, b in (("dice", "combo"), ("dice", "focal"), ("combo", "focal")):
+        p.loc[a, b] = p.loc[b, a] = 0.01
+    critical_difference(RankSummary("d", ranks, 9.0, 0.01, p.iloc[::-1], 12, 0))
+    bars = [bar[0] for bar in drawn["crossbars"]]
+    assert sorted(sorted(bar.get_xdata()) for bar in bars) == [[1.2, 3.1], [2.0, 3.1], [3.1, 3.7]]
+    assert all(bar.get_marker() == "o" for bar in bars)
+    assert {text.get_text().strip() for text in drawn["labels"]} == {
+        "Dice (1.20)", "Combo (2.00)", "(3.10) CE", "(3.70) Focal"
+    }  # fmt: skip
+
+
+def test_the_critical_difference_diagram_is_drawn_in_the_same_order_in_each_process(drawn):
+    """A set of names has another order in each process, a set of small numbers has not."""
+    names = [f"loss{i}" for i in range(9)]
+    ones = pd.DataFrame(1.0, index=names, columns=names)
+    critical_difference(RankSummary("d", {n: 1.0 + i for i, n in enumerate(names)}, 1.0, 0.5, ones, 12, 0))
+    ((bar,),) = drawn["crossbars"]
+    assert list(bar.get_xdata()) == [1.0 + i for i in range(9)]
