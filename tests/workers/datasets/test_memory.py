@@ -1,15 +1,21 @@
-"""The largest volumes of KiTS19 within the memory that is promised. Slow: it writes and reads gigabytes."""
+"""Large volumes within the memory that is promised, while they are prepared and while patches are read from them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+
+from workers.batches import TrainingBatches, ValidationBatches
+from workers.datasets import get_reader
+from workers.prepared import prepare
+from workers.spec import TrainingSpec
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,3 +69,23 @@ def test_a_ct_of_1000_slices_is_prepared_within_4_gib(tmp_path: Path, dtype: typ
     kibibytes, *shape = map(int, done.stdout.split())
     assert shape == [248, 247, 247]
     assert kibibytes < 4 * 1024 * 1024
+
+
+def test_patches_are_read_without_the_volume_around_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    volume = rng.integers(0, 100, (160, 200, 256)).astype(np.int16)
+    for kind, values in (("images", volume), ("labels", (volume > 90).astype(np.uint8))):
+        (tmp_path / "source" / kind).mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "source" / kind / "a.nii")
+    reader = get_reader("nifti-folder", {"images": ["images/{id}.nii"], "labels": "labels/{id}.nii"})
+    prepared = prepare(reader, tmp_path / "source", tmp_path / "root", processes=1)
+    training = TrainingSpec(patch=(16, 16, 16), patches_per_case=4, augmentation_probability=0.0)
+    tracemalloc.start()
+    try:
+        for batches in (TrainingBatches, ValidationBatches):
+            batches(prepared, ["a"], training, 0).batch(1, 0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    whole = volume.size * 4
+    assert peak < whole / 20
