@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format install install-dev install-gpu lock clean check-machine
+.PHONY: help demo test test-slow lint format install install-dev install-gpu lock secrets clean check-machine
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +64,9 @@ lock: install-dev  ## Resolve pyproject.toml anew into requirements/
 	done
 	@grep -oE '^uv==[^ ]+' requirements/uv.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header - -o requirements/uv.txt >/dev/null
+
+secrets:  ## Random passwords and tokens for docker compose, in .env (never overwritten)
+	@deploy/secrets.sh
 
 clean:  ## Remove what was installed and cached here (no results: those are in SWEEPER_HOME)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

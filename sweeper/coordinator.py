@@ -109,7 +109,6 @@ class Coordinator:
         self._started = 0
         self._requests: deque[Request] = deque()
         self._polled = 0.0
-        keeper.write(repository.set_sweep_state, SweepState.RUNNING)
         self.refresh()
 
     # What the executor asks.

@@ -1,0 +1,86 @@
+"""The lease's keeper on a real SQLite database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.database import open_database
+from storage.errors import LeaseHeldError, LeaseLostError
+from storage.records import NewTrial, SweepState
+from storage.repository import Repository
+from sweeper.lease import LeaseKeeper, holder_name
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    with open_database(f"sqlite:///{tmp_path / 'test.db'}") as database:
+        repository = Repository(database)
+        trial = NewTrial("a" * 16, {}, "a", "nuclei", "ce", None, 0, 0, 1)
+        repository.create_sweep("s", grid={}, trials=[trial])
+        yield repository
+
+
+def run_out(repository: Repository) -> None:
+    lease = repository.lease("s")
+    assert lease is not None
+    while repository.database.now() <= lease.expires_at:
+        time.sleep(0.05)
+
+
+def test_held_while_open_and_given_back(repository: Repository) -> None:
+    with LeaseKeeper(repository, "s", 30.0):
+        lease = repository.lease("s")
+        assert lease is not None
+        assert lease.holder == holder_name()
+        with (
+            pytest.raises(LeaseHeldError, match=str(lease.holder).split(" ", maxsplit=1)[0]),
+            LeaseKeeper(repository, "s", 30.0),
+        ):
+            pass
+    assert repository.lease("s") is None
+
+
+def test_given_back_after_an_error(repository: Repository) -> None:
+    with pytest.raises(RuntimeError), LeaseKeeper(repository, "s", 30.0):
+        raise RuntimeError
+    assert repository.lease("s") is None
+
+
+def test_renewed_while_open(repository: Repository) -> None:
+    with LeaseKeeper(repository, "s", 0.6):
+        first = repository.lease("s")
+        assert first is not None
+        run_out(repository)
+        later = repository.lease("s")
+        assert later is not None
+        assert later.expires_at > first.expires_at
+        assert later.fencing == first.fencing
+
+
+def test_a_taken_over_lease_writes_nothing_and_is_not_given_back(repository: Repository) -> None:
+    keeper = LeaseKeeper(repository, "s", 0.3).__enter__()
+    keeper.stop_beating()
+    run_out(repository)
+    repository.acquire_lease("s", "another", 30.0)
+    with pytest.raises(LeaseLostError):
+        keeper.write(repository.set_sweep_state, SweepState.FINISHED)
+    keeper.__exit__(None, None, None)
+    lease = repository.lease("s")
+    assert lease is not None
+    assert lease.holder == "another"
+    assert repository.sweep("s").state is SweepState.RUNNING
+
+
+def test_the_heart_notices_a_take_over(repository: Repository) -> None:
+    keeper = LeaseKeeper(repository, "s", 0.3).__enter__()
+    keeper.stop_beating()
+    run_out(repository)
+    repository.acquire_lease("s", "another", 30.0)
+    keeper._closing.clear()
+    keeper._beat()  # returns once it has seen that the lease is lost
+    with pytest.raises(LeaseLostError, match="another"):
+        keeper.check()
