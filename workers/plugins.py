@@ -131,7 +131,7 @@ def load_datasets(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ...]:
     Raises:
         PluginError: as `load_plugin_texts`.
     """
-    return tuple(_load_message(message) for message in messages if message["datasets"])
+    return tuple(_load_message(message) for message in messages if message.get("datasets"))
 
 
 def _load_message(message: Mapping[str, Any]) -> Plugin:

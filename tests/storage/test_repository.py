@@ -78,6 +78,15 @@ class TestSweeps:
         repository.create_sweep("study", grid={}, trials=new_trials(5)[2:], extend=True)
         assert [t.hash for t in repository.trials("study")] == [t.hash for t in new_trials(5)]
 
+    def test_extend_replaces_the_details_by_those_given(self, repository: Repository) -> None:
+        repository.create_sweep("study", grid={}, trials=new_trials(1), details={"plugins": [1]})
+        kept = repository.create_sweep("study", grid={}, trials=new_trials(2), extend=True)
+        assert kept.details == {"plugins": [1]}
+        grown = repository.create_sweep(
+            "study", grid={}, trials=new_trials(3), extend=True, details={"plugins": [1, 2]}
+        )
+        assert grown.details == {"plugins": [1, 2]} == repository.sweep("study").details
+
     def test_a_trial_twice_in_a_grid_is_refused(self, repository: Repository) -> None:
         with pytest.raises(SweepConflictError, match=f"has trial {trial_hash(1)} twice"):
             repository.create_sweep("study", grid={}, trials=[*new_trials(3), new_trials(2)[1]])

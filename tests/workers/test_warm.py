@@ -186,12 +186,13 @@ def test_the_process_ends_with_its_owner(data: TinyData, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp_path: Path) -> None:
-    spec = data.spec(gamma=0.4, epochs=4)
+@pytest.mark.parametrize("cores", [1, 2])
+def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp_path: Path, cores: int) -> None:
+    spec = data.spec(gamma=0.4, epochs=4, threads=cores)
     results: dict[int, object] = {}
 
     def work(index: int) -> None:
-        process = WarmProcess(threads=1)
+        process = WarmProcess(threads=cores)
         results[index] = numbers(messages(process, data, spec, tmp_path / str(index))[-1])
         process.close()
 
@@ -200,7 +201,7 @@ def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp
         thread.start()
     for thread in threads:
         thread.join()
-    alone = WarmProcess(threads=1)
+    alone = WarmProcess(threads=cores)
     messages(alone, data, data.spec("dice", epochs=1), tmp_path / "before")
     results[2] = numbers(messages(alone, data, spec, tmp_path / "alone")[-1])
     alone.close()
