@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
 from children import die_while_recording, record, run_together, start
 from optuna.storages import RDBStorage
 from sqlalchemy import text
+from storage_samples import new_trials, outcome
 
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
+from storage.repository import Repository
 from storage.studies import Studies
 
 
@@ -130,3 +136,63 @@ def test_threads_of_one_process(studies: Studies) -> None:
     for thread in threads:
         thread.join()
     assert len(studies.study("s").trials) == 3
+
+
+def test_finished_trials_of_a_sweep_are_recorded_once_and_others_not(repository: Repository, studies: Studies) -> None:
+    made = new_trials(4, study="study/nuclei/focal")
+    made[3] = dataclasses.replace(made[3], study=None)
+    repository.create_sweep("study", grid={}, trials=made)
+    lease = repository.acquire_lease("study", "h", 100)
+    for trial in (made[0], made[1], made[3]):
+        attempt = repository.claim(lease, trial.hash)
+        assert attempt is not None
+        repository.finish(lease, attempt.id, outcome())
+    assert studies.record_finished(repository.trials("study")) == 2
+    assert studies.record_finished(repository.trials("study")) == 0
+    assert studies.values("study/nuclei/focal") == {made[0].hash: (0.0, 0.75), made[1].hash: (0.1, 0.75)}
+    first = studies.study("study/nuclei/focal").trials[0]
+    assert first.user_attrs == {
+        "hash": made[0].hash, "test_dsc": 0.7, "mlflow_run": "run-1", "label": made[0].label,
+    }  # fmt: skip
+
+
+def test_optuna_writes_nothing_into_the_display(studies: Studies, capfd: pytest.CaptureFixture[str]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    studies.record("s", trial_hash="a", gamma=0.5, value=0.5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_optuna_dashboard_gives_the_slice_of_gamma(studies: Studies) -> None:
+    """What its page draws: γ and value of each trial, from the URL that a person gives to it."""
+    from optuna_dashboard import wsgi
+
+    for index in range(3):
+        studies.record("nuclei/asym", trial_hash=str(index), gamma=index / 10, value=0.5 + index / 10)
+    storage = RDBStorage(studies.optuna_url)
+    try:
+        page = Browser(wsgi(storage))
+        (summary,) = page.get("/api/studies")["study_summaries"]
+        assert (summary["study_name"], summary["directions"]) == ("nuclei/asym", ["maximize"])
+        detail = page.get(f"/api/studies/{summary['study_id']}?after=0")
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    assert [p["name"] for p in detail["union_search_space"]] == ["gamma"]
+    points = {(t["params"][0]["param_external_value"], t["values"][0]) for t in detail["trials"]}
+    assert points == {("0.0", 0.5), ("0.1", 0.6), ("0.2", 0.7)}
+
+
+class Browser:
+    """Asks a WSGI application as a browser would."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    def get(self, path: str) -> Any:
+        place, _, query = path.partition("?")
+        environment: dict[str, Any] = {"PATH_INFO": place, "QUERY_STRING": query}
+        setup_testing_defaults(environment)
+        status: list[str] = []
+        body = b"".join(self.application(environment, lambda line, headers, *_: status.append(line)))
+        assert status[0].startswith("200"), body
+        return json.loads(body)
