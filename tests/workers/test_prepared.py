@@ -361,3 +361,12 @@ def test_nothing_here_imports_tensorflow() -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_no_folder_of_the_source_is_told_by_what_is_kept(source: Path, tmp_path: Path) -> None:
+    prepare(READER, source, tmp_path / "root", processes=1)
+    os.utime(source / "images" / "c1.png", ns=(0, 0))  # old enough to be cached
+    prepare(READER, source, tmp_path / "root", processes=1)
+    kept = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+    assert any(path.name == "source-hashes.json" for path in kept)
+    assert not any(str(source).encode() in path.read_bytes() for path in kept)

@@ -158,7 +158,8 @@ def _sha256(path: Path) -> str:
 
 
 def _cache_name(path: Path) -> str:
-    return str(path.absolute())
+    """A hash of the path: the cache lies beside prepared data, which may be shared, and tells no folder."""
+    return content_hash(str(path.absolute()))
 
 
 def _read_cache(cache_file: Path) -> dict[str, list[int | str]]:
