@@ -117,7 +117,7 @@ class Studies:
         return self._exclusively(work)
 
     def record_finished(self, trials: Iterable[Trial]) -> int:
-        """Records each finished trial that has a study, γ and a validation DSC; says how many were not there yet.
+        """Records each finished trial that has a study; says how many were not there yet.
 
         The value is the validation DSC; attributes are the trial's hash, test DSC, MLflow run and label.
 
@@ -126,10 +126,10 @@ class Studies:
         """
         added = 0
         for trial in trials:
-            if trial.state != TrialState.FINISHED or None in (trial.study, trial.gamma, trial.val_dsc):
+            if trial.state != TrialState.FINISHED or trial.study is None:
                 continue
             added += self.record(
-                str(trial.study),
+                trial.study,
                 trial_hash=trial.hash,
                 gamma=trial.gamma,
                 value=trial.val_dsc,

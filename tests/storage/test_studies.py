@@ -139,17 +139,18 @@ def test_threads_of_one_process(studies: Studies) -> None:
 
 
 def test_finished_trials_of_a_sweep_are_recorded_once_and_others_not(repository: Repository, studies: Studies) -> None:
-    made = new_trials(4, study="study/nuclei/focal")
+    made = new_trials(5, study="study/nuclei/focal")
     made[3] = dataclasses.replace(made[3], study=None)
     repository.create_sweep("study", grid={}, trials=made)
     lease = repository.acquire_lease("study", "h", 100)
-    for trial in (made[0], made[1], made[3]):
+    for trial, val_dsc in ((made[0], 0.75), (made[1], 0.5), (made[3], 0.75), (made[4], None)):
         attempt = repository.claim(lease, trial.hash)
         assert attempt is not None
-        repository.finish(lease, attempt.id, outcome())
-    assert studies.record_finished(repository.trials("study")) == 2
+        repository.finish(lease, attempt.id, dataclasses.replace(outcome(), val_dsc=val_dsc))
+    assert studies.record_finished(repository.trials("study")) == 3
     assert studies.record_finished(repository.trials("study")) == 0
-    assert studies.values("study/nuclei/focal") == {made[0].hash: (0.0, 0.75), made[1].hash: (0.1, 0.75)}
+    expected = {made[0].hash: (0.0, 0.75), made[1].hash: (0.1, 0.5), made[4].hash: (0.4, None)}
+    assert studies.values("study/nuclei/focal") == expected
     first = studies.study("study/nuclei/focal").trials[0]
     assert first.user_attrs == {
         "hash": made[0].hash, "test_dsc": 0.7, "mlflow_run": "run-1", "label": made[0].label,
