@@ -292,7 +292,7 @@ class TestLostConnections:
             attempt = repository.claim(lease, trial_hash(0))
             assert attempt is not None
             server.kill()
-            timer = threading.Timer(1.0, server.start)
+            timer = threading.Timer(0.3, server.start)
             timer.start()
             repository.finish(lease, attempt.id, outcome())
             timer.join()
