@@ -21,7 +21,7 @@ class TinyData:
     split: str
 
     def spec(self, loss: str = "unified_focal_asym", *, seed: int = 0, **changes: object) -> TrialSpec:
-        """A trial of seconds that learns: four filters, two levels. Changes are fields of `TrainingSpec`, or loss parameters."""
+        """A trial of seconds that learns. Changes are fields of `TrainingSpec`, or loss parameters."""
         fields = set(TrainingSpec.__dataclass_fields__)
         parameters = resolve_parameters(loss, {k: v for k, v in changes.items() if k not in fields})
         training = replace(

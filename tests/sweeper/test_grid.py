@@ -182,7 +182,7 @@ def test_a_vector_per_class_is_one_value_and_must_fit_the_data_set() -> None:
 def test_a_loss_that_xla_cannot_compile_is_refused_with_it() -> None:
     table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}, {"name": "boundary"}]}
     assert len(cells(table)) == 2
-    with pytest.raises(GridError, match="loss 'boundary' can't be compiled with XLA; set training.xla = false"):
+    with pytest.raises(GridError, match=r"loss 'boundary' can't be compiled with XLA; set training\.xla = false"):
         cells({**table, "training": {"xla": True}})
 
 

@@ -104,7 +104,7 @@ def test_a_sweep_that_shares_cells_runs_none_of_them(home: Home, launched: str) 
     before = home.attempts("tiny")
     assert "nothing to train" in home.run("launch", "--grid", home.grid(), "--name", "again")
     assert set(home.states("again").values()) == {"finished"}
-    assert {h: n for h, n in home.attempts("again").items()} == {h: before[h] for h in home.attempts("again")}
+    assert dict(home.attempts("again").items()) == {h: before[h] for h in home.attempts("again")}
 
 
 def test_a_limited_sweep_is_resumed(home: Home, launched: str) -> None:
@@ -117,9 +117,7 @@ def test_a_limited_sweep_is_resumed(home: Home, launched: str) -> None:
     assert set(home.attempts("limited").values()) == {1}
 
 
-def test_the_same_seed_gives_the_same_scores_in_another_home(
-    home: Home, launched: str, tmp_path: Path
-) -> None:
+def test_the_same_seed_gives_the_same_scores_in_another_home(home: Home, launched: str, tmp_path: Path) -> None:
     other = Home(tmp_path / "other")
     other.run("launch", "--grid", other.grid())
     ours, theirs = scores(home, "again"), scores(other, "tiny")

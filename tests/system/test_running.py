@@ -127,5 +127,5 @@ def test_garbage_is_found_and_nothing_else(home: Home) -> None:
     said = home.run("gc")
     assert said.count(": ") == 1
     assert not lost.exists()
-    kept = [p for p in (home.folder / "trials").glob("*/epoch-*.npz")]
+    kept = list((home.folder / "trials").glob("*/epoch-*.npz"))
     assert kept, "the checkpoints of stopped trials are needed"

@@ -17,11 +17,16 @@ def test_appears_only_at_the_end(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def write_half(path: Path) -> None:
+    with atomic_write(path) as file:
+        file.write(b"new")
+        raise RuntimeError
+
+
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), atomic_write(path) as file:
-        file.write(b"new")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
