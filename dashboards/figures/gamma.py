@@ -12,7 +12,8 @@ _MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
 def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) -> Drawing:
-    """One panel: bands are the 95% interval of the mean over images, a ring marks the γ chosen on validation.
+    """One panel: bands are the 95% interval of the mean over images, bars that over repeats where there are several, a
+    ring marks the γ chosen on validation.
 
     Args:
         curves: `stability.gamma_curves` of the study.
@@ -33,6 +34,11 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
             half = np.nan_to_num(curve["half_width"].to_numpy(float))
             colour = loss_colour(variant, variants)
             axes.fill_between(gamma, scores - half, scores + half, color=colour, alpha=0.12, linewidth=0)
+            repeats = curve["repeats_half_width"].to_numpy(float)
+            if np.isfinite(repeats).any():
+                axes.errorbar(
+                    gamma, scores, np.nan_to_num(repeats), fmt="none", ecolor=colour, capsize=4, elinewidth=1.2
+                )
             axes.plot(gamma, scores, color=colour, marker=_MARKERS[i % len(_MARKERS)], markersize=5, zorder=3)
             chosen = selection[(selection["dataset"] == dataset) & (selection["variant"] == variant)]
             for value in chosen["gamma"]:
@@ -59,12 +65,14 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
         f"{v}: {own.loc[own['variant'] == v, 'dsc'].min():.3f} to {own.loc[own['variant'] == v, 'dsc'].max():.3f}"
         for v in swept
     )
+    repeated = own["repeats_half_width"].notna() & own["variant"].isin(swept)
+    bars = "bars that over repeats; " if repeated.any() else ""
     references = "; ".join(f"{v} {d:.3f}" for v, d in zip(lines["variant"], lines["dsc"], strict=True))
     return draw(
         f"fig3-gamma-{dataset}",
         f"Fig. 3 · Test DSC against γ, {dataset}",
-        "Mean over test images (and foreground classes); bands are the 95% interval over images; dashed lines are the "
-        "losses without a sweep over γ; a ring marks the γ chosen on validation.",
+        f"Mean over test images (and foreground classes); bands are the 95% interval over images; {bars}dashed lines "
+        "are the losses without a sweep over γ; a ring marks the γ chosen on validation.",
         f"Line chart of mean test DSC against γ on {dataset}. {shown}. Reference lines: {references or 'none'}.",
         (7.4, 4.2),
         paint,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.figures.family import family_figure
+from dashboards.figures.gamma import gamma_figure
 from dashboards.figures.segmentations import example_figures, overlay
 from dashboards.figures.significance import critical_difference
 from dashboards.figures.style import _LOSS_COLOURS, BLUE, INK, ORANGE, PURPLE, loss_colour, short, spread
@@ -151,3 +152,17 @@ def test_the_critical_difference_diagram_is_drawn_in_the_same_order_in_each_proc
     critical_difference(RankSummary("d", {n: 1.0 + i for i, n in enumerate(names)}, 1.0, 0.5, ones, 12, 0))
     ((bar,),) = drawn["crossbars"]
     assert list(bar.get_xdata()) == [1.0 + i for i in range(9)]
+
+
+def test_the_gamma_figure_has_bars_over_repeats_where_there_are_several():
+    curves = pd.DataFrame({
+        "dataset": "d", "variant": "unified_focal_sym", "loss": "unified_focal_sym", "gamma": [0.1, 0.5],
+        "dsc": [0.7, 0.8], "half_width": [0.02, 0.02], "n": 12, "repeats": 1, "repeats_half_width": np.nan,
+    })  # fmt: skip
+    selection = pd.DataFrame({"dataset": ["d"], "variant": ["unified_focal_sym"], "gamma": [0.5]})
+    once = gamma_figure("d", curves, selection)
+    assert "repeats" not in once.caption
+    few, many = (gamma_figure("d", curves.assign(repeats=3, repeats_half_width=w), selection) for w in (0.01, 0.05))
+    assert "bars that over repeats" in few.caption
+    assert few.svg != many.svg
+    assert few.svg.count("LineCollection") == once.svg.count("LineCollection") + 1
