@@ -145,7 +145,7 @@ class Coordinator:
     def request(self, running: Running) -> dict[str, Any]:
         """What the training process needs to know of a claimed trial."""
         trial = running.trial
-        # A grown sweep may hold trials of two versions of one file.
+        # A plug-in that the trial does not use must not be able to break it.
         sources = {trial.spec["loss"]["source"], trial.spec["model"]["source"]}
         return {
             "spec": dict(trial.spec),

@@ -17,20 +17,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
-GRID = """
+LOSS = """
+[[losses]]
+name = "power_jaccard"
+power = [1.5, 3.0]
+"""
+
+GRID = f"""
 name = "plugged"
 
 [[datasets]]
 name = "nuclei"
-options = { size = [32, 32] }
+options = {{ size = [32, 32] }}
 
 [[losses]]
 name = "ce"
-
-[[losses]]
-name = "power_jaccard"
-power = [1.5, 3.0]
-
+{LOSS}
 [model]
 base_filters = 2
 depth = 1
@@ -95,25 +97,32 @@ def test_a_loss_and_a_network_from_files(home: Home) -> None:
     assert "power_jaccard" in (home.folder / "reports" / "plugged" / "report.html").read_text()
 
 
-def test_an_edited_loss_is_a_new_trial_and_the_old_one_keeps_its_source(home: Home, jaccard: Path) -> None:
+def test_a_sweep_grows_by_a_loss_whose_file_is_gone_when_it_is_resumed(home: Home, jaccard: Path) -> None:
+    home.run("launch", "--grid", home.grid(GRID.replace(LOSS, ""), "small.toml"))
     launch = ("--grid", home.grid(GRID), "--plugin", str(jaccard))
-    home.run("launch", *launch, "--limit", "1")
+    home.run("launch", *launch, "--extend", "--limit", "1")
+    assert sorted(home.states("plugged").values()) == ["finished", "finished", "queued"]
+    jaccard.unlink()
+    home.run("resume", "plugged")
+    assert list(home.states("plugged").values()) == ["finished"] * 3
+
+
+def test_an_edited_loss_is_another_trial(home: Home, jaccard: Path) -> None:
+    launch = ("--grid", home.grid(GRID), "--plugin", str(jaccard))
+    home.run("launch", *launch)
     before = hashes(home, *launch)
-    first = source_hash(jaccard)
 
     jaccard.write_text(jaccard.read_text().replace("1.0 - (overlap", "2.0 - (overlap"))
     after = hashes(home, *launch)
     assert after["ce"] == before["ce"]
     assert not after["power_jaccard"] & before["power_jaccard"]
 
-    assert "--extend" in home.run("launch", *launch, code=2)
-    home.run("launch", *launch, "--extend", "--limit", "1")
-    jaccard.unlink()
-    home.run("resume", "plugged")
-    assert list(home.states("plugged").values()) == ["finished"] * 5
-    sources = [s["loss"]["source"] for s in specs(home, "plugged").values() if s["loss"]["name"] == "power_jaccard"]
-    assert sources.count(first) == 2
-    assert len(set(sources)) == 2
+    assert "exists with another grid" in home.run("launch", *launch, code=2)
+    home.run("launch", *launch, "--name", "edited")
+    assert home.states("edited") == dict.fromkeys(after["ce"] | after["power_jaccard"], "finished")
+    assert set(home.attempts("edited").values()) == {1}  # cross entropy was not trained again
+    stored = {**specs(home, "plugged"), **specs(home, "edited")}
+    assert len({stored[h]["loss"]["source"] for h in before["power_jaccard"] | after["power_jaccard"]}) == 2
 
 
 def test_an_installed_package_is_found_by_its_entry_points(home: Home, tmp_path: Path) -> None:
