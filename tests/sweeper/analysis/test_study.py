@@ -79,6 +79,17 @@ def test_tests_are_stored_once_and_again_when_the_scores_change(repository):
     assert {t.scores_hash for t in repository.significance("s")} == {other.answers.scores_hash}
 
 
+def test_tests_that_another_program_computed_are_replaced(repository):
+    """The same scores, but other figures: kept by a version of this program that computed them otherwise."""
+    store(small(), repository)
+    study = read_study(repository, "s")
+    keep_significance(repository, study)
+    kept = repository.significance("s")
+    repository.replace_significance("s", [dataclasses.replace(kept[0], p_holm=0.5), *kept[1:]])
+    assert keep_significance(repository, study)
+    assert repository.significance("s") == kept
+
+
 def test_a_read_only_database_gives_all_answers_and_keeps_no_tests(repository, url, tmp_path):
     store(small(), repository)
     read_only = f"sqlite:///file:{tmp_path / 'sweeper.db'}?mode=ro&uri=true"
