@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ from ray.tune.search import Searcher  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """What passes through Ray are results of some kilobytes; its default, 30% of the memory, would only be in the way."""
+
+RUN_ID_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +139,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             self._watch()
             message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
         if message["kind"] == "finished":
-            message["mlflow_run"] = run_id(self._spool) or None
+            message["mlflow_run"] = self._run_id()
         if message["kind"] == "failed":
             message["stderr"] = process.stderr_tail()
             process.close()
@@ -154,6 +157,17 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         except WorkerLostError as error:
             _log.warning("%s", error)
         self._busy = False
+
+    def _run_id(self) -> str | None:
+        """The trial's MLflow run. A trial of a second may be done before its run was made: that is waited for, unless
+        MLflow is away."""
+        deadline = time.monotonic() + RUN_ID_SECONDS
+        while not (found := run_id(self._spool)) and time.monotonic() < deadline:
+            result = None if self._replayer is None else self._replayer.pending().get(self._spool)
+            if result is not None and result.error:
+                break
+            time.sleep(0.05)
+        return found or None
 
     def _watch(self) -> None:
         if self._replayer is not None:
