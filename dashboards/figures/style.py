@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -134,7 +135,10 @@ def draw(
         FigureCanvasAgg(figure)
         paint(figure)
         # The layout is the dear part: once, not again for each of the two files.
-        figure.draw_without_rendering()
+        with warnings.catch_warnings():
+            # Of a figure too crowded for it; it is drawn without, and a person can do nothing about it.
+            warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
+            figure.draw_without_rendering()
         figure.set_layout_engine("none")
         vector, raster = io.StringIO(), io.BytesIO()
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
