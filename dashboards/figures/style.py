@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
