@@ -103,11 +103,11 @@ def test_a_held_lock_is_not_waited_for_forever(tmp_path: Path) -> None:
 
 
 def test_several_callers_at_once(url: str) -> None:
-    run_together(*[(record, url, 15)] * 3)
+    run_together(*[(record, url, 8)] * 3)
     with open_database(url) as database, Studies(database) as studies:
         recorded = studies.study("s").trials
-    assert sorted(int(trial.user_attrs["hash"]) for trial in recorded) == list(range(15))
-    assert sorted(trial.number for trial in recorded) == list(range(15))
+    assert sorted(int(trial.user_attrs["hash"]) for trial in recorded) == list(range(8))
+    assert sorted(trial.number for trial in recorded) == list(range(8))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
