@@ -96,6 +96,7 @@ def claim_all(url: str, lease: Lease, start_line: Path, starters: int) -> list[s
             time.sleep(0.01)
         while (pair := repository.claim_next(lease)) is not None:
             claimed.append(pair[0].hash)
+            time.sleep(0.005)  # SQLite's lock is not fair: who comes back at once may keep it until nothing is left
     return claimed
 
 
