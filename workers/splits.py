@@ -99,12 +99,14 @@ def make_split(
     else:
         units = [units[i] for i in generator.permutation(len(units))]
         test_units = (
-            _fold(units, folds, fold or 0) if folds is not None else _take(units, round_half_up(test * len(pool)))
+            _fold(units, folds, fold or 0)
+            if folds is not None
+            else _take(units, round_half_up(test * len(pool)), leave=2)
         )
     development = [unit for unit in units if unit not in test_units]
     development = [development[i] for i in generator.permutation(len(development))]
     size = round_half_up(validation * sum(len(unit) for unit in development))
-    validation_units = _take(development, size)
+    validation_units = _take(development, size, leave=1)
     train_units = [unit for unit in development if unit not in validation_units]
     parts = [tuple(sorted(i for unit in part for i in unit)) for part in (train_units, validation_units, test_units)]
     if not all(parts):
@@ -158,15 +160,16 @@ def _units(cases: Sequence[SplitCase], grouped: bool) -> list[tuple[str, ...]]:
     return [tuple(ids) for ids in units.values()]
 
 
-def _take(units: Sequence[tuple[str, ...]], size: int) -> list[tuple[str, ...]]:
-    """Units in their order, each that brings the number of cases nearer to `size`, at least one."""
+def _take(units: Sequence[tuple[str, ...]], size: int, *, leave: int) -> list[tuple[str, ...]]:
+    """Units in their order, each that brings the number of cases nearer to `size`; at least one, the smallest if none
+    does, and never so many that fewer than `leave` are left for the other partitions."""
     taken: list[tuple[str, ...]] = []
     count = 0
     for unit in units:
-        if abs(count + len(unit) - size) < abs(count - size):
+        if len(units) - len(taken) > leave and abs(count + len(unit) - size) < abs(count - size):
             taken.append(unit)
             count += len(unit)
-    return taken or list(units[:1])
+    return taken or sorted(units, key=len)[:1]
 
 
 def _fold(units: Sequence[tuple[str, ...]], folds: int, fold: int) -> list[tuple[str, ...]]:

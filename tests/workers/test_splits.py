@@ -81,6 +81,12 @@ def test_grouped_never_parts_a_group(data: st.DataObject, seed: int) -> None:
     assert sorted(split.train + split.validation + split.test) == sorted(group_of)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_three_uneven_groups_still_fill_three_partitions(seed: int) -> None:
+    cases = [Case(f"{i:03d}", group="large" if i < 28 else str(i)) for i in range(30)]
+    assert sizes(make_split(cases, seed=seed, grouped=True)) == (28, 1, 1)
+
+
 def test_grouped_comes_near_to_the_shares() -> None:
     cases = [Case(f"{i:03d}", group=str(i // 21)) for i in range(612)]
     train, validation, test = sizes(make_split(cases, seed=0, grouped=True))
