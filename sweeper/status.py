@@ -26,13 +26,16 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
     """The sweep and every trial's state, as JSON values."""
     sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
     counts = Counter(t.state.value for t in trials)
+    now = repository.database.now()
     return {
         "sweep": sweep.name,
         "state": sweep.state.value,
         "reason": sweep.reason,
         "rehearsal": sweep.rehearsal,
         "counts": {state.value: counts[state.value] for state in TrialState},
-        "lease": None if lease is None else {"holder": lease.holder, "expires_at": lease.expires_at},
+        "lease": None
+        if lease is None
+        else {"holder": lease.holder, "expires_at": lease.expires_at, "expired": lease.expires_at <= now},
         "trials": [
             {
                 "hash": t.hash,
@@ -66,7 +69,10 @@ def status_text(repository: Repository, name: str) -> RenderableType:
     lines = [f"{sweep.name}: {sweep.state.value}{' (REHEARSAL)' if sweep.rehearsal else ''}; {', '.join(parts)}"]
     if sweep.reason:
         lines.append(f"reason: {sweep.reason}")
-    lines += _advice(name, sweep.state, trials, None if lease is None else lease.holder)
+    alive = lease is not None and lease.expires_at > repository.database.now()
+    if lease is not None and not alive:
+        lines.append(f"its coordinator {lease.holder} is gone without a word: its lease has run out")
+    lines += _advice(name, sweep.state, trials, lease.holder if lease is not None and alive else None)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t.repeat for t in trials}) > 1
     table.add_column("trial", no_wrap=True)

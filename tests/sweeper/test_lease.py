@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from storage.database import open_database
 from storage.errors import LeaseHeldError, LeaseLostError
 from storage.records import NewTrial, SweepState
 from storage.repository import Repository
 from sweeper.lease import LeaseKeeper, holder_name
+from sweeper.status import status_object, status_text
 
 
 @pytest.fixture
@@ -84,3 +86,19 @@ def test_the_heart_notices_a_take_over(repository: Repository) -> None:
     keeper._beat()  # returns once it has seen that the lease is lost
     with pytest.raises(LeaseLostError, match="another"):
         keeper.check()
+
+
+def test_status_tells_a_dead_coordinator_from_a_living_one(repository: Repository) -> None:
+    def text() -> str:
+        console = Console(width=100)
+        with console.capture() as captured:
+            console.print(status_text(repository, "s"))
+        return captured.get()
+
+    keeper = LeaseKeeper(repository, "s", 2.0).__enter__()
+    assert "run by" in text()
+    keeper.stop_beating()
+    run_out(repository)
+    assert "is gone without a word" in text()
+    assert "sweeper resume s" in text()
+    assert status_object(repository, "s")["lease"]["expired"]
