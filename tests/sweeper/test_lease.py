@@ -15,13 +15,15 @@ from storage.records import NewTrial, SweepState
 from storage.repository import Repository
 from sweeper.lease import LeaseKeeper, holder_name
 from sweeper.status import status_object, status_text
+from workers.spec import DataSpec, LossSpec, TrialSpec
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Repository]:
     with open_database(f"sqlite:///{tmp_path / 'test.db'}") as database:
         repository = Repository(database)
-        trial = NewTrial("a" * 16, {}, "a", "nuclei", "ce", None, 0, 0, 1)
+        spec = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("ce"))
+        trial = NewTrial(spec.hash, spec.to_dict(), spec.label, "nuclei", "ce", None, 0, 0, 1)
         repository.create_sweep("s", grid={}, trials=[trial])
         yield repository
 
