@@ -3,17 +3,22 @@
 # the environment and reach no command line.
 set -eu
 
+# Ray would take a share of the host's memory for its objects and, where that is more than the container's shared memory,
+# put them into /tmp.
+objects=$(df --block-size=1 --output=avail /dev/shm | awk 'NR == 2 {printf "%d", 0.9 * $1}')
+
 join() {
     # RAY_HEAD is HOST:PORT of the head. A driver has to stand on a node of the cluster, so `sweeper` commands join too.
     : "${RAY_HEAD:?set RAY_HEAD to HOST:PORT of the Ray head}"
-    ray start --address="$RAY_HEAD" --disable-usage-stats --include-log-monitor=false "$@"
+    ray start --address="$RAY_HEAD" --disable-usage-stats --include-log-monitor=false \
+        --object-store-memory="$objects" "$@"
 }
 
 role=${1:-}
 case $role in
 head)
     exec ray start --head --block --port=6379 --num-cpus=0 --num-gpus=0 --dashboard-host=127.0.0.1 \
-        --disable-usage-stats
+        --disable-usage-stats --object-store-memory="$objects"
     ;;
 worker)
     join --block
