@@ -35,6 +35,11 @@ launch | resume)
     export RAY_ADDRESS
     exec sweeper "$@"
     ;;
+doctor)
+    RAY_ADDRESS=$RAY_HEAD  # so that it asks whether the head answers
+    export RAY_ADDRESS
+    exec sweeper "$@"
+    ;;
 *)
     exec sweeper "$@"
     ;;

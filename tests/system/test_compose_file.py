@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,37 @@ def test_compose_accepts_the_file(profile: str, tmp_path: Path) -> None:
     command = ["docker", "compose", "-f", str(COMPOSE), "--env-file", str(environment), "--profile", profile]
     said = subprocess.run([*command, "config", "--quiet"], capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Callable[..., list[str]]:
+    """Runs node.sh with a `ray` and a `sweeper` that say how they were called."""
+    for name in ("ray", "sweeper"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "RAY_ADDRESS=${{RAY_ADDRESS:-}} {name} $*" >>"$CALLS"\n')
+        (tmp_path / name).chmod(0o755)
+    calls = tmp_path / "calls"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls), "RAY_HEAD": "ray-head:6379"}
+
+    def run(*arguments: str) -> list[str]:
+        subprocess.run([str(ROOT / "deploy" / "node.sh"), *arguments], check=True, env=environment)
+        return calls.read_text().splitlines()
+
+    return run
+
+
+def test_doctor_asks_whether_the_head_answers(node: Callable[..., list[str]]) -> None:
+    assert node("doctor") == ["RAY_ADDRESS=ray-head:6379 sweeper doctor"]
+
+
+def test_launch_joins_the_cluster_without_processors_and_keeps_its_arguments(node: Callable[..., list[str]]) -> None:
+    join, launch = node("launch", "--grid", "demo")
+    assert "ray start --address=ray-head:6379" in join
+    assert "--num-cpus=0 --num-gpus=0" in join
+    assert launch == "RAY_ADDRESS=auto sweeper launch --grid demo"
+
+
+@pytest.mark.parametrize("role", ["head", "worker", "launch"])
+def test_the_objects_of_ray_fit_the_shared_memory(node: Callable[..., list[str]], role: str) -> None:
+    store = re.search(r"--object-store-memory=(\d+)", node(role)[0])
+    assert store
+    assert 0 < int(store[1]) < shutil.disk_usage("/dev/shm").total
