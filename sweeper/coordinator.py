@@ -109,6 +109,8 @@ class Coordinator:
         self._started = 0
         self._requests: deque[Request] = deque()
         self._polled = 0.0
+        # Taking the lease does so for a new sweep alone; one that was stopped runs again from here on.
+        keeper.write(repository.set_sweep_state, SweepState.RUNNING)
         self.refresh()
 
     # What the executor asks.

@@ -119,6 +119,14 @@ def test_the_sweep_is_running_from_the_start(bench: Bench) -> None:
     assert bench.repository.sweep("s").state is SweepState.RUNNING
 
 
+def test_a_stopped_sweep_that_is_resumed_is_running(bench: Bench, database: Database, tmp_path: Path) -> None:
+    assert bench.coordinator.close() is SweepState.STOPPED
+    bench.keeper.__exit__(None, None, None)
+    again = Bench(database, tmp_path)
+    assert again.repository.sweep("s").state is SweepState.RUNNING
+    again.keeper.__exit__(None, None, None)
+
+
 def test_longest_first(bench: Bench) -> None:
     assert [claim(bench.coordinator) for _ in range(3)] == [B, C, A]
     assert bench.coordinator.next() is None

@@ -32,7 +32,10 @@ def fragile(truth, prediction):
 register(LossDefinition("fragile", fragile))
 '''
 
-LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 400").replace('"tiny"', '"long"')
+# Longer than any test waits: neither its epochs nor a plateau may end it.
+LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 1000000\nearly_stopping_patience = 1000000").replace(
+    '"tiny"', '"long"'
+)
 
 
 @pytest.fixture(scope="module")
