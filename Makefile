@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SETTING ?= normal
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format install install-dev install-gpu lock secrets clean check-machine
+.PHONY: help demo test test-slow bench lint format install install-dev install-gpu lock secrets clean check-machine
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +21,9 @@ test: install-dev lint  ## Install, check, and run the fast tests
 
 test-slow: install-dev  ## The tests with real training and real faults
 	$(BIN)/pytest -m slow
+
+bench: install-dev  ## Speed against what one would use instead; SETTING=quick, normal (default) or long
+	$(BIN)/python -m benchmarks --setting $(SETTING)
 
 lint: install-dev  ## Style, types, layers
 	$(BIN)/ruff check .

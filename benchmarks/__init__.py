@@ -1,0 +1,7 @@
+"""Speed, as ratios against what a user would pick instead. `make bench` runs all; see docs/performance.md.
+
+A benchmark is a module with a `measure` that `benchmarks.harness.main` calls; its name stands in `BENCHMARKS`.
+"""
+
+BENCHMARKS = ()
+"""What `make bench` runs, in this order."""

@@ -1,0 +1,28 @@
+"""Each benchmark runs in its quickest setting. No number is judged here: timing never decides a test."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import BENCHMARKS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_quick_run_writes_a_valid_result(name, tmp_path):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--setting", "quick", "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    assert result["benchmark"] == name
+    assert result["machine"]["processor"]
+    assert result["rows"]
+    for row in result["rows"]:
+        assert row["what"]
+        assert math.isfinite(row["value"])
+        assert row["low"] <= row["value"] <= row["high"]
+        assert (row["holds"] is None) == (row["goal"] is None)
