@@ -45,13 +45,15 @@ class LeaseMethods:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def acquire_lease(self, sweep_name: str, holder: str, seconds: float) -> Lease:
+    def acquire_lease(self, sweep_name: str, holder: str, seconds: float, *, running: bool = True) -> Lease:
         """Takes the sweep for `seconds`; attempts that an earlier holder left running become lost and queue again.
 
         Args:
             sweep_name: the sweep.
             holder: a name of this process that no other has, such as `host:pid:start`; not empty.
             seconds: until it runs out, above 0.
+            running: whether the holder runs the sweep, whose state then becomes running; one that takes it only to
+                write leaves the state alone.
 
         Raises:
             UnknownSweepError: there is no such sweep.
@@ -85,8 +87,9 @@ class LeaseMethods:
                 .returning(LeaseRow.expires_at)
             ).scalar_one()
             _give_up_older(connection, sweep.id, fencing, row.holder)
-            if sweep.state == SweepState.QUEUED:
-                connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(state=SweepState.RUNNING))
+            if running:
+                state = {"state": SweepState.RUNNING, "reason": "", "finished_at": None}
+                connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(state))
             return Lease(sweep.id, holder, fencing, expires_at)
 
         return self.database.write(work)

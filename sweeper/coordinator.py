@@ -109,8 +109,6 @@ class Coordinator:
         self._started = 0
         self._requests: deque[Request] = deque()
         self._polled = 0.0
-        # Taking the lease does so for a new sweep alone; one that was stopped runs again from here on.
-        keeper.write(repository.set_sweep_state, SweepState.RUNNING)
         self.refresh()
 
     # What the executor asks.
@@ -301,6 +299,8 @@ class Coordinator:
             self.draining = True
 
     def _carry_out(self, request: Request) -> str:
+        if request.verb in ("stop", "scale") and request.created_at < self.keeper.since:
+            return "meant for a coordinator that had gone"
         if request.verb == "stop":
             if request.arguments.get("now"):
                 self.stop_now("stopped by request")

@@ -14,7 +14,7 @@ from storage.errors import LeaseHeldError
 from storage.records import AttemptState, SweepState, Trial, TrialState
 from storage.repository import Repository
 from sweeper.coordinator import Running
-from sweeper.errors import DetachError
+from sweeper.errors import DetachError, NotRunningError
 from sweeper.progress import display
 from sweeper.settings import Settings
 
@@ -73,6 +73,12 @@ def refuse_running(repository: Repository, sweep: str) -> None:
             holder=lease.holder,
             expires_at=lease.expires_at,
         )
+
+
+def require_running(repository: Repository, sweep: str) -> None:
+    """Raises `NotRunningError` where no living coordinator holds the sweep."""
+    if not running(repository, sweep):
+        raise NotRunningError(f"nobody is running {sweep}; go on with: sweeper resume {sweep}")
 
 
 def follow(repository: Repository, sweep: str, console: Console, slots: int) -> SweepState:

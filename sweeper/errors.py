@@ -30,6 +30,10 @@ class RayUnavailableError(SweeperError):
     """Nobody answers at RAY_ADDRESS, or the local Ray could not start."""
 
 
+class NotRunningError(SweeperError):
+    """Something was asked of a sweep's coordinator, but nobody is running the sweep."""
+
+
 class DetachError(SweeperError):
     """A coordinator that was started in the background did not come up."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.errors import StorageError
-from storage.records import NewTrial, SweepState, Trial, TrialState
+from storage.records import NewTrial, Trial, TrialState
 from storage.repository import Repository
 from sweeper.coordinator import outcome_of
 from sweeper.errors import GridError
@@ -199,7 +199,7 @@ def _result(spec: TrialSpec, scores: Sequence[CaseScore]) -> TrialResult:
 def _store(repository: Repository, settings: Settings, sweep_name: str, spec: TrialSpec, result: TrialResult) -> Trial:
     """Adds the trial to the sweep and finishes it, under the lease: a coordinator would try to train it."""
     sweep = repository.sweep(sweep_name)
-    lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds)
+    lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds, running=False)
     try:
         new = NewTrial(
             spec.hash,
@@ -220,8 +220,6 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         attempt = repository.claim(lease, spec.hash)
         if attempt is not None:
             repository.finish(lease, attempt.id, outcome_of(result, None))
-        if sweep.state is SweepState.QUEUED:
-            repository.set_sweep_state(lease, sweep.state)
     finally:
         repository.release_lease(lease)
     trial = repository.trial(spec.hash, sweep_name)

@@ -201,7 +201,7 @@ def learned_costs(repository: Repository) -> CostModel:
 def retry_trials(now: Session, sweep_name: str, hashes: Sequence[str]) -> bool:
     """Queues trials again. Returns whether the caller should run them: a running coordinator does it by itself."""
     try:
-        with LeaseKeeper(now.repository, sweep_name, now.settings.lease_seconds) as keeper:
+        with LeaseKeeper(now.repository, sweep_name, now.settings.lease_seconds, running=False) as keeper:
             queued = keeper.write(now.repository.retry, hashes)
     except LeaseHeldError:
         now.repository.add_request(sweep_name, "retry", {"trials": list(hashes)})

@@ -27,20 +27,23 @@ class LeaseKeeper:
         repository: the database.
         sweep: the sweep's name.
         seconds: how long the lease lasts after each renewal. A dead coordinator's sweep is free after that time.
+        running: whether the holder runs the sweep, or only writes something.
 
     Raises:
         LeaseHeldError: (on entering) another coordinator holds the sweep.
     """
 
-    def __init__(self, repository: Repository, sweep: str, seconds: float) -> None:
-        self.repository, self.sweep, self.seconds = repository, sweep, seconds
+    def __init__(self, repository: Repository, sweep: str, seconds: float, *, running: bool = True) -> None:
+        self.repository, self.sweep, self.seconds, self.running = repository, sweep, seconds, running
+        self.since = 0.0  # by the clock of the database
         self._lease: Lease | None = None
         self._lost: LeaseLostError | None = None
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        self._lease = self.repository.acquire_lease(self.sweep, holder_name(), self.seconds)
+        self.since = self.repository.database.now()
+        self._lease = self.repository.acquire_lease(self.sweep, holder_name(), self.seconds, running=self.running)
         self._heart.start()
         return self
 

@@ -165,9 +165,11 @@ def stop(
 
     Example: sweeper stop demo --now
     """
+    from sweeper.detach import running
+
     with open_session() as now:
         name = chosen_sweep(now, sweep)
-        if now.repository.lease(name) is None:
+        if not running(now.repository, name):
             console().print(f"{name} is not running; go on with: sweeper resume {name}", markup=False)
             return
         now.repository.add_request(name, "stop", {"now": now_})

@@ -44,13 +44,11 @@ def scale(
 
     Example: sweeper scale demo 1
     """
-    from sweeper.detach import running
+    from sweeper.detach import require_running
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)
-        if not running(now.repository, name):
-            console().print(f"nobody is running {name}; go on with: sweeper resume {name}", markup=False)
-            raise typer.Exit(2)
+        require_running(now.repository, name)
         now.repository.add_request(name, "scale", {"concurrency": trials})
         console().print(f"asked the coordinator of {name} for at most {trials} at once", markup=False, highlight=False)
 

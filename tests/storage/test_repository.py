@@ -182,6 +182,16 @@ class TestLease:
         assert (held.value.holder, held.value.expires_at) == (lease.holder, lease.expires_at)
         assert repository.lease("study") == lease
 
+    def test_taking_it_makes_the_sweep_running_unless_it_is_only_to_write(self, repository: Repository) -> None:
+        lease = make(repository)
+        for running, state, reason in ((False, SweepState.BROKEN, "why"), (True, SweepState.RUNNING, "")):
+            repository.set_sweep_state(lease, SweepState.BROKEN, "why")
+            ended = repository.sweep("study").finished_at
+            repository.release_lease(lease)
+            lease = repository.acquire_lease("study", "second", 1000, running=running)
+            sweep = repository.sweep("study")
+            assert (sweep.state, sweep.reason, sweep.finished_at) == (state, reason, None if running else ended)
+
     def test_even_its_own_holder_cannot_take_it_twice(self, repository: Repository) -> None:
         lease = make(repository)
         with pytest.raises(LeaseHeldError):

@@ -154,13 +154,12 @@ def test_the_sweep_ends_finished(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("kind", "retries"), [("lost", 3), ("out_of_memory", 2), ("bug", 1), ("bad_data", 0)])
 def test_retries_by_kind(bench: Bench, kind: str, retries: int) -> None:
-    trial = claim(bench.coordinator)
+    trial, *_ = (claim(bench.coordinator) for _ in COSTS)  # nothing else is left to be claimed
     for attempt in range(retries + 1):
         bench.coordinator.hear(trial, {"kind": "failed", "failure": kind, "error": "why", "stderr": "last words"})
         expected = TrialState.QUEUED if attempt < retries else TrialState.FAILED
         assert bench.state(trial) is expected
         if expected is TrialState.QUEUED:
-            bench.coordinator._queue.sort(key=lambda h: h != trial)
             assert claim(bench.coordinator) == trial
     attempts = bench.repository.attempts(trial)
     assert len(attempts) == retries + 1
@@ -222,6 +221,23 @@ def test_stop_by_request_drains(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     bench.coordinator.hear(trial, finished(trial))
     assert bench.coordinator.close() is SweepState.STOPPED
     assert [r.id for r in bench.repository.requests("s") if r.done_at is not None] == [request.id]
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [("stop", {"now": True}), ("scale", {"concurrency": 1})])
+def test_what_an_earlier_coordinator_was_asked_is_not_obeyed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, arguments: dict[str, Any]
+) -> None:
+    """It was killed before it could; whoever resumes the sweep wants it to run."""
+    monkeypatch.setattr("sweeper.coordinator.POLL_SECONDS", 0.0)
+    first = Bench(database, tmp_path)
+    first.repository.add_request("s", verb, arguments)
+    first.keeper.__exit__(None, None, None)
+    again = Bench(database, tmp_path)
+    claim(again.coordinator)
+    assert (again.coordinator.draining, again.coordinator.concurrency) == (False, None)
+    (request,) = again.repository.requests("s")
+    assert request.outcome == "meant for a coordinator that had gone"
+    again.keeper.__exit__(None, None, None)
 
 
 def test_retry_by_request_queues_a_failed_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

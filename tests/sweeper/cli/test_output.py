@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 
+from storage.database import open_database
+from storage.repository import Repository
 from sweeper.cli.commands import app
 
 ROOT: Any = typer.main.get_command(app)
@@ -161,6 +164,16 @@ def test_stop_of_a_sweep_that_nobody_runs(sweeper: Any, stored: Path) -> None:
     answer = sweeper("stop", "demo")
     assert answer.status == 0
     assert "sweeper resume demo" in answer.out
+
+
+def test_stop_of_a_sweep_whose_coordinator_died_asks_nobody(sweeper: Any, stored: Path) -> None:
+    with open_database(f"sqlite:///{stored / 'sweeper.db'}") as database:
+        repository = Repository(database)
+        lease = repository.acquire_lease("demo", "dead", 0.01)
+        while database.now() <= lease.expires_at:
+            time.sleep(0.02)
+        assert "demo is not running" in sweeper("stop", "demo").out
+        assert repository.requests("demo") == []
 
 
 def test_grids_and_their_schema(sweeper: Any) -> None:
