@@ -10,7 +10,8 @@ from sqlalchemy import update
 
 from storage.database import Database
 from storage.models import LeaseRow
-from storage.records import Epoch, NewTrial, Outcome, Score
+from storage.records import Epoch, Lease, NewTrial, Outcome, Score
+from storage.repository import Repository
 
 
 def trial_hash(name: object) -> str:
@@ -72,3 +73,8 @@ def let_lease_run_out(database: Database, sweep_id: int) -> None:
     """Moves the end of the sweep's lease into the past, as time would."""
     past = update(LeaseRow).where(LeaseRow.sweep_id == sweep_id).values(expires_at=LeaseRow.expires_at - 100_000)
     database.write(lambda connection: connection.execute(past))
+
+
+def make_sweep(repository: Repository, count: int = 3, name: str = "study", seconds: float = 1000) -> Lease:
+    repository.create_sweep(name, grid={"losses": ["focal"]}, trials=new_trials(count))
+    return repository.acquire_lease(name, f"holder of {name}", seconds)

@@ -1,0 +1,173 @@
+"""Attempts: claimed once, their epochs, their ends; on SQLite and on a real Postgres."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from storage_samples import epoch, let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
+
+from storage.errors import AttemptEndedError, UnknownTrialError
+from storage.records import AttemptState, Epoch, FailureKind, TrialState
+from storage.repository import Repository
+
+
+def test_claim_is_exclusive_and_counts(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    attempt = repository.claim(lease, trial_hash(1), host="gpu-1", device="cuda:0")
+    assert attempt is not None
+    assert (attempt.number, attempt.host, attempt.device) == (1, "gpu-1", "cuda:0")
+    assert attempt.state == AttemptState.RUNNING
+    assert repository.claim(lease, trial_hash(1)) is None
+    trial = repository.trials("study")[1]
+    assert (trial.state, trial.attempts, trial.sweep) == (TrialState.RUNNING, 1, "study")
+    assert repository.attempts(trial.hash) == [attempt] == repository.attempts_of_sweep("study")
+
+
+def test_claim_of_a_stranger_is_refused(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    repository.create_sweep("other", grid={}, trials=new_trials(1, prefix="other"))
+    with pytest.raises(UnknownTrialError):
+        repository.claim(lease, trial_hash("other0"))
+
+
+def test_claim_next_takes_the_costliest_then_the_order_of_the_grid(repository: Repository) -> None:
+    lease = make_sweep(repository, 4)
+    repository.set_costs(lease, {trial_hash(2): 9.0, trial_hash(3): 10.0})
+    taken = [repository.claim_next(lease, host="h") for _ in range(5)]
+    assert [pair and pair[0].hash for pair in taken] == [*(trial_hash(i) for i in (3, 2, 0, 1)), None]
+    assert taken[0] is not None
+    assert taken[0][0].state == TrialState.RUNNING
+    assert taken[0][1].trial == trial_hash(3)
+
+
+def test_claim_next_in_a_given_order_takes_no_other(repository: Repository) -> None:
+    lease = make_sweep(repository, 4)
+    order = [trial_hash(2), "unknown", trial_hash(0)]
+    taken = [repository.claim_next(lease, order) for _ in range(3)]
+    assert [pair and pair[0].hash for pair in taken] == [trial_hash(2), trial_hash(0), None]
+
+
+def test_a_trial_that_another_live_sweep_runs_is_not_to_be_had(repository: Repository) -> None:
+    first, second = make_sweep(repository, 1, "first"), make_sweep(repository, 1, "second")
+    assert repository.claim(first, trial_hash(0)) is not None
+    assert repository.claim(second, trial_hash(0)) is None
+    assert repository.claim_next(second) is None
+
+
+@pytest.mark.parametrize("by", ["claim", "claim_next"])
+def test_a_trial_of_a_dead_sweep_is_taken_over_once(repository: Repository, by: str) -> None:
+    first, second = make_sweep(repository, 1, "first"), make_sweep(repository, 1, "second")
+    dead = repository.claim(first, trial_hash(0))
+    assert dead is not None
+    let_lease_run_out(repository.database, first.sweep_id)
+    if by == "claim":
+        alive = repository.claim(second, trial_hash(0))
+    else:
+        pair = repository.claim_next(second)
+        alive = pair and pair[1]
+    assert alive is not None
+    assert [a.state for a in repository.attempts(trial_hash(0))] == [AttemptState.LOST, AttemptState.RUNNING]
+    first = repository.renew_lease(first, 1000)
+    with pytest.raises(AttemptEndedError, match=r"attempt 1 of trial .* already lost .*ran out"):
+        repository.finish(first, dead.id, outcome())
+    assert repository.claim(first, trial_hash(0)) is None
+    repository.finish(second, alive.id, outcome())
+    assert repository.trials("first")[0].sweep == "second"
+
+
+def test_epochs_are_kept_once_with_nan_and_infinity(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    odd = Epoch(2, math.nan, math.inf, -math.inf, 5e-324, 7, 0.1)
+    for given in (epoch(1, steps=99), epoch(1), odd, odd):
+        repository.record_epoch(lease, attempt.id, given)
+    first, second = repository.epochs(trial_hash(0))
+    assert first == epoch(1)
+    assert math.isnan(second.loss)
+    assert dataclasses.replace(second, loss=0.0) == dataclasses.replace(odd, loss=0.0)
+    assert repository.attempts(trial_hash(0))[0].steps == 17
+    assert repository.trials("study")[0].epochs == 2
+    columns = repository.epoch_columns("study")
+    assert columns["trial"] == [trial_hash(0)] * 2
+    assert columns["val_loss"] == [0.25, math.inf]
+
+
+def test_steps_belong_to_the_attempt_that_made_them(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    for number in (1, 2):
+        attempt = repository.claim(lease, trial_hash(0))
+        assert attempt is not None
+        repository.annotate_attempt(lease, attempt.id, resumed_from=number - 1, pid=77, device="cpu", host="h")
+        for made in range(number, 4):
+            repository.record_epoch(lease, attempt.id, epoch(made))
+        if number == 1:
+            repository.fail(lease, attempt.id, FailureKind.LOST, "gone", requeue=True, state=AttemptState.LOST)
+    repository.finish(lease, attempt.id, outcome(3, resumed_from=1))
+    first, second = repository.attempts(trial_hash(0))
+    assert (first.steps, first.resumed_from, first.state) == (30, 0, AttemptState.LOST)
+    assert (second.steps, second.resumed_from, second.pid, second.host) == (20, 1, 77, "h")
+
+
+def test_fail_keeps_last_words_that_no_encoding_holds(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    for _ in range(2):
+        repository.fail(lease, attempt.id, FailureKind.BUG, "bad \x00 γ", "tail \udcff 'x'", requeue=False)
+    ended = repository.attempts(trial_hash(0))[0]
+    assert (ended.state, ended.kind) == (AttemptState.FAILED, FailureKind.BUG)
+    assert (ended.error, ended.stderr_tail) == ("bad \\x00 γ", "tail \\udcff 'x'")
+    assert ended.ended_at is not None
+    trial = repository.trials("study")[0]
+    assert (trial.state, trial.failure, trial.error) == (TrialState.FAILED, FailureKind.BUG, "bad \\x00 γ")
+    assert trial.finished_at is not None
+
+
+def test_a_failure_that_queues_again(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    repository.fail(lease, attempt.id, FailureKind.OUT_OF_MEMORY, "oom", requeue=True)
+    trial = repository.trials("study")[0]
+    assert (trial.state, trial.failure, trial.finished_at) == (TrialState.QUEUED, None, None)
+    again = repository.claim(lease, trial_hash(0))
+    assert again is not None
+    assert again.number == 2
+
+
+def test_a_failing_attempt_cannot_end_as_finished(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    with pytest.raises(ValueError, match="not as finished"):
+        repository.fail(lease, attempt.id, FailureKind.BUG, "x", requeue=False, state=AttemptState.FINISHED)
+
+
+def test_prune_stop_and_retry(repository: Repository) -> None:
+    lease = make_sweep(repository, 4)
+    attempts = [repository.claim(lease, trial_hash(i)) for i in range(3)]
+    ids = [attempt.id for attempt in attempts if attempt is not None]
+    repository.prune(lease, ids[0], "below the median")
+    repository.stop_attempt(lease, ids[1], requeue=False)
+    repository.stop_attempt(lease, ids[2], requeue=True)
+    assert repository.stop_queued(lease, [trial_hash(i) for i in range(4)]) == [trial_hash(2), trial_hash(3)]
+    states = [trial.state for trial in repository.trials("study")]
+    assert states == [TrialState.PRUNED, *[TrialState.STOPPED] * 3]
+    assert repository.counts("study") == {s: {"pruned": 1, "stopped": 3}.get(s.value, 0) for s in TrialState}
+    assert repository.retry(lease, [trial_hash(3), trial_hash(1), trial_hash(0)]) == [trial_hash(3), trial_hash(1)]
+    retried = repository.trials("study")[1]
+    assert (retried.state, retried.attempts, retried.finished_at) == (TrialState.QUEUED, 1, None)
+    assert len(repository.attempts(trial_hash(1))) == 1
+
+
+def test_an_attempt_of_another_sweep_is_out_of_reach(repository: Repository) -> None:
+    first = make_sweep(repository, 1, "first")
+    repository.create_sweep("second", grid={}, trials=new_trials(1))
+    second = repository.acquire_lease("second", "s", 100)
+    attempt = repository.claim(first, trial_hash(0))
+    assert attempt is not None
+    with pytest.raises(AttemptEndedError, match="has no attempt"):
+        repository.finish(second, attempt.id, outcome())

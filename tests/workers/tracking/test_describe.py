@@ -1,0 +1,54 @@
+"""How a trial reads in MLflow: its tags, parameters, final metrics and names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workers.tracking.tracking_samples import trial
+from workers.result import CaseScore, TrialResult
+from workers.spec import DataSpec, LossSpec, TrialSpec
+from workers.tracking.describe import final_values, metric_key, model_name, run_params, run_tags
+
+
+def test_tags_and_parameters_name_all_that_a_person_filters_by() -> None:
+    spec = trial(gamma=0.30000000000000004, repeat=2)
+    tags = run_tags(spec, sweep="s", attempt=3, provenance="rehearsal")
+    expected = {"sweep": "s", "dataset": "kits19", "loss": "unified_focal_asym", "gamma": "0.3", "repeat": "2"}
+    assert expected.items() <= tags.items()
+    assert tags["provenance"] == "rehearsal"
+    assert tags["sweeper.trial"] == spec.hash
+    params = run_params(spec)
+    assert params["loss.delta"] == "0.6"
+    assert params["loss.name"] == "unified_focal_asym"
+    assert params["training.learning_rate"] == "0.1"
+    assert params["data.classes"] == "kidney, kidney tumour"
+    assert not any("None" in value for value in params.values())
+    ce = TrialSpec(DataSpec("nuclei", ("nucleus",), 2), LossSpec("ce"))
+    assert "gamma" not in run_tags(ce, sweep="s", attempt=1)
+
+
+def test_final_metrics_are_means_over_images_then_classes() -> None:
+    scores = (
+        CaseScore("test", "a", "kidney", 0.9, 0.8, None, 1.0),
+        CaseScore("test", "b", "kidney", 0.7, 0.6, None, None),
+        CaseScore("test", "a", "kidney tumour", 0.2, 0.1, None, 0.5),
+        CaseScore("validation", "c", "kidney", 0.6, 0.5, 0.4, 0.3),
+    )
+    result = TrialResult("h", scores, (), 1, False, 0, 1, 1, 1.0, 1.0, 1.0)
+    values = final_values(result)
+    assert values["test_dsc_kidney"] == pytest.approx(0.8)
+    assert values["test_dsc_kidney_tumour"] == pytest.approx(0.2)
+    assert values["test_dsc"] == pytest.approx(0.5)
+    assert values["test_recall"] == pytest.approx(0.75)
+    assert values["val_dsc_best"] == pytest.approx(0.6)
+    assert "test_precision" not in values  # undefined everywhere
+    assert "val_dsc" not in values  # the history's name
+
+
+@given(st.text(max_size=40))
+def test_any_class_or_trial_name_becomes_one_that_mlflow_allows(name: str) -> None:
+    assert all(sign.isascii() and (sign.isalnum() or sign in "_-.") for sign in metric_key(name))
+    spec = TrialSpec(DataSpec(name, ("a",), 2), LossSpec("dice"))
+    assert not set(model_name(spec)) & set("/:.%\"'")

@@ -1,0 +1,102 @@
+"""The thread that replays spools while they grow; a real server in a slow test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workers.tracking.tracking_samples import NOBODY, state, trial, write_trial
+from workers.tracking import Replayer, ensure_store, replay
+
+
+def test_a_replayer_follows_growing_spools_and_forgets_finished_ones(uri: str, tmp_path: Path) -> None:
+    with Replayer(uri, experiment="tests", every=0.05) as replayer:
+        paths = [tmp_path / name / "spool.jsonl" for name in ("a", "b")]
+        for path in paths:
+            replayer.watch(path)  # before the file is there
+        for path, gamma in zip(paths, (0.1, 0.9), strict=True):
+            write_trial(path.parent, trial(gamma))
+        assert replayer.wait(timeout=30)
+        assert replayer.close(timeout=10) == {}
+    assert [run["status"] for run in state(uri)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_replayer_sends_what_was_written_just_before_its_close(uri: str, tmp_path: Path) -> None:
+    replayer = Replayer(uri, experiment="tests", every=3600)
+    path = write_trial(tmp_path / "a", trial(), finish=False)
+    replayer.watch(path)
+    left = replayer.close(timeout=30)
+    assert list(left) == [path]  # not ended, so still of interest to whoever goes on
+    assert left[path].left == 0
+    assert [run["status"] for run in state(uri)] == ["RUNNING"]
+
+
+def test_a_replayer_without_a_server_delays_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_trial(tmp_path / "a", trial())
+    replayer = Replayer(NOBODY, experiment="tests", every=0.05)
+    began = time.monotonic()
+    replayer.watch(path)
+    replayer.flush()
+    assert time.monotonic() - began < 0.5
+    deadline = time.monotonic() + 30
+    while replayer.pending()[path] is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = replayer.close(timeout=0.2)
+    assert left[path].left == 6
+    assert caplog.text.count("could not be reached") == 1
+
+
+@pytest.mark.slow
+def test_a_server_killed_and_started_again_gets_everything_once(tmp_path: Path) -> None:
+    import socket
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/s.db", "--artifacts-destination", str(tmp_path / "art")]
+
+    def serve() -> subprocess.Popen[bytes]:
+        with (tmp_path / "server.log").open("ab") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310
+            except OSError:
+                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()[-2000:]
+                time.sleep(0.3)
+            else:
+                return server
+
+    def kill(server: subprocess.Popen[bytes]) -> None:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+    server = serve()
+    try:
+        ensure_store(address, experiment="tests", artifact_root=tmp_path / "ignored")
+        specs = [trial(g / 10) for g in range(1, 6)]
+        with Replayer(address, experiment="tests", every=0.1, longest_pause=1) as replayer:
+            for number, spec in enumerate(specs):
+                replayer.watch(write_trial(tmp_path / spec.hash, spec))
+                if number == 2:
+                    kill(server)
+            time.sleep(3)
+            assert replayer.pending()
+            server = serve()
+            assert replayer.wait(timeout=90)
+        ensure_store(f"sqlite:///{tmp_path}/other.db", experiment="tests", artifact_root=tmp_path / "a2")
+        for spec in specs:
+            replay(tmp_path / spec.hash / "spool.jsonl", f"sqlite:///{tmp_path}/other.db", experiment="tests")
+        assert state(address) == state(f"sqlite:///{tmp_path}/other.db")
+    finally:
+        kill(server)

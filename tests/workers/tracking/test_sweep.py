@@ -1,0 +1,112 @@
+"""The sweep's parent run, its views, and the registered best model."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.tracking.tracking_samples import NOBODY, fake_keras_file, runs, trial, with_model
+from workers.tracking import SweepTracker, TrackingUnavailableError, replay, runs_page
+from workers.tracking.client import connect
+
+
+def test_a_restarted_coordinator_goes_on_in_the_same_parent_run(uri: str, tmp_path: Path) -> None:
+    tracker = SweepTracker(uri, "it's a sweep", experiment="tests")
+    first = tracker.start(description="# What", tags={"grid": "demo"})
+    again = SweepTracker(uri, "it's a sweep", experiment="tests")
+    assert again.start() == first
+    report = tmp_path / "report"
+    (report / "figures").mkdir(parents=True)
+    (report / "index.html").write_text("<p>")
+    (report / "figures" / "gamma.svg").write_text("<svg/>")
+    again.artifacts([report], "report")
+    again.artifacts([report / "index.html"])
+    again.metrics({"finished": 3})
+    again.describe("# Result")
+    again.finish()
+    (run,) = runs(uri)
+    assert run.info.run_name == "it's a sweep"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.note.content"] == "# Result"
+    assert run.data.tags["grid"] == "demo"
+    client = connect(uri)
+    assert {f.path for f in client.list_artifacts(first)} == {"index.html", "report"}
+    assert {f.path for f in client.list_artifacts(first, "report")} == {"report/figures", "report/index.html"}
+
+
+def test_a_sweep_waits_for_a_server_that_went_away_but_not_for_one_that_never_was(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(TrackingUnavailableError, match="could not be reached"):
+        SweepTracker(NOBODY, "s", experiment="tests")
+    assert time.monotonic() - began < 10
+    tracker = SweepTracker(uri, "s", experiment="tests", patience=30)
+    tracker.start()
+    client, failures = connect(uri), 6
+    terminate = client.set_terminated
+
+    def failing(*args: Any, **keywords: Any) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise ConnectionError("nobody there")
+        terminate(*args, **keywords)
+
+    monkeypatch.setattr(client, "set_terminated", failing)
+    tracker.finish()
+    assert [run.info.status for run in runs(uri)] == ["FINISHED"]
+
+
+def test_two_sweeps_have_two_parents(uri: str) -> None:
+    names = ["a", "b"]
+    ids = {SweepTracker(uri, name, experiment="tests").start() for name in names}
+    assert len(ids) == 2
+
+
+def test_each_data_set_gets_a_view_sorted_by_test_dsc(uri: str) -> None:
+    import base64
+    import zlib
+
+    tracker = SweepTracker(uri, "demo", experiment="tests")
+    tracker.start(datasets=["nuclei", 'we"ird'])
+    tags = connect(uri).get_experiment(tracker.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    views = {json.loads(v)["name"]: json.loads(v) for k, v in tags.items() if k.startswith("mlflow.sharedViewState.")}
+    assert set(views) == {"Best loss on nuclei", 'Best loss on we"ird'}
+    packed = views["Best loss on nuclei"]["state"].removeprefix("deflate;")
+    table = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert table["orderByKey"] == "metrics.`test_dsc`"
+    assert table["orderByAsc"] is False
+    # the filter is one that MLflow understands and that finds this data set's runs
+    client = connect(uri)
+    client.create_run(tracker.experiment_id, tags={"dataset": "nuclei", "provenance": "real"})
+    client.create_run(tracker.experiment_id, tags={"dataset": "nuclei", "provenance": "rehearsal"})
+    assert len(client.search_runs([tracker.experiment_id], table["searchFilter"])) == 1
+    assert runs_page("http://h:1/", "4") == "http://h:1/#/experiments/4/runs?workflowType=machine_learning"
+
+
+def test_the_best_model_is_registered_once_and_its_alias_moves(uri: str, tmp_path: Path) -> None:
+    first, second = trial(0.1), trial(0.2)
+    for spec in (first, second):
+        folder = tmp_path / spec.hash
+        folder.mkdir()
+        result = replay(with_model(folder, spec, fake_keras_file(folder / "m.keras")), uri, experiment="tests")
+        assert result.refused == ()
+        assert not list(folder.glob("mlflow-model-*"))
+    tracker = SweepTracker(uri, "demo", experiment="tests")
+    tracker.start()
+    (best,) = tracker.register_best({"kits19": first.hash, "nuclei": "0" * 16})
+    assert (best.name, best.version, best.trial) == ("demo-kits19", "1", first.hash)
+    assert best.score == pytest.approx(0.55)
+    assert tracker.register_best({"kits19": first.hash}) == [best]
+    (moved,) = tracker.register_best({"kits19": second.hash})
+    assert moved.version == "2"
+    client = connect(uri)
+    assert int(client.get_model_version_by_alias("demo-kits19", "best").version) == 2
+    (back,) = tracker.register_best({"kits19": first.hash})
+    assert back.version == "1"
