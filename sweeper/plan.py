@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,7 @@ class Plan:
             "predicted_seconds": round(self.seconds, 1),
             "predicted_bytes": self.bytes_needed,
             "free_bytes": self.bytes_free,
+            "costs_measured": bool(self.costs.groups),
             "cost_model_error": self.costs.error,
             "missing_data": list(self.missing),
             "unprepared_data": list(self.unprepared),
@@ -120,11 +122,11 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
     )
 
 
-def plan_text(plan: Plan) -> RenderableType:
-    """The plan for a person: a line for each trial, then what they will cost and what is missing."""
-    specs = [t.spec for t in plan.trials]
-    with_model = len({spec.model for spec in specs}) > 1
-    with_repeat = len({spec.repeat for spec in specs}) > 1
+def plan_text(plan: Mapping[str, Any]) -> RenderableType:
+    """What `Plan.to_dict` gives, for a person: a line for each trial, then what they will cost and what is missing."""
+    trials = plan["trials"]
+    with_model = len({json.dumps(t["spec"]["model"], sort_keys=True) for t in trials}) > 1
+    with_repeat = len({t["repeat"] for t in trials}) > 1
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("trial", no_wrap=True)
     table.add_column("data set", no_wrap=True)
@@ -134,33 +136,35 @@ def plan_text(plan: Plan) -> RenderableType:
         table.add_column("repeat", justify="right")
     table.add_column("state", no_wrap=True)
     table.add_column("predicted", justify="right", no_wrap=True)
-    for t in plan.trials:
-        gamma = "" if t.spec.loss.gamma is None else f"{t.spec.loss.gamma:.3g}"
-        cells = [t.spec.hash[:8], t.spec.data.dataset, variant(t.spec, with_model=with_model), gamma]
+    for t in trials:
+        loss = f"{t['variant']} · {t['spec']['model']['name']}" if with_model else t["variant"]
+        cells = [t["hash"][:8], t["dataset"], loss, "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
         if with_repeat:
-            cells.append(str(t.spec.repeat))
-        table.add_row(*map(Text, cells), t.state, "" if t.state == TrialState.FINISHED else duration(t.seconds))
+            cells.append(str(t["repeat"]))
+        finished = t["state"] == TrialState.FINISHED
+        table.add_row(*map(Text, cells), t["state"], "" if finished else duration(t["predicted_seconds"]))
     return Group(table, Text("\n".join(_closing(plan))))
 
 
-def _closing(plan: Plan) -> Sequence[str]:
-    done = len(plan.trials) - len(plan.open)
-    lines = ["", f"grid {plan.grid.name}: {len(plan.trials)} trials, {done} finished, {len(plan.open)} to run"]
-    if plan.open:
+def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
+    total, done, error = len(plan["trials"]), plan["finished"], plan["cost_model_error"]
+    lines = ["", f"grid {plan['grid']}: {total} trials, {done} finished, {total - done} to run"]
+    if done < total:
         basis = (
             "a first guess, nothing was measured yet"
-            if not plan.costs.groups
-            else "learned from finished trials"
-            + (f", mean error {plan.costs.error:.0%}" if plan.costs.error is not None else "")
+            if not plan["costs_measured"]
+            else "learned from finished trials" + (f", mean error {error:.0%}" if error is not None else "")
         )
-        lines.append(f"predicted: {duration(plan.seconds)} with {plan.slots} at once ({basis})")
-        lines.append(f"disk: {plan.bytes_needed / 1e9:.2f} GB needed, {plan.bytes_free / 1e9:.0f} GB free")
-    if plan.missing and plan.grid.rehearsal:
-        lines.append(f"synthetic files that `launch` writes first: {', '.join(plan.missing)}")
-    elif plan.missing:
-        lines.append(f"missing data sets: {', '.join(plan.missing)}; `sweeper data list` says how to get each")
-    if plan.unprepared:
-        lines.append(f"not prepared yet: {', '.join(plan.unprepared)}; hashes are final after `sweeper data prepare`")
+        lines.append(f"predicted: {duration(plan['predicted_seconds'])} with {plan['slots']} at once ({basis})")
+        needed, free = plan["predicted_bytes"], plan["free_bytes"]
+        lines.append(f"disk: {needed / 1e9:.2f} GB needed, {free / 1e9:.0f} GB free")
+    if plan["missing_data"] and plan["rehearsal"]:
+        lines.append(f"synthetic files that `launch` writes first: {', '.join(plan['missing_data'])}")
+    elif plan["missing_data"]:
+        lines.append(f"missing data sets: {', '.join(plan['missing_data'])}; `sweeper data list` says how to get each")
+    if plan["unprepared_data"]:
+        names = ", ".join(plan["unprepared_data"])
+        lines.append(f"not prepared yet: {names}; hashes are final after `sweeper data prepare`")
     return lines
 
 

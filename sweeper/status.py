@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def status_object(repository: Repository, name: str) -> dict[str, Any]:
-    """The sweep and every trial's state, as JSON values."""
+    """The sweep and every trial's state, as JSON values; `variant` is the name of a trial's loss in `status_text`."""
     sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
     counts = Counter(t.state.value for t in trials)
+    losses = loss_names(trials)
     now = repository.database.now()
     return {
         "sweep": sweep.name,
@@ -42,6 +43,7 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
                 "label": t.label,
                 "dataset": t.dataset,
                 "loss": t.loss,
+                "variant": losses[t.hash],
                 "gamma": t.gamma,
                 "repeat": t.repeat,
                 "seed": t.seed,
@@ -61,20 +63,20 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
     }
 
 
-def status_text(repository: Repository, name: str) -> RenderableType:
-    """The sweep for a person: its state, what to do next, and a line for each trial."""
-    sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
-    counts = Counter(t.state for t in trials)
-    parts = [f"{counts[state]} {state.value}" for state in TrialState if counts[state]]
-    lines = [f"{sweep.name}: {sweep.state.value}{' (REHEARSAL)' if sweep.rehearsal else ''}; {', '.join(parts)}"]
-    if sweep.reason:
-        lines.append(f"reason: {sweep.reason}")
-    alive = lease is not None and lease.expires_at > repository.database.now()
+def status_text(status: Mapping[str, Any]) -> RenderableType:
+    """A `status_object` for a person: the sweep's state, what to do next, and a line for each trial."""
+    name, trials, lease = status["sweep"], status["trials"], status["lease"]
+    parts = [f"{count} {state}" for state, count in status["counts"].items() if count]
+    marked = f"{status['state']}{' (REHEARSAL)' if status['rehearsal'] else ''}"
+    lines = [f"{name}: {marked}; {', '.join(parts)}" if parts else f"{name}: {marked}"]
+    if status["reason"]:
+        lines.append(f"reason: {status['reason']}")
+    alive = lease is not None and not lease["expired"]
     if lease is not None and not alive:
-        lines.append(f"its coordinator {lease.holder} is gone without a word: its lease has run out")
-    lines += _advice(name, sweep.state, trials, lease.holder if lease is not None and alive else None)
+        lines.append(f"its coordinator {lease['holder']} is gone without a word: its lease has run out")
+    lines += _advice(name, status["state"], trials, lease["holder"] if alive else None)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    with_repeat = len({t.repeat for t in trials}) > 1
+    with_repeat = len({t["repeat"] for t in trials}) > 1
     table.add_column("trial", no_wrap=True)
     table.add_column("data set", no_wrap=True)
     table.add_column("loss", overflow="fold")
@@ -84,14 +86,13 @@ def status_text(repository: Repository, name: str) -> RenderableType:
     table.add_column("state")
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
-    losses = loss_names(trials)
     for t in trials:
-        state = t.state.value if t.failure is None else f"{t.state.value}: {t.failure.value.replace('_', ' ')}"
-        cells = [t.hash[:8], t.dataset, losses[t.hash], "" if t.gamma is None else f"{t.gamma:.3g}"]
+        state = t["state"] if t["failure"] is None else f"{t['state']}: {t['failure'].replace('_', ' ')}"
+        cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
         if with_repeat:
-            cells.append(str(t.repeat))
-        cells += [state, str(t.epochs or ""), _number(t.val_dsc), _number(t.test_dsc)]
-        cells.append("" if t.train_seconds is None else duration(t.train_seconds))
+            cells.append(str(t["repeat"]))
+        cells += [state, str(t["epochs"] or ""), _number(t["val_dsc"]), _number(t["test_dsc"])]
+        cells.append("" if t["train_seconds"] is None else duration(t["train_seconds"]))
         table.add_row(*map(Text, cells))
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
@@ -119,23 +120,65 @@ def loss_names(trials: Sequence[Trial]) -> dict[str, str]:
     return names
 
 
-def trial_text(repository: Repository, prefix: str) -> RenderableType:
-    """Everything about one trial."""
+def trial_object(repository: Repository, prefix: str) -> dict[str, Any]:
+    """Everything about one trial, as JSON values.
+
+    Raises:
+        UnknownTrialError: no trial, or more than one, whose hash starts so.
+    """
     trial = repository.trial(prefix)
+    return {
+        "hash": trial.hash,
+        "label": trial.label,
+        "state": trial.state.value,
+        "failure": None if trial.failure is None else trial.failure.value,
+        "error": trial.error,
+        "sweep": trial.sweep,
+        "seed": trial.seed,
+        "results_version": trial.results_version,
+        "best_epoch": trial.best_epoch,
+        "epochs": trial.epochs,
+        "val_dsc": trial.val_dsc,
+        "test_dsc": trial.test_dsc,
+        "parameters": trial.parameters,
+        "train_seconds": trial.train_seconds,
+        "mlflow_run": trial.mlflow_run,
+        "attempts": [
+            {
+                "number": a.number,
+                "state": a.state.value,
+                "failure": None if a.kind is None else a.kind.value,
+                "error": a.error,
+                "host": a.host,
+                "device": a.device,
+                "resumed_from": a.resumed_from,
+                "steps": a.steps,
+                "started_at": a.started_at,
+                "ended_at": a.ended_at,
+                "last_words": a.stderr_tail,
+            }
+            for a in repository.attempts(trial.hash)
+        ],
+        "spec": dict(trial.spec),
+    }
+
+
+def trial_text(trial: Mapping[str, Any]) -> RenderableType:
+    """A `trial_object` for a person."""
     head = Table(box=None, show_header=False)
     for key, value in (
-        ("hash", trial.hash),
-        ("trial", trial.label),
-        ("state", trial.state.value),
-        ("failure", "" if trial.failure is None else f"{trial.failure.value}: {trial.error}"),
-        ("run by sweep", trial.sweep or ""),
-        ("seed", str(trial.seed)),
-        ("results version", str(trial.results_version)),
-        ("best epoch", f"{trial.best_epoch or ''} of {trial.epochs}"),
-        ("validation DSC", _number(trial.val_dsc)),
-        ("test DSC", _number(trial.test_dsc)),
-        ("parameters", "" if trial.parameters is None else f"{trial.parameters:,}"),
-        ("MLflow run", trial.mlflow_run or ""),
+        ("hash", trial["hash"]),
+        ("trial", trial["label"]),
+        ("state", trial["state"]),
+        ("failure", "" if trial["failure"] is None else f"{trial['failure']}: {trial['error']}"),
+        ("run by sweep", trial["sweep"] or ""),
+        ("seed", str(trial["seed"])),
+        ("results version", str(trial["results_version"])),
+        ("best epoch", f"{trial['best_epoch'] or ''} of {trial['epochs']}"),
+        ("validation DSC", _number(trial["val_dsc"])),
+        ("test DSC", _number(trial["test_dsc"])),
+        ("parameters", "" if trial["parameters"] is None else f"{trial['parameters']:,}"),
+        ("MLflow run", trial["mlflow_run"] or ""),
     ):
         if value:
             head.add_row(Text(key, style="bold"), Text(value))
@@ -143,18 +186,17 @@ def trial_text(repository: Repository, prefix: str) -> RenderableType:
     attempts = Table(box=None, header_style="bold", title="attempts", title_justify="left")
     for title in ("#", "state", "host", "device", "from epoch", "steps", "error"):
         attempts.add_column(title)
-    for a in repository.attempts(trial.hash):
-        state = a.state.value if a.kind is None else f"{a.state.value}: {a.kind.value}"
-        cells = (str(a.number), state, a.host, a.device or "", str(a.resumed_from), str(a.steps), a.error or "")
+    for a in trial["attempts"]:
+        state = a["state"] if a["failure"] is None else f"{a['state']}: {a['failure']}"
+        numbers = str(a["resumed_from"]), str(a["steps"])
+        cells = (str(a["number"]), state, a["host"], a["device"] or "", *numbers, a["error"] or "")
         attempts.add_row(*map(Text, cells))
     blocks += [attempts, Text("")]
     blocks += [
-        Text(f"last words of attempt {a.number}:\n{a.stderr_tail}")
-        for a in repository.attempts(trial.hash)
-        if a.stderr_tail
+        Text(f"last words of attempt {a['number']}:\n{a['last_words']}") for a in trial["attempts"] if a["last_words"]
     ]
     settings = Table(box=None, show_header=False, title="spec", title_justify="left")
-    for group, value in trial.spec.items():
+    for group, value in trial["spec"].items():
         for key, entry in value.items() if isinstance(value, dict) else (("", value),):
             settings.add_row(Text(f"{group}.{key}".strip(".")), Text(str(entry)))
     blocks.append(settings)
@@ -177,19 +219,19 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
     return Text("\n".join(lines))
 
 
-def _advice(name: str, state: SweepState, trials: Sequence[Trial], holder: str | None) -> list[str]:
+def _advice(name: str, state: str, trials: Sequence[Mapping[str, Any]], holder: str | None) -> list[str]:
     """The next step for whoever looks."""
     if holder is not None:
         return [f"run by {holder}; end it with: sweeper stop {name}"]
     lines = []
-    if any(t.state in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+    if any(t["state"] in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
         lines.append(f"nobody is running it; go on with: sweeper resume {name}")
-    kinds = Counter(t.failure for t in trials if t.state is TrialState.FAILED and t.failure is not None)
-    if machine := sum(n for kind, n in kinds.items() if kind is not FailureKind.DIVERGED):
+    kinds = Counter(t["failure"] for t in trials if t["state"] == TrialState.FAILED and t["failure"] is not None)
+    if machine := sum(n for kind, n in kinds.items() if kind != FailureKind.DIVERGED):
         lines.append(f"{machine} failed; see `sweeper show HASH`, then: sweeper retry {name} --failed")
-    if kinds[FailureKind.DIVERGED]:
-        lines.append(f"{kinds[FailureKind.DIVERGED]} diverged (loss became NaN): a result of that loss, not retried")
-    if state is SweepState.FINISHED and not lines:
+    if diverged := kinds[FailureKind.DIVERGED]:
+        lines.append(f"{diverged} diverged (loss became NaN): a result of that loss, not retried")
+    if state == SweepState.FINISHED and not lines:
         lines.append(f"report: sweeper report {name}")
     return lines
 

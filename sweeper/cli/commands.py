@@ -150,10 +150,11 @@ def status(sweep: SweepArgument = None, as_json: JsonOption = False) -> None:
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)
-        if as_json:
-            print_json(status_object(now.repository, name))
-        else:
-            console().print(status_text(now.repository, name))
+        found = status_object(now.repository, name)
+    if as_json:
+        print_json(found)
+    else:
+        console().print(status_text(found))
 
 
 @app.command()
@@ -270,10 +271,10 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
     Example: sweeper show 7d47f8
     """
-    from sweeper.status import trial_text
+    from sweeper.status import trial_object, trial_text
 
     with open_session() as now:
-        console().print(trial_text(now.repository, trial))
+        console().print(trial_text(trial_object(now.repository, trial)))
 
 
 @app.command()
@@ -344,7 +345,7 @@ def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print_json(plan.to_dict())
     else:
-        console().print(plan_text(plan))
+        console().print(plan_text(plan.to_dict()))
 
 
 def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:

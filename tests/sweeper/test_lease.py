@@ -94,7 +94,7 @@ def test_status_tells_a_dead_coordinator_from_a_living_one(repository: Repositor
     def text() -> str:
         console = Console(width=100)
         with console.capture() as captured:
-            console.print(status_text(repository, "s"))
+            console.print(status_text(status_object(repository, "s")))
         return captured.get()
 
     keeper = LeaseKeeper(repository, "s", 2.0).__enter__()
