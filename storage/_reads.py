@@ -85,6 +85,19 @@ class ReadMethods(LeaseMethods):
 
         return self.database.read(work)
 
+    def trials_of_loss(self, dataset: str, loss: str) -> list[Trial]:
+        """The trials of a loss on a data set in every sweep, once each, as the oldest sweep that has it sees it."""
+        statement = trial_columns().where(TrialRow.dataset == dataset, TrialRow.loss == loss)
+        statement = statement.order_by(MembershipRow.sweep_id, MembershipRow.position)
+
+        def work(connection: Connection) -> list[Trial]:
+            found: dict[str, Trial] = {}
+            for row in connection.execute(statement):
+                found.setdefault(row.hash, to_trial(row))
+            return list(found.values())
+
+        return self.database.read(work)
+
     def counts(self, sweep_name: str) -> dict[TrialState, int]:
         """How many of the sweep's trials are in each state; every state is there.
 

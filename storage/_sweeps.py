@@ -46,7 +46,8 @@ class SweepMethods(LeaseMethods):
         """Makes the sweep with its trials, or nothing. A trial that exists is shared with its result, never changed.
 
         The same name with the same set of trials gives the existing sweep. With `extend`, trials that the sweep lacks
-        are added behind the others, and none is taken away; the grid and the details become those given.
+        are added behind the others, and none is taken away; the grid and the details become those given, even where
+        no trial is new (a search whose budget grew).
 
         Raises:
             SweepConflictError: the name exists with another set of trials and `extend` is False, or a trial appears
@@ -84,7 +85,7 @@ class SweepMethods(LeaseMethods):
             connection.execute(lock).one()
             members = select(MembershipRow.trial).where(MembershipRow.sweep_id == sweep.id)
             known = set(connection.execute(members).scalars())
-            if known != set(hashes):
+            if known != set(hashes) or (extend and sweep.grid != dict(grid)):
                 new = [trial for trial in trials if trial.hash not in known]
                 if not extend:
                     raise SweepConflictError(
@@ -100,6 +101,26 @@ class SweepMethods(LeaseMethods):
                 connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(**values))
                 sweep = sweep_row(connection, name)
             return to_sweep(sweep)
+
+        return self.database.write(work)
+
+    def add_trials(self, lease: Lease, trials: Sequence[NewTrial]) -> list[str]:
+        """Puts trials that the sweep lacks behind its others; says which these were. Doing it again changes nothing.
+
+        A trial that exists is shared with its result, never changed, as by `create_sweep`.
+
+        Raises:
+            LeaseLostError: see `hold`.
+        """
+
+        def work(connection: Connection) -> list[str]:
+            hold(connection, lease)
+            members = select(MembershipRow.trial).where(MembershipRow.sweep_id == lease.sweep_id)
+            known = set(connection.execute(members).scalars())
+            new = [trial for trial in {t.hash: t for t in trials}.values() if trial.hash not in known]
+            if new:
+                _add_trials(connection, lease.sweep_id, new, first=_next_position(connection, lease.sweep_id))
+            return [trial.hash for trial in new]
 
         return self.database.write(work)
 
@@ -147,12 +168,13 @@ class SweepMethods(LeaseMethods):
         self.database.write(work)
 
     def retry(self, lease: Lease, hashes: Iterable[str]) -> list[str]:
-        """Queues those of the trials again that failed or were stopped; their attempts stay. Returns their hashes.
+        """Queues those of the trials again that failed, were pruned or stopped; their attempts stay. Returns their
+        hashes.
 
         Raises:
             LeaseLostError: see `hold`.
         """
-        ended = (TrialState.FAILED, TrialState.STOPPED)
+        ended = (TrialState.FAILED, TrialState.PRUNED, TrialState.STOPPED)
         values = {"state": TrialState.QUEUED, "failure": None, "error": None, "finished_at": None}
         return self._move(lease, hashes, ended, values)
 

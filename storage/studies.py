@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -40,8 +41,18 @@ _LOCK = 7_305_128_002
 """Key of the Postgres advisory lock (any fixed number)."""
 
 
+@dataclass(frozen=True, slots=True)
+class StudyParameter:
+    """A parameter that a search chose: its value, and the range [low, high] or logarithmic scale it was chosen on."""
+
+    value: float
+    low: float
+    high: float
+    log: bool = False
+
+
 class Studies:
-    """Optuna studies in the database of `Database`, each maximising a score over γ.
+    """Optuna studies in the database of `Database`, each maximising a score over γ and whatever else was searched.
 
     Args:
         database: where; Optuna makes its own tables there on first use.
@@ -74,8 +85,11 @@ class Studies:
         gamma: float | None,
         value: float | None,
         user_attrs: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, StudyParameter] | None = None,
+        intermediate: Mapping[int, float] | None = None,
+        pruned: bool = False,
     ) -> bool:
-        """Adds a finished trial to the study unless it is there; says whether it was added.
+        """Adds a finished or pruned trial to the study unless it is there; says whether it was added.
 
         Killed at any point and called again, or called by two processes at once, it adds the trial once.
 
@@ -83,16 +97,24 @@ class Studies:
             study_name: made on first use, with direction maximise.
             trial_hash: the trial's identity; stored as user attribute `hash`.
             gamma: γ in [0, 0.99], None for a loss without one.
-            value: the score in [0, 1]; None or NaN records the trial as failed in Optuna's sense.
+            value: the score in [0, 1]; None or NaN records the trial as failed in Optuna's sense. Of a pruned trial it
+                is not asked for: Optuna takes the last intermediate one.
             user_attrs: further attributes, JSON values.
+            parameters: what was searched besides γ, by name.
+            intermediate: the score after each epoch, by epoch.
+            pruned: the search gave the trial up after its last intermediate score.
 
         Raises:
             InvalidScoreError: γ or the value is outside its range.
             DatabaseUnavailableError: see `Database`.
         """
+        from optuna.distributions import FloatDistribution
         from optuna.trial import TrialState as OptunaState
         from optuna.trial import create_trial
 
+        steps = {step: score for step, score in sorted((intermediate or {}).items()) if not math.isnan(score)}
+        if pruned:
+            value = next(reversed(steps.values()), None)
         low, high = GAMMA_RANGE
         if gamma is not None and not low <= gamma <= high:
             raise InvalidScoreError(f"trial {trial_hash}: γ is {gamma!r}, a study takes γ in [{low}, {high}] or None")
@@ -100,11 +122,18 @@ class Studies:
             raise InvalidScoreError(f"trial {trial_hash}: the study's value is {value!r}, expected one in [0, 1]")
         known = value is not None and not math.isnan(value)
         frozen = create_trial(
-            state=OptunaState.COMPLETE if known else OptunaState.FAIL,
+            state=OptunaState.PRUNED if pruned else OptunaState.COMPLETE if known else OptunaState.FAIL,
             value=value if known else None,
-            params={} if gamma is None else {"gamma": float(gamma)},
-            distributions={} if gamma is None else {"gamma": self.gamma_distribution},
+            params={
+                **({} if gamma is None else {"gamma": float(gamma)}),
+                **{name: p.value for name, p in (parameters or {}).items()},
+            },
+            distributions={
+                **({} if gamma is None else {"gamma": self.gamma_distribution}),
+                **{name: FloatDistribution(p.low, p.high, log=p.log) for name, p in (parameters or {}).items()},
+            },
             user_attrs={**(user_attrs or {}), HASH_ATTRIBUTE: trial_hash},
+            intermediate_values=steps,
         )
 
         def work() -> bool:
@@ -128,14 +157,32 @@ class Studies:
         for trial in trials:
             if trial.state != TrialState.FINISHED or trial.study is None:
                 continue
+            low, high = GAMMA_RANGE
+            # Another loss's γ, such as the exponent of the focal loss, has a range of its own.
+            other = trial.gamma is not None and not low <= trial.gamma <= high
             added += self.record(
                 trial.study,
                 trial_hash=trial.hash,
-                gamma=trial.gamma,
+                gamma=None if other else trial.gamma,
                 value=trial.val_dsc,
+                parameters={"gamma": StudyParameter(trial.gamma, low, max(trial.gamma, 10.0))}
+                if other and trial.gamma is not None
+                else None,
                 user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
             )
         return added
+
+    def describe(self, study_name: str, attributes: Mapping[str, Any]) -> None:
+        """Sets user attributes of the study, which is made if it is not there; JSON values."""
+
+        def work() -> None:
+            study = self._study(study_name, None)
+            known = study.user_attrs
+            for key, value in attributes.items():
+                if known.get(key) != value:
+                    study.set_user_attr(key, value)
+
+        self._exclusively(work)
 
     def values(self, study_name: str) -> dict[str, tuple[float | None, float | None]]:
         """(γ, value) of each recorded trial by its hash, in the order of recording. Makes a missing study."""

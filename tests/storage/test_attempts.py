@@ -157,10 +157,12 @@ def test_prune_stop_and_retry(repository: Repository) -> None:
     states = [trial.state for trial in repository.trials("study")]
     assert states == [TrialState.PRUNED, *[TrialState.STOPPED] * 3]
     assert repository.counts("study") == {s: {"pruned": 1, "stopped": 3}.get(s.value, 0) for s in TrialState}
-    assert repository.retry(lease, [trial_hash(3), trial_hash(1), trial_hash(0)]) == [trial_hash(3), trial_hash(1)]
-    retried = repository.trials("study")[1]
-    assert (retried.state, retried.attempts, retried.finished_at) == (TrialState.QUEUED, 1, None)
-    assert len(repository.attempts(trial_hash(1))) == 1
+    wanted = [trial_hash(3), trial_hash(1), trial_hash(0)]
+    assert repository.retry(lease, wanted) == wanted
+    for place in (0, 1):
+        retried = repository.trials("study")[place]
+        assert (retried.state, retried.attempts, retried.finished_at) == (TrialState.QUEUED, 1, None)
+        assert (retried.error, len(repository.attempts(trial_hash(place)))) == (None, 1)
 
 
 def test_an_attempt_of_another_sweep_is_out_of_reach(repository: Repository) -> None:

@@ -223,7 +223,7 @@ def machine(database: Database, counted: list[int]) -> type[RuleBasedStateMachin
                 with pytest.raises(LeaseLostError):
                     call(lease, [trial])
                 return
-            origins = (TrialState.FAILED, TrialState.STOPPED) if again else (TrialState.QUEUED,)
+            origins = (TrialState.FAILED, TrialState.PRUNED, TrialState.STOPPED) if again else (TrialState.QUEUED,)
             moves = self.model.states[trial] in origins
             assert call(lease, [trial]) == ([trial] if moves else [])
             if moves:

@@ -22,7 +22,9 @@ from storage_samples import new_trials, outcome
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
 from storage.repository import Repository
-from storage.studies import Studies
+from storage.studies import Studies, StudyParameter
+
+PRUNED = optuna.trial.TrialState.PRUNED
 
 
 @pytest.fixture
@@ -51,6 +53,33 @@ def test_optuna_reads_what_was_recorded(studies: Studies) -> None:
     storage.engine.dispose()
     assert distribution == optuna.distributions.FloatDistribution(0.0, 0.99)
     assert list(studies.values("nuclei · asym").items()) == [("h0", (0.0, 0.5)), ("h1", (0.1, 0.6)), ("h2", (0.2, 0.7))]
+
+
+def test_a_pruned_trial_with_its_scores_and_further_parameters(studies: Studies) -> None:
+    rate = StudyParameter(0.03, 0.01, 0.3, log=True)
+    for _ in range(2):
+        added = studies.record(
+            "s", trial_hash="p", gamma=0.25, value=None, parameters={"learning_rate": rate},
+            intermediate={2: 0.5, 1: 0.25, 3: math.nan}, pruned=True,
+        )  # fmt: skip
+    assert not added
+    studies.record(
+        "s", trial_hash="c", gamma=0.5, value=0.75, parameters={"learning_rate": rate}, intermediate={1: 0.5}
+    )
+    studies.record("s", trial_hash="none", gamma=0.5, value=0.75, pruned=True)
+    pruned, complete, without = studies.study("s").trials
+    assert (pruned.state, pruned.value, pruned.intermediate_values) == (PRUNED, 0.5, {1: 0.25, 2: 0.5})
+    assert pruned.params == {"gamma": 0.25, "learning_rate": 0.03}
+    assert pruned.distributions["learning_rate"] == optuna.distributions.FloatDistribution(0.01, 0.3, log=True)
+    assert (complete.value, complete.intermediate_values) == (0.75, {1: 0.5})
+    assert (without.state, without.value) == (PRUNED, None)
+
+
+def test_a_study_says_how_it_was_searched(studies: Studies) -> None:
+    for _ in range(2):
+        studies.describe("s", {"search": {"sampler": "tpe", "trials": 5}, "hash": "a"})
+    studies.describe("s", {"hash": "b"})
+    assert studies.study("s").user_attrs == {"search": {"sampler": "tpe", "trials": 5}, "hash": "b"}
 
 
 def test_twice_is_once(studies: Studies, database: Database) -> None:
@@ -155,6 +184,20 @@ def test_finished_trials_of_a_sweep_are_recorded_once_and_others_not(repository:
     assert first.user_attrs == {
         "hash": made[0].hash, "test_dsc": 0.7, "mlflow_run": "run-1", "label": made[0].label,
     }  # fmt: skip
+
+
+def test_the_gamma_of_another_loss_has_another_range(repository: Repository, studies: Studies) -> None:
+    made = [
+        dataclasses.replace(t, gamma=gamma) for t, gamma in zip(new_trials(3, study="s"), (0.5, 2.0, 12.0), strict=True)
+    ]
+    repository.create_sweep("study", grid={}, trials=made)
+    lease = repository.acquire_lease("study", "h", 100)
+    for trial in made:
+        attempt = repository.claim(lease, trial.hash)
+        assert attempt is not None
+        repository.finish(lease, attempt.id, outcome())
+    assert studies.record_finished(repository.trials("study")) == 3
+    assert [gamma for gamma, _ in studies.values("s").values()] == [0.5, 2.0, 12.0]
 
 
 def test_optuna_writes_nothing_into_the_display(studies: Studies, capfd: pytest.CaptureFixture[str]) -> None:
