@@ -235,7 +235,7 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
     try:
         source = locate(dataset, settings)
     except DataError:
-        return KnownDataset(bare, None, *_guessed_sizes(reader, None))
+        return KnownDataset(bare, None, *guessed_sizes(reader, None))
     cases, _ = included_cases(reader, source, dataset.exclude)
     _check_fields(grid, dataset, cases)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
@@ -244,11 +244,12 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         if prepared.is_prepared(settings.prepared, dataset.name, key):
             one = _open(dataset, key, settings)
             return KnownDataset(one.identity, source, one.images, one.voxels)
-    return KnownDataset(bare, source, *_guessed_sizes(reader, len(cases)))
+    return KnownDataset(bare, source, *guessed_sizes(reader, len(cases)))
 
 
-def _guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
-    """Training images and voxels of each: from the cases that are there, from Table 1 of the paper, or a guess."""
+def guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
+    """A data set's training images and the voxels of each before it is prepared: from the cases that are there, from
+    Table 1 of the paper, or a guess."""
     images, voxels = UNKNOWN_SIZES[reader.dimensions]
     if (row := reader.about.table1) is not None:
         images, voxels = row.train, math.prod(row.input[: reader.dimensions])

@@ -375,7 +375,7 @@ def _ask_child(reference: str) -> dict[str, Any]:
     return found
 
 
-def _description(plugin: Plugin) -> dict[str, Any]:
+def description(plugin: Plugin) -> dict[str, Any]:
     """What `describe_plugin` reads from its child."""
     imported = "tensorflow" in sys.modules
     for name in plugin.losses:
@@ -431,7 +431,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the file prints must not mix with the answer
     try:
-        found = _description(load_plugin(sys.argv[1]))
+        found = description(load_plugin(sys.argv[1]))
     except InputError as error:
         found = {"error": str(error)}
     with answer:

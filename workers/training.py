@@ -101,6 +101,11 @@ class Learner:
         """Number of trainable parameters."""
         return sum(math.prod(v.shape) for v in self.model.trainable_variables)
 
+    @property
+    def traces(self) -> int:
+        """How often a training step was traced, over all losses; a value of γ needs no trace of its own."""
+        return sum(train.experimental_get_tracing_count() for train, _ in self._steps.values())
+
     def train_epoch(self, loss: LossInput, batches: Iterable[Batch], learning_rate: float) -> tuple[float, int]:
         """One pass over the batches. Returns the mean training loss per image and the number of steps.
 

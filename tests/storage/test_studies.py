@@ -15,6 +15,7 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 from children import die_while_recording, record, run_together, start
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import text
 from storage_samples import new_trials, outcome
@@ -123,12 +124,13 @@ def test_other_versions_of_optuna_are_told(studies: Studies, database: Database)
 
 def test_a_held_lock_is_not_waited_for_forever(tmp_path: Path) -> None:
     with open_database(f"sqlite:///{tmp_path / 'sweeper.db'}") as database:
-        first, second = Studies(database), Studies(database)
+        studies = Studies(database)
         database.retry_for = 0.2
-        with first._process_lock(), pytest.raises(DatabaseUnavailableError, match="another process has held it"):
-            second.record("s", trial_hash="h", gamma=0.5, value=0.5)
-        assert second.record("s", trial_hash="h", gamma=0.5, value=0.5)
-        second.close()
+        lock = FileLock(f"{database.path}.optuna-lock")
+        with lock, pytest.raises(DatabaseUnavailableError, match="another process has held it"):
+            studies.record("s", trial_hash="h", gamma=0.5, value=0.5)
+        assert studies.record("s", trial_hash="h", gamma=0.5, value=0.5)
+        studies.close()
 
 
 def test_several_callers_at_once(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from storage.records import NewTrial, SweepState
 from storage.repository import Repository
 from sweeper.lease import LeaseKeeper, holder_name
 from sweeper.status import status_object, status_text
+from tests.storage.storage_samples import let_lease_run_out
 from workers.spec import DataSpec, LossSpec, TrialSpec
 
 
@@ -80,14 +82,20 @@ def test_a_taken_over_lease_writes_nothing_and_is_not_given_back(repository: Rep
 
 
 def test_the_heart_notices_a_take_over(repository: Repository) -> None:
-    keeper = LeaseKeeper(repository, "s", 0.3).__enter__()
-    keeper.stop_beating()
-    run_out(repository)
-    repository.acquire_lease("s", "another", 30.0)
-    keeper._closing.clear()
-    keeper._beat()  # returns once it has seen that the lease is lost
+    keeper = LeaseKeeper(repository, "s", 0.6).__enter__()
+    taken = False
+    while not taken:  # unless a beat comes between
+        let_lease_run_out(repository.database, keeper.lease.sweep_id)
+        with contextlib.suppress(LeaseHeldError):
+            taken = bool(repository.acquire_lease("s", "another", 30.0))
     with pytest.raises(LeaseLostError, match="another"):
+        check_for_ever(keeper)  # writes nothing, which would tell it as well
+
+
+def check_for_ever(keeper: LeaseKeeper) -> None:
+    while True:
         keeper.check()
+        time.sleep(0.05)
 
 
 def test_status_tells_a_dead_coordinator_from_a_living_one(repository: Repository) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from sweeper.data import _guessed_sizes, reader_of
+from sweeper.data import guessed_sizes, reader_of
 from sweeper.grid import DataIdentity, expand
 from sweeper.grids import load_grid
 from sweeper.schedule import (
@@ -80,7 +80,7 @@ def paper_seconds() -> list[float]:
     grid = load_grid("paper")
     readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
     specs = expand(grid, {name: DataIdentity(r.classes, r.dimensions) for name, r in readers.items()})
-    sizes = {name: _guessed_sizes(reader, None) for name, reader in readers.items()}
+    sizes = {name: guessed_sizes(reader, None) for name, reader in readers.items()}
     return [learn_costs([]).seconds(spec.to_dict(), *sizes[spec.data.dataset]) for spec in specs]
 
 

@@ -218,7 +218,7 @@ def test_a_loss_that_cannot_train_is_found_when_described(tmp_path: Path, expres
     path = write(tmp_path, LOSS.format(expression=expression))
     plugin = plugins.load_plugin(path)
     with pytest.raises(PluginError, match=message):
-        plugins._description(plugin)
+        plugins.description(plugin)
 
 
 def test_a_data_set_is_described_and_loaded_here(tmp_path: Path) -> None:

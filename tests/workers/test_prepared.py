@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.datasets import get_reader
+from workers.datasets import get_reader, sources
 from workers.datasets.folder import MANIFEST
 from workers.errors import DataError, ParameterError
 from workers.prepared import is_prepared, locate, open_prepared, preparation_key, prepare
@@ -132,29 +133,25 @@ def test_the_key_goes_by_contents_and_settings(source: Path, tmp_path: Path) -> 
     assert first not in others
 
 
-def test_hashes_are_cached_by_size_and_time(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
-    from workers.datasets import sources
-
+def test_hashes_are_cached_by_size_and_time(source: Path, tmp_path: Path) -> None:
     files = sorted(source.rglob("*.png"))
     hour_ago = time.time_ns() - 3_600_000_000_000
     for path in files:
         os.utime(path, ns=(hour_ago, hour_ago))
-    real = sources._sha256
-    read: list[Path] = []
-    monkeypatch.setattr(sources, "_sha256", lambda path: (read.append(path), real(path))[1])
     first = sources.hash_files(files, tmp_path)
-    assert first[files[0]] == hashlib.sha256(files[0].read_bytes()).hexdigest()
-    assert sorted(read) == files
-    read.clear()
-    assert sources.hash_files(files, tmp_path) == first
-    assert read == []
-    files[2].write_bytes(b"new")
-    assert sources.hash_files(files, tmp_path)[files[2]] == hashlib.sha256(b"new").hexdigest()
+    assert first == {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    whole = files[0].read_bytes()
+    files[0].write_bytes(whole[::-1])
+    os.utime(files[0], ns=(hour_ago, hour_ago))
+    assert sources.hash_files(files, tmp_path) == first  # not read again: neither size nor time tells of the change
+    files[0].write_bytes(whole)
+    os.utime(files[0], ns=(hour_ago, hour_ago))
     # A file that was just written is read each time: it could change again within one tick of its clock.
-    assert sources.hash_files(files, tmp_path)[files[2]] == hashlib.sha256(b"new").hexdigest()
-    assert read == [files[2], files[2]]
+    written = time.time_ns() + 3_600_000_000_000  # however long this test takes
+    for content in (b"new", b"two"):
+        files[2].write_bytes(content)
+        os.utime(files[2], ns=(written, written))
+        assert sources.hash_files(files, tmp_path)[files[2]] == hashlib.sha256(content).hexdigest()
     (tmp_path / "source-hashes.json").write_text("{broken")
     assert sources.hash_files(files[:2], tmp_path) == {path: first[path] for path in files[:2]}
 

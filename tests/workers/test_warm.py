@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +33,20 @@ def shared() -> Iterator[WarmProcess]:
     process = WarmProcess(threads=1)
     yield process
     process.close()
+
+
+OWNER = """
+import json, sys
+from pathlib import Path
+from workers.warm import WarmProcess
+
+process = WarmProcess(threads=1)
+process.train(json.loads(sys.argv[1]), Path(sys.argv[2]))
+assert process.receive()["kind"] == "started"
+print(process.pid, flush=True)
+while True:
+    process.receive()
+"""
 
 
 def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> dict[str, Any]:
@@ -174,15 +191,14 @@ def test_a_trial_killed_in_an_epoch_ends_as_one_left_alone(shared: WarmProcess, 
 
 @pytest.mark.slow
 def test_the_process_ends_with_its_owner(data: TinyData, tmp_path: Path) -> None:
-    process = WarmProcess(threads=1)
-    process.train(request_for(data, data.spec("ce", epochs=5000), tmp_path), tmp_path / "log.txt")
-    assert process.receive()["kind"] == "started"
-    child = psutil.Process(process.pid)
-    pipe = process._process.stdin
-    assert pipe is not None
-    pipe.close()
-    child.wait(timeout=20)
-    process.close()
+    request = json.dumps(request_for(data, data.spec("ce", epochs=5000), tmp_path))
+    command = [sys.executable, "-c", OWNER, request, str(tmp_path / "log.txt")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        child = psutil.Process(int(owner.stdout.readline()))
+        assert child.parent() == psutil.Process(owner.pid)
+        owner.kill()
+    child.wait(timeout=60)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import pytest
 
 from workers import networks
 from workers.errors import ParameterError
-from workers.networks import _registry
 from workers.spec import ModelSpec
 
 SMALL = ModelSpec("unet", base_filters=4, depth=2)
@@ -55,18 +54,12 @@ def test_a_negative_seed_is_refused():
         networks.initial_weights(small(), -1)
 
 
-@pytest.fixture
-def plugin(monkeypatch):
-    monkeypatch.setattr(_registry, "_NETWORKS", dict(_registry._NETWORKS))
-
-    def add(builder):
-        networks.register(networks.NetworkDefinition("own", builder, "A user's network."))
-        return networks.build(ModelSpec("own"), input_shape=(8, 8, 1), classes=2)
-
-    return add
+def plugin(name, builder):
+    networks.register(networks.NetworkDefinition(name, builder, "A user's network."))
+    return networks.build(ModelSpec(name), input_shape=(8, 8, 1), classes=2)
 
 
-def test_a_users_network_builds_and_starts_from_its_seed(plugin):
+def test_a_users_network_builds_and_starts_from_its_seed():
     def own(spec, input_shape, classes):
         inputs = keras.Input(input_shape)
         head = keras.Sequential([keras.layers.Conv2D(4, 3, padding="same", kernel_initializer="he_normal")])
@@ -74,17 +67,17 @@ def test_a_users_network_builds_and_starts_from_its_seed(plugin):
         x = keras.layers.Conv2D(classes, 1, bias_initializer=keras.initializers.Constant(0.25))(x)
         return keras.Model(inputs, keras.layers.Softmax(dtype="float32")(x))
 
-    model = plugin(own)
+    model = plugin("own", own)
     first, second = networks.initial_weights(model, 3), networks.initial_weights(model, 3)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], networks.initial_weights(model, 4)[0])
     assert (first[3] == 0.25).all()
 
 
-def test_a_users_network_that_breaks_the_contract_is_refused(plugin):
+def test_a_users_network_that_breaks_the_contract_is_refused():
     def own(spec, input_shape, classes):
         inputs = keras.Input(input_shape)
         return keras.Model(inputs, keras.layers.Conv2D(classes, 3)(inputs))
 
-    with pytest.raises(ParameterError, match=r"'own' returns float32 of shape \(None, 6, 6, 2\)"):
-        plugin(own)
+    with pytest.raises(ParameterError, match=r"'broken' returns float32 of shape \(None, 6, 6, 2\)"):
+        plugin("broken", own)
