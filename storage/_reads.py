@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,20 @@ from storage._statements import (
     to_trial,
     trial_columns,
 )
+from storage.columns import now
 from storage.errors import UnknownTrialError
-from storage.models import AttemptRow, EnvironmentRow, EpochRow, MembershipRow, RequestRow, ScoreRow, SweepRow, TrialRow
-from storage.records import Attempt, Epoch, Request, Sweep, Trial, TrialState
+from storage.models import (
+    AttemptRow,
+    EnvironmentRow,
+    EpochRow,
+    LeaseRow,
+    MembershipRow,
+    RequestRow,
+    ScoreRow,
+    SweepRow,
+    TrialRow,
+)
+from storage.records import Attempt, AttemptState, Epoch, Request, Sweep, Trial, TrialState
 
 SCORE_COLUMNS = ("trial", "partition", "case", "label", "dsc", "iou", "precision", "recall", "hd95", "asd")
 EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
@@ -149,6 +161,69 @@ class ReadMethods(LeaseMethods):
         statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial)
         return self.database.read(lambda c: [Epoch(**row._mapping) for row in c.execute(statement)])
 
+    def newest_epochs(self, sweep_name: str) -> dict[str, Epoch]:
+        """The newest epoch of each running attempt at the sweep's trials that has one, by the trial's hash.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> dict[str, Epoch]:
+            newest = _newest_epochs(sweep_row(connection, sweep_name).id).subquery()
+            columns = [EpochRow.__table__.c[f.name] for f in dataclasses.fields(Epoch)]
+            statement = select(EpochRow.trial, *columns).join(
+                newest, (newest.c.trial == EpochRow.trial) & (newest.c.epoch == EpochRow.epoch)
+            )
+            rows = [dict(row._mapping) for row in connection.execute(statement)]
+            return {row.pop("trial"): Epoch(**row) for row in rows}
+
+        return self.database.read(work)
+
+    def pulse(self, sweep_name: str) -> str:
+        """A text that differs whenever something about the sweep has changed that a page of it shows.
+
+        Far cheaper than what it stands for: a page asks for it again and again, and reads the trials only when it
+        differs from the last one. It tells a change of the sweep's state, of its trials, attempts, the epochs of
+        running trials, the holder (also that the lease has run out) and the requests.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> str:
+            sweep = sweep_row(connection, sweep_name)
+            own = MembershipRow.sweep_id == sweep.id
+            trials = (
+                select(
+                    TrialRow.state,
+                    func.count(),
+                    func.sum(MembershipRow.position),
+                    func.sum(TrialRow.attempts),
+                    func.max(TrialRow.finished_at),
+                    func.count(TrialRow.mlflow_run),
+                )
+                .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
+                .where(own)
+                .group_by(TrialRow.state)
+                .order_by(TrialRow.state)
+            )
+            epochs = _newest_epochs(sweep.id).subquery()
+            attempts = (
+                select(func.max(AttemptRow.id), func.count(AttemptRow.pid), func.count(AttemptRow.device))
+                .join(MembershipRow, MembershipRow.trial == AttemptRow.trial)
+                .where(own, AttemptRow.state == AttemptState.RUNNING)
+            )
+            asked = select(func.count(), func.count(RequestRow.done_at)).where(RequestRow.sweep_id == sweep.id)
+            lease = select(LeaseRow.holder, LeaseRow.fencing, LeaseRow.expires_at > now()).where(
+                LeaseRow.sweep_id == sweep.id
+            )
+            seen = [(sweep.id, sweep.state, sweep.reason, sweep.description, sweep.mlflow_run)]
+            for statement in (trials, select(func.sum(epochs.c.epoch)), attempts, asked, lease):
+                seen += [tuple(row) for row in connection.execute(statement)]
+            return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+
+        return self.database.read(work)
+
     def epoch_columns(self, sweep_name: str) -> Mapping[str, list[Any]]:
         """The histories of all trials of the sweep by column, in the order of its grid: `trial` and `Epoch`'s fields.
 
@@ -205,6 +280,17 @@ class ReadMethods(LeaseMethods):
             return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
         return self.database.read(work)
+
+
+def _newest_epochs(sweep_id: int) -> Select[str, int]:
+    """SELECT of each running trial of a sweep with the number of its running attempt's newest epoch."""
+    return (
+        select(EpochRow.trial, func.max(EpochRow.epoch).label("epoch"))
+        .join(AttemptRow, AttemptRow.id == EpochRow.attempt_id)
+        .join(MembershipRow, MembershipRow.trial == AttemptRow.trial)
+        .where(MembershipRow.sweep_id == sweep_id, AttemptRow.state == AttemptState.RUNNING)
+        .group_by(EpochRow.trial)
+    )
 
 
 def _in_history() -> Any:

@@ -149,13 +149,19 @@ class Database:
 
 
 def open_database(
-    url: str, *, create: bool = True, retry_for: float = RETRY_SECONDS, open_for: float = OPEN_SECONDS
+    url: str,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    retry_for: float = RETRY_SECONDS,
+    open_for: float = OPEN_SECONDS,
 ) -> Database:
     """Opens `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`; an empty database gets our tables.
 
     Args:
         url: where the database is. A relative SQLite path counts from the working directory.
         create: whether to make a missing SQLite file (and its folder) and the tables of an empty database.
+        read_only: whether the database itself is to refuse every write on these connections; then nothing is created.
         retry_for: see `Database`.
         open_for: seconds during which an unreachable database is tried.
 
@@ -164,7 +170,8 @@ def open_database(
         DatabaseUnavailableError: unreachable.
         SchemaMismatchError: the tables are of an older or a newer program.
     """
-    database = connect(url, create=create, retry_for=open_for)
+    create = create and not read_only
+    database = connect(url, create=create, read_only=read_only, retry_for=open_for)
     try:
         schema.ensure(database, create=create)
     except BaseException:
@@ -190,19 +197,21 @@ def schema_version(url: str) -> str | None:
         return database.read(schema.current)
 
 
-def connect(url: str, *, create: bool, retry_for: float) -> Database:
+def connect(url: str, *, create: bool, retry_for: float, read_only: bool = False) -> Database:
     """A `Database` whatever its schema is; for `open_database` and for upgrades."""
     parsed = _parse(url)
     options: dict[str, Any] = {"hide_parameters": True}
     if parsed.get_backend_name() == "sqlite":
         _check_file(parsed, create=create)
         options["connect_args"] = {"timeout": _BUSY_SECONDS}
-        if not create and _unchanging(parsed):
-            file = f"file:{quote(str(Path(parsed.database or '').resolve()))}?immutable=1"
-            options["creator"] = lambda: sqlite3.connect(file, uri=True, check_same_thread=False)
+        if mode := _mode(parsed, create=create, read_only=read_only):
+            file = f"file:{quote(str(Path(parsed.database or '').resolve()))}?{mode}"
+            options["creator"] = lambda: sqlite3.connect(file, uri=True, check_same_thread=False, timeout=_BUSY_SECONDS)
     else:
         # Without these a connection whose peer vanished hangs for hours.
         options["connect_args"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "keepalives_idle": 15}
+        if read_only:
+            options["connect_args"]["options"] = "-c default_transaction_read_only=on"
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:
@@ -253,14 +262,21 @@ def _check_file(url: URL, *, create: bool) -> None:
         raise DatabaseURLError(f"{url_name(url)}: {error.strerror}: {error.filename}; name another place") from error
 
 
+def _mode(url: URL, *, create: bool, read_only: bool) -> str:
+    """How SQLite opens the file; empty for its usual way."""
+    if "uri" in url.query or create:
+        return ""
+    if _unchanging(url):
+        return "immutable=1"
+    return "mode=ro" if read_only else ""
+
+
 def _unchanging(url: URL) -> bool:
     """Whether the file is one that SQLite refuses to read unless told that it does not change.
 
     That is one with a write-ahead log in a folder that this user may not write. Whoever writes to it has a log beside
     it; where there is none, the file is whole.
     """
-    if "uri" in url.query:
-        return False
     path = Path(url.database or "").resolve()
     effective = os.access in os.supports_effective_ids
     writable = os.access(path.parent, os.W_OK, effective_ids=effective)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from storage.records import Trial, TrialState
 from sweeper.coordinator import Running
-from sweeper.schedule import finish_in
+from sweeper.pace import remaining, time_scale
 
 LINE_EVERY_SECONDS = 15.0
 """Without a terminal: a summary line at most this often, besides a line for each event."""
@@ -60,13 +60,13 @@ def seconds_left(trials: Sequence[Trial], running: Mapping[str, Running], slots:
     waiting = [t for t in trials if t.state in (TrialState.QUEUED, TrialState.RUNNING) and t.hash not in running]
     if not waiting and not running:
         return 0.0
-    seen = [(t.train_seconds, t.cost) for t in trials if t.train_seconds and t.cost]
-    if not seen:
+    scale = time_scale(trials)
+    if scale is None:
         return None
-    scale = sum(s for s, _ in seen) / sum(c for _, c in seen)
     now = time.monotonic()
-    rest = [max((r.trial.cost or 0.0) * scale - (now - r.since), 0.0) for r in running.values()]
-    return finish_in([*rest, *((t.cost or 0.0) * scale for t in waiting)], slots)
+    own = {t.hash for t in trials}
+    known = [*trials, *(r.trial for key, r in running.items() if key not in own)]
+    return remaining(known, {key: now - r.since for key, r in running.items()}, scale, slots)
 
 
 def duration(seconds: float) -> str:

@@ -16,8 +16,8 @@ _HOME_MEND = "set SWEEPER_HOME to a folder that you may write"
 class Settings(BaseSettings):
     """Settings of one process. With none set, everything is local: SQLite, a local MLflow store, a local Ray.
 
-    Environment: SWEEPER_HOME, SWEEPER_DATA, SWEEPER_DATABASE_URL, SWEEPER_LEASE_SECONDS, MLFLOW_TRACKING_URI,
-    RAY_ADDRESS.
+    Environment: SWEEPER_HOME, SWEEPER_DATA, SWEEPER_DATABASE_URL, SWEEPER_READER_URL, SWEEPER_LEASE_SECONDS,
+    MLFLOW_TRACKING_URI, RAY_ADDRESS.
     """
 
     model_config = SettingsConfigDict(env_prefix="SWEEPER_", extra="ignore", frozen=True, populate_by_name=True)
@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: Path.home() / ".sweeper")
     data: Path | None = None
     database_url: str = ""
+    reader_url: str = ""
     mlflow_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     ray_address: str = Field(default="", validation_alias="RAY_ADDRESS")
     lease_seconds: float = Field(default=30.0, ge=1.0)
@@ -33,6 +34,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The database's URL: SQLite in the home folder unless set."""
         return self.database_url or f"sqlite:///{self.home / 'sweeper.db'}"
+
+    @property
+    def reader(self) -> str:
+        """The database's URL for what only reads: a role that may not write, where there is one."""
+        return self.reader_url or self.database
 
     @property
     def database_file(self) -> Path | None:

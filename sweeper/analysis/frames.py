@@ -15,6 +15,7 @@ import pandas as pd
 
 from storage.records import Trial, TrialState
 from sweeper.analysis.errors import AnalysisError
+from sweeper.variants import variant_names
 from workers.spec import RESULTS_VERSION, is_external
 
 METRICS = ("dsc", "iou", "precision", "recall")
@@ -31,15 +32,6 @@ TRIAL_COLUMNS = (
 SCORE_COLUMNS = ("trial", "partition", "case", "label", *METRICS, *SURFACE_DISTANCES)
 
 _NUMERIC = ("gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions")
-_NOT_A_SETTING = {
-    "repeat",
-    "seed",
-    "scope",
-    "results_version",
-    "data.split",
-    "data.provenance",
-    "loss.parameters.gamma",
-}
 
 
 def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
@@ -51,7 +43,7 @@ def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
     finished and of this program's `RESULTS_VERSION`; `external` whether its masks were made elsewhere and only scored.
     """
     trials = list(trials)
-    variants = _variants(trials)
+    variants = variant_names(trials)
     rows = [
         {
             "hash": t.hash,
@@ -153,42 +145,3 @@ def _check_scores(frame: pd.DataFrame) -> None:
             f"image {row['case']!r}, class {row['label']!r} occurs twice in the {row['partition']} scores of trial "
             f"{row['trial']}; each image may count once"
         )
-
-
-def _variants(trials: Sequence[Trial]) -> list[str]:
-    """The loss's name, and the settings that differ between the trials of one loss on one data set."""
-    settings = [{k: v for k, v in _flat(t.spec).items() if k not in _NOT_A_SETTING} for t in trials]
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, trial in enumerate(trials):
-        groups.setdefault((trial.dataset, trial.loss), []).append(i)
-    names = [t.loss for t in trials]
-    for members in groups.values():
-        first = settings[members[0]]
-        keys = {k for i in members if settings[i] != first for k in settings[i].keys() | first.keys()}
-        differing = sorted(k for k in keys if len({repr(settings[i].get(k)) for i in members}) > 1)
-        for i in members if differing else ():
-            described = ", ".join(f"{_short(k)}={_shown(settings[i].get(k))}" for k in differing)
-            names[i] = f"{trials[i].loss} ({described})"
-    return names
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        elif f"{prefix}{key}" == "loss.parameters.gamma" and not isinstance(value, int | float):
-            flat["loss.parameters.gamma per class"] = value
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _short(key: str) -> str:
-    """`model.name` → `model`, `loss.parameters.delta` → `delta`."""
-    parent, _, last = key.rpartition(".")
-    return parent if last == "name" else last
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,9 @@ app.add_typer(control_commands.app)
 app.add_typer(score_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
+for offered in sorted(entry_points(group="sweeper.commands"), key=lambda entry: entry.name):
+    # Commands of packages above this one, such as the live board; their modules import what is heavy when called.
+    app.command(offered.name)(offered.load())
 
 
 @app.callback(invoke_without_command=True)
@@ -141,15 +145,27 @@ def resume(sweep: SweepArgument = None, limit: LimitOption = None, detach: Detac
 
 
 @app.command()
-def status(sweep: SweepArgument = None, as_json: JsonOption = False) -> None:
+def status(
+    sweep: SweepArgument = None,
+    as_json: JsonOption = False,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="The grid as a heat map that follows the sweep; Ctrl-C leaves.")
+    ] = False,
+) -> None:
     """Show how a sweep stands, trial by trial.
 
-    Example: sweeper status demo
+    Example: sweeper status demo --watch
     """
     from sweeper.status import status_object, status_text
+    from sweeper.watch import watch
 
+    if follow and as_json:
+        raise typer.BadParameter("--watch is for a person and --json for a program; choose one")
     with open_session() as now:
         name = chosen_sweep(now, sweep)
+        if follow:
+            watch(now.repository, name, console())
+            return
         found = status_object(now.repository, name)
     if as_json:
         print_json(found)
