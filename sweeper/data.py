@@ -142,7 +142,8 @@ def prepare(
     for dataset in grid.datasets:
         key = (keys or {}).get(dataset.name, "")
         if key and prepared.is_prepared(settings.prepared, dataset.name, key):
-            done[dataset.name] = _open(dataset, key, settings)
+            done[dataset.name] = one = _open(dataset, key, settings)
+            one.prepared.write_split(one.split)
     rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
     sources = locate_all(rest, settings)
     for dataset in rest.datasets:
@@ -227,6 +228,12 @@ def ready(dataset: DatasetTable, whole: PreparedDataset, split: Split) -> ReadyD
     voxels = [math.prod(shapes[case]) for case in split.train]
     voxels_each = round(sum(voxels) / max(len(voxels), 1))
     return ReadyDataset(whole, split, identity, len(split.train), voxels_each, reader_of(dataset).about.ungrouped)
+
+
+def bare_identities(grid: Grid) -> dict[str, DataIdentity]:
+    """What the readers alone tell of a grid's data sets: no file is looked at."""
+    readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
+    return {name: DataIdentity(reader.classes, reader.dimensions) for name, reader in readers.items()}
 
 
 def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDataset:

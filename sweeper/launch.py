@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from storage.errors import LeaseHeldError, SweepConflictError, UnknownSweepError
+from storage.errors import LeaseHeldError, UnknownSweepError
 from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import data
+from sweeper.conflicts import refuse_another_grid, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
 from sweeper.external import as_new
@@ -30,7 +31,7 @@ from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
-from workers.spec import RESULTS_VERSION, TrialSpec, is_external
+from workers.spec import TrialSpec, is_external
 
 if TYPE_CHECKING:
     from workers.tracking import SweepTracker
@@ -67,16 +68,20 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
+    # Preparing may take hours: what can be refused without it comes first.
+    cells = expand(grid, data.bare_identities(grid))
+    _check_space(now.settings, cells)
+    known = _trials_of(now.repository, grid.name)
+    refuse_another_grid(grid.name, known, cells, extend=extend, key=unprepared_hash)
     readies = data.prepare(grid, now.settings, preparation_line(now.console))
     specs = expand(grid, {name: one.identity for name, one in readies.items()})
     costs = learned_costs(now.repository)
-    _check_space(now.settings, specs)
-    _refuse_another_grid(now.repository, grid.name, specs, extend=extend)
+    refuse_another_grid(grid.name, known, specs, extend=extend)
     rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()})
     sweep = now.repository.create_sweep(
         grid.name,
         grid=sweep_table(grid),
-        trials=[*rows, *_scored_masks(now.repository, grid.name)],
+        trials=[*rows, *(as_new(t) for t in known if is_external(t.spec))],  # masks that were scored: no grid has them
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
         details=_details(now.repository, grid.name, data.describe(readies), plugins),
@@ -114,45 +119,12 @@ def _details(
     }
 
 
-def _scored_masks(repository: Repository, name: str) -> list[NewTrial]:
-    """The trials of an existing sweep that no grid has: masks that were made elsewhere (`sweeper.external`)."""
+def _trials_of(repository: Repository, name: str) -> list[Trial]:
+    """The trials of a sweep; none where there is no such sweep yet."""
     try:
-        return [as_new(t) for t in repository.trials(name) if is_external(t.spec)]
+        return repository.trials(name)
     except UnknownSweepError:
         return []
-
-
-def _refuse_another_grid(repository: Repository, name: str, specs: Sequence[TrialSpec], *, extend: bool) -> None:
-    """Says by their labels which trials a grid adds to, or lacks of, the sweep that has its name."""
-    try:
-        stored = {t.hash: t for t in repository.trials(name) if not is_external(t.spec)}
-    except UnknownSweepError:
-        return
-    wanted = {spec.hash: spec.label for spec in specs}
-    added = [label for trial_hash, label in wanted.items() if trial_hash not in stored]
-    # Trials of an older results version have no cell in any grid any more; they stay, marked as outdated.
-    outdated = {t.hash for t in stored.values() if extend and t.results_version < RESULTS_VERSION}
-    lacking = [t.label for t in stored.values() if t.hash not in wanted and t.hash not in outdated]
-    if lacking and extend:
-        raise SweepConflictError(
-            f"--extend only grows sweep {name!r}, but this grid lacks {len(lacking)} of its trials: {_some(lacking)}. "
-            "Add them to the grid, or give it another name with --name"
-        )
-    if (added or lacking) and not extend:
-        differs = [
-            f"{len(labels)} {how}: {_some(labels)}"
-            for labels, how in ((added, "new"), (lacking, "not in it"))
-            if labels
-        ]
-        raise SweepConflictError(
-            f"sweep {name!r} exists with another grid ({'; '.join(differs)}). Grow it by what is new with --extend, or "
-            "give this one another name with --name"
-        )
-
-
-def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(f"«{label}»" for label in labels[:3])
-    return shown if len(labels) <= 3 else f"{shown} and {len(labels) - 3} more"
 
 
 def new_trials(
@@ -234,7 +206,8 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         return False
     grid = parse_grid(sweep.grid, sweep_name)
     load_datasets(sweep.details.get("plugins", []))
-    data.prepare(grid, settings, preparation_line(console))
+    keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
+    data.prepare(grid, settings, preparation_line(console), keys=keys)
     with LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper:
         parent = _tracker(now, sweep).run_id
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sweeper.data import reader_of
-from sweeper.grid import DataIdentity, Grid, expand
+from sweeper.data import bare_identities, reader_of
+from sweeper.grid import Grid, expand
 from sweeper.grids import parse_grid
 from workers.datasets import Reader
 from workers.datasets.synthetic import synthesise
@@ -70,7 +70,7 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
 def _effective(grid: Grid) -> list[dict[str, Any]]:
     """Each trial's settings by dotted names, with those of its data set's files."""
     readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
-    specs = expand(grid, {name: DataIdentity(r.classes, r.dimensions) for name, r in readers.items()})
+    specs = expand(grid, bare_identities(grid))
     return [
         {
             "files": "synthetic" if grid.rehearsal and _synthetic(readers[spec.data.dataset]) else "real",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.data import identify, reader_of
-from sweeper.grid import DataIdentity, Grid, expand
+from sweeper.data import bare_identities, identify
+from sweeper.grid import Grid, expand
 from sweeper.grids import load_grid, parse_grid
 from sweeper.launch import sweep_table
 from sweeper.rehearsal import CASES, EPOCHS, differences, rehearsal_of, write_files
@@ -25,8 +25,7 @@ def grid(**changes: Any) -> Grid:
 
 
 def specs(of: Grid) -> Any:
-    readers = {dataset.name: reader_of(dataset) for dataset in of.datasets}
-    return expand(of, {name: DataIdentity(r.classes, r.dimensions) for name, r in readers.items()})
+    return expand(of, bare_identities(of))
 
 
 @pytest.mark.parametrize("name", ["demo", "gamma", "paper"])

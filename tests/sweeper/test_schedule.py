@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from sweeper.data import guessed_sizes, reader_of
-from sweeper.grid import DataIdentity, expand
+from sweeper.data import bare_identities, guessed_sizes, reader_of
+from sweeper.grid import expand
 from sweeper.grids import load_grid
 from sweeper.schedule import (
     FIRST_GUESS,
@@ -79,7 +79,7 @@ def paper_seconds() -> list[float]:
     """Predicted seconds of the paper's 88 trials before anything was measured."""
     grid = load_grid("paper")
     readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
-    specs = expand(grid, {name: DataIdentity(r.classes, r.dimensions) for name, r in readers.items()})
+    specs = expand(grid, bare_identities(grid))
     sizes = {name: guessed_sizes(reader, None) for name, reader in readers.items()}
     return [learn_costs([]).seconds(spec.to_dict(), *sizes[spec.data.dataset]) for spec in specs]
 

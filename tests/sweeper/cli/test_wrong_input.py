@@ -245,6 +245,30 @@ def test_the_first_digits_of_several_hashes(sweeper: Any, stored: Path) -> None:
     assert_told(sweeper("show", digit), [f"'{digit}'", "more digits", *[h for h in hashes if h.startswith(digit)][:2]])
 
 
+def test_a_name_that_exists_with_another_grid_is_found_before_data_are_prepared(sweeper: Any, stored: Path) -> None:
+    others = [
+        "16 new: «nuclei · ce», «nuclei · focal · γ=2», «nuclei · dice» and 13 more",
+        "16 not in it: «nuclei · ce»",
+    ]
+    assert_told(sweeper("launch"), ["'demo' exists with another grid", *others, "training.epochs 2 → 12", "--name"])
+    epochs = ["--set", "training.epochs=2"]
+    fewer = [*epochs, "--set", "losses.unified_focal_sym.gamma=[0.1, 0.3, 0.5, 0.7]"]
+    assert_told(sweeper("launch", *fewer), ["(1 not in it: «nuclei · unified_focal_sym · γ=0.9»)"])
+    assert_told(sweeper("launch", *fewer, "--extend"), ["--extend only grows", "lacks 1", "γ=0.9", "--name"])
+    more = [*epochs, "--set", "losses.focal.gamma=[2, 3]"]
+    assert_told(sweeper("launch", *more), ["(1 new: «nuclei · focal · γ=3»)", "--extend"])
+    assert not (stored / "prepared").exists()
+
+
+def test_the_same_grid_on_other_data_is_another_one(sweeper: Any, stored: Path) -> None:
+    """Only preparing tells that."""
+    answer = sweeper("launch", "--set", "training.epochs=2")
+    assert answer.status == 2
+    assert "prepared nuclei: 60 of 60" in answer.out
+    assert "16 new" in answer.err
+    assert "16 not in it" in answer.err
+
+
 def test_places_that_cannot_be_written(sweeper: Any, stored: Path) -> None:
     Path("file").write_text("", encoding="utf-8")
     assert_told(sweeper("report", "demo", "--out", "file/report"), ["file/report", "not a folder"])

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from sweeper.data import reader_of
-from sweeper.grid import DataIdentity, expand
+from sweeper.data import bare_identities
+from sweeper.grid import expand
 from sweeper.grids import load_grid, shipped
 from workers.spec import ModelSpec, TrialSpec
 
@@ -31,8 +31,7 @@ GAMMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 def cells(name: str) -> tuple[TrialSpec, ...]:
     grid = load_grid(name)
-    readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
-    return expand(grid, {n: DataIdentity(r.classes, r.dimensions) for n, r in readers.items()})
+    return expand(grid, bare_identities(grid))
 
 
 def test_there_are_three() -> None:
