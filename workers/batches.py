@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
@@ -39,11 +39,33 @@ class Prepared(Protocol):
         """int32 (n, dimensions): coordinates of a sample of the foreground voxels; n may be 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class TruthMaps:
+    """What a loss needs of the truth beyond its one-hot form, computed with the batch rather than on the device.
+
+    `function(labels uint8 (*spatial), classes)` gives float32 (*spatial, `channels`). Loading processes import it.
+    """
+
+    function: Callable[[np.ndarray, int], np.ndarray]
+    classes: int
+    channels: int
+
+    def __call__(self, label: np.ndarray) -> np.ndarray:
+        return self.function(label, self.classes)
+
+
 class _Batches:
     """What training and validation share: shapes, sizes and loading. Subclasses say which samples there are."""
 
     def __init__(
-        self, prepared: Prepared, cases: Sequence[str], training: TrainingSpec, seed: int, *, processes: int = 0
+        self,
+        prepared: Prepared,
+        cases: Sequence[str],
+        training: TrainingSpec,
+        seed: int,
+        *,
+        processes: int = 0,
+        truth_maps: TruthMaps | None = None,
     ) -> None:
         if not cases:
             raise DataError("there is no case to make batches of; the split leaves this part empty")
@@ -60,9 +82,11 @@ class _Batches:
         self.shape = _sample_shape(prepared, self.cases, training.patch)
         """(*spatial, channels) of every sample."""
         self._patches = 1 if training.patch is None else training.patches_per_case
+        self._truth_maps = truth_maps
         self._loader: ProcessLoader | None = None
         if processes:
-            self._loader = ProcessLoader(copy.copy(self), processes, (training.batch_size, *self.shape))
+            full, maps = (training.batch_size, *self.shape), truth_maps.channels if truth_maps else 0
+            self._loader = ProcessLoader(copy.copy(self), processes, full, maps=maps)
 
     @property
     def samples(self) -> int:
@@ -77,6 +101,7 @@ class _Batches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch in order: images float32 (b, *spatial, channels), labels uint8 (b, *spatial).
 
+        With `truth_maps` those of the labels follow, float32 (b, *spatial, n).
         They are made in the background, a few ahead. Leaving the loop early ends that; an error of the background is
         raised here.
         """
@@ -89,7 +114,10 @@ class _Batches:
         first = step * self.training.batch_size
         order = self._order(epoch)[first : first + self.training.batch_size]
         samples = [self._sample(epoch, first + i, int(number)) for i, number in enumerate(order)]
-        return np.stack([image for image, _ in samples]), np.stack([label for _, label in samples])
+        images, labels = np.stack([image for image, _ in samples]), np.stack([label for _, label in samples])
+        if self._truth_maps is None:
+            return images, labels
+        return images, labels, np.stack([self._truth_maps(label) for label in labels])
 
     def close(self) -> None:
         """End the loading processes, if there are any; may be called twice."""
@@ -136,6 +164,7 @@ class TrainingBatches(_Batches):
         training: batch size, patches and augmentation.
         seed: the trial's seed; sample i of epoch e draws from SeedSequence([seed, e, i]) alone.
         processes: loading processes that live until `close`; 0 loads in a thread. For hosts whose GPU outruns a thread.
+        truth_maps: what the loss needs of the labels besides, made of each sample after its augmentation.
 
     Raises:
         DataError: there is no case, or whole images differ in shape.
@@ -189,7 +218,7 @@ def augmented_sample(
     A patch is centred on foreground, since most random ones of a volume hold none.
     """
     settings = replace(training, batch_size=1, patches_per_case=1, foreground_oversampling=1.0)
-    images, labels = TrainingBatches(prepared, [case], settings, seed).batch(number, 0)
+    images, labels, *_ = TrainingBatches(prepared, [case], settings, seed).batch(number, 0)
     return images[0], labels[0]
 
 

@@ -21,8 +21,9 @@ import numpy as np
 
 from workers.errors import ParameterError, WorkerLostError
 
-Batch = tuple[np.ndarray, np.ndarray]
-"""Images float32 (b, *spatial, channels) and labels uint8 (b, *spatial)."""
+Batch = tuple[np.ndarray, ...]
+"""Images float32 (b, *spatial, channels), labels uint8 (b, *spatial), and for a loss that wants them truth maps float32
+(b, *spatial, n)."""
 
 
 def prefetch(makers: Iterable[Callable[[], Batch]], ahead: int) -> Iterator[Batch]:
@@ -52,20 +53,26 @@ class BatchMaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SlotLayout:
-    """Where images and labels of one batch of `shape` (batch, *spatial, channels) lie in a slot of shared memory."""
+    """Where the arrays of one batch lie in a slot of shared memory.
+
+    Images have `shape` (batch, *spatial, channels), truth maps `maps` channels.
+    """
 
     shape: tuple[int, ...]
+    maps: int = 0
 
     @property
     def size(self) -> int:
         """Bytes of a slot, a multiple of 64, so that every slot's arrays are aligned."""
-        return math.ceil((math.prod(self.shape) * 4 + math.prod(self.shape[:-1])) / 64) * 64
+        return math.ceil(math.prod(self.shape[:-1]) * (4 * (self.shape[-1] + self.maps) + 1) / 64) * 64
 
     def arrays(self, memory: SharedMemory, slot: int) -> Batch:
-        """Views of a slot's images and labels."""
+        """Views of a slot's arrays."""
         first = slot * self.size
         images = np.ndarray(self.shape, np.float32, memory.buf, first)
-        return images, np.ndarray(self.shape[:-1], np.uint8, memory.buf, first + images.nbytes)
+        maps = np.ndarray((*self.shape[:-1], self.maps), np.float32, memory.buf, first + images.nbytes)
+        labels = np.ndarray(self.shape[:-1], np.uint8, memory.buf, first + images.nbytes + maps.nbytes)
+        return (images, labels, maps) if self.maps else (images, labels)
 
 
 class ProcessLoader:
@@ -78,15 +85,16 @@ class ProcessLoader:
         maker: what makes the batches.
         processes: how many.
         shape: (batch, *spatial, channels) of a full batch.
+        maps: channels of its truth maps.
 
     Raises:
         ParameterError: `processes` is less than 1.
     """
 
-    def __init__(self, maker: BatchMaker, processes: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, maker: BatchMaker, processes: int, shape: tuple[int, ...], *, maps: int = 0) -> None:
         if processes < 1:
             raise ParameterError(f"processes is {processes}; it must be at least 1")
-        self._maker, self._processes, self._layout = maker, processes, SlotLayout(shape)
+        self._maker, self._processes, self._layout = maker, processes, SlotLayout(shape, maps)
         self._slots = 2 * processes
         self._running: tuple[ProcessPoolExecutor, SharedMemory] | None = None
 
@@ -103,8 +111,7 @@ class ProcessLoader:
                 for ahead in range(step + len(pending), min(step + self._slots, steps)):
                     pending.append(pool.submit(_fill, epoch, ahead, ahead % self._slots))
                 length = pending.popleft().result()
-                images, labels = self._layout.arrays(memory, step % self._slots)
-                yield images[:length].copy(), labels[:length].copy()
+                yield tuple(array[:length].copy() for array in self._layout.arrays(memory, step % self._slots))
         except BrokenProcessPool:
             self.close()
             raise WorkerLostError("a loading process ended unexpectedly (killed, or out of memory)") from None
@@ -160,7 +167,7 @@ def _fill(epoch: int, step: int, slot: int) -> int:
     if _process is None:
         raise RuntimeError("a batch was asked of a process that was not started by a ProcessLoader")
     maker, layout, memory = _process
-    made_images, made_labels = maker.batch(epoch, step)
-    images, labels = layout.arrays(memory, slot)
-    images[: len(made_images)], labels[: len(made_images)] = made_images, made_labels
-    return len(made_images)
+    made = maker.batch(epoch, step)
+    for array, values in zip(layout.arrays(memory, slot), made, strict=True):
+        array[: len(values)] = values
+    return len(made[0])

@@ -18,10 +18,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from workers import losses, networks
+from workers.batches import TruthMaps
 from workers.errors import ParameterError
+from workers.loading import Batch
 from workers.spec import ModelSpec, TrainingSpec, TrialSpec
-
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
 
 def configure_device(threads: int, *, memory_share: float | None = None) -> None:
@@ -115,9 +115,9 @@ class Learner:
         step, _ = self._steps_of(loss)
         self.optimiser.learning_rate.assign(learning_rate)
         losses_seen, images_seen = [], []
-        for images, labels in batches:
-            losses_seen.append(step(tf.constant(images), tf.constant(labels), loss.tensors))
-            images_seen.append(len(images))
+        for batch in batches:
+            losses_seen.append(step(tuple(map(tf.constant, batch)), loss.tensors))
+            images_seen.append(len(batch[0]))
             if len(losses_seen) % 50 == 0 and not math.isfinite(float(losses_seen[-1])):
                 break
         return _weighted_mean(losses_seen, images_seen), len(losses_seen)
@@ -129,10 +129,10 @@ class Learner:
         """
         _, step = self._steps_of(loss)
         losses_seen, images_seen, scores = [], [], []
-        for images, labels in batches:
-            value, dsc = step(tf.constant(images), tf.constant(labels), loss.tensors)
+        for batch in batches:
+            value, dsc = step(tuple(map(tf.constant, batch)), loss.tensors)
             losses_seen.append(value)
-            images_seen.append(len(images))
+            images_seen.append(len(batch[0]))
             scores.append(dsc)
         return _weighted_mean(losses_seen, images_seen), float(np.mean(np.concatenate([s.numpy() for s in scores])))
 
@@ -145,23 +145,23 @@ class Learner:
         model, optimiser, classes = self.model, self.optimiser, self.classes
         scaled = isinstance(optimiser, keras.optimizers.LossScaleOptimizer)
 
-        def value(labels: tf.Tensor, output: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        # Batches are `workers.loading.Batch`: images, labels, and truth maps if the loss wants them.
+        def value(batch: Sequence[tf.Tensor], output: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
             function = losses.get_loss(loss.name, **{**loss.constants, **tensors})
-            return function(tf.one_hot(labels, classes, dtype=tf.float32), output)
+            maps = {"truth_map": batch[2]} if len(batch) > 2 else {}
+            return function(tf.one_hot(batch[1], classes, dtype=tf.float32), output, **maps)
 
-        def train(images: tf.Tensor, labels: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        def train(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
             with tf.GradientTape() as tape:
-                result = value(labels, model(images, training=True), tensors)
+                result = value(batch, model(batch[0], training=True), tensors)
                 target = optimiser.scale_loss(result) if scaled else result
             variables = model.trainable_variables
             optimiser.apply(tape.gradient(target, variables), variables)
             return result
 
-        def validate(
-            images: tf.Tensor, labels: tf.Tensor, tensors: Mapping[str, tf.Tensor]
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            output = model(images, training=False)
-            return value(labels, output, tensors), _hard_dsc(labels, tf.argmax(output, -1), classes)
+        def validate(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            output = model(batch[0], training=False)
+            return value(batch, output, tensors), _hard_dsc(batch[1], tf.argmax(output, -1), classes)
 
         return tf.function(train, **self._compile), tf.function(validate, **self._compile)
 
@@ -181,6 +181,15 @@ class LossInput:
         self.tensors = {k: tf.constant(v, tf.float32) for k, v in sorted(parameters.items()) if k in inputs}
         shapes = {k: list(t.shape) for k, t in self.tensors.items()}
         self.key = json.dumps([self.name, spec.loss.source, self.constants, shapes], sort_keys=True)
+        self._truth_map = definition.truth_map
+
+    def truth_maps(self, classes: int) -> TruthMaps | None:
+        """What the loss wants computed of each label with the batch, for so many classes; None for most losses."""
+        if not self._truth_map:
+            return None
+        function = losses.imported(self._truth_map)
+        channels = function(np.zeros((2, 2), np.uint8), classes).shape[-1]
+        return TruthMaps(function, classes, channels)
 
 
 class Learners:

@@ -124,10 +124,13 @@ class _Run:
         self.split = self.prepared.read_split(spec.data.split)
         self.checkpoints = CheckpointFolder(folder)
         self.loss = LossInput(spec)
+        maps = self.loss.truth_maps(len(self.prepared.classes))
         self.training_batches = TrainingBatches(
-            self.prepared, self.split.train, spec.training, spec.seed, processes=loaders
+            self.prepared, self.split.train, spec.training, spec.seed, processes=loaders, truth_maps=maps
         )
-        self.validation_batches = ValidationBatches(self.prepared, self.split.validation, spec.training, spec.seed)
+        self.validation_batches = ValidationBatches(
+            self.prepared, self.split.validation, spec.training, spec.seed, truth_maps=maps
+        )
         self.learner: Learner = learners.get(spec, self.training_batches.shape, len(self.prepared.classes))
 
     def result(self) -> TrialResult:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sweeper.errors import GridError
 from sweeper.grid import DataIdentity, Grid, expand, swept_variants, variant
 from workers import losses, networks
+from workers.losses.registry import unregister
 from workers.spec import TrialSpec
 
 DATA = {
@@ -180,10 +181,16 @@ def test_a_vector_per_class_is_one_value_and_must_fit_the_data_set() -> None:
 
 
 def test_a_loss_that_xla_cannot_compile_is_refused_with_it() -> None:
-    table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}, {"name": "boundary"}]}
-    assert len(cells(table)) == 2
-    with pytest.raises(GridError, match=r"loss 'boundary' can't be compiled with XLA; set training\.xla = false"):
-        cells({**table, "training": {"xla": True}})
+    losses.register(losses.LossDefinition("on_the_host", "workers.losses.boundary:boundary", xla=False))
+    try:
+        table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}, {"name": "on_the_host"}]}
+        assert len(cells(table)) == 2
+        with pytest.raises(
+            GridError, match=r"loss 'on_the_host' can't be compiled with XLA; set training\.xla = false"
+        ):
+            cells({**table, "training": {"xla": True}})
+    finally:
+        unregister("on_the_host")
 
 
 def test_volumes_need_a_patch() -> None:

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.batches import TrainingBatches, ValidationBatches, crop
+from workers.batches import TrainingBatches, TruthMaps, ValidationBatches, crop
 from workers.errors import DataError, ParameterError, WorkerLostError
 from workers.loading import prefetch
+from workers.losses.distances import signed_distances
 from workers.spec import TrainingSpec
 
 PLAIN = TrainingSpec(augmentation_probability=0)
@@ -50,7 +51,8 @@ def case_numbers(batches):
 
 
 def equal(first, second):
-    return all(np.array_equal(a, c) and np.array_equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True))
+    batches = zip(first, second, strict=True)
+    return all(np.array_equal(a, b) for one, other in batches for a, b in zip(one, other, strict=True))
 
 
 # --- What an epoch is -----------------------------------------------------------------------------------------------
@@ -268,8 +270,12 @@ def nothing_left():
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize(("shape", "spec"), [((16, 12), HALF), ((14, 9, 11), PATCHES)])
 def test_processes_give_the_same_bits_as_the_thread(shape, spec):
-    alone = training([shape] * 7, spec)
-    with training([shape] * 7, spec, processes=2) as shared:
+    maps = TruthMaps(signed_distances, classes=3, channels=2)
+    alone = training([shape] * 7, spec, truth_maps=maps)
+    for images, labels, distances in alone.epoch(1):
+        assert distances.shape == (*labels.shape, 2)
+        assert images.dtype == distances.dtype == np.float32
+    with training([shape] * 7, spec, processes=2, truth_maps=maps) as shared:
         assert equal(list(alone.epoch(1)), list(shared.epoch(1)))
         for _ in shared.epoch(2):  # left early: what was under way must not reach the next epoch
             break

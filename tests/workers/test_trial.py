@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from tests.trials import TinyData, tiny_data
+from workers import losses
 from workers.errors import CheckpointError, DataError, DivergedError, ParameterError
+from workers.losses.registry import unregister
 from workers.result import EpochRecord, TrialResult
 from workers.scoring import score_prediction
 from workers.spec import TrialSpec
@@ -257,8 +259,22 @@ def test_a_loss_that_is_not_a_number_ends_its_epoch_early(data: TinyData, learne
 
 
 def test_a_loss_that_xla_cannot_compile_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="loss 'boundary' can't be compiled with XLA"):
-        train(data, data.spec("boundary", xla=True), tmp_path, learners)
+    losses.register(losses.LossDefinition("on_the_host", "workers.losses.boundary:boundary", xla=False))
+    try:
+        with pytest.raises(ParameterError, match="loss 'on_the_host' can't be compiled with XLA"):
+            train(data, data.spec("on_the_host", xla=True), tmp_path, learners)
+    finally:
+        unregister("on_the_host")
+
+
+def test_distance_maps_come_with_the_batches_of_the_boundary_loss(
+    data: TinyData, learners: Learners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = data.spec("boundary", epochs=2)
+    with_maps = train(data, spec, tmp_path / "maps", learners)
+    monkeypatch.setattr(LossInput, "truth_maps", lambda loss, classes: None)
+    within_the_step = train(data, spec, tmp_path / "step", learners)
+    assert numbers(with_maps) == numbers(within_the_step)
 
 
 def test_a_plugin_of_another_source_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ _BUILT_IN = (
         ),
         "compound",
         "Boundary loss beside generalised Dice, Kervadec et al. 2021.",
-        xla=False,
+        truth_map="workers.losses.distances:signed_distances",
     ),
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import keras
+import tensorflow as tf
 
 from workers.errors import ParameterError
 from workers.losses.operands import as_tensor, operands
@@ -37,13 +38,17 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
         super().__init__(name=name, reduction="none")
         self._function, self._values, self._in_graph = function, dict(values), in_graph
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, truth_map: Any = None) -> Any:
         if sample_weight is not None:
             raise ParameterError(f"loss {self.name!r} takes no sample weights: its value is the mean over the batch")
-        return self.call(y_true, y_pred)
+        return self.call(y_true, y_pred, truth_map)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of a batch; see `workers.losses.get_loss` for shapes and errors."""
+    def call(self, y_true: Any, y_pred: Any, truth_map: Any = None) -> Any:
+        """The loss of a batch; see `workers.losses.get_loss` for shapes and errors.
+
+        `truth_map`, (batch, spatial..., n), is what the definition's `truth_map` makes of the labels, where the caller
+        has computed it.
+        """
         truth, prediction = operands(self.name, y_true, y_pred)
         arguments = {
             keyword: as_tensor(self.name, keyword, value, prediction.shape[-1], prediction.dtype)
@@ -51,6 +56,8 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
             else value
             for keyword, value in self._values.items()
         }
+        if truth_map is not None:
+            arguments["truth_map"] = tf.cast(truth_map, prediction.dtype)
         return self._function(truth, prediction, **arguments)
 
     def get_config(self) -> dict[str, Any]:

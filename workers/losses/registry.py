@@ -31,7 +31,11 @@ class LossDefinition:
         doc: One line: the formula or its source.
         paper: Whether the paper compares it.
         check: For what the ranges of single parameters can't say; raises `ParameterError`.
-        xla: Whether XLA can compile it: not where it computes on the host.
+        xla: Whether XLA can compile it in training: not where it computes on the host.
+        truth_map: For a loss that needs more of the truth than its one-hot form, such as a distance map: where
+            `f(labels, classes) -> float32 (spatial..., n)` is, pure NumPy, as `"package.module:function"`, with labels
+            uint8 (spatial...). Training computes it where a batch is made, off the device, and `function` gets the
+            keyword `truth_map`, (batch, spatial..., n). Elsewhere (a plain Keras model) `function` has to do without.
         source: Content hash of the plug-in's source; empty for a built-in loss.
     """
 
@@ -43,15 +47,19 @@ class LossDefinition:
     paper: bool = False
     check: Callable[[Mapping[str, ParameterValue]], None] | None = None
     xla: bool = True
+    truth_map: str = ""
     source: str = ""
 
     def load(self) -> Callable[..., Any]:
         """The function itself, imported where it was given by name."""
-        if callable(self.function):
-            return self.function
-        module, _, attribute = self.function.partition(":")
-        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        return function
+        return self.function if callable(self.function) else imported(self.function)
+
+
+def imported(reference: str) -> Callable[..., Any]:
+    """The function at `"package.module:function"`."""
+    module, _, attribute = reference.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
 
 
 _definitions: dict[str, LossDefinition] = {}

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from workers import losses
+from workers.losses.distances import signed_distance, signed_distances
 
 Array = NDArray[np.float64]
 EPS = 1e-7
@@ -363,13 +366,31 @@ def test_the_boundary_part_is_the_signed_distance_weighed_with_the_prediction() 
     assert ours("boundary", g, p, "float64", alpha=0.25) == pytest.approx(0.75 * region + 0.25 * expected, rel=1e-9)
 
 
-def test_signed_distances_of_a_square() -> None:
-    from workers.losses.boundary import signed_distance
+def test_a_distance_map_that_comes_with_the_batch_changes_no_bit() -> None:
+    g, p = random_case((2, 12, 9, 3), 5)
+    truth, prediction = tf.constant(g, tf.float32), tf.constant(p, tf.float32)
+    maps = np.stack([signed_distances(label, 3) for label in g.argmax(-1).astype(np.uint8)])
+    loss = losses.get_loss("boundary", alpha=0.5)
+    assert maps.dtype == np.float32
+    assert float(loss(truth, prediction, truth_map=maps)) == float(loss(truth, prediction))
+    compiled = tf.function(loss, jit_compile=True)
+    assert float(compiled(truth, prediction, truth_map=maps)) == pytest.approx(float(loss(truth, prediction)), rel=1e-6)
 
-    truth = np.zeros((1, 7, 7, 1), np.float32)
-    truth[0, 2:5, 2:5] = 1
-    found = signed_distance(truth)
-    assert found.dtype == np.float32
-    assert found[0, 3, :, 0].tolist() == [2, 1, 0, -1, 0, 1, 2]
-    assert found[0, 0, 0, 0] == pytest.approx(math.sqrt(8))
-    assert not signed_distance(np.ones((1, 3, 3, 1))).any()
+
+def test_signed_distances_of_a_square() -> None:
+    mask = np.zeros((7, 7), bool)
+    mask[2:5, 2:5] = True
+    found = signed_distance(mask)
+    assert found[3].tolist() == [2, 1, 0, -1, 0, 1, 2]
+    assert found[0, 0] == pytest.approx(math.sqrt(8))
+    assert not signed_distance(np.ones((3, 3), bool)).any()
+    assert not signed_distance(np.zeros((3, 3), bool)).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks=arrays(np.bool_, array_shapes(min_dims=2, max_dims=3, max_side=9)))
+def test_distances_within_the_box_of_a_mask_are_those_of_the_whole_image(masks: np.ndarray) -> None:
+    expected = np.zeros(masks.shape)
+    if masks.any() and not masks.all():
+        expected = np.where(masks, 1 - distance_transform_edt(masks), distance_transform_edt(~masks))
+    assert np.array_equal(signed_distance(masks), expected)
