@@ -38,6 +38,18 @@ class DetachError(SweeperError):
     """A coordinator that was started in the background did not come up."""
 
 
+class StartingError(SweeperError):
+    """The sweep is being started already, and nothing can be asked of it yet."""
+
+
+class MissingFileError(SweeperError):
+    """A log or report that was asked for is not on this machine (yet)."""
+
+
+class ServerError(SweeperError):
+    """A service that can't be started or reached, or that refused what it was asked."""
+
+
 class TrialFailedError(SweeperError):
     """A trial that was run alone failed."""
 

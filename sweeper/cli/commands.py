@@ -14,6 +14,7 @@ from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
 from sweeper.cli import score as score_commands
+from sweeper.cli import serve as serve_commands
 from sweeper.cli.options import (
     DataOption,
     DetachOption,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 app.add_typer(control_commands.app)
 app.add_typer(score_commands.app)
+app.add_typer(serve_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
 for offered in sorted(entry_points(group="sweeper.commands"), key=lambda entry: entry.name):

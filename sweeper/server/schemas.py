@@ -1,0 +1,238 @@
+"""What goes over the wire, as the OpenAPI description has it. Requests refuse unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from sweeper.grid import NAME_PATTERN
+
+SweepName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+HashPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
+Number = float | Literal["NaN", "Infinity", "-Infinity"] | None
+"""JSON has no number for what is not finite; null is undefined."""
+TrialState = Literal["queued", "running", "finished", "failed", "pruned", "stopped"]
+Failure = Literal["lost", "out_of_memory", "diverged", "bad_data", "bad_settings", "disk_full", "bug"] | None
+SweepState = Literal["starting", "failed", "queued", "running", "finished", "stopped", "broken"]
+"""`starting`: its data are being prepared; `failed`: it could not be started. In both it is not in the database yet."""
+
+MAX_CONCURRENCY = 10_000
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StopRequest(_Asked):
+    """`now`: running trials end after their current epoch, in place of going on to their end."""
+
+    now: bool = False
+
+
+class ScaleRequest(_Asked):
+    """At most so many trials at once."""
+
+    concurrency: int = Field(ge=1, le=MAX_CONCURRENCY)
+
+
+class RetryRequest(_Asked):
+    """Which trials: by the first digits of their hashes, or all that have failed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["trials"], "properties": {"trials": {"minItems": 1}}},
+                {"required": ["failed"], "properties": {"failed": {"const": True}}},
+            ]
+        },
+    )
+
+    trials: list[HashPrefix] = Field(default=[], max_length=10_000)
+    failed: bool = False
+
+    @model_validator(mode="after")
+    def _named(self) -> RetryRequest:
+        if not self.trials and not self.failed:
+            raise ValueError('say which trials: "failed": true, or their hashes in "trials"')
+        return self
+
+
+class ResumeRequest(_Asked):
+    """`limit`: at most so many trials are started; the rest stays queued."""
+
+    limit: int | None = Field(default=None, ge=1, le=1_000_000)
+
+
+class Reply(BaseModel):
+    """A line for a person."""
+
+    sweep: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What was wrong, where, and what to do."""
+
+    detail: str
+
+
+class Health(BaseModel):
+    """The service is up and its database answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Counts(BaseModel):
+    """Trials in each state."""
+
+    queued: int
+    running: int
+    finished: int
+    failed: int
+    pruned: int
+    stopped: int
+
+
+class SweepSummary(BaseModel):
+    """A line of the list. Times are seconds since the epoch by the database's clock."""
+
+    sweep: str
+    state: SweepState
+    reason: str
+    rehearsal: bool
+    counts: Counts
+    created_at: float
+    finished_at: float | None
+
+
+class Lease(BaseModel):
+    """Who runs a sweep; `expired`: it is gone without a word."""
+
+    holder: str
+    expires_at: float
+    expired: bool
+
+
+class TrialStatus(BaseModel):
+    """How a trial stands. `variant` is the loss with whatever else tells trials apart."""
+
+    hash: str
+    label: str
+    dataset: str
+    loss: str
+    variant: str
+    gamma: float | None
+    repeat: int
+    seed: int
+    state: TrialState
+    attempts: int
+    epochs: int
+    failure: Failure
+    error: str | None
+    val_dsc: float | None
+    test_dsc: float | None
+    train_seconds: float | None
+    mlflow_run: str | None
+    sweep: str | None
+
+
+class SweepStatus(BaseModel):
+    """How a sweep stands, trial by trial."""
+
+    sweep: str
+    state: SweepState
+    reason: str
+    rehearsal: bool
+    counts: Counts
+    lease: Lease | None
+    trials: list[TrialStatus]
+
+
+class AttemptObject(BaseModel):
+    """One try at a trial."""
+
+    number: int
+    state: Literal["running", "finished", "failed", "lost", "pruned", "stopped"]
+    failure: Failure
+    error: str | None
+    host: str
+    device: str | None
+    resumed_from: int
+    steps: int
+    started_at: float
+    ended_at: float | None
+    last_words: str | None
+
+
+class TrialObject(BaseModel):
+    """Everything about a trial. `spec` is what its hash is of."""
+
+    hash: str
+    label: str
+    state: TrialState
+    failure: Failure
+    error: str | None
+    sweep: str | None
+    seed: int
+    results_version: int
+    best_epoch: int | None
+    epochs: int
+    val_dsc: float | None
+    test_dsc: float | None
+    parameters: int | None
+    train_seconds: float | None
+    mlflow_run: str | None
+    attempts: list[AttemptObject]
+    spec: dict[str, Any]
+
+
+class TrialRow(BaseModel):
+    """A row of the table of trials."""
+
+    hash: str
+    label: str
+    dataset: str
+    loss: str
+    variant: str
+    gamma: float | None
+    repeat: int
+    seed: int
+    results_version: int
+    state: TrialState
+    failure: Failure
+    epochs: int
+    best_epoch: int | None
+    val_loss: Number
+    val_dsc: float | None
+    test_dsc: float | None
+    train_seconds: float | None
+    evaluate_seconds: float | None
+    parameters: int | None
+    mlflow_run: str | None
+
+
+class ScoreRow(BaseModel):
+    """Scores of one trial on one image for one class: shares in [0, 1], distances in the unit of the spacing."""
+
+    trial: str
+    partition: str
+    case: str
+    label: str
+    dsc: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    hd95: Number
+    asd: Number
+
+
+class Results(BaseModel):
+    """Both tables; `format=parquet` gives one of them as a file."""
+
+    sweep: str
+    trials: list[TrialRow]
+    scores: list[ScoreRow]

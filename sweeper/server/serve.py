@@ -1,0 +1,69 @@
+"""Runs the service: opens the database, binds the address, and answers until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from storage.database import open_database
+from storage.repository import Repository
+from sweeper.errors import ServerError
+from sweeper.server.app import Service, make_app
+from sweeper.server.guard import LOOPBACK
+from sweeper.server.starts import Starts
+from sweeper.server.tokens import OWN_TOKEN, load_tokens
+from sweeper.settings import Settings
+from sweeper.sweeps import LocalSweeps
+
+HOSTS_VARIABLE = "SWEEPER_ALLOWED_HOSTS"
+RETRY_SECONDS = 5.0
+"""A request does not wait longer for a database that is away."""
+
+
+def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Answers requests until SIGINT or SIGTERM. Coordinators that it has started go on.
+
+    Args:
+        settings: where things are.
+        host: a name or address of this machine. Any but loopback needs tokens.
+        port: 0 for one that is free.
+        say: is told the address.
+
+    Raises:
+        ServerError: no token, or the address cannot be bound.
+        StorageError: the database cannot be used.
+    """
+    settings.make_home()
+    tokens = load_tokens(os.environ, own=settings.home / OWN_TOKEN if host in LOOPBACK else None)
+    hosts = [*LOOPBACK, host, *filter(None, os.environ.get(HOSTS_VARIABLE, "").split(","))]
+    with (
+        bound(host, port) as listener,
+        open_database(settings.database, retry_for=RETRY_SECONDS) as database,
+    ):
+        starts = Starts(settings)
+        service = Service(LocalSweeps(settings, Repository(database)), starts)
+        app = make_app(service, tokens, hosts=hosts)
+        starts.begin_again()
+        shown = f"[{host}]" if ":" in host else host
+        say(f"serving on http://{shown}:{listener.getsockname()[1]}/api/v1")
+        config = uvicorn.Config(app, server_header=False, log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ServerError: no such address here, or the port is taken.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ServerError(f"{host}:{port} cannot be bound ({error.strerror}); name another --host or --port") from error
+    return listener

@@ -1,0 +1,211 @@
+"""Starts coordinators in processes of their own, and remembers the starts that are under way or have failed.
+
+A start prepares data and waits for a coordinator, which takes minutes: no request waits for it. What was asked for is
+a file in SWEEPER_HOME/starts until the coordinator runs, so that a service that was itself stopped meanwhile goes on
+with it; a failure stays there, for whoever asks, until the next start of the sweep. From then on the database tells.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import StartingError
+from sweeper.server.tokens import without_tokens
+from sweeper.settings import Settings
+from workers.files import atomic_write
+
+_log = logging.getLogger(__name__)
+
+WORDS = 4000
+"""At most so many last characters of what a failed start said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What was asked for: to make the sweep by its grid (None: it is there) and to run it.
+
+    `grid` is a checked grid as a plain table; `failure` the last words of a start that failed, None while it is under
+    way; `at` seconds since the epoch.
+    """
+
+    sweep: str
+    at: float
+    grid: Mapping[str, Any] | None = None
+    extend: bool = False
+    limit: int | None = None
+    failure: str | None = None
+
+
+Run = Callable[[Path, Path], "tuple[int, str]"]
+"""Carries out the start in a file, its words to a log; the exit status and the last words."""
+
+
+class Starts:
+    """The starts of one service. Safe to share between threads.
+
+    Args:
+        settings: where things are.
+        run: how a start is carried out; in a process of its own, unless a test says otherwise.
+    """
+
+    def __init__(self, settings: Settings, run: Run | None = None) -> None:
+        self.folder, self.logs = settings.home / "starts", settings.logs
+        self._run = run or run_process
+        self._lock = threading.Lock()
+        self._under_way: dict[str, threading.Thread] = {}
+
+    def begin(self, start: Start) -> None:
+        """Starts, and returns at once.
+
+        Raises:
+            StartingError: the sweep is being started already.
+        """
+        with self._lock:
+            if start.sweep in self._under_way:
+                raise StartingError(f"{start.sweep} is being started; see: sweeper status {start.sweep}")
+            self._write(start)
+            thread = threading.Thread(target=self._carry_out, args=(start,), name=f"start {start.sweep}", daemon=True)
+            self._under_way[start.sweep] = thread
+            thread.start()
+
+    def begin_again(self) -> None:
+        """Goes on with the starts that an earlier service was stopped in."""
+        for path in sorted(self.folder.glob("*.json")):
+            start = self._read(path)
+            if start is not None and start.failure is None:
+                _log.info("%s was being started when the service stopped; starting it again", start.sweep)
+                self.begin(start)
+
+    def of(self, sweep: str) -> Start | None:
+        """The sweep's start that is under way or has failed; None where none is, or where it went well."""
+        return self._read(self._path(sweep))
+
+    def under_way(self, sweep: str) -> bool:
+        with self._lock:
+            return sweep in self._under_way
+
+    def all(self) -> list[Start]:
+        """Every start that is under way or has failed, newest first."""
+        found = [self._read(path) for path in self.folder.glob("*.json")]
+        return sorted((start for start in found if start is not None), key=lambda s: s.at, reverse=True)
+
+    def log(self, sweep: str) -> Path:
+        """What starts of the sweep print."""
+        return self.logs / f"{sweep}.start.log"
+
+    def join(self, seconds: float) -> None:
+        """Waits for starts that are under way; for tests."""
+        for thread in list(self._under_way.values()):
+            thread.join(seconds)
+
+    def _carry_out(self, start: Start) -> None:
+        path = self._path(start.sweep)
+        try:
+            status, words = self._run(path, self.log(start.sweep))
+            if status == 0:
+                path.unlink(missing_ok=True)
+                _log.info("%s was started", start.sweep)
+            else:
+                self._write(Start(**{**asdict(start), "failure": words or f"exit status {status}, no words"}))
+                _log.error("%s could not be started: %s", start.sweep, words)
+        except OSError as error:
+            _log.exception("%s could not be started", start.sweep)
+            self._write(Start(**{**asdict(start), "failure": str(error)}))
+        finally:
+            with self._lock:
+                self._under_way.pop(start.sweep, None)
+
+    def _path(self, sweep: str) -> Path:
+        return self.folder / f"{sweep}.json"
+
+    def _write(self, start: Start) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._path(start.sweep)) as file:
+            file.write(json.dumps(asdict(start)).encode())
+
+    def _read(self, path: Path) -> Start | None:
+        try:
+            return read_start(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError):
+            _log.exception("%s is damaged and left out", path)
+            return None
+
+
+def read_start(path: Path) -> Start:
+    """The start in a file."""
+    return Start(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def run_process(path: Path, log: Path) -> tuple[int, str]:
+    """`python -m sweeper.server.starts FILE`, which outlives the service."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweeper.server.starts", str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=without_tokens(os.environ),
+        )
+        status = process.wait()
+    return status, log.read_text(encoding="utf-8", errors="replace")[-WORDS:].strip().removeprefix("sweeper: ")
+
+
+def carry_out(path: Path) -> None:
+    """Does what the start in a file says: makes the sweep, and starts its coordinator as `--detach` does."""
+    from rich.console import Console
+
+    from storage.database import open_database
+    from storage.repository import Repository
+    from sweeper.detach import start_detached
+    from sweeper.grid import names_used
+    from sweeper.grids import parse_grid
+    from sweeper.launch import Session, create
+    from sweeper.rehearsal import write_files
+    from sweeper.settings import load_settings
+    from workers.plugins import describe_for
+
+    start, settings = read_start(path), load_settings()
+    settings.make_home()
+    with open_database(settings.database) as database:
+        now = Session(settings, Repository(database), Console())
+        if start.grid is not None:
+            grid = parse_grid(start.grid, start.sweep)
+            plugins = [p.to_message() for p in describe_for((), **names_used(grid))]
+            if grid.rehearsal:
+                write_files(grid)
+            create(now, grid, plugins, extend=start.extend)
+        start_detached(settings, now.repository, start.sweep, start.limit)
+
+
+def main() -> None:
+    """The process of one start: exit status 2 and one message for what a person can mend."""
+    from sweeper.errors import EXPECTED
+
+    try:
+        carry_out(Path(sys.argv[1]))
+    except EXPECTED as error:
+        sys.stderr.write(f"sweeper: {error}\n")
+        sys.exit(2)
+
+
+def now() -> float:
+    """Seconds since the epoch."""
+    return time.time()
+
+
+if __name__ == "__main__":
+    main()
