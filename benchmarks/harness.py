@@ -111,7 +111,7 @@ def faster(
 ) -> Row:
     """How many times as fast ours is: theirs over ours in each round. The goal is the least."""
     each = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return _ratio(what, against, each, None if goal is None else ("≥", goal), detail)
+    return ratio(what, against, each, goal=None if goal is None else ("≥", goal), detail=detail)
 
 
 def costs(
@@ -119,18 +119,32 @@ def costs(
 ) -> Row:
     """How many times theirs ours takes (seconds, or bytes): ours over theirs in each round. The goal is the most."""
     each = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return _ratio(what, against, each, None if goal is None else ("≤", goal), detail)
+    return ratio(what, against, each, goal=None if goal is None else ("≤", goal), detail=detail)
 
 
 def amount(
     what: str, values: Sequence[float], unit: str, *, goal: tuple[str, float] | None = None, detail: str = ""
 ) -> Row:
     """A number in a unit of its own, against nothing."""
-    return Row(what, "", statistics.median(values), min(values), max(values), unit, goal, detail)
+    return _row(what, "", values, unit, goal, detail)
 
 
-def _ratio(what: str, against: str, each: Sequence[float], goal: tuple[str, float] | None, detail: str) -> Row:
-    return Row(what, against, statistics.median(each), min(each), max(each), "×", goal, detail)
+def ratio(
+    what: str,
+    against: str,
+    each: Sequence[float],
+    *,
+    goal: tuple[str, float] | None = None,
+    detail: str = "",
+) -> Row:
+    """A ratio that each round measured as one."""
+    return _row(what, against, each, "×", goal, detail)
+
+
+def _row(what: str, against: str, each: Sequence[float], unit: str, goal: tuple[str, float] | None, detail: str) -> Row:
+    # NumPy's numbers would not go into JSON.
+    low, middle, high = float(min(each)), float(statistics.median(each)), float(max(each))
+    return Row(what, against, middle, low, high, unit, goal, detail)
 
 
 def machine() -> dict[str, Any]:
