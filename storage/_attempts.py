@@ -128,6 +128,9 @@ class AttemptMethods(LeaseMethods):
     def finish(self, lease: Lease, attempt_id: int, outcome: Outcome) -> None:
         """Stores the whole outcome and ends attempt and trial, or writes nothing. Doing it again changes nothing.
 
+        An epoch that nobody had reported, since its coordinator was killed after the checkpoint, counts for the attempt
+        before: over all attempts, `steps` are the steps that were made.
+
         Raises:
             InvalidScoreError: a score outside its range, or NaN.
             LeaseLostError: see `hold`.
@@ -143,7 +146,7 @@ class AttemptMethods(LeaseMethods):
             _refuse_ended(attempt)
             environment = _store_environment(connection, outcome.environment)
             insert_many(connection, ScoreRow, rows)
-            _store_history(connection, attempt.trial, attempt_id, outcome.history)
+            _store_history(connection, attempt, attempt_id, outcome)
             connection.execute(
                 update(AttemptRow)
                 .where(AttemptRow.id == attempt_id)
@@ -387,10 +390,25 @@ def _store_environment(connection: Connection, environment: Mapping[str, str]) -
     return key
 
 
-def _store_history(connection: Connection, trial: str, attempt_id: int, history: Sequence[Epoch]) -> None:
-    if not history:
+def _store_history(connection: Connection, attempt: AttemptHead, attempt_id: int, outcome: Outcome) -> None:
+    if not outcome.history:
         return
-    rows = [{**dataclasses.asdict(epoch), "trial": trial, "attempt_id": attempt_id} for epoch in history]
+    known = set(connection.execute(select(EpochRow.epoch).where(EpochRow.trial == attempt.trial)).scalars())
+    before = connection.execute(
+        select(AttemptRow.id).where(AttemptRow.trial == attempt.trial, AttemptRow.number == attempt.number - 1)
+    ).scalar_one_or_none()
+    trained_by = {
+        e.epoch: before if before is not None and e.epoch <= outcome.resumed_from else attempt_id
+        for e in outcome.history
+    }
+    unreported = sum(e.steps for e in outcome.history if e.epoch not in known and trained_by[e.epoch] == before)
+    if unreported:
+        connection.execute(
+            update(AttemptRow).where(AttemptRow.id == before).values(steps=AttemptRow.steps + unreported)
+        )
+    rows = [
+        {**dataclasses.asdict(e), "trial": attempt.trial, "attempt_id": trained_by[e.epoch]} for e in outcome.history
+    ]
     statement = insert(connection, EpochRow)
     # An epoch that is there keeps the attempt that trained it.
     kept = ("trial", "epoch", "attempt_id")

@@ -61,14 +61,10 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
 
     def load(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
-        """The newest undamaged checkpoint whose best weights are there too, and what was skipped, in words.
-
-        Raises:
-            CheckpointError: checkpoints exist, but none is usable.
-        """
+        """The newest undamaged checkpoint whose best weights are there too, and what was skipped, in words; None where
+        there is none, or all are damaged."""
         skipped: list[str] = []
-        candidates = self._newest_first("epoch")
-        for epoch, path in candidates:
+        for epoch, path in self._newest_first("epoch"):
             try:
                 arrays, state = _read(path)
                 self.load_best(int(state["plateau"]["best_epoch"]))
@@ -76,12 +72,12 @@ class CheckpointFolder:
                 skipped.append(f"{path.name} is damaged ({error})")
                 continue
             return Checkpoint(epoch, arrays["w"], arrays["o"], state), tuple(skipped)
-        if candidates:
-            raise CheckpointError(
-                f"no usable checkpoint in {self.folder}: {'; '.join(skipped)}. Remove the folder to train this trial "
-                "from its first epoch"
-            )
-        return None, ()
+        return None, tuple(skipped)
+
+    def tidy(self) -> None:
+        """Removes what a killed process left half-written."""
+        for path in self.folder.glob(".*.part"):
+            path.unlink(missing_ok=True)
 
     def load_best(self, epoch: int) -> tuple[npt.NDArray[Any], ...]:
         """The weights that `save_best` wrote for `epoch`; an empty tuple for epoch 0 (no best yet).

@@ -44,7 +44,11 @@ class DivergedError(WorkerError):
 
 
 class CheckpointError(WorkerError):
-    """No checkpoint of a trial could be read although some exist."""
+    """A file of a checkpoint is damaged."""
+
+
+class FolderBusyError(WorkerError):
+    """The process of an earlier attempt still writes in the trial's folder."""
 
 
 class WorkerLostError(WorkerError):

@@ -100,6 +100,7 @@ def train(
     send: Callable[[Message], None],
 ) -> Message:
     """Trains the requested trial and returns the last message of its conversation. Raises nothing."""
+    from workers.occupancy import Occupancy
     from workers.plugins import load_plugin_texts
     from workers.privacy import without_folders
     from workers.spec import TrialSpec
@@ -107,11 +108,13 @@ def train(
     from workers.trial import InterruptedTrialError, Listener, Order, run_trial
 
     folder = Path(request["folder"])
+    occupancy, held = Occupancy(folder), contextlib.ExitStack()
     spool: Spool | None = None
     try:
         os.environ["SWEEPER_REVISION"] = request["revision"]
         load_plugin_texts(request["plugins"])
         spec = TrialSpec.from_dict(request["spec"])
+        held.enter_context(occupancy)
         spool = Spool(folder / SPOOL_FILE)
         spool.start(spec, **request["tracking"])
 
@@ -121,7 +124,7 @@ def train(
         def report(record: EpochRecord) -> Order:
             spool.epoch(record, gauges.read())
             send({"kind": "epoch", **asdict(record)})
-            return Order(order() or Order.GO_ON)
+            return Order.STOP if occupancy.superseded() else Order(order() or Order.GO_ON)
 
         result = run_trial(
             spec,
@@ -149,17 +152,20 @@ def train(
         if spool is not None:
             with contextlib.suppress(OSError):
                 spool.close()
+        held.close()
     return {"kind": "finished", "result": result.to_dict()}
 
 
 def classify(error: Exception) -> str:
     """The kind of a failure, by the names of `storage.FailureKind`: it decides whether the trial is tried again."""
-    from workers.errors import DataError, DivergedError, InputError, WorkerLostError
+    from workers.errors import DataError, DivergedError, FolderBusyError, InputError, WorkerLostError
 
     if isinstance(error, DivergedError):
         return "diverged"
     if isinstance(error, WorkerLostError):
         return "out_of_memory" if error.out_of_memory else "lost"
+    if isinstance(error, FolderBusyError):
+        return "lost"
     if isinstance(error, DataError):
         return "bad_data"
     if isinstance(error, InputError):

@@ -13,11 +13,10 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -37,7 +36,6 @@ from workers.training import Learner, Learners, LossInput
 RESULT_FILE = "result.json"
 MODEL_FILE = "model.keras"
 PREDICTIONS_FILE = "predictions.npz"
-LOCK_SECONDS = 60
 
 
 class Order(StrEnum):
@@ -78,8 +76,8 @@ def run_trial(
     Args:
         spec: a resolved spec.
         prepared_root: the folder that holds the prepared data sets.
-        folder: the trial's own folder; made if missing. Locked while the trial runs, so that a worker that lost its
-            coordinator and the worker that takes over never write at once.
+        folder: the trial's own folder; made if missing. The caller sees to it that no other process writes there
+            (`workers.occupancy`).
         learners: the warm networks of this process.
         listener: called at the start and after each epoch.
         loaders: processes that load and augment training batches; 0 does it in a thread. It moves no number.
@@ -88,15 +86,14 @@ def run_trial(
         DataError: the prepared data or the split are missing or damaged.
         DivergedError: the loss became NaN or infinite.
         InterruptedTrialError: the listener ordered an end.
-        CheckpointError: checkpoints exist but none is usable.
+        CheckpointError: the weights of the best epoch were damaged while the trial ran.
         OSError: the disk is full or unwritable.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
-        if (done := read_result(folder, spec.hash)) is not None:
-            listener.started(len(done.history), ("the result was on disk already",))
-            return done
-        return _Run(spec, prepared_root, folder, learners, listener, loaders).result()
+    if (done := read_result(folder, spec.hash)) is not None:
+        listener.started(len(done.history), ("the result was on disk already",))
+        return replace(done, resumed_from=len(done.history), steps=0)
+    return _Run(spec, prepared_root, folder, learners, listener, loaders).result()
 
 
 def read_result(folder: Path, trial_hash: str) -> TrialResult | None:
@@ -162,6 +159,7 @@ class _Run:
         return result
 
     def _restore(self) -> tuple[PlateauState, list[EpochRecord], int]:
+        self.checkpoints.tidy()
         checkpoint, remarks = self.checkpoints.load()
         if checkpoint is None:
             self.learner.reset(self.spec.seed)

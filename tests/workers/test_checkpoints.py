@@ -78,12 +78,28 @@ def test_a_lost_best_file_falls_back_to_the_epoch_before(tmp_path: Path) -> None
     assert len(checkpoints.load_best(2)) == 2
 
 
-def test_refuses_to_start_afresh_when_all_are_damaged(tmp_path: Path) -> None:
+def test_says_so_when_all_are_damaged(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 2)
     for path in tmp_path.glob("epoch-*"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no usable checkpoint"):
-        checkpoints.load()
+    loaded, skipped = checkpoints.load()
+    assert loaded is None
+    assert [line.split()[0] for line in skipped] == ["epoch-000002.npz", "epoch-000001.npz"]
+
+
+def test_damaged_best_weights_are_an_error(tmp_path: Path) -> None:
+    checkpoints = filled(tmp_path, 2)
+    (tmp_path / "best-000002.npz").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="best-000002.npz cannot be read"):
+        checkpoints.load_best(2)
+
+
+def test_tidy_removes_half_written_files_alone(tmp_path: Path) -> None:
+    checkpoints = filled(tmp_path, 2)
+    whole = sorted(tmp_path.iterdir())
+    (tmp_path / ".epoch-000003.npz.abc.part").write_bytes(b"half")
+    checkpoints.tidy()
+    assert sorted(tmp_path.iterdir()) == whole
 
 
 def test_an_empty_folder_is_a_fresh_start(tmp_path: Path) -> None:

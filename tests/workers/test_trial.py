@@ -14,7 +14,7 @@ import pytest
 
 from tests.trials import TinyData, tiny_data
 from workers import losses
-from workers.errors import CheckpointError, DataError, DivergedError, ParameterError
+from workers.errors import DataError, DivergedError, ParameterError
 from workers.losses.registry import unregister
 from workers.result import EpochRecord, TrialResult
 from workers.scoring import score_prediction
@@ -149,8 +149,18 @@ def test_never_starts_afresh_in_silence(data: TinyData, learners: Learners, tmp_
         train(data, spec, tmp_path, learners, lambda r: Order.STOP)
     for path in tmp_path.glob("epoch-*"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError):
-        train(data, spec, tmp_path, learners)
+    told: list[tuple[int, tuple[str, ...]]] = []
+    result = train(data, spec, tmp_path, learners, started=lambda epoch, remarks: told.append((epoch, remarks)))
+    assert told[0][0] == result.resumed_from == 0
+    assert "epoch-000001.npz is damaged" in told[0][1][0]
+
+
+def test_a_result_that_is_there_costs_no_step(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=2)
+    first = train(data, spec, tmp_path, learners)
+    again = train(data, spec, tmp_path, learners)
+    assert (again.steps, again.resumed_from) == (0, 2)
+    assert numbers(again) == numbers(first)
 
 
 def test_the_best_epoch_is_evaluated_not_the_last(data: TinyData, learners: Learners, tmp_path: Path) -> None:
