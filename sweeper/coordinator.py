@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -102,8 +102,12 @@ class Coordinator:
         self.draining = False
         self.stopping = False
         self.reason = ""
+        self.state = SweepState.RUNNING
+        self.progressed = time.monotonic()  # when an epoch or a trial last ended
         self.concurrency: int | None = None
         self._ends: deque[FailureKind | None] = deque(maxlen=retries.BREAKER)
+        self._failures: Counter[tuple[str, FailureKind]] = Counter()
+        self._broken = False
         self._queue: list[str] = []
         self._trials: dict[str, Trial] = {}
         self._started = 0
@@ -225,6 +229,7 @@ class Coordinator:
         self.refresh()
         state = self._final_state()
         self.keeper.write(self.repository.set_sweep_state, state, self.reason)
+        self.state = state
         self._tell()
         return state
 
@@ -239,12 +244,20 @@ class Coordinator:
     def trials(self) -> list[Trial]:
         return list(self._trials.values())
 
+    def counts(self) -> dict[str, int]:
+        """Trials by state, as far as this process knows: asks no database, which may be away."""
+        states = Counter(TrialState.RUNNING if t.hash in self.running else t.state for t in list(self._trials.values()))
+        return {state.value: states[state] for state in TrialState}
+
     # Inside.
 
     def _on_started(self, running: Running, message: Message) -> None:
         running.epoch = int(message["resumed_from"])
         if running.epoch:
             self.observer.say(f"{running.trial.label}: goes on after epoch {running.epoch}")
+        elif running.attempt.number > 1:
+            why = "" if message["remarks"] else ", since no earlier attempt left a checkpoint"
+            self.observer.say(f"{running.trial.label}: starts from its first epoch{why}")
         for remark in message["remarks"]:
             self.observer.say(f"{running.trial.label}: {remark}")
         self.keeper.write(
@@ -260,6 +273,7 @@ class Coordinator:
         epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
+        self.progressed = time.monotonic()
         self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
@@ -277,8 +291,8 @@ class Coordinator:
 
     def _on_failed(self, running: Running, kind: FailureKind, error: str, stderr: str) -> None:
         trial = running.trial
-        earlier = sum(a.kind is kind for a in self.repository.attempts(trial.hash))
-        again = retries.retry(kind, earlier)
+        again = retries.retry(kind, self._failures[trial.hash, kind])
+        self._failures[trial.hash, kind] += 1
         state = AttemptState.LOST if kind is FailureKind.LOST else AttemptState.FAILED
         self.keeper.write(
             self.repository.fail, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
@@ -294,9 +308,13 @@ class Coordinator:
             self._queue.append(trial.hash)
         else:
             self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
-        if retries.broken(list(self._ends)):
-            self.reason = f"{retries.BREAKER} trials in a row ended the same way ({kind.value}): {first_line}"
-            self.draining = True
+        if retries.broken(list(self._ends)) and not self._broken:
+            words = kind.value.replace("_", " ")
+            halts = kind in retries.HALTING
+            reason = words if halts else f"{retries.BREAKER} attempts in a row ended the same way ({words})"
+            self._broken = True
+            self.drain(f"{reason}: {first_line}")
+            self.observer.say(f"stopping: {self.reason}; mend it, then: sweeper resume {self.sweep.name}")
 
     def _carry_out(self, request: Request) -> str:
         if request.verb in ("stop", "scale") and request.created_at < self.keeper.since:
@@ -310,6 +328,8 @@ class Coordinator:
         if request.verb == "retry":
             hashes = list(request.arguments.get("trials", []))
             self.keeper.write(self.repository.retry, hashes)
+            for failure in [f for f in self._failures if f[0] in hashes]:
+                del self._failures[failure]
             self.refresh()
             return f"{len(hashes)} queued again"
         if request.verb == "scale":
@@ -323,12 +343,13 @@ class Coordinator:
 
     def _final_state(self) -> SweepState:
         open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
-        if retries.broken(list(self._ends)):
+        if self._broken:
             return SweepState.BROKEN
         return SweepState.STOPPED if open_trials else SweepState.FINISHED
 
     def _end(self, running: Running) -> None:
         self.running.pop(running.trial.hash, None)
+        self.progressed = time.monotonic()
 
     def _tell(self) -> None:
         self.observer.changed(self.trials, self.running)

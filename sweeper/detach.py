@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, "SWEEPER_NOTIFY": settings.notify},
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

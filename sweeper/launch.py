@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialStat
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import data
+from sweeper.alerts import alerting
 from sweeper.conflicts import refuse_another_grid, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
@@ -202,7 +203,10 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
         with Studies(repository.database) as studies:
             studies.record_finished(trials)
-        console.print(f"nothing to train: {_all_done(trials)}", markup=False, highlight=False)
+        if sweep.state in (SweepState.QUEUED, SweepState.RUNNING):
+            with LeaseKeeper(repository, sweep_name, settings.lease_seconds, running=False) as keeper:
+                keeper.write(repository.set_sweep_state, SweepState.FINISHED)
+        _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
     grid = parse_grid(sweep.grid, sweep_name)
     load_datasets(sweep.details.get("plugins", []))
@@ -230,16 +234,17 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     observer=observer,
                     limit=limit,
                 )
-                try:
-                    with _signals(coordinator):
-                        execute(
-                            coordinator,
-                            tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
-                            logs=settings.logs,
-                            resources=resources,
-                        )
-                finally:
-                    coordinator.close()
+                with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
+                    try:
+                        with _signals(coordinator):
+                            execute(
+                                coordinator,
+                                tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
+                                logs=settings.logs,
+                                resources=resources,
+                            )
+                    finally:
+                        coordinator.close()
     return True
 
 
@@ -322,6 +327,10 @@ def _signals(coordinator: Coordinator) -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def _plain(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, highlight=False)
 
 
 def preparation_line(console: Console) -> data.Progress:

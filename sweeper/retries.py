@@ -15,15 +15,19 @@ RETRIES = {
     FailureKind.BAD_DATA: 0,
     FailureKind.BAD_SETTINGS: 0,
 }
-"""How often a trial is tried again after a failure of that kind. A diverged loss is a result, not a fault."""
+"""How often a trial is tried again after a failure of that kind while one coordinator runs: whoever resumes the sweep
+or retries the trial has thought about it. A diverged loss is a result, not a fault."""
+
+HALTING = frozenset({FailureKind.DISK_FULL})
+"""Kinds that every other trial would meet, too: the first stops the sweep, and the trial stays queued."""
 
 BREAKER = 5
-"""So many trials in a row that end with the same kind of failure stop the sweep."""
+"""So many attempts in a row that end with the same kind of failure stop the sweep."""
 
 
 def retry(kind: FailureKind, earlier: int) -> bool:
     """Whether a trial that has failed `earlier` times before in this way is queued again."""
-    return earlier < RETRIES[kind]
+    return kind in HALTING or earlier < RETRIES[kind]
 
 
 def broken(last_kinds: Sequence[FailureKind | None]) -> bool:
@@ -33,5 +37,7 @@ def broken(last_kinds: Sequence[FailureKind | None]) -> bool:
         last_kinds: how the sweep's trials ended, in order of time; None for a success. A diverged loss counts as a
             success of the machine.
     """
+    if last_kinds and last_kinds[-1] in HALTING:
+        return True
     kinds = [None if kind is FailureKind.DIVERGED else kind for kind in last_kinds[-BREAKER:]]
     return len(kinds) == BREAKER and kinds[0] is not None and len(set(kinds)) == 1

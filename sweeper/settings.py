@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     """Settings of one process. With none set, everything is local: SQLite, a local MLflow store, a local Ray.
 
     Environment: SWEEPER_HOME, SWEEPER_DATA, SWEEPER_DATABASE_URL, SWEEPER_READER_URL, SWEEPER_LEASE_SECONDS,
-    MLFLOW_TRACKING_URI, RAY_ADDRESS.
+    SWEEPER_NOTIFY, SWEEPER_STALL_SECONDS, MLFLOW_TRACKING_URI, RAY_ADDRESS.
     """
 
     model_config = SettingsConfigDict(env_prefix="SWEEPER_", extra="ignore", frozen=True, populate_by_name=True)
@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     mlflow_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     ray_address: str = Field(default="", validation_alias="RAY_ADDRESS")
     lease_seconds: float = Field(default=30.0, ge=1.0)
+    notify: str = ""
+    stall_seconds: float = Field(default=3600.0, ge=1.0)
 
     @property
     def database(self) -> str:
@@ -133,8 +135,8 @@ def write_fault(folder: Path) -> str | None:
     return None
 
 
-def load_settings(*, data: Path | None = None) -> Settings:
-    """Settings from the environment; `data` (the option `--data`) wins over SWEEPER_DATA.
+def load_settings(*, data: Path | None = None, notify: str | None = None) -> Settings:
+    """Settings from the environment; `data` (the option `--data`) wins over SWEEPER_DATA, `notify` over SWEEPER_NOTIFY.
 
     Raises:
         SettingsError: a variable's value cannot be used.
@@ -145,9 +147,9 @@ def load_settings(*, data: Path | None = None) -> Settings:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"SWEEPER_{name}={first['input']} cannot be used: {first['msg']}") from error
-    changes: dict[str, Path] = {"home": settings.home.expanduser().absolute()}
-    if data is not None:
-        changes["data"] = data
-    if (folder := changes.get("data", settings.data)) is not None:
+    changes: dict[str, Path | str] = {"home": settings.home.expanduser().absolute()}
+    if (folder := data if data is not None else settings.data) is not None:
         changes["data"] = folder.expanduser().absolute()
+    if notify is not None:
+        changes["notify"] = notify
     return settings.model_copy(update=changes)

@@ -22,6 +22,7 @@ from sweeper.cli.options import (
     JsonOption,
     LimitOption,
     NameOption,
+    NotifyOption,
     PluginOption,
     RehearseOption,
     SetOption,
@@ -85,6 +86,7 @@ def launch(
     extend: Annotated[bool, typer.Option("--extend", help="Grow an existing sweep by the grid's new cells.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train cells that other sweeps have finished, too.")] = False,
     detach: DetachOption = False,
+    notify: NotifyOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
 ) -> None:
     """Run a grid: prepare data, train what is not trained yet, report.
@@ -95,7 +97,7 @@ def launch(
     from sweeper.rehearsal import write_files
     from sweeper.settings import load_settings
 
-    settings = load_settings(data=data)
+    settings = load_settings(data=data, notify=notify)
     chosen, messages = _grid(grid, [*(sets or ()), *(["share=false"] if fresh else ())], name, plugin)
     if rehearse:
         chosen = _rehearsal(chosen, settings)
@@ -106,7 +108,7 @@ def launch(
     if rehearse:
         settings.make_home()
         write_files(chosen)
-    with open_session(data, create=True) as now:
+    with open_session(data, notify=notify, create=True) as now:
         sweep = create(now, chosen, messages, extend=extend)
         _go(now, sweep.name, detach=detach, limit=limit)
 
@@ -135,12 +137,17 @@ def plan(
 
 
 @app.command()
-def resume(sweep: SweepArgument = None, limit: LimitOption = None, detach: DetachOption = False) -> None:
+def resume(
+    sweep: SweepArgument = None,
+    limit: LimitOption = None,
+    detach: DetachOption = False,
+    notify: NotifyOption = None,
+) -> None:
     """Go on with a stopped or killed sweep, from its checkpoints.
 
     Example: sweeper resume demo
     """
-    with open_session() as now:
+    with open_session(notify=notify) as now:
         name = chosen_sweep(now, sweep)
         _make_ready(now)
         _go(now, name, detach=detach, limit=limit)
@@ -202,6 +209,7 @@ def retry(
     trial: Annotated[
         list[str] | None, typer.Option("--trial", metavar="HASH", help="This trial; may be repeated.")
     ] = None,
+    notify: NotifyOption = None,
 ) -> None:
     """Queue failed trials again, and run them.
 
@@ -213,7 +221,7 @@ def retry(
 
     if not failed and not trial:
         raise GridError("say which trials: --failed, or --trial HASH")
-    with open_session() as now:
+    with open_session(notify=notify) as now:
         name = chosen_sweep(now, sweep)
         hashes = [now.repository.trial(prefix).hash for prefix in trial or ()]
         if failed:
@@ -338,10 +346,12 @@ def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
 
 def _check(grid: Grid, settings: Settings) -> None:
     """Finds whatever is wrong with the grid, the data's places and the servers, before anything is written."""
+    from sweeper.alerts import check_target
     from sweeper.data import identify, locate_all
     from sweeper.grid import expand
     from sweeper.services import check_services
 
+    check_target(settings.notify)
     expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
     if not grid.rehearsal:
         locate_all(grid, settings)
@@ -350,8 +360,10 @@ def _check(grid: Grid, settings: Settings) -> None:
 
 def _make_ready(now: Session) -> None:
     """What a run needs besides a sweep: a home to write to, and servers that answer."""
+    from sweeper.alerts import check_target
     from sweeper.services import check_services
 
+    check_target(now.settings.notify)
     check_services(now.settings)
     now.settings.make_home()
 

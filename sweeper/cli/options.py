@@ -39,6 +39,9 @@ LimitOption = Annotated[
 DetachOption = Annotated[
     bool, typer.Option("--detach", help="Run in the background, whatever becomes of this terminal.")
 ]
+NotifyOption = Annotated[
+    str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Told as JSON when it ends, breaks or stalls.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 SweepArgument = Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.")]
 
@@ -49,11 +52,12 @@ def console() -> Console:
 
 
 @contextmanager
-def open_session(data: Path | None = None, *, create: bool = False) -> Iterator[Session]:
+def open_session(data: Path | None = None, *, notify: str | None = None, create: bool = False) -> Iterator[Session]:
     """A session by the environment.
 
     Args:
         data: the option `--data`.
+        notify: the option `--notify`.
         create: whether to make the home folder and the database's tables where they are missing; a command that
             only looks makes nothing.
 
@@ -68,7 +72,7 @@ def open_session(data: Path | None = None, *, create: bool = False) -> Iterator[
     from sweeper.launch import Session
     from sweeper.settings import load_settings
 
-    settings = load_settings(data=data)
+    settings = load_settings(data=data, notify=notify)
     embedded = not settings.database_url
     if not create and embedded and not (settings.home / "sweeper.db").exists():
         raise UnknownSweepError(f"no sweep was launched yet in {settings.home}; try: sweeper launch --grid demo")

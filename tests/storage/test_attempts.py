@@ -111,6 +111,34 @@ def test_steps_belong_to_the_attempt_that_made_them(repository: Repository) -> N
     assert (second.steps, second.resumed_from, second.pid, second.host) == (20, 1, 77, "h")
 
 
+def test_epochs_that_nobody_reported_count_for_the_attempt_before(repository: Repository) -> None:
+    """Its coordinator was killed after the checkpoint of epoch 3 and before it had written down epochs 2 and 3."""
+    lease = make_sweep(repository)
+    for resumed_from, reported in ((0, (1,)), (3, (4,))):
+        attempt = repository.claim(lease, trial_hash(0))
+        assert attempt is not None
+        repository.annotate_attempt(lease, attempt.id, resumed_from=resumed_from)
+        for made in reported:
+            repository.record_epoch(lease, attempt.id, epoch(made))
+        if not resumed_from:
+            repository.fail(lease, attempt.id, FailureKind.LOST, "gone", requeue=True, state=AttemptState.LOST)
+    for _ in range(2):
+        repository.finish(lease, attempt.id, outcome(5, resumed_from=3))
+    assert [a.steps for a in repository.attempts(trial_hash(0))] == [30, 20]
+
+
+def test_a_result_that_was_on_disk_counts_for_the_attempt_that_made_it(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    for number in (1, 2):
+        attempt = repository.claim(lease, trial_hash(0))
+        assert attempt is not None
+        if number == 1:
+            repository.record_epoch(lease, attempt.id, epoch(1))
+            repository.fail(lease, attempt.id, FailureKind.LOST, "gone", requeue=True, state=AttemptState.LOST)
+    repository.finish(lease, attempt.id, outcome(3, resumed_from=3))
+    assert [a.steps for a in repository.attempts(trial_hash(0))] == [30, 0]
+
+
 def test_fail_keeps_last_words_that_no_encoding_holds(repository: Repository) -> None:
     lease = make_sweep(repository)
     attempt = repository.claim(lease, trial_hash(0))

@@ -166,6 +166,47 @@ def test_retries_by_kind(bench: Bench, kind: str, retries: int) -> None:
     assert {a.stderr_tail for a in attempts} == {"last words"}
 
 
+def test_a_resumed_sweep_has_its_retries_anew(database: Database, tmp_path: Path) -> None:
+    for _ in range(3):  # coordinators that were killed cost a trial nothing
+        bench = Bench(database, tmp_path)
+        trial = claim(bench.coordinator)
+        for _ in range(3):
+            bench.coordinator.lost(trial, "the actor died")
+            bench.coordinator._queue.sort(key=lambda h: h != trial)
+            assert claim(bench.coordinator) == trial
+        bench.keeper.__exit__(None, None, None)
+    assert len(bench.repository.attempts(trial)) == 12
+
+
+def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
+    def started(resumed_from: int, *remarks: str) -> str:
+        trial = claim(bench.coordinator)
+        message = {"kind": "started", "resumed_from": resumed_from, "remarks": remarks, "pid": 7, "device": "CPU"}
+        bench.coordinator.hear(trial, message)
+        bench.coordinator.hear(trial, {"kind": "interrupted", "order": "stop", "epoch": resumed_from})
+        bench.coordinator._queue.insert(0, trial)
+        return " | ".join(bench.notes.lines)
+
+    assert started(0) == ""
+    assert started(0) == "trial b: starts from its first epoch, since no earlier attempt left a checkpoint"
+    bench.notes.lines.clear()
+    assert started(3) == "trial b: goes on after epoch 3"
+    bench.notes.lines.clear()
+    assert started(0, "it is damaged") == "trial b: starts from its first epoch | trial b: it is damaged"
+
+
+def test_a_full_disk_stops_the_sweep_and_costs_no_trial(bench: Bench) -> None:
+    trials = [claim(bench.coordinator), claim(bench.coordinator)]
+    message = {"kind": "failed", "failure": "disk_full", "error": "OSError: [Errno 28] No space left on device"}
+    bench.coordinator.hear(trials[0], message)
+    bench.coordinator.hear(trials[1], finished(trials[1]))
+    assert bench.coordinator.next() is None
+    assert bench.coordinator.close() is SweepState.BROKEN
+    assert bench.repository.sweep("s").reason == "disk full: OSError: [Errno 28] No space left on device"
+    assert [bench.state(t) for t in trials] == [TrialState.QUEUED, TrialState.FINISHED]
+    assert "then: sweeper resume s" in bench.notes.lines[1]
+
+
 def test_a_diverged_loss_is_a_result(bench: Bench) -> None:
     trial = claim(bench.coordinator)
     bench.coordinator.hear(trial, {"kind": "failed", "failure": "diverged", "error": "nan in epoch 3", "stderr": ""})

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import FailureKind
-from sweeper.retries import BREAKER, RETRIES, broken, retry
+from sweeper.retries import BREAKER, HALTING, RETRIES, broken, retry
 
 KINDS = st.sampled_from(list(FailureKind))
 ENDS = st.lists(st.none() | KINDS, max_size=20)
-FAULTS = [kind for kind in FailureKind if kind is not FailureKind.DIVERGED]
+FAULTS = [kind for kind in FailureKind if kind is not FailureKind.DIVERGED and kind not in HALTING]
 
 
 def test_every_kind_of_failure_has_a_rule() -> None:
     assert set(RETRIES) == set(FailureKind)
 
 
-@given(KINDS)
+@given(KINDS.filter(lambda kind: kind not in HALTING))
 def test_a_trial_is_tried_again_as_often_as_its_rule_says(kind: FailureKind) -> None:
     earlier = 0
     while retry(kind, earlier):
@@ -36,6 +36,12 @@ def test_the_breaker_opens_after_five_of_a_kind(kind: FailureKind) -> None:
     assert not broken([kind] * (BREAKER - 1))
     assert broken([kind] * BREAKER)
     assert broken([None, *[kind] * BREAKER])
+
+
+@given(ENDS)
+def test_a_full_disk_stops_the_sweep_at_once_and_the_trial_stays_queued(ends: list[FailureKind | None]) -> None:
+    assert broken([*ends, FailureKind.DISK_FULL])
+    assert retry(FailureKind.DISK_FULL, 1000)
 
 
 @given(ENDS)

@@ -90,7 +90,7 @@ def test_says_so_when_all_are_damaged(tmp_path: Path) -> None:
 def test_damaged_best_weights_are_an_error(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 2)
     (tmp_path / "best-000002.npz").write_bytes(b"PK")
-    with pytest.raises(CheckpointError, match="best-000002.npz cannot be read"):
+    with pytest.raises(CheckpointError, match=r"best-000002\.npz cannot be read"):
         checkpoints.load_best(2)
 
 

@@ -1,0 +1,292 @@
+"""A small sweep of real training that suffers faults at defined moments, and what is compared afterwards.
+
+Not a test module. Moments are break points in the sweep's processes (`points/sitecustomize.py`), or what the database
+and the output show; nothing waits for a time to pass in the hope that something has happened.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+
+from storage.database import open_database
+from storage.records import TrialState
+from storage.repository import Repository
+from storage.studies import Studies
+from sweeper.study import read_study
+from tests.system.sweeps import Home
+
+POINTS = Path(__file__).parent / "points"
+PATIENCE = 300.0
+"""Seconds until something that must happen counts as not happening; how long it takes decides nothing."""
+
+EPOCHS = 10
+GRID = f"""
+name = "faults"
+
+[[datasets]]
+name = "nuclei"
+options = {{ size = [32, 32] }}
+
+[[losses]]
+name = "ce"
+
+[[losses]]
+name = "unified_focal_asym"
+gamma = [0.2, 0.4, 0.6]
+
+[model]
+base_filters = 4
+depth = 2
+
+[training]
+epochs = {EPOCHS}
+early_stopping_patience = 100
+
+[resources]
+cpus = {(os.cpu_count() or 2) / 2}
+"""
+"""Four trials, two at a time whatever the machine."""
+
+SWEEP = "faults"
+
+
+def wait_for(what: Callable[[], Any], described: str, *, alive: Run | None = None) -> Any:
+    """The first true value of `what()`; fails when `alive` ends before, or nothing comes of it."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := what()):
+        assert alive is None or alive.process.poll() is None, f"{described}: it ended before\n{alive.output()}"
+        assert time.monotonic() < deadline, f"{described}: did not happen\n{alive.output() if alive else ''}"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Run:
+    """A `sweeper` command in a session of its own; what it prints goes to a file."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def says(self, words: str) -> None:
+        wait_for(lambda: words in self.output(), f"saying {words!r}", alive=self)
+
+    def ends(self, code: int | None = 0) -> str:
+        """Waits for the end; what was printed. `code` None: however it ends."""
+        self.process.wait(timeout=PATIENCE)
+        assert code is None or self.process.returncode == code, f"exit {self.process.returncode}\n{self.output()}"
+        return self.output()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=60)
+
+
+@dataclass
+class Sweep:
+    """One sweep in a home of its own.
+
+    Args:
+        folder: holds the home, the break points and what the commands print.
+        variables: of the environment, besides.
+        grid: what is launched.
+    """
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    grid: str = GRID
+
+    def __post_init__(self) -> None:
+        self.points = self.folder / "points"
+        self.points.mkdir(parents=True)
+        path = os.pathsep.join([str(POINTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = {"SWEEPER_LEASE_SECONDS": "4", "SWEEPER_TEST_POINTS": str(self.points), "PYTHONPATH": path}
+        self.home = Home(self.folder / "home", {**own, **self.variables})
+        self._commands = 0
+
+    # Commands.
+
+    def start(self, *arguments: str) -> Run:
+        self._commands += 1
+        log = self.folder / f"{self._commands}-{arguments[0]}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sweeper", *arguments],
+                env=self.home.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return Run(process, log)
+
+    def go(self) -> Run:
+        """Launches the sweep, or resumes it where it was launched before."""
+        known = self._commands > 0
+        return self.start("resume", SWEEP) if known else self.start("launch", "--grid", self.home.grid(self.grid))
+
+    # Break points.
+
+    def arm(self, *points: str) -> None:
+        for point in points:
+            (self.points / f"{point}.armed").touch()
+
+    def held(self, point: str, run: Run) -> int:
+        """Waits until a process has come to an armed point; its pid."""
+
+        def find() -> list[Path]:
+            return list(self.points.glob(f"{point}.held.*"))
+
+        (path,) = wait_for(find, f"holding at {point}", alive=run)
+        return int(path.suffix[1:])
+
+    def hold(self, point: str, run: Run) -> int:
+        """Arms a point and waits until a process has come there; its pid."""
+        self.arm(point)
+        return self.held(point, run)
+
+    def release(self) -> None:
+        """Lets whoever is held go on, and disarms every point."""
+        for path in self.points.iterdir():
+            path.unlink()
+
+    # Processes.
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs in this home, Ray's processes included."""
+        mine = f"SWEEPER_HOME={self.home.folder}"
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if mine in Path(f"/proc/{process.pid}/environ").read_bytes().decode(errors="replace").split("\0"):
+                    found.append(process)
+            except OSError:
+                continue
+        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+    def named(self, name: str) -> psutil.Process:
+        """The one process of this home whose program is called so."""
+        (process,) = [p for p in self.processes() if p.name().startswith(name)]
+        return process
+
+    def alone(self) -> None:
+        """Waits until nothing of a killed coordinator runs any more, and its lease has run out."""
+        self.release()
+        wait_for(lambda: not self.processes(), "the end of the coordinator's processes")
+        self.free()
+
+    def free(self) -> None:
+        """Waits until the lease has run out or was given back."""
+
+        def expired() -> bool:
+            with self.repository() as repository:
+                lease = repository.lease(SWEEP)
+                return lease is None or lease.expires_at <= repository.database.now()
+
+        wait_for(expired, "the end of the lease")
+
+    def end(self) -> None:
+        """Ends whatever a failed test has left."""
+        for process in self.processes():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+    # What is stored.
+
+    @contextmanager
+    def repository(self) -> Iterator[Repository]:
+        url = self.home.variables.get("SWEEPER_DATABASE_URL") or f"sqlite:///{self.home.folder / 'sweeper.db'}"
+        with open_database(url, create=False) as database:
+            yield Repository(database)
+
+    def counts(self) -> Counter[TrialState]:
+        with self.repository() as repository:
+            return Counter(repository.counts(SWEEP))
+
+    def state(self) -> str:
+        with self.repository() as repository:
+            return repository.sweep(SWEEP).state.value
+
+    def attempts(self) -> Counter[tuple[str, str | None]]:
+        """How many attempts ended in each state and for each kind of failure."""
+        with self.repository() as repository:
+            return Counter((a.state.value, a.kind and a.kind.value) for a in repository.attempts_of_sweep(SWEEP))
+
+    def trained(self) -> dict[str, int]:
+        """Optimiser steps of all attempts of each trial, by its label."""
+        with self.repository() as repository:
+            labels = {t.hash: t.label for t in repository.trials(SWEEP)}
+            steps = Counter[str]()
+            for attempt in repository.attempts_of_sweep(SWEEP):
+                steps[labels[attempt.trial]] += attempt.steps
+            return dict(steps)
+
+    def epochs(self) -> dict[tuple[str, int], str]:
+        """Every epoch that is written down, by trial and number: all but how long it took."""
+        with self.repository() as repository:
+            columns = repository.epoch_columns(SWEEP)
+        rows = pd.DataFrame(dict(columns)).drop(columns="seconds")
+        return {(str(row["trial"]), int(row["epoch"])): _exact(row) for row in rows.to_dict("records")}
+
+    def tables(self) -> dict[str, Any]:
+        """Everything that a sweep answers; times and hosts aside."""
+        with self.repository() as repository:
+            study, trials = read_study(repository, SWEEP), repository.trials(SWEEP)
+            with Studies(repository.database) as studies:
+                optuna = {name: studies.values(name) for name in sorted({t.study for t in trials if t.study})}
+            scores = pd.DataFrame(dict(repository.score_columns(SWEEP)))
+        return {
+            "trials": [
+                (t.label, t.state.value, t.epochs, t.best_epoch, t.val_loss, t.val_dsc, t.test_dsc, t.parameters)
+                for t in trials
+            ],
+            "epochs": self.epochs(),
+            "optuna": {name: sorted(values.items()) for name, values in optuna.items()},
+            "scores": [_exact(row) for row in scores.to_dict("records")],
+            "table": [_exact(row) for row in study.table.to_dict("records")],
+            "stability": [_exact(row) for row in study.stability.to_dict("records")],
+            "significance": [_exact(row) for row in study.significance.to_dict("records")],
+        }
+
+
+def _exact(row: Any) -> str:
+    """A row as text that tells any two floats apart, and takes NaN for NaN."""
+    return repr(sorted((str(key), repr(value)) for key, value in row.items()))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the undisturbed sweep gave."""
+
+    tables: dict[str, Any]
+    trained: dict[str, int]
+
+    def so_far(self, sweep: Sweep) -> None:
+        """Whatever a disturbed sweep has written down until now stands in the undisturbed one, too."""
+        epochs = sweep.epochs()
+        assert epochs.items() <= self.tables["epochs"].items()
+
+    def equals(self, sweep: Sweep) -> None:
+        """The disturbed sweep gives the same answers, to the last bit."""
+        tables = sweep.tables()
+        for name, expected in self.tables.items():
+            assert tables[name] == expected, name
