@@ -32,7 +32,7 @@ POINTS = Path(__file__).parent / "points"
 PATIENCE = 300.0
 """Seconds until something that must happen counts as not happening; how long it takes decides nothing."""
 
-EPOCHS = 10
+EPOCHS = 8
 GRID = f"""
 name = "faults"
 
@@ -45,7 +45,7 @@ name = "ce"
 
 [[losses]]
 name = "unified_focal_asym"
-gamma = [0.2, 0.4, 0.6]
+gamma = [0.2, 0.3, 0.4, 0.6, 0.8]
 
 [model]
 base_filters = 4
@@ -58,7 +58,7 @@ early_stopping_patience = 100
 [resources]
 cpus = {(os.cpu_count() or 2) / 2}
 """
-"""Four trials, two at a time whatever the machine."""
+"""Six trials, two at a time whatever the machine."""
 
 SWEEP = "faults"
 
