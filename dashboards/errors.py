@@ -1,4 +1,4 @@
-"""What can go wrong in writing a report."""
+"""What can go wrong in what a person looks at."""
 
 from __future__ import annotations
 
@@ -7,3 +7,7 @@ from sweeper.errors import SweeperError
 
 class ReportError(SweeperError):
     """The report cannot be written as asked; the message says what is missing and the mend."""
+
+
+class BoardError(SweeperError):
+    """The live board cannot be served as asked, or the API refused what a button asked for."""

@@ -57,12 +57,7 @@ def select_gamma(trials: pd.DataFrame) -> pd.DataFrame:
         repeats (fewest finished repeats of any γ), gamma_on_test, test_dsc_on_test, optimism (test DSC that choosing
         on the test set would have added).
     """
-    current = trials[trials["current"]]
-    means = (
-        current.groupby(["dataset", "variant", "loss", "gamma"], dropna=False, observed=True)
-        .agg(val_dsc=("val_dsc", "mean"), test_dsc=("test_dsc", "mean"), repeats=("hash", "size"))
-        .reset_index()
-    )
+    means = means_by_gamma(trials)
     rows = []
     for (dataset, variant, loss), group in means.groupby(["dataset", "variant", "loss"], sort=True, observed=True):
         if len(group) > 1 and not group["val_dsc"].notna().any():
@@ -87,6 +82,20 @@ def select_gamma(trials: pd.DataFrame) -> pd.DataFrame:
     selection = pd.DataFrame(rows, columns=_SELECTION_COLUMNS)
     numbers = _SELECTION_COLUMNS[3:]
     return selection.astype(dict.fromkeys(numbers, float) | {"gammas": int, "repeats": int})
+
+
+def means_by_gamma(trials: pd.DataFrame) -> pd.DataFrame:
+    """The mean validation and test DSC of each data set, variant and γ over its finished repeats.
+
+    Returns:
+        Columns dataset, variant, loss, gamma (NaN for one that was not swept), val_dsc, test_dsc, repeats.
+    """
+    current = trials[trials["current"]]
+    return (
+        current.groupby(["dataset", "variant", "loss", "gamma"], dropna=False, observed=True)
+        .agg(val_dsc=("val_dsc", "mean"), test_dsc=("test_dsc", "mean"), repeats=("hash", "size"))
+        .reset_index()
+    )
 
 
 def at_selected_gamma(frame: pd.DataFrame, selection: pd.DataFrame) -> pd.DataFrame:

@@ -110,17 +110,15 @@ class SweepSummary(BaseModel):
 
 
 class Lease(BaseModel):
-    """Who runs a sweep; `expired`: it is gone without a word. `seconds_left` are then below 0."""
+    """Who runs a sweep; `expired`: it is gone without a word."""
 
     holder: str
     expires_at: float
     expired: bool
-    seconds_left: float
 
 
 class TrialStatus(BaseModel):
-    """How a trial stands. `variant` is the loss with whatever else tells trials apart, `setbacks` counts its failed
-    and lost attempts by kind."""
+    """How a trial stands. `variant` is the loss with whatever else tells trials apart."""
 
     hash: str
     label: str
@@ -133,7 +131,6 @@ class TrialStatus(BaseModel):
     state: TrialState
     attempts: int
     epochs: int
-    setbacks: dict[str, int]
     failure: Failure
     error: str | None
     val_dsc: float | None

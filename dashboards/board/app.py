@@ -1,0 +1,281 @@
+"""The page: a Dash application over a `Source`. What the browser is sent holds no script but our own files.
+
+The grid is a real table that `assets/board.js` builds, since thousands of Dash components would take seconds. All the
+rest are Dash components, which React escapes. A page asks every two seconds; unless something has changed, the answer
+is empty.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+from dash.exceptions import PreventUpdate
+from flask import Flask, Response, abort, request
+
+from dashboards.board import parts, view
+from dashboards.board.buttons import Api
+from dashboards.board.source import Snapshot, Source
+from dashboards.errors import BoardError
+from storage.errors import StorageError, UnknownSweepError
+from sweeper.analysis import AnalysisError
+
+POLL_MILLISECONDS = 2000
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_INDEX = """<!doctype html>
+<html lang="en">
+<head>
+{%metas%}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{%title%}</title>
+{%favicon%}
+{%css%}
+</head>
+<body>
+<noscript><p>The board needs JavaScript. Without it: sweeper status --watch</p></noscript>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def make_app(source: Source, *, sweep: str | None = None, server: str = "", mlflow: str = "", host: str = "") -> Dash:
+    """The application; nothing is read before a page asks.
+
+    Args:
+        source: where sweeps are read.
+        sweep: shown where the page's address names none; None for the newest.
+        server: base URL of `sweeper serve`, for the buttons; without one the page has none.
+        mlflow: MLflow's tracking URI; trials are linked to it where it is a web address.
+        host: where the page will be served. On loopback, other names than this machine's are refused, so that no
+            page of another site can read this one through a name of its own.
+    """
+    app = Dash(
+        __name__,
+        server=Flask(__name__),  # type: ignore[arg-type]
+        title="Sweeper board",
+        update_title="",
+        index_string=_INDEX,
+        assets_folder=str(Path(__file__).parent / "assets"),
+        serve_locally=True,
+        suppress_callback_exceptions=True,
+        enable_mcp=False,
+    )
+    app.layout = lambda: parts.page(server=bool(server), every=POLL_MILLISECONDS)
+    _add_reading(app, source, sweep, mlflow)
+    _add_buttons(app, source, sweep, Api(server))
+    _add_browser_side(app)
+    _protect(app, host)
+    return app
+
+
+def chosen(source: Source, search: str | None, preset: str | None) -> str | None:
+    """The sweep that the page's address names (`?sweep=NAME`), or the preset one, or the newest; None without any."""
+    wanted = parse_qs((search or "").removeprefix("?")).get("sweep", [preset])[0]
+    if wanted is not None:
+        return wanted
+    sweeps = source.sweeps()
+    return sweeps[0].name if sweeps else None
+
+
+def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> None:
+    @app.callback(
+        Output("version", "data"),
+        Output("grid-data", "data"),
+        Output("heading", "children"),
+        Output("banners", "children"),
+        Output("summary", "children"),
+        Output("workers", "children"),
+        Output("failures", "children"),
+        Output("sweeps", "children"),
+        Output("curves-version", "data"),
+        Input("tick", "n_intervals"),
+        Input("url", "search"),
+        State("version", "data"),
+        State("curves-version", "data"),
+    )
+    def poll(tick: int | None, search: str | None, known: str | None, known_curves: str | None) -> Any:
+        name = None
+        try:
+            sweeps = source.sweeps()
+            name = chosen(source, search, preset)
+            listed = _digest(*((s.name, s.state.value) for s in sweeps))
+            if name is None:
+                return _unless(known, "none", lambda: parts.nothing_yet())
+            version = f"{source.pulse(name)} {listed} {_digest(name)}"
+            if version == known:
+                raise PreventUpdate
+            snapshot = source.snapshot(name, version.split()[0])
+        except (StorageError, AnalysisError) as error:
+            message = str(error)
+            missing = isinstance(error, UnknownSweepError)
+            return _unless(known, _digest(message), lambda: parts.problem(message, unknown=missing))
+        # A snapshot that is shared may be a little older than the pulse: then the next question gets a newer one.
+        shown = f"{snapshot.version} {listed} {_digest(name)}"
+        if shown == known:
+            raise PreventUpdate
+        return (
+            shown,
+            view.grid(snapshot),
+            parts.heading(snapshot),
+            parts.banners(snapshot),
+            parts.summary(snapshot, mlflow),
+            parts.workers(snapshot, mlflow),
+            parts.failures(snapshot, mlflow),
+            parts.sweeps(sweeps, name),
+            no_update if snapshot.curves == known_curves else snapshot.curves,
+        )
+
+    @app.callback(Output("curves", "children"), Input("curves-wanted", "data"), State("url", "search"))
+    def draw_curves(wanted: str | None, search: str | None) -> Any:
+        if wanted is None:
+            return []
+        try:
+            snapshot = _snapshot(source, search, preset)
+        except StorageError:
+            return no_update
+        return [] if snapshot is None else parts.curves(snapshot)
+
+    @app.callback(
+        Output("cell", "children"),
+        Output("cell", "hidden"),
+        Input("selected", "data"),
+        Input("version", "data"),
+        State("url", "search"),
+    )
+    def details(selected: list[str] | None, version: str | None, search: str | None) -> Any:
+        if not selected:
+            return [], True
+        try:
+            snapshot = _snapshot(source, search, preset)
+        except StorageError:
+            return no_update, no_update
+        trials = () if snapshot is None else view.trials_of(snapshot, *selected)
+        if snapshot is None or not trials:
+            return [], True
+        return parts.cell(snapshot, selected, trials, mlflow), False
+
+
+def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> None:
+    @app.callback(
+        Output("answer", "children"),
+        Input({"type": "retry", "trial": ALL}, "n_clicks"),
+        Input({"type": "retry-cell", "trial": ALL}, "n_clicks"),
+        Input("retry-all", "n_clicks"),
+        Input("resume", "n_clicks"),
+        Input("stop", "submit_n_clicks"),
+        Input("stop-now", "submit_n_clicks"),
+        Input("scale", "n_clicks"),
+        State("token", "value"),
+        State("concurrency", "value"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def act(*values: Any) -> Any:
+        token, concurrency, search = values[-3:]
+        pressed = ctx.triggered_id
+        if pressed is None or not any(one.get("value") for one in ctx.triggered):
+            raise PreventUpdate  # a button that has just appeared
+        try:
+            name = chosen(source, search, preset)
+            if name is None:
+                raise PreventUpdate
+            said = _ask(api, name, pressed, token or "", concurrency)
+        except (BoardError, StorageError) as error:
+            return html.P(f"Not done: {error}", className="refused")
+        return html.P(said)
+
+
+def _ask(api: Api, sweep: str, pressed: Any, token: str, concurrency: Any) -> str:
+    if isinstance(pressed, dict):
+        return api.retry(sweep, token, pressed["trial"])
+    if pressed == "retry-all":
+        return api.retry(sweep, token)
+    if pressed == "resume":
+        return api.resume(sweep, token)
+    if pressed == "scale":
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise BoardError("say how many trials at once: a whole number from 1")
+        return api.scale(sweep, token, concurrency)
+    return api.stop(sweep, token, now=pressed == "stop-now")
+
+
+def _add_browser_side(app: Dash) -> None:
+    """What happens in the browser alone (assets/board.js)."""
+    clientside: Any = app.clientside_callback
+    clientside(
+        ClientsideFunction("board", "draw"),
+        Output("grid-note", "children"),
+        Input("grid-data", "data"),
+        Input("filter-text", "value"),
+        Input("filter-state", "value"),
+    )
+    # The library that draws curves is large: it comes after the grid.
+    clientside(ClientsideFunction("board", "later"), Output("curves-wanted", "data"), Input("curves-version", "data"))
+    clientside(
+        ClientsideFunction("board", "permit"),
+        Output("control-set", "disabled"),
+        Output("retry-set", "disabled"),
+        Output("cell-set", "disabled"),
+        Output("token-note", "children"),
+        Input("token", "value"),
+    )
+
+
+def _protect(app: Dash, host: str) -> None:
+    server: Flask = app.server
+    policies: list[str] = []
+
+    @server.before_request
+    def refuse_strange_names() -> None:
+        if host in LOOPBACK and urlsplit(f"//{request.host}").hostname not in LOOPBACK:
+            abort(403, "this board answers to this machine's own names only")
+
+    @server.after_request
+    def add_headers(response: Response) -> Response:
+        if not policies:
+            # Not before: Dash writes its inline start script, whose hash is here, when all callbacks are known.
+            scripts = " ".join(["'self'", *app.csp_hashes()])
+            policies.append(
+                f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: "
+                "blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+                "frame-ancestors 'none'"
+            )
+        response.headers["Content-Security-Policy"] = policies[0]
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        return _smaller(response)
+
+
+def _smaller(response: Response) -> Response:
+    """Compresses what a page is told, where that is worth it."""
+    worth = response.mimetype == "application/json" and not response.is_streamed
+    if worth and "gzip" in request.headers.get("Accept-Encoding", "") and len(response.get_data()) > 2000:
+        response.set_data(gzip.compress(response.get_data(), compresslevel=1))
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+    return response
+
+
+def _snapshot(source: Source, search: str | None, preset: str | None) -> Snapshot | None:
+    name = chosen(source, search, preset)
+    return None if name is None else source.snapshot(name, source.pulse(name))
+
+
+def _unless(known: str | None, version: str, make: Callable[[], tuple[Any, Any]]) -> Any:
+    """The page without a sweep, unless it is shown already: a heading and what is the matter."""
+    if known == version:
+        raise PreventUpdate
+    heading, message = make()
+    return version, None, heading, message, [], [], [], [], None
+
+
+def _digest(*values: Any) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]

@@ -1,0 +1,230 @@
+/* The grid: a real table with a button in each cell, one tab stop, arrow keys. Text is set as text, never as HTML. */
+(function () {
+  "use strict";
+  const words = { queued: "queued", running: "running", finished: "finished", failed: "failed", pruned: "pruned", stopped: "stopped" };
+  let shape = "";
+  let buttons = [];
+  let rows = [];
+  let sets = [];
+  let snapshot = null;
+  let current = [0, 0];
+  let chosen = null;
+  const filters = { text: "", state: "all" };
+
+  function element(tag, parent, text) {
+    const made = document.createElement(tag);
+    if (text !== undefined) made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+
+  function build(place) {
+    const table = document.createElement("table");
+    table.setAttribute("role", "grid");
+    table.setAttribute("aria-label", "Trials: data set and loss by γ");
+    const columns = element("colgroup", table);
+    const narrow = window.innerWidth < 640;
+    element("col", columns).style.width = narrow ? "9rem" : "15rem";
+    const longest = Math.max(...snapshot.columns.map((c) => c.length), 4);
+    for (let i = 0; i < snapshot.columns.length; i++) element("col", columns).style.width = longest > 7 ? "5.4rem" : "4.6rem";
+    const head = element("tr", element("thead", table));
+    element("th", head, "loss").scope = "col";
+    for (const column of snapshot.columns) element("th", head, column).scope = "col";
+    buttons = []; rows = []; sets = [];
+    let body = null, last = null;
+    snapshot.rows.forEach(function ([dataset, loss], r) {
+      if (dataset !== last || !body) {
+        body = element("tbody", table);
+        const line = element("tr", body);
+        line.className = "set";
+        const name = element("th", line);
+        name.colSpan = snapshot.columns.length + 1;
+        name.scope = "rowgroup";
+        element("span", name, dataset).title = dataset;
+        sets.push({ line: line, rows: [] });
+        last = dataset;
+      }
+      const line = element("tr", body);
+      const name = element("th", line);
+      name.scope = "row";
+      const words = element("span", name);
+      words.title = loss;
+      loss.split(/(?<=[_=,])/).forEach(function (part) { words.append(part, document.createElement("wbr")); });
+      const own = [];
+      for (let c = 0; c < snapshot.columns.length; c++) { own.push(null); element("td", line); }
+      buttons.push(own);
+      rows.push({ line: line, key: (dataset + " " + loss).toLowerCase() });
+      sets[sets.length - 1].rows.push(r);
+    });
+    for (const [r, c] of snapshot.cells) {
+      const button = element("button", rows[r].line.cells[c + 1]);
+      button.type = "button";
+      button.tabIndex = -1;
+      button.place = [r, c];
+      buttons[r][c] = button;
+    }
+    table.addEventListener("click", function (event) {
+      const button = event.target.closest("button");
+      if (button) choose(button);
+    });
+    table.addEventListener("keydown", move);
+    table.addEventListener("focusin", function (event) { if (event.target.place) stop(event.target.place); });
+    place.replaceChildren(table);
+    current = snapshot.cells.length ? snapshot.cells[0].slice(0, 2) : [0, 0];
+    stop(current);
+  }
+
+  function update() {
+    for (const [r, c, state, text, shade, extra] of snapshot.cells) {
+      const button = buttons[r][c];
+      const key = state + "|" + text + "|" + shade + "|" + extra;
+      if (button.known === key) continue;
+      button.known = key;
+      button.state = state;
+      button.textContent = text;
+      button.className = shade >= 0 ? state + " s" + shade : state;
+      if (shade >= 0 && state !== "finished") button.className = state;
+      const [dataset, loss] = snapshot.rows[r];
+      const column = snapshot.columns[c];
+      const gamma = column === "no γ" ? "" : ", γ " + column;
+      const value = state === "finished" && text && !extra ? ", validation DSC " + text : "";
+      button.setAttribute("aria-label", dataset + ", " + loss + gamma + ": " + words[state] + value + (extra ? "; " + extra : ""));
+      button.title = words[state] + (extra ? ": " + extra : value);
+    }
+  }
+
+  function stop(place) {
+    const old = buttons[current[0]] && buttons[current[0]][current[1]];
+    if (old) old.tabIndex = -1;
+    current = place;
+    const button = buttons[place[0]] && buttons[place[0]][place[1]];
+    if (button) button.tabIndex = 0;
+  }
+
+  function choose(button) {
+    if (chosen) chosen.removeAttribute("aria-pressed");
+    const same = chosen === button;
+    chosen = same ? null : button;
+    let selected = null;
+    if (chosen) {
+      chosen.setAttribute("aria-pressed", "true");
+      const [r, c] = button.place;
+      selected = [...snapshot.rows[r], snapshot.columns[c]];
+    }
+    window.dash_clientside.set_props("selected", { data: selected });
+  }
+
+  function visible(r, c) {
+    return buttons[r] && buttons[r][c] && !rows[r].line.hidden;
+  }
+
+  function move(event) {
+    if (!event.target.place) return;
+    const [r, c] = event.target.place;
+    const width = snapshot.columns.length;
+    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    let found = null;
+    if (event.key in steps) {
+      const [dr, dc] = steps[event.key];
+      for (let y = r + dr, x = c + dc; y >= 0 && y < rows.length && x >= 0 && x < width; y += dr, x += dc) {
+        if (visible(y, x)) { found = [y, x]; break; }
+        // Rows differ in their columns: the nearest cell of the next row is meant.
+        if (dr && !rows[y].line.hidden) {
+          const near = buttons[y].map((b, i) => (b ? i : -1)).filter((i) => i >= 0).sort((a, b) => Math.abs(a - c) - Math.abs(b - c));
+          if (near.length) { found = [y, near[0]]; break; }
+        }
+      }
+    } else if (event.key === "Home" || event.key === "End") {
+      const order = [...Array(width).keys()];
+      if (event.key === "End") order.reverse();
+      const x = order.find((i) => visible(r, i));
+      if (x !== undefined) found = [r, x];
+    } else if (event.key === "Escape") {
+      if (chosen) choose(chosen);
+      event.preventDefault();
+      return;
+    }
+    if (found) {
+      event.preventDefault();
+      buttons[found[0]][found[1]].focus();
+    }
+  }
+
+  function filter() {
+    const text = filters.text.trim().toLowerCase();
+    let shown = 0, trials = 0;
+    rows.forEach(function (row, r) {
+      let matching = 0;
+      for (const button of buttons[r]) {
+        if (!button) continue;
+        const fits = filters.state === "all" || button.state === filters.state;
+        if (fits) matching += 1;
+        button.style.visibility = fits ? "" : "hidden";
+      }
+      row.line.hidden = (text && !row.key.includes(text)) || matching === 0;
+      if (!row.line.hidden) { shown += 1; trials += matching; }
+    });
+    for (const set of sets) set.line.hidden = set.rows.every((r) => rows[r].line.hidden);
+    if (!visible(current[0], current[1])) {
+      const r = rows.findIndex((row) => !row.line.hidden);
+      if (r >= 0) stop([r, buttons[r].findIndex((b) => b)]);
+    }
+    if (!rows.length) return "This sweep has no trials.";
+    return shown === rows.length && filters.state === "all" ? rows.length + (rows.length === 1 ? " row, " : " rows, ") + trials + (trials === 1 ? " cell." : " cells.")
+      : shown ? shown + " of " + rows.length + " rows, " + trials + (trials === 1 ? " cell fits." : " cells fit.") : "Nothing fits the filter.";
+  }
+
+  function draw(data, text, state) {
+    filters.text = text || "";
+    filters.state = state || "all";
+    const place = document.getElementById("grid");
+    if (!data) {
+      shape = ""; buttons = []; rows = []; sets = []; snapshot = null;
+      if (place) place.replaceChildren();
+      return "";
+    }
+    if (data !== snapshot) {
+      snapshot = data;
+      document.title = data.sweep + " · Sweeper board";
+      const now = JSON.stringify([data.sweep, data.columns, data.rows, data.cells.length]);
+      if (now !== shape || !place.firstChild) {
+        shape = now;
+        chosen = null;
+        build(place);
+      }
+      update();
+    }
+    return filter();
+  }
+
+  function later(version) {
+    // After the browser has painted what came before.
+    return new Promise(function (done) { requestAnimationFrame(function () { setTimeout(done, 50, version || null); }); });
+  }
+
+  function permit(token) {
+    const without = !token;
+    return [without, without, without, without ? "Without a token this page only shows." : "The token stays in this tab and goes along with each request."];
+  }
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, later: later, permit: permit } });
+
+  /* A page that no longer gets answers says so; what it shows is then old. */
+  const ask = window.fetch;
+  let since = null;
+  window.fetch = function (...given) {
+    const answer = ask.apply(this, given);
+    if (String(given[0] && given[0].url || given[0]).includes("_dash-update-component")) {
+      answer.then((found) => away(!found.ok), () => away(true));
+    }
+    return answer;
+  };
+  function away(gone) {
+    const banner = document.getElementById("away");
+    if (!banner) return;
+    if (gone && !since) since = new Date();
+    if (!gone) since = null;
+    banner.hidden = !since;
+    banner.textContent = since ? "The board's server has not answered since " + since.toLocaleTimeString() + "; what stands here is from before." : "";
+  }
+})();

@@ -1,0 +1,359 @@
+"""The page's parts as Dash components. Text reaches the browser as JSON and is escaped there by React."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from dash import dcc, html
+
+from dashboards.board import view
+from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
+from dashboards.board.source import Snapshot
+from storage.records import Sweep, Trial, TrialState
+
+STATES = ("all", *(state.value for state in TrialState))
+
+_LEGEND = (
+    ("finished", "0.812", "finished: validation DSC; the stronger the colour, the higher within its data set"),
+    ("running", "▸12 0.80", "running: epoch, newest validation DSC"),
+    ("queued", "·", "queued"),
+    ("failed", "✗ nan", "failed, with its reason"),
+    ("pruned", "pruned", "ended early by the search"),
+    ("stopped", "stopped", "stopped"),
+)
+
+
+def page(*, server: bool, every: int) -> Any:
+    """The whole page, still empty; `server`: whether there is an API for the buttons."""
+    return html.Div(
+        [
+            dcc.Location(id="url", refresh=False),
+            dcc.Interval(id="tick", interval=every),
+            *(dcc.Store(id=name) for name in ("version", "grid-data", "selected", "curves-version", "curves-wanted")),
+            html.A("Skip to the grid", href="#grid", className="skip"),
+            html.Header(
+                [
+                    html.P("Sweeper board", className="muted"),
+                    html.Div(html.H1("Loading …"), id="heading"),
+                    html.Div(id="sweeps"),
+                ]
+            ),
+            html.Main(
+                [
+                    html.P(id="away", className="banner", hidden=True, role="alert"),
+                    html.Div(id="banners"),
+                    _section("state", "How it stands", html.Div(id="summary")),
+                    _section("grid-title", "Grid", *_grid()),
+                    _section("curves-title", "γ curves", html.Div(id="curves")),
+                    _section("workers-title", "Workers and devices", html.Div(id="workers")),
+                    _section(
+                        "failures-title",
+                        "Failures",
+                        html.Fieldset(
+                            [html.Legend("Failed trials", className="hidden"), html.Div(id="failures")],
+                            id="retry-set",
+                            disabled=True,
+                        ),
+                    ),
+                    _section("control-title", "Control", *_control(server)),
+                ]
+            ),
+        ]
+    )
+
+
+def _aria(**values: str) -> Any:
+    """`aria-…` attributes, which are no Python names."""
+    return {f"aria-{name}": value for name, value in values.items()}
+
+
+def _section(name: str, title: str, *children: Any) -> Any:
+    return html.Section([html.H2(title, id=name), *children], **_aria(labelledby=name))
+
+
+def _grid() -> list[Any]:
+    return [
+        html.Div(
+            [
+                html.Div(
+                    [
+                        html.Label("Show data sets and losses with", htmlFor="filter-text"),
+                        dcc.Input(id="filter-text", type="text", value="", debounce=False, autoComplete="off"),
+                    ]
+                ),
+                html.Fieldset(
+                    [
+                        html.Legend("Trials that are"),
+                        dcc.RadioItems(
+                            id="filter-state",
+                            options=[{"label": state, "value": state} for state in STATES],
+                            value="all",
+                            inline=True,
+                        ),
+                    ],
+                    className="plain",
+                ),
+            ],
+            className="filters",
+        ),
+        html.P(id="grid-note", className="muted", role="status"),
+        html.Div(id="grid", className="scroll grid", tabIndex="0", role="region", **_aria(labelledby="grid-title")),
+        html.Ul(
+            [html.Li([html.Span(sign, className=f"key {state}"), words]) for state, sign, words in _LEGEND],
+            className="legend",
+        ),
+        html.P("A cell shows its trials: click it, or go there by the arrow keys and press Enter.", className="muted"),
+        html.Fieldset(
+            [html.Legend("The chosen cell", className="hidden"), html.Div(id="cell", hidden=True, className="cell")],
+            id="cell-set",
+            disabled=True,
+        ),
+    ]
+
+
+def _control(server: bool) -> list[Any]:
+    if not server:
+        return [
+            html.P(
+                [
+                    "This board only shows. For buttons that stop, scale and retry, start it with ",
+                    html.Code("--server URL"),
+                    " of a ",
+                    html.Code("sweeper serve"),
+                    ".",
+                ]
+            ),
+            # Callbacks name them.
+            html.Div([_token(), *_buttons(), html.Div(id="answer"), html.P(id="token-note")], hidden=True),
+        ]
+    return [
+        html.Div([html.Label("Token", htmlFor="token"), _token()], className="field"),
+        html.P(id="token-note", className="muted"),
+        html.Div(id="answer", role="status"),
+        *_buttons(),
+    ]
+
+
+def _token() -> Any:
+    return dcc.Input(
+        id="token", type="password", autoComplete="off", persistence=True, persistence_type="session", value=""
+    )
+
+
+def _buttons() -> list[Any]:
+    now = "End running trials of this sweep after their epoch?"
+    return [
+        html.Fieldset(
+            [
+                html.Legend("The whole sweep"),
+                html.Button("Retry all failed", id="retry-all", type="button"),
+                html.Button("Resume", id="resume", type="button"),
+                dcc.ConfirmDialogProvider(
+                    html.Button("Stop", type="button"), id="stop", message="Start no more trials of this sweep?"
+                ),
+                dcc.ConfirmDialogProvider(html.Button("Stop now", type="button"), id="stop-now", message=now),
+                html.Span(
+                    [
+                        html.Label("Trials at once", htmlFor="concurrency"),
+                        dcc.Input(id="concurrency", type="number", min=1, step=1, value=1),
+                        html.Button("Scale", id="scale", type="button"),
+                    ],
+                    className="field",
+                ),
+            ],
+            id="control-set",
+            disabled=True,
+            className="control",
+        )
+    ]
+
+
+def heading(snapshot: Snapshot) -> list[Any]:
+    """Name, state and description."""
+    found = [html.H1(snapshot.sweep.name), html.P(view.headline(snapshot), className="lead")]
+    if snapshot.sweep.description:
+        found.append(html.P(snapshot.sweep.description, className="muted"))
+    return found
+
+
+def banners(snapshot: Snapshot) -> list[Any]:
+    """What must not be overlooked."""
+    return [html.P(text, className="banner", role="note") for text in view.banners(snapshot)]
+
+
+def nothing_yet() -> tuple[Any, Any]:
+    """Heading and message of a database without any sweep."""
+    return html.H1("No sweep yet"), html.P(["Start one: ", html.Code("sweeper launch --grid demo")])
+
+
+def problem(message: str, *, unknown: bool) -> tuple[Any, Any]:
+    """Heading and message where the sweep cannot be read."""
+    title = "No such sweep" if unknown else "The sweeps cannot be read"
+    found: list[Any] = [html.P(message, className="banner", role="alert")]
+    if unknown:
+        found.append(html.P(html.A("The newest sweep", href="?")))
+    return html.H1(title), found
+
+
+def sweeps(known: Sequence[Sweep], shown: str) -> Any:
+    """Links to all sweeps, newest first."""
+    if len(known) < 2:
+        return []
+    links = [
+        html.Li(
+            [
+                html.A(
+                    s.name,
+                    href=f"?sweep={quote(s.name, safe='')}",
+                    **(_aria(current="page") if s.name == shown else {}),
+                ),
+                f" {s.state.value}{' · rehearsal' if s.rehearsal else ''}",
+            ]
+        )
+        for s in known
+    ]
+    return html.Nav(html.Details([html.Summary(f"All {len(known)} sweeps"), html.Ul(links)]), **_aria(label="Sweeps"))
+
+
+def summary(snapshot: Snapshot, mlflow: str) -> Any:
+    """What stands at the top, as a list of names and values, with a bar of what has ended."""
+    counts = {state: sum(t.state is state for t in snapshot.trials) for state in TrialState}
+    ended = len(snapshot.trials) - counts[TrialState.QUEUED] - counts[TrialState.RUNNING]
+    rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in view.facts(snapshot)]
+    if href := view.run_address(mlflow, snapshot.sweep.mlflow_run):
+        rows.append(html.Div([html.Dt("MLflow"), html.Dd(html.A("The sweep's run, with its report", href=href))]))
+    bar = html.Progress(value=str(ended), max=str(max(len(snapshot.trials), 1)), **_aria(label="Trials that ended"))
+    return [bar, html.Dl(rows)]
+
+
+def workers(snapshot: Snapshot, mlflow: str) -> Any:
+    """The devices with their use, and what runs on them now."""
+    devices = [
+        (
+            d.host or "–",
+            d.device or "–",
+            str(d.running),
+            str(d.ended),
+            html.Span([html.Meter(value=str(round(d.busy, 3)), **_aria(hidden="true")), f" {100 * d.busy:.0f}%"]),
+        )
+        for d in snapshot.devices
+    ]
+    running = [
+        (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since)
+        for p in view.places(snapshot, mlflow)
+    ]
+    if not devices:
+        return html.P("No trial ran in the last hour.", className="muted")
+    found = [
+        table("Devices in the last hour", ("host", "device", "trials now", "ended", "time in use"), devices),
+        html.P("Processor, memory and GPU of each trial: MLflow, tab System metrics of its run.", className="muted"),
+    ]
+    if running:
+        head = ("trial", "host", "pid", "device", "epoch", "validation DSC", "for")
+        found.insert(0, table("Running trials", head, running))
+    return found
+
+
+def failures(snapshot: Snapshot, mlflow: str) -> Any:
+    """The failed trials, each with a button."""
+    found = view.failures(snapshot, mlflow)
+    if not found:
+        return html.P("No trial has failed.", className="muted")
+    rows = [
+        (_linked(f.label, f.run), html.Code(f.trial[:8]), f.kind, f.error, str(f.attempts), _retry(f.trial, f.label))
+        for f in found[: view.MOST_FAILURES]
+    ]
+    parts: list[Any] = [table("Failed trials", ("trial", "hash", "kind", "error", "attempts", ""), rows)]
+    if len(found) > len(rows):
+        parts.append(html.P(f"The first {len(rows)} of {len(found)}.", className="muted"))
+    return parts
+
+
+def curves(snapshot: Snapshot) -> Any:
+    """A figure for each data set."""
+    datasets = list(dict.fromkeys(t.dataset for t in snapshot.trials))
+    found = []
+    for number, dataset in enumerate(datasets[:MOST_FIGURES]):
+        figure = curve_figure(snapshot.means, dataset)
+        if figure is None:
+            continue
+        words = in_words(snapshot.means, dataset)
+        found.append(
+            html.Figure(
+                [
+                    html.Figcaption(html.H3(dataset)),
+                    html.Div(
+                        dcc.Graph(
+                            id={"type": "curve", "number": number},
+                            figure=figure,
+                            config={"displayModeBar": False, "responsive": True},
+                        ),
+                        role="img",
+                        **_aria(label=words),
+                    ),
+                ]
+            )
+        )
+    if not found:
+        return html.P("No trial has finished yet.", className="muted")
+    note = [html.P(f"The first {MOST_FIGURES} of {len(datasets)} data sets.")] if len(datasets) > MOST_FIGURES else []
+    return [html.Div(found, className="curves"), *note]
+
+
+def cell(snapshot: Snapshot, selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
+    """The trials of one cell of the grid."""
+    dataset, loss, column = selected
+    rows = [
+        (
+            html.Code(t.hash[:8]),
+            "–" if t.gamma is None else f"{t.gamma:g}",
+            str(t.repeat),
+            t.state.value if t.failure is None or t.state is not TrialState.FAILED else view.kind_words(t.failure),
+            f"{t.epochs} of {t.spec['training']['epochs']}",
+            "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
+            "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
+            _linked("MLflow run", view.run_page(mlflow, t), otherwise="–"),
+            _retry(t.hash, t.label, kind="retry-cell") if t.state is TrialState.FAILED else "",
+        )
+        for t in trials
+    ]
+    gamma = "" if column == "no γ" else f" · γ {column}"
+    head = ("trial", "γ", "repeat", "state", "epoch", "validation DSC", "test DSC", "run", "")
+    errors = [html.P(f"{t.hash[:8]}: {view.first_line(t.error)}") for t in trials if t.error]
+    return [
+        html.H3(f"{dataset} · {loss}{gamma}"),
+        table("Trials of this cell", head, rows),
+        *errors,
+        html.P(["All about one: ", html.Code(f"sweeper show {trials[0].hash[:8]}")], className="muted"),
+    ]
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """A table that scrolls sideways where it is too wide."""
+    titles = [html.Th(h, scope="col") if h else html.Td() for h in head]
+    body = [html.Tr([html.Th(row[0], scope="row"), *map(_data, head[1:], row[1:])]) for row in rows]
+    return html.Div(
+        html.Table([html.Caption(caption), html.Thead(html.Tr(titles)), html.Tbody(body)]),
+        className="scroll",
+        tabIndex="0",
+        role="region",
+        **_aria(label=caption),
+    )
+
+
+def _data(title: str, value: Any) -> Any:
+    return html.Td(value, className="words") if title in ("error", "kind") else html.Td(value)
+
+
+def _retry(trial: str, label: str, kind: str = "retry") -> Any:
+    return html.Button(
+        "Retry", id={"type": kind, "trial": trial}, type="button", **_aria(label=f"Retry {label}, {trial[:8]}")
+    )
+
+
+def _linked(text: str, href: str, otherwise: str | None = None) -> Any:
+    if href:
+        return html.A(text, href=href)
+    return text if otherwise is None else otherwise

@@ -1,0 +1,151 @@
+"""What the board reads: connections that cannot write, and one snapshot for all who look at the same moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from storage.database import Database, open_database
+from storage.records import Attempt, Epoch, Lease, Request, Sweep, Trial
+from storage.repository import Repository
+from sweeper.analysis.frames import trial_frame
+from sweeper.analysis.selection import means_by_gamma
+from sweeper.heatmap import HeatMap, heat_map
+from sweeper.pace import DeviceUse, Pace, device_use, pace
+from sweeper.variants import variant_names
+
+RETRY_SECONDS = 2.0
+"""How long a page waits for a database that is away, before it says so."""
+
+REST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A sweep at one moment, `now` by the database's clock. `lease` is None where no living coordinator holds it.
+
+    `means` is what `means_by_gamma` says of the finished trials, and `curves` differs whenever it may.
+    """
+
+    version: str
+    sweep: Sweep
+    trials: Sequence[Trial]
+    attempts: Sequence[Attempt]
+    newest: Mapping[str, Epoch]
+    requests: Sequence[Request]
+    lease: Lease | None
+    now: float
+    map: HeatMap
+    pace: Pace
+    devices: Sequence[DeviceUse]
+    means: pd.DataFrame
+    curves: str
+
+
+class Source:
+    """Reads sweeps from the database at `url`, which is opened when it is first asked and need not be there before.
+
+    Safe to share between threads. Every method raises `StorageError` while the database is away or has no tables.
+
+    Args:
+        url: of the database.
+        rest: a snapshot is made again after so many times the time that making it took, at the earliest, so that a
+            large sweep in which something happens every moment does not keep a processor busy.
+    """
+
+    def __init__(self, url: str, *, rest: float = REST) -> None:
+        self._url, self._rest = url, rest
+        self._lock = threading.Lock()
+        self._repository: Repository | None = None
+        self._kept: dict[str, tuple[Snapshot, float, float]] = {}
+        self._building: dict[str, threading.Lock] = {}
+        self._names: dict[tuple[str, ...], list[str]] = {}
+        self._means: dict[str, pd.DataFrame] = {}
+
+    def close(self) -> None:
+        """Closes the connections; the next read opens new ones."""
+        with self._lock:
+            if self._repository is not None:
+                self._repository.database.close()
+            self._repository = None
+
+    def check(self, name: str) -> None:
+        """Makes sure that there is such a sweep.
+
+        Raises:
+            UnknownSweepError: there is none; the message names the nearest.
+        """
+        self._open().sweep(name)
+
+    def sweeps(self) -> list[Sweep]:
+        """All sweeps, newest first."""
+        return sorted(self._open().sweeps(), key=lambda sweep: (sweep.created_at, sweep.id), reverse=True)
+
+    def pulse(self, name: str) -> str:
+        """See `Repository.pulse`.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        return self._open().pulse(name)
+
+    def snapshot(self, name: str, pulse: str) -> Snapshot:
+        """The sweep as it was when, or after, it had this pulse; of a large one, perhaps a little earlier.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        with self._lock:
+            building = self._building.setdefault(name, threading.Lock())
+        with building:
+            kept = self._kept.get(name)
+            if kept is not None:
+                snapshot, made, took = kept
+                if snapshot.version == pulse or time.monotonic() - made < self._rest * took:
+                    return snapshot
+            begin = time.monotonic()
+            snapshot = self._read(name, pulse)
+            self._kept[name] = (snapshot, time.monotonic(), time.monotonic() - begin)
+            return snapshot
+
+    def _open(self) -> Repository:
+        with self._lock:
+            if self._repository is None:
+                database: Database = open_database(
+                    self._url, read_only=True, retry_for=RETRY_SECONDS, open_for=RETRY_SECONDS
+                )
+                self._repository = Repository(database)
+            return self._repository
+
+    def _read(self, name: str, pulse: str) -> Snapshot:
+        repository = self._open()
+        sweep, trials, newest = repository.sweep(name), repository.trials(name), repository.newest_epochs(name)
+        attempts, lease = repository.attempts_of_sweep(name), repository.lease(name)
+        now = repository.database.now()
+        hashes = tuple(t.hash for t in trials)
+        if hashes not in self._names:
+            # A trial's spec never changes, so neither does its name.
+            self._names = {hashes: variant_names(trials)}
+        ended = [t.finished_at for t in trials if t.val_dsc is not None]
+        curves = f"{name} {len(ended)} {max((e or 0.0 for e in ended), default=0.0)}"
+        if curves not in self._means:
+            self._means = {curves: means_by_gamma(trial_frame(trials))}
+        return Snapshot(
+            version=pulse,
+            sweep=sweep,
+            trials=trials,
+            attempts=attempts,
+            newest=newest,
+            requests=repository.requests(name),
+            lease=lease if lease is not None and lease.expires_at > now else None,
+            now=now,
+            map=heat_map(trials, newest, self._names[hashes]),
+            pace=pace(trials, attempts, now),
+            devices=device_use(attempts, now),
+            means=self._means[curves],
+            curves=curves,
+        )
