@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -254,20 +254,35 @@ def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
     May be repeated. An MLflow that is away is a line on the console; the spools keep what it lacks.
     """
     from workers.process import SPOOL_FILE
-    from workers.tracking import TrackingUnavailableError, replay
+    from workers.tracking import TrackingUnavailableError, replay, run_id
 
     settings, sweep = now.settings, now.repository.sweep(sweep_name)
     trials = now.repository.trials(sweep_name)
     try:
         tracker = _tracker(now, sweep)
+        runs = {}
         for trial in trials:
             spool = settings.trials / trial.hash / SPOOL_FILE
             replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
+            if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
+                runs[trial.hash] = run
+        _note_runs(now, sweep_name, runs)
         tracker.artifacts(files, "report")
         tracker.register_best(best_trials(trials))
         tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
     except TrackingUnavailableError as error:
         now.console.print(f"{error}; what it lacks is sent by: sweeper resume {sweep_name}", markup=False)
+
+
+def _note_runs(now: Session, sweep_name: str, runs: Mapping[str, str]) -> None:
+    """Writes down the MLflow run of each trial that had none when it finished, since MLflow was away."""
+    if runs:
+        with (
+            suppress(LeaseHeldError),  # whoever runs the sweep now does it at its end
+            LeaseKeeper(now.repository, sweep_name, now.settings.lease_seconds, running=False) as keeper,
+        ):
+            for trial, run in runs.items():
+                keeper.write(now.repository.set_mlflow_run, run, trial=trial)
 
 
 def best_trials(trials: Sequence[Trial]) -> dict[str, str]:

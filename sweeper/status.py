@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 
 
 def status_object(repository: Repository, name: str) -> dict[str, Any]:
-    """The sweep and every trial's state, as JSON values; `variant` is the name of a trial's loss in `status_text`."""
+    """The sweep and every trial's state, as JSON values.
+
+    `variant` is the name of a trial's loss in `status_text`, `setbacks` counts its failed and lost attempts by kind.
+    A lease's `seconds_left` are negative once it has run out.
+    """
     sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
     counts = Counter(t.state.value for t in trials)
     losses = loss_names(trials)
+    setbacks: dict[str, Counter[str]] = {}
+    for attempt in repository.attempts_of_sweep(name):
+        if attempt.kind is not None:
+            setbacks.setdefault(attempt.trial, Counter())[attempt.kind.value] += 1
     now = repository.database.now()
     return {
         "sweep": sweep.name,
@@ -36,7 +44,12 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
         "counts": {state.value: counts[state.value] for state in TrialState},
         "lease": None
         if lease is None
-        else {"holder": lease.holder, "expires_at": lease.expires_at, "expired": lease.expires_at <= now},
+        else {
+            "holder": lease.holder,
+            "expires_at": lease.expires_at,
+            "expired": lease.expires_at <= now,
+            "seconds_left": lease.expires_at - now,
+        },
         "trials": [
             {
                 "hash": t.hash,
@@ -50,6 +63,7 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
                 "state": t.state.value,
                 "attempts": t.attempts,
                 "epochs": t.epochs,
+                "setbacks": dict(setbacks.get(t.hash, {})),
                 "failure": None if t.failure is None else t.failure.value,
                 "error": t.error,
                 "val_dsc": t.val_dsc,
@@ -73,8 +87,14 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
         lines.append(f"reason: {status['reason']}")
     alive = lease is not None and not lease["expired"]
     if lease is not None and not alive:
-        lines.append(f"its coordinator {lease['holder']} is gone without a word: its lease has run out")
-    lines += _advice(name, status["state"], trials, lease["holder"] if alive else None)
+        ago = duration(-lease["seconds_left"])
+        lines.append(f"its coordinator {lease['holder']} is gone without a word: its lease ran out {ago} ago")
+    if alive:
+        left = duration(lease["seconds_left"])
+        lines.append(f"run by {lease['holder']}; its lease runs out in {left} unless it is renewed")
+    if again := _kinds(t["setbacks"] for t in trials if t["state"] != TrialState.FAILED):
+        lines.append(f"attempts that were tried again, or will be: {again}")
+    lines += _advice(name, status["state"], trials, alive=alive)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t["repeat"] for t in trials}) > 1
     table.add_column("trial", no_wrap=True)
@@ -87,7 +107,9 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     for t in trials:
-        state = t["state"] if t["failure"] is None else f"{t['state']}: {t['failure'].replace('_', ' ')}"
+        state = t["state"] if t["failure"] is None else f"{t['state']}: {_words(t['failure'])}"
+        if t["state"] == TrialState.QUEUED and t["setbacks"]:
+            state += f" (after {_kinds([t['setbacks']])})"
         cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
         if with_repeat:
             cells.append(str(t["repeat"]))
@@ -219,21 +241,43 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
     return Text("\n".join(lines))
 
 
-def _advice(name: str, state: str, trials: Sequence[Mapping[str, Any]], holder: str | None) -> list[str]:
+_MENDS = {
+    FailureKind.LOST: "lost their worker each time; see `sweeper show HASH`",
+    FailureKind.OUT_OF_MEMORY: "ran out of memory; a smaller batch or patch, or fewer at once, helps",
+    FailureKind.DISK_FULL: "found the disk full; make room",
+    FailureKind.BAD_DATA: "met bad data; `sweeper show HASH` names the file",
+    FailureKind.BAD_SETTINGS: "have settings that cannot work; see `sweeper show HASH`",
+    FailureKind.BUG: "met a bug, perhaps in a plug-in; see `sweeper show HASH`",
+}
+
+
+def _advice(name: str, state: str, trials: Sequence[Mapping[str, Any]], *, alive: bool) -> list[str]:
     """The next step for whoever looks."""
-    if holder is not None:
-        return [f"run by {holder}; end it with: sweeper stop {name}"]
-    lines = []
-    if any(t["state"] in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
-        lines.append(f"nobody is running it; go on with: sweeper resume {name}")
     kinds = Counter(t["failure"] for t in trials if t["state"] == TrialState.FAILED and t["failure"] is not None)
-    if machine := sum(n for kind, n in kinds.items() if kind != FailureKind.DIVERGED):
-        lines.append(f"{machine} failed; see `sweeper show HASH`, then: sweeper retry {name} --failed")
+    lines = [f"{kinds[kind]} {mend}" for kind, mend in _MENDS.items() if kinds[kind]]
+    if lines:
+        lines.append(f"then: sweeper retry {name} --failed")
     if diverged := kinds[FailureKind.DIVERGED]:
         lines.append(f"{diverged} diverged (loss became NaN): a result of that loss, not retried")
-    if state == SweepState.FINISHED and not lines:
+    if alive:
+        lines.append(f"end it with: sweeper stop {name}")
+    elif any(t["state"] in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+        lines.append(f"nobody is running it; go on with: sweeper resume {name}")
+    elif state == SweepState.FINISHED and not lines:
         lines.append(f"report: sweeper report {name}")
     return lines
+
+
+def _kinds(setbacks: Iterable[Mapping[str, int]]) -> str:
+    """`2 lost, 1 out of memory`."""
+    total: Counter[str] = Counter()
+    for one in setbacks:
+        total.update(one)
+    return ", ".join(f"{count} {_words(kind)}" for kind, count in total.most_common())
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 def _short_value(value: Any) -> str:

@@ -110,15 +110,17 @@ class SweepSummary(BaseModel):
 
 
 class Lease(BaseModel):
-    """Who runs a sweep; `expired`: it is gone without a word."""
+    """Who runs a sweep; `expired`: it is gone without a word. `seconds_left` are then below 0."""
 
     holder: str
     expires_at: float
     expired: bool
+    seconds_left: float
 
 
 class TrialStatus(BaseModel):
-    """How a trial stands. `variant` is the loss with whatever else tells trials apart."""
+    """How a trial stands. `variant` is the loss with whatever else tells trials apart, `setbacks` counts its failed
+    and lost attempts by kind."""
 
     hash: str
     label: str
@@ -131,6 +133,7 @@ class TrialStatus(BaseModel):
     state: TrialState
     attempts: int
     epochs: int
+    setbacks: dict[str, int]
     failure: Failure
     error: str | None
     val_dsc: float | None

@@ -7,9 +7,10 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from storage.records import Trial, TrialState
-from sweeper.status import loss_names
+from sweeper.status import loss_names, status_text
 
 
 def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:
@@ -60,3 +61,48 @@ def test_no_two_trials_have_one_name(cells: list[tuple[str, float, float]]) -> N
     trials = [trial(n, loss, alpha=round(a, 3), beta=round(b, 3)) for n, (loss, a, b) in enumerate(cells)]
     distinct = {(t.loss, *t.spec["loss"]["parameters"].values()) for t in trials}
     assert len(set(loss_names(trials).values())) == len(distinct)
+
+
+def said(*trials: dict[str, Any], state: str = "running", lease: dict[str, Any] | None = None) -> list[str]:
+    fields = {"dataset": "nuclei", "gamma": None, "repeat": 0, "epochs": 0, "val_dsc": None, "test_dsc": None}
+    rows = [
+        {"hash": f"{n:016x}", "variant": "ce", "failure": None, "setbacks": {}, "train_seconds": None, **fields, **one}
+        for n, one in enumerate(trials)
+    ]
+    status = {"sweep": "s", "state": state, "reason": "", "rehearsal": False, "counts": {}, "lease": lease}
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(status_text({**status, "trials": rows}))
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
+    lines = said(
+        {"state": "failed", "failure": "lost", "setbacks": {"lost": 4}},
+        {"state": "failed", "failure": "out_of_memory", "setbacks": {"out_of_memory": 3}},
+        {"state": "failed", "failure": "out_of_memory", "setbacks": {"out_of_memory": 3}},
+        {"state": "failed", "failure": "bug", "setbacks": {"bug": 2}},
+        {"state": "queued", "setbacks": {"lost": 2, "out_of_memory": 1}},
+        {"state": "finished", "setbacks": {"lost": 1}},
+        state="stopped",
+    )
+    text = " | ".join(lines)
+    assert "1 lost their worker each time" in text
+    assert "2 ran out of memory; a smaller batch or patch" in text
+    assert "1 met a bug" in text
+    assert "then: sweeper retry s --failed" in lines
+    assert "attempts that were tried again, or will be: 3 lost, 1 out of memory" in lines
+    assert "nobody is running it; go on with: sweeper resume s" in lines
+    states = [line.split("ce", 1)[1].strip() for line in lines if line.startswith("000")]
+    assert states == [
+        "failed: lost", "failed: out of memory", "failed: out of memory", "failed: bug",
+        "queued (after 2 lost, 1 out of memory)", "finished",
+    ]  # fmt: skip
+
+
+def test_the_lease_says_when_it_runs_out_and_ran_out() -> None:
+    alive = {"holder": "gpu-1 (pid 7)", "expires_at": 0.0, "expired": False, "seconds_left": 21.4}
+    assert "run by gpu-1 (pid 7); its lease runs out in 21 s unless it is renewed" in said(lease=alive)
+    assert "end it with: sweeper stop s" in said(lease=alive)
+    dead = {**alive, "expired": True, "seconds_left": -600.0}
+    assert "its coordinator gpu-1 (pid 7) is gone without a word: its lease ran out 10 min ago" in said(lease=dead)

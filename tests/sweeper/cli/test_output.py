@@ -134,7 +134,8 @@ def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
     assert max(map(len, lines)) <= 80
     assert "13 queued, 1 finished, 2 failed" in lines[0]
     assert "nobody is running it; go on with: sweeper resume demo" in lines
-    assert "1 failed; see `sweeper show HASH`, then: sweeper retry demo --failed" in lines
+    assert "1 lost their worker each time; see `sweeper show HASH`" in lines
+    assert "then: sweeper retry demo --failed" in lines
     assert "1 diverged (loss became NaN): a result of that loss, not retried" in lines
     assert sum("nuclei" in line for line in lines) == 16
     assert any("0.750 0.750" in line for line in lines)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 import psutil
+import pytest
 
 from storage.database import open_database
 from storage.records import TrialState
@@ -119,8 +120,15 @@ class Sweep:
         self.points = self.folder / "points"
         self.points.mkdir(parents=True)
         path = os.pathsep.join([str(POINTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-        own = {"SWEEPER_LEASE_SECONDS": "4", "SWEEPER_TEST_POINTS": str(self.points), "PYTHONPATH": path}
+        own = {
+            "SWEEPER_LEASE_SECONDS": "4",
+            "SWEEPER_TEST_POINTS": str(self.points),
+            "PYTHONPATH": path,
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+        }
         self.home = Home(self.folder / "home", {**own, **self.variables})
+        self.retrained = Counter[str]()
+        """Steps that had to be made twice, by the trial's label: those of epochs whose checkpoints were damaged."""
         self._commands = 0
 
     # Commands.
@@ -167,6 +175,11 @@ class Sweep:
     def release(self) -> None:
         """Lets whoever is held go on, and disarms every point."""
         for path in self.points.iterdir():
+            path.unlink()
+
+    def release_only(self, point: str) -> None:
+        """Lets whoever is held there go on."""
+        for path in self.points.glob(f"{point}.*"):
             path.unlink()
 
     # Processes.
@@ -267,6 +280,41 @@ class Sweep:
             "significance": [_exact(row) for row in study.significance.to_dict("records")],
         }
 
+    def mlflow(self) -> dict[str, Any]:
+        """What MLflow knows of each trial, by its hash: the run, its state, each epoch's value, the final score."""
+        import mlflow
+
+        uri = self.home.variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home.folder / 'mlflow.db'}"
+        client = mlflow.MlflowClient(uri)
+        experiment = client.get_experiment_by_name("sweeper")
+        assert experiment is not None
+        runs = [
+            r for r in client.search_runs([experiment.experiment_id], max_results=100) if "sweeper.trial" in r.data.tags
+        ]
+        assert len(runs) == len({r.data.tags["sweeper.trial"] for r in runs}), "a trial has two runs"
+        return {
+            r.data.tags["sweeper.trial"]: (
+                r.info.run_id,
+                r.info.status,
+                [(m.step, m.value) for m in client.get_metric_history(r.info.run_id, "val_dsc")],
+                r.data.metrics.get("test_dsc"),
+            )
+            for r in runs
+        }
+
+    def expected_in_mlflow(self) -> dict[str, Any]:
+        """The same, by the database."""
+        with self.repository() as repository:
+            return {
+                t.hash: (
+                    t.mlflow_run,
+                    "FINISHED",
+                    [(e.epoch, e.val_dsc) for e in repository.epochs(t.hash)],
+                    pytest.approx(t.test_dsc, abs=1e-12),
+                )
+                for t in repository.trials(SWEEP)
+            }
+
 
 def _exact(row: Any) -> str:
     """A row as text that tells any two floats apart, and takes NaN for NaN."""
@@ -290,3 +338,7 @@ class Reference:
         tables = sweep.tables()
         for name, expected in self.tables.items():
             assert tables[name] == expected, name
+        # No finished trial was trained twice: but for damaged epochs, exactly as many steps were made.
+        assert sweep.trained() == {label: n + sweep.retrained[label] for label, n in self.trained.items()}
+        assert sweep.state() == "finished"
+        assert sweep.mlflow() == sweep.expected_in_mlflow()

@@ -5,6 +5,7 @@ Each test leaves work for those that follow, and none needs another to have run 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -66,18 +67,78 @@ def test_a_second_coordinator_is_refused_and_lost_workers_are_replaced(sweep: Sw
     assert sweep.state() == "running"  # nobody was there to write anything else
 
 
-def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) -> None:
+def test_ctrl_c_in_a_terminal_reaches_every_process_and_ends_none_before_its_epoch(
+    sweep: Sweep, reference: Reference
+) -> None:
     run = sweep.go()
     sweep.hold("mid-epoch", run)
-    wait_for(lambda: any(_checkpoints(f)[1:] for f in _folders(sweep)), "a second checkpoint", alive=run)
-    run.kill()
+    lost = sweep.attempts()["lost", "lost"]
+    os.killpg(run.pid, signal.SIGINT)
+    run.says("SIGINT: waiting for running trials")
+    os.killpg(run.pid, signal.SIGINT)
+    run.says("SIGINT: running trials end after this epoch")
+    sweep.release()
+    assert f"sweeper resume {SWEEP}" in run.ends()
+    assert sweep.state() == "stopped"
+    assert sweep.counts()[TrialState.RUNNING] == 0
+    assert sweep.attempts()["lost", "lost"] == lost
+    reference.so_far(sweep)
+
+
+def test_the_ray_head_dies(sweep: Sweep, reference: Reference) -> None:
+    run = sweep.go()
+    sweep.hold("mid-epoch", run)
+    sweep.named("gcs_server").kill()
+    sweep.release()
+    run.ends(None)
+    assert run.process.returncode != 0
     sweep.alone()
-    folder = next(f for f in _folders(sweep) if len(_checkpoints(f)) > 1)
+    reference.so_far(sweep)
+
+
+def test_a_full_disk_at_the_checkpoint(sweep: Sweep, reference: Reference) -> None:
+    trials = sweep.home.folder / "trials"
+    if not trials.is_mount():
+        pytest.skip("this user may not mount a small disk")
+    run = sweep.go()
+    sweep.hold("save", run)
+    ballast = trials / "ballast"
+    _fill(ballast)
+    sweep.release()
+    said = run.ends()
+    assert "No space left on device" in said
+    assert f"then: sweeper resume {SWEEP}" in said
+    assert sweep.state() == "broken"
+    assert sweep.attempts()["failed", "disk_full"] > 0
+    assert sweep.counts()[TrialState.FAILED] == 0
+    ballast.unlink()
+    reference.so_far(sweep)
+
+
+def _fill(ballast: Path) -> None:
+    """Takes all the space that is left."""
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(2**16))
+
+
+def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) -> None:
+    folder = _with_two_checkpoints(sweep)
+    if folder is None:
+        run = sweep.go()
+        wait_for(lambda: _with_two_checkpoints(sweep), "a second checkpoint", alive=run)
+        run.kill()
+        sweep.alone()
+        folder = _with_two_checkpoints(sweep)
+    assert folder is not None
     before, newest = _checkpoints(folder)
     os.truncate(newest, newest.stat().st_size // 2)
+    with sweep.repository() as repository:
+        reported = {e.epoch: e.steps for e in repository.epochs(folder.name)}
+        sweep.retrained[repository.trial(folder.name).label] += reported.get(_epoch(newest), 0)
     run = sweep.go()
     run.says(f"{newest.name} is damaged")
-    run.says(f"goes on after epoch {int(before.stem.split('-')[1])}")
+    run.says(f"goes on after epoch {_epoch(before)}")
     sweep.hold("mid-epoch", run)
     run.process.terminate()
     run.says("SIGTERM: waiting for running trials")
@@ -88,28 +149,49 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
     reference.so_far(sweep)
 
 
-def _folders(sweep: Sweep) -> list[Path]:
-    return [f for f in (sweep.home.folder / "trials").iterdir() if not (f / "result.json").exists()]
+def _with_two_checkpoints(sweep: Sweep) -> Path | None:
+    folders = [f for f in (sweep.home.folder / "trials").iterdir() if not (f / "result.json").exists()]
+    return next((f for f in folders if len(_checkpoints(f)) > 1), None)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*.npz"))
 
 
-def test_ctrl_c_in_a_terminal_reaches_every_process_and_ends_none_before_its_epoch(
+def _epoch(checkpoint: Path) -> int:
+    return int(checkpoint.stem.partition("-")[2])
+
+
+def test_killed_after_the_result_before_the_study_and_before_mlflow_s_last_write(
     sweep: Sweep, reference: Reference
 ) -> None:
+    """One coordinator is killed while one trial's result is recorded, but neither in its Optuna study nor whole in
+    MLflow, and another's is on disk, but not recorded."""
     run = sweep.go()
     sweep.hold("mid-epoch", run)
     finished = sweep.counts()[TrialState.FINISHED]
-    lost = sweep.attempts()["lost", "lost"]
-    os.killpg(run.pid, signal.SIGINT)
-    run.says("SIGINT: waiting for running trials")
-    os.killpg(run.pid, signal.SIGINT)
-    run.says("SIGINT: running trials end after this epoch")
-    sweep.release()
-    run.ends()
-    counts = sweep.counts()
-    assert counts == {TrialState.FINISHED: finished, TrialState.QUEUED: 4 - finished}
-    assert sweep.attempts()["lost", "lost"] == lost
+    sweep.arm("study", "mlflow-end")
+    sweep.release_only("mid-epoch")
+    assert sweep.held("study", run) == run.pid
+    sweep.held("mlflow-end", run)
+    sweep.hold("result", run)
+    assert sweep.counts()[TrialState.FINISHED] == finished + 1
+    run.kill()
+    sweep.alone()
     reference.so_far(sweep)
+
+
+def test_a_coordinator_that_slept_past_its_lease_writes_nothing_and_the_answers_are_the_same(
+    sweep: Sweep, reference: Reference
+) -> None:
+    sleeper = sweep.go()
+    sweep.hold("mid-epoch", sleeper)
+    sleeper.process.send_signal(signal.SIGSTOP)
+    sweep.release()
+    sweep.free()
+    other = sweep.go()
+    other.says(" epoch")  # from which one a trial of the sleeper goes on
+    sleeper.process.send_signal(signal.SIGCONT)
+    assert "lease" in sleeper.ends(2)
+    other.ends()
+    reference.equals(sweep)

@@ -2,7 +2,8 @@
 
 Python imports this module at the start of every process that has this folder on PYTHONPATH. A point is armed by a file
 `<point>.armed` in the folder SWEEPER_TEST_POINTS. The first process that comes there takes it (renames it to
-`<point>.held.<pid>`, which no second one can) and waits until that file is gone, or until it is killed.
+`<point>.held.<pid>`, which no second one can) and waits until that file is gone, or until it is killed; so do all that
+come there meanwhile, or the others would train on to the end.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from typing import Any
 
 
 def stop_at(point: str) -> None:
-    """Waits here if the point is armed."""
+    """Waits here if the point is armed or held."""
     folder = Path(os.environ["SWEEPER_TEST_POINTS"])
-    held = folder / f"{point}.held.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
-        (folder / f"{point}.armed").rename(held)
-        while held.exists():
-            time.sleep(0.02)
+        (folder / f"{point}.armed").rename(folder / f"{point}.held.{os.getpid()}")
+    while any(folder.glob(f"{point}.held.*")):
+        time.sleep(0.02)
 
 
 def _around(owner: Any, name: str, *, before: str = "", after: str = "") -> None:

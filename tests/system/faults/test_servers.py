@@ -1,0 +1,142 @@
+"""One sweep on Postgres with an MLflow server: both crash and come back, coordinators are killed and fall asleep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from storage.records import TrialState
+from tests.postgres_server import PostgresServer, PostgresUnavailableError
+from tests.system.faults.scenarios import Reference, Sweep, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(1800)]
+
+OUTAGE = float(os.environ.get("SWEEPER_TEST_OUTAGE", "8"))
+"""Seconds without database and MLflow, longer than the lease; by hand it was two minutes."""
+
+
+@dataclass
+class MlflowServer:
+    """A real `mlflow server` on a folder of its own."""
+
+    folder: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it (again) with the same data; returns when it answers."""
+        self.folder.mkdir(exist_ok=True)
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/mlflow.db",
+            "--artifacts-destination",
+            f"{self.folder}/a",
+        ]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *store, "--workers", "1"], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        wait_for(self.answers, "MLflow's answer")
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL to it and its worker processes."""
+        if self.process is not None and self.process.poll() is None:
+            first = psutil.Process(self.process.pid)
+            everyone = [first, *first.children(recursive=True)]
+            for process in everyone:
+                process.kill()
+            psutil.wait_procs(everyone, timeout=60)
+            self.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    try:
+        server = PostgresServer()
+    except PostgresUnavailableError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"Postgres could not be started: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow") / "server")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def sweep(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, mlflow_server: MlflowServer
+) -> Iterator[Sweep]:
+    variables = {"SWEEPER_DATABASE_URL": postgres.new_database(), "MLFLOW_TRACKING_URI": mlflow_server.url}
+    made = Sweep(tmp_path_factory.mktemp("servers") / "sweep", variables)
+    yield made
+    made.end()
+
+
+def test_database_and_mlflow_crash_and_come_back(
+    sweep: Sweep, reference: Reference, postgres: PostgresServer, mlflow_server: MlflowServer
+) -> None:
+    run = sweep.go()
+    sweep.hold("mid-epoch", run)
+    mlflow_server.kill()
+    postgres.kill()
+    sweep.release()
+    time.sleep(OUTAGE)
+    assert run.process.poll() is None, run.output()
+    postgres.start()
+    wait_for(lambda: sweep.counts()[TrialState.FINISHED], "a finished trial", alive=run)
+    mlflow_server.start()
+    # Nobody had to resume, and no attempt was lost.
+    assert set(sweep.attempts()) <= {("running", None), ("finished", None)}
+    reference.so_far(sweep)
+    # The coordinator dies between the record and the study.
+    assert sweep.hold("study", run) == run.pid
+    run.kill()
+    sweep.alone()
+    reference.so_far(sweep)
+
+
+def test_another_coordinator_takes_over_from_a_sleeping_one(sweep: Sweep, reference: Reference) -> None:
+    sleeper = sweep.go()
+    sweep.hold("mid-epoch", sleeper)
+    sleeper.process.send_signal(signal.SIGSTOP)
+    sweep.release()
+    sweep.free()
+    other = sweep.go()
+    other.says(" epoch")  # from which one a trial of the sleeper goes on
+    sleeper.process.send_signal(signal.SIGCONT)
+    assert "lease" in sleeper.ends(2)
+    other.ends()
+    reference.equals(sweep)
