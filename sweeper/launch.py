@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from storage.errors import LeaseHeldError, UnknownSweepError
+from storage.errors import UnknownSweepError
 from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import data
-from sweeper.alerts import alerting
+from sweeper.alerts import alerting, check_target
 from sweeper.conflicts import refuse_another_grid, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
@@ -30,6 +30,7 @@ from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
 from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
+from sweeper.services import check_services
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
 from workers.spec import TrialSpec, is_external
@@ -69,11 +70,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
-    # Preparing may take hours: what can be refused without it comes first.
-    cells = expand(grid, data.bare_identities(grid))
-    _check_space(now.settings, cells)
-    known = _trials_of(now.repository, grid.name)
-    refuse_another_grid(grid.name, known, cells, extend=extend, key=unprepared_hash)
+    known = check_name_and_space(now.settings, now.repository, grid, extend=extend)
     readies = data.prepare(grid, now.settings, preparation_line(now.console))
     specs = expand(grid, {name: one.identity for name, one in readies.items()})
     costs = learned_costs(now.repository)
@@ -102,6 +99,35 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
             )
         )
     return sweep
+
+
+def check_services_and_data(grid: Grid, settings: Settings) -> None:
+    """Finds whatever is wrong with the grid, the data's places and the servers, before anything is written.
+
+    Raises:
+        GridError, InputError: the grid can't be.
+        MissingDataError, DataError: data sets are missing, or not laid out as they should be.
+        RayUnavailableError, SettingsError: a server does not answer, or whoever is to be told of the end cannot be.
+    """
+    check_target(settings.notify)
+    expand(grid, {name: known.identity for name, known in data.identify(grid, settings).items()})
+    if not grid.rehearsal:
+        data.locate_all(grid, settings)
+    check_services(settings)
+
+
+def check_name_and_space(settings: Settings, repository: Repository, grid: Grid, *, extend: bool) -> list[Trial]:
+    """Refuses what can be refused without preparing data, which may take hours; the sweep's trials where it is there.
+
+    Raises:
+        SweepConflictError: a sweep of that name has other trials.
+        DiskSpaceError: the sweep would not fit.
+    """
+    cells = expand(grid, data.bare_identities(grid))
+    _check_space(settings, cells)
+    known = _trials_of(repository, grid.name)
+    refuse_another_grid(grid.name, known, cells, extend=extend, key=unprepared_hash)
+    return known
 
 
 def _details(
@@ -169,19 +195,6 @@ def learned_costs(repository: Repository) -> CostModel:
                 spec["training"]["epochs"] = min(trial.epochs, 50) if trial.epochs <= 50 else trial.epochs * 4
                 measured.append((spec, trial.train_seconds, int(size["images"]), int(size["voxels"])))
     return learn_costs(measured)
-
-
-def retry_trials(now: Session, sweep_name: str, hashes: Sequence[str]) -> bool:
-    """Queues trials again. Returns whether the caller should run them: a running coordinator does it by itself."""
-    try:
-        with LeaseKeeper(now.repository, sweep_name, now.settings.lease_seconds, running=False) as keeper:
-            queued = keeper.write(now.repository.retry, hashes)
-    except LeaseHeldError:
-        now.repository.add_request(sweep_name, "retry", {"trials": list(hashes)})
-        now.console.print(f"asked the coordinator of {sweep_name} to queue {len(hashes)} trials again", markup=False)
-        return False
-    now.console.print(f"{len(queued)} trials of {sweep_name} are queued again", markup=False, highlight=False)
-    return bool(queued)
 
 
 def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:

@@ -13,6 +13,7 @@ from rich.text import Text
 from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
+from sweeper.cli import remote as remote_commands
 from sweeper.cli import score as score_commands
 from sweeper.cli import serve as serve_commands
 from sweeper.cli.options import (
@@ -32,8 +33,12 @@ from sweeper.cli.options import (
     chosen_sweep,
     console,
     open_session,
+    open_sweeps,
     print_json,
+    service,
+    use_server,
 )
+from sweeper.errors import ServerError
 
 if TYPE_CHECKING:
     from sweeper.grid import Grid
@@ -46,7 +51,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+REMOTE = ("launch", "plan", "resume", "status", "stop", "retry", "scale", "list", "results", "report", "show", "logs")
+"""Commands that a service does, too."""
+
 app.add_typer(control_commands.app)
+app.add_typer(remote_commands.app)
 app.add_typer(score_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(data_commands.app, name="data")
@@ -60,6 +69,16 @@ for offered in sorted(entry_points(group="sweeper.commands"), key=lambda entry: 
 def sweeper(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    server: Annotated[
+        str,
+        typer.Option(
+            "--server",
+            metavar="URL",
+            envvar="SWEEPER_SERVER",
+            show_envvar=False,
+            help="Ask a service.",
+        ),
+    ] = "",
 ) -> None:
     """\b
     Runs a loss-function study in medical image segmentation and reports on it.
@@ -72,6 +91,12 @@ def sweeper(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    elif server and context.invoked_subcommand not in REMOTE:
+        raise ServerError(
+            f"`sweeper {context.invoked_subcommand}` works on this machine alone; leave --server out, or unset "
+            f"SWEEPER_SERVER (a service does: {', '.join(REMOTE)})"
+        )
+    use_server(server)
 
 
 @app.command()
@@ -93,10 +118,19 @@ def launch(
 
     Example: sweeper launch --grid paper --data ~/data
     """
-    from sweeper.launch import create
+    from sweeper.launch import check_services_and_data, create
     from sweeper.rehearsal import write_files
     from sweeper.settings import load_settings
 
+    if (there := service()) is not None:
+        remote_commands.refuse_notify(notify)
+        asked = remote_commands.asked(grid, sets, name, data, plugin, rehearse=rehearse, fresh=fresh)
+        with there:
+            if dry_run:
+                remote_commands.plan(there, asked, as_json=False)
+            else:
+                remote_commands.launch(there, {**asked, "extend": extend, "limit": limit})
+        return
     settings = load_settings(data=data, notify=notify)
     chosen, messages = _grid(grid, [*(sets or ()), *(["share=false"] if fresh else ())], name, plugin)
     if rehearse:
@@ -104,7 +138,7 @@ def launch(
     if dry_run:
         _print_plan(chosen, settings, as_json=False)
         return
-    _check(chosen, settings)
+    check_services_and_data(chosen, settings)
     if rehearse:
         settings.make_home()
         write_files(chosen)
@@ -129,6 +163,11 @@ def plan(
     """
     from sweeper.settings import load_settings
 
+    if (there := service()) is not None:
+        with there:
+            asked = remote_commands.asked(grid, sets, name, data, plugin, rehearse=rehearse)
+            remote_commands.plan(there, asked, as_json=as_json)
+        return
     settings = load_settings(data=data)
     chosen, _ = _grid(grid, sets, name, plugin)
     if rehearse:
@@ -147,6 +186,11 @@ def resume(
 
     Example: sweeper resume demo
     """
+    if (there := service()) is not None:
+        remote_commands.refuse_notify(notify)
+        with there:
+            remote_commands.say(there.resume(there.name(sweep), limit=limit))
+        return
     with open_session(notify=notify) as now:
         name = chosen_sweep(now, sweep)
         _make_ready(now)
@@ -165,17 +209,19 @@ def status(
 
     Example: sweeper status demo --watch
     """
-    from sweeper.status import status_object, status_text
+    from sweeper.status import status_text
     from sweeper.watch import watch
 
     if follow and as_json:
         raise typer.BadParameter("--watch is for a person and --json for a program; choose one")
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
-        if follow:
-            watch(now.repository, name, console())
-            return
-        found = status_object(now.repository, name)
+    if follow and service() is not None:
+        raise ServerError("--watch needs the database itself; ask the service again and again, or look at its board")
+    if follow:
+        with open_session() as now:
+            watch(now.repository, chosen_sweep(now, sweep), console())
+        return
+    with open_sweeps() as sweeps:
+        found = sweeps.status(sweeps.name(sweep))
     if as_json:
         print_json(found)
     else:
@@ -191,15 +237,8 @@ def stop(
 
     Example: sweeper stop demo --now
     """
-    from sweeper.detach import running
-
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
-        if not running(now.repository, name):
-            console().print(f"{name} is not running; go on with: sweeper resume {name}", markup=False)
-            return
-        now.repository.add_request(name, "stop", {"now": now_})
-        console().print(f"asked the coordinator of {name} to stop; see: sweeper status {name}", markup=False)
+    with open_sweeps() as sweeps:
+        remote_commands.say(sweeps.stop(sweeps.name(sweep), now=now_))
 
 
 @app.command()
@@ -215,22 +254,22 @@ def retry(
 
     Example: sweeper retry demo --failed
     """
-    from storage.records import TrialState
     from sweeper.errors import GridError
-    from sweeper.launch import retry_trials
+    from sweeper.sweeps import LocalSweeps
 
     if not failed and not trial:
         raise GridError("say which trials: --failed, or --trial HASH")
+    if (there := service()) is not None:
+        remote_commands.refuse_notify(notify)
+        with there:
+            remote_commands.say(there.retry(there.name(sweep), trial or (), failed=failed))
+        return
     with open_session(notify=notify) as now:
         name = chosen_sweep(now, sweep)
-        hashes = [now.repository.trial(prefix).hash for prefix in trial or ()]
-        if failed:
-            hashes += [t.hash for t in now.repository.trials(name) if t.state is TrialState.FAILED]
-        if not hashes:
-            console().print(f"no trial of {name} has failed", markup=False)
-            return
         _make_ready(now)
-        if retry_trials(now, name, hashes):
+        line, open_ = LocalSweeps(now.settings, now.repository).queue_again(name, trial or (), failed=failed)
+        now.console.print(line, markup=False, highlight=False)
+        if open_:
             _go(now, name)
 
 
@@ -248,6 +287,10 @@ def report(
 
     if out is not None:
         check_folder(out)
+    if (there := service()) is not None:
+        with there:
+            remote_commands.report(there, there.name(sweep), out, format_)
+        return
     with open_session() as now:
         name = chosen_sweep(now, sweep)
         files = write(now, name, out or now.settings.reports / name, [f.strip() for f in format_.split(",")])
@@ -297,10 +340,10 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
     Example: sweeper show 7d47f8
     """
-    from sweeper.status import trial_object, trial_text
+    from sweeper.status import trial_text
 
-    with open_session() as now:
-        console().print(trial_text(trial_object(now.repository, trial)))
+    with open_sweeps() as sweeps:
+        console().print(trial_text(sweeps.trial(trial)))
 
 
 @app.command()
@@ -309,14 +352,8 @@ def logs(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
     Example: sweeper logs 7d47f8
     """
-    from sweeper.errors import GridError
-
-    with open_session() as now:
-        path = now.settings.logs / f"{now.repository.trial(trial).hash}.log"
-        try:
-            typer.echo(path.read_text(encoding="utf-8", errors="replace"), nl=False)
-        except FileNotFoundError as error:
-            raise GridError(f"no log of this trial on this machine ({path})") from error
+    with open_sweeps() as sweeps:
+        typer.echo(sweeps.log(trial), nl=False)
 
 
 def _grid(
@@ -342,20 +379,6 @@ def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
         for line in differences(grid, rehearsal):
             console().print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     return rehearsal
-
-
-def _check(grid: Grid, settings: Settings) -> None:
-    """Finds whatever is wrong with the grid, the data's places and the servers, before anything is written."""
-    from sweeper.alerts import check_target
-    from sweeper.data import identify, locate_all
-    from sweeper.grid import expand
-    from sweeper.services import check_services
-
-    check_target(settings.notify)
-    expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
-    if not grid.rehearsal:
-        locate_all(grid, settings)
-    check_services(settings)
 
 
 def _make_ready(now: Session) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.options import SweepArgument, chosen_sweep, console, open_session
+from sweeper.cli.options import SweepArgument, chosen_sweep, console, open_session, open_sweeps
 
 app = typer.Typer(rich_markup_mode=None)
 TrialArgument = Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]
@@ -44,13 +44,9 @@ def scale(
 
     Example: sweeper scale demo 1
     """
-    from sweeper.detach import require_running
-
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
-        require_running(now.repository, name)
-        now.repository.add_request(name, "scale", {"concurrency": trials})
-        console().print(f"asked the coordinator of {name} for at most {trials} at once", markup=False, highlight=False)
+    with open_sweeps() as sweeps:
+        line = sweeps.scale(sweeps.name(sweep), trials)
+    console().print(line, markup=False, highlight=False)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from sweeper.errors import SettingsError
 if TYPE_CHECKING:
     from sweeper.grid import Grid
     from sweeper.launch import Session
+    from sweeper.server.client import Client
+    from sweeper.sweeps import Sweeps
 
 GridOption = Annotated[
     str, typer.Option("--grid", "-g", metavar="NAME|FILE", help="A shipped grid (sweeper grids), or a file.toml.")
@@ -85,6 +87,44 @@ def open_session(data: Path | None = None, *, notify: str | None = None, create:
         yield Session(settings, Repository(database), console())
 
 
+def service() -> Client | None:
+    """The service that `--server` or SWEEPER_SERVER names; None where the commands work on this machine.
+
+    Raises:
+        ServerError, SettingsError: its address or the token cannot be used.
+    """
+    from sweeper.server.client import connect
+
+    return connect(_server) if _server else None
+
+
+_server = ""
+
+
+def use_server(url: str) -> None:
+    """Sends what the commands ask to a service; an empty address means this machine."""
+    global _server
+    _server = url
+
+
+@contextmanager
+def open_sweeps() -> Iterator[Sweeps]:
+    """Sweeps on this machine, or those of the service.
+
+    Raises:
+        ServerError: the service can't be reached.
+        SettingsError, StorageError: see `open_session`.
+    """
+    from sweeper.sweeps import LocalSweeps
+
+    if (there := service()) is not None:
+        with there:
+            yield there
+        return
+    with open_session() as now:
+        yield LocalSweeps(now.settings, now.repository)
+
+
 def check_folder(path: Path) -> None:
     """Refuses a folder that a person has named and that cannot be written, before any work is done for it.
 
@@ -114,14 +154,9 @@ def chosen_sweep(now: Session, name: str | None) -> str:
     Raises:
         UnknownSweepError: no sweep of that name, or none at all.
     """
-    from storage.errors import UnknownSweepError
+    from sweeper.sweeps import LocalSweeps
 
-    if name is not None:
-        return now.repository.sweep(name).name
-    sweeps = now.repository.sweeps()
-    if not sweeps:
-        raise UnknownSweepError(f"no sweep was launched yet in {now.settings.home}; try: sweeper launch --grid demo")
-    return max(sweeps, key=lambda s: s.created_at).name
+    return LocalSweeps(now.settings, now.repository).name(name)
 
 
 def chosen_grid(grid: str, sets: list[str] | None, name: str | None) -> Grid:

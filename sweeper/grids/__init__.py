@@ -67,6 +67,25 @@ def load_grid(name_or_file: str, overrides: Sequence[str] = ()) -> Grid:
     return parse_grid(table, origin)
 
 
+def grid_of_text(text: str, overrides: Sequence[str] = (), origin: str = "as submitted") -> Grid:
+    """A grid from the text of a file that is not here: it may extend a shipped grid alone.
+
+    Raises:
+        GridError: see `load_grid`.
+    """
+    table = _toml(text, origin)
+    parent = table.get("extends")
+    if parent is not None and parent not in shipped():
+        raise GridError(
+            f"grid {origin!r}: extends = {parent!r} is no shipped grid ({', '.join(shipped())}), and a grid that is "
+            "sent to a service can extend no other; copy its keys into this one"
+        )
+    table = _extended(table, origin, ())
+    for override in overrides:
+        _set(table, override)
+    return parse_grid(table, origin)
+
+
 def parse_grid(table: Mapping[str, Any], origin: str) -> Grid:
     """A grid from a plain table, such as the one that storage keeps.
 
@@ -102,9 +121,13 @@ def _read(name_or_file: str) -> tuple[Table, str]:
             )
         text = resources.files(__name__).joinpath(f"{name_or_file}.toml").read_text(encoding="utf-8")
         origin = name_or_file
+    return _toml(text, origin), origin
+
+
+def _toml(text: str, origin: str) -> Table:
     try:
-        return tomllib.loads(text), origin
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beside TOML's own: a number or a nesting beyond what Python takes
         raise GridError(f"grid {origin} is not valid TOML: {error}") from error
 
 
@@ -151,7 +174,7 @@ def _set(table: Table, override: str) -> None:
         raise GridError(f"--set {override!r}: write a grid file that extends it, or name it with --grid")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for place in _places(table, parts[:-1], override):
         place[parts[-1]] = value

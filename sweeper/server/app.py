@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from storage.errors import (
@@ -20,8 +20,6 @@ from storage.errors import (
     UnknownSweepError,
     UnknownTrialError,
 )
-from storage.records import TrialState
-from sweeper.detach import refuse_running
 from sweeper.errors import (
     EXPECTED,
     DiskSpaceError,
@@ -37,6 +35,10 @@ from sweeper.server.guard import LOOPBACK, MAX_BODY_BYTES, Guard
 from sweeper.server.schemas import (
     HashPrefix,
     Health,
+    Launched,
+    LaunchRequest,
+    PlanObject,
+    PlanRequest,
     Problem,
     Reply,
     Results,
@@ -49,10 +51,9 @@ from sweeper.server.schemas import (
     SweepSummary,
     TrialObject,
 )
-from sweeper.server.starts import Start, Starts, now
+from sweeper.server.service import Service
 from sweeper.server.tokens import Role, Tokens
-from sweeper.services import check_services
-from sweeper.sweeps import LocalSweeps, Table
+from sweeper.sweeps import Table
 from workers.errors import DataError
 
 API = "/api/v1"
@@ -88,70 +89,6 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         503: "The database, Ray or MLflow is away",
     }
     return {status: {"model": Problem, "description": words[status]} for status in statuses}
-
-
-class Service:
-    """What answers a request: the verbs by the database, with the starts that the database does not know of yet."""
-
-    def __init__(self, sweeps: LocalSweeps, starts: Starts) -> None:
-        self.sweeps, self.starts = sweeps, starts
-
-    def list(self) -> list[dict[str, Any]]:
-        """Every sweep, and before them those that are being started or could not be."""
-        stored = self.sweeps.list()
-        known = {one["sweep"] for one in stored}
-        return [*(_not_stored(start) for start in self.starts.all() if start.sweep not in known), *stored]
-
-    def status(self, sweep: str) -> dict[str, Any]:
-        start = self.starts.of(sweep)
-        try:
-            status = self.sweeps.status(sweep)
-        except UnknownSweepError:
-            if start is None:
-                raise
-            return {**_not_stored(start), "lease": None, "trials": []}
-        lease = status["lease"]
-        if start is not None and (lease is None or lease["expired"]):
-            status["reason"] = _reason(start)
-        return status
-
-    def settled(self, sweep: str) -> str:
-        """The name of a stored sweep that is not just being started.
-
-        Raises:
-            UnknownSweepError: there is none.
-            StartingError: it is being started.
-        """
-        if self.starts.under_way(sweep):
-            raise StartingError(f"{sweep} is being started; ask again when it runs (sweeper status {sweep})")
-        return self.sweeps.name(sweep)
-
-    def resume(self, sweep: str, limit: int | None = None) -> str:
-        refuse_running(self.sweeps.repository, sweep)
-        check_services(self.sweeps.settings)
-        self.starts.begin(Start(sweep, now(), limit=limit))
-        return f"{sweep} is being started; see: sweeper status {sweep}"
-
-    def retry(self, sweep: str, trials: Sequence[str], *, failed: bool) -> str:
-        check_services(self.sweeps.settings)
-        line, open_ = self.sweeps.queue_again(sweep, trials, failed=failed)
-        return f"{line}; {self.resume(sweep)}" if open_ else line
-
-
-def _not_stored(start: Start) -> dict[str, Any]:
-    return {
-        "sweep": start.sweep,
-        "state": "starting" if start.failure is None else "failed",
-        "reason": _reason(start),
-        "rehearsal": bool((start.grid or {}).get("rehearsal", False)),
-        "counts": dict.fromkeys((state.value for state in TrialState), 0),
-        "created_at": start.at,
-        "finished_at": None,
-    }
-
-
-def _reason(start: Start) -> str:
-    return "being started" if start.failure is None else f"could not be started: {start.failure}"
 
 
 def make_app(service: Service, tokens: Tokens, *, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
@@ -264,6 +201,40 @@ def _sweeps(service: Service, tokens: Tokens) -> APIRouter:
     def trial(hash: HashPrefix) -> Any:
         """Everything about one trial, by the first digits of its hash."""
         return sweeps.trial(hash)
+
+    @read.get(
+        "/sweeps/{sweep}/report",
+        response_class=HTMLResponse,
+        responses=_problems(404, 422),
+        operation_id="report",
+    )
+    def report(sweep: SweepName) -> HTMLResponse:
+        """The report that its coordinator wrote at its end: one page that needs no network."""
+        return HTMLResponse(service.report(sweep))
+
+    @read.get(
+        "/sweeps/{sweep}/log", response_class=PlainTextResponse, responses=_problems(404, 422), operation_id="log"
+    )
+    def log(sweep: SweepName) -> PlainTextResponse:
+        """The last of what its start and its coordinator printed."""
+        return PlainTextResponse(service.log(sweep))
+
+    @read.get(
+        "/trials/{hash}/log", response_class=PlainTextResponse, responses=_problems(404, 422), operation_id="trial_log"
+    )
+    def trial_log(hash: HashPrefix) -> PlainTextResponse:
+        """What a trial's training process wrote, where that is on the service's machine."""
+        return PlainTextResponse(sweeps.log(hash))
+
+    @read.post("/plan", response_model=PlanObject, responses=_problems(409, 413, 422), operation_id="plan")
+    def plan(asked: PlanRequest) -> Any:
+        """A grid's trials, and what those left to run will cost. Writes nothing."""
+        return service.plan(asked)
+
+    @full.post("/sweeps", status_code=202, responses=_problems(409, 422), operation_id="launch")
+    def launch(asked: LaunchRequest) -> Launched:
+        """Submits a grid. It is checked at once; preparing its data and running it go on behind the answer."""
+        return service.launch(asked)
 
     @full.post("/sweeps/{sweep}/stop", responses=_problems(404, 409, 422), operation_id="stop")
     def stop(sweep: SweepName, asked: StopRequest) -> Reply:

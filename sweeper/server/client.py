@@ -92,6 +92,21 @@ class Client:
         """Starts a coordinator; a line that says so."""
         return self._ask(f"sweeps/{_part(sweep)}/resume", {} if limit is None else {"limit": limit})
 
+    def plan(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What `Plan.to_dict` gives, with `differences`; `asked` as `sweeper.server.schemas.PlanRequest` has it."""
+        return self._object(self._send("POST", "plan", json=asked))
+
+    def launch(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Submits a grid, as `sweeper.server.schemas.LaunchRequest` has it; `sweep`, `message` and `differences`."""
+        return self._object(self._send("POST", "sweeps", json=asked))
+
+    def report(self, sweep: str) -> str:
+        """The report as HTML."""
+        return self._get(f"sweeps/{_part(sweep)}/report").text
+
+    def log(self, prefix: str) -> str:
+        return self._get(f"trials/{_part(prefix)}/log").text
+
     def trial(self, prefix: str) -> dict[str, Any]:
         return self._object(self._get(f"trials/{_part(prefix)}"))
 

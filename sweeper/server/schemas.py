@@ -66,11 +66,54 @@ class ResumeRequest(_Asked):
     limit: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
+class PlanRequest(_Asked):
+    """A grid, by its shipped name or as the text of its file; what changes it is as on the command line."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["grid"], "properties": {"grid": {"type": "string"}, "toml": {"type": "null"}}},
+                {"required": ["toml"], "properties": {"toml": {"type": "string"}, "grid": {"type": "null"}}},
+            ]
+        },
+    )
+
+    grid: SweepName | None = Field(default=None, description="A shipped grid: demo, gamma, paper.")
+    toml: str | None = Field(default=None, description="A grid file's text.", json_schema_extra={"format": "grid"})
+    set: list[Annotated[str, Field(json_schema_extra={"format": "grid-change"})]] = Field(
+        default=[], max_length=1000, description="Changes of keys, such as training.epochs=5."
+    )
+    name: SweepName | None = Field(default=None, description="Name of the sweep; the grid's name unless given.")
+    fresh: bool = Field(default=False, description="Train cells that other sweeps have finished, too.")
+    rehearse: bool = Field(default=False, description="The same trials, tiny and on synthetic files.")
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> PlanRequest:
+        if (self.grid is None) == (self.toml is None):
+            raise ValueError('name a shipped grid in "grid", or send the text of one in "toml"; one of the two')
+        return self
+
+
+class LaunchRequest(PlanRequest):
+    """A grid to run. `extend` grows an existing sweep by the grid's new cells."""
+
+    extend: bool = False
+    limit: int | None = Field(default=None, ge=1, le=1_000_000, description="Start at most so many trials.")
+
+
 class Reply(BaseModel):
     """A line for a person."""
 
     sweep: str
     message: str
+
+
+class Launched(Reply):
+    """The name of the sweep, whose status tells how its start goes on; `differences`: those of a rehearsal."""
+
+    differences: list[str]
 
 
 class Problem(BaseModel):
@@ -86,6 +129,48 @@ class Health(BaseModel):
     version: str
 
 
+class _Shown(BaseModel):
+    """What the commands print with --json."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class PlannedTrial(_Shown):
+    """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`."""
+
+    hash: str
+    label: str
+    dataset: str
+    loss: str
+    variant: str
+    gamma: float | None
+    repeat: int
+    seed: int
+    state: TrialState | Literal["new"]
+    sweep: str | None
+    resolved: bool
+    predicted_seconds: float
+    spec: dict[str, Any]
+
+
+class PlanObject(_Shown):
+    """A grid's trials, and what those left to run will cost; `differences`: those of a rehearsal."""
+
+    grid: str
+    rehearsal: bool
+    differences: list[str]
+    trials: list[PlannedTrial]
+    finished: int
+    slots: int
+    predicted_seconds: float
+    predicted_bytes: int
+    free_bytes: int
+    costs_measured: bool
+    cost_model_error: float | None
+    missing_data: list[str]
+    unprepared_data: list[str]
+
+
 class Counts(BaseModel):
     """Trials in each state."""
 
@@ -97,7 +182,7 @@ class Counts(BaseModel):
     stopped: int
 
 
-class SweepSummary(BaseModel):
+class SweepSummary(_Shown):
     """A line of the list. Times are seconds since the epoch by the database's clock."""
 
     sweep: str
@@ -118,7 +203,7 @@ class Lease(BaseModel):
     seconds_left: float
 
 
-class TrialStatus(BaseModel):
+class TrialStatus(_Shown):
     """How a trial stands. `variant` is the loss with whatever else tells trials apart, `setbacks` counts its failed
     and lost attempts by kind."""
 
@@ -143,7 +228,7 @@ class TrialStatus(BaseModel):
     sweep: str | None
 
 
-class SweepStatus(BaseModel):
+class SweepStatus(_Shown):
     """How a sweep stands, trial by trial."""
 
     sweep: str
@@ -155,7 +240,7 @@ class SweepStatus(BaseModel):
     trials: list[TrialStatus]
 
 
-class AttemptObject(BaseModel):
+class AttemptObject(_Shown):
     """One try at a trial."""
 
     number: int
@@ -171,7 +256,7 @@ class AttemptObject(BaseModel):
     last_words: str | None
 
 
-class TrialObject(BaseModel):
+class TrialObject(_Shown):
     """Everything about a trial. `spec` is what its hash is of."""
 
     hash: str

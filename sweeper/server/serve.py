@@ -11,8 +11,9 @@ import uvicorn
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.errors import ServerError
-from sweeper.server.app import Service, make_app
+from sweeper.server.app import make_app
 from sweeper.server.guard import LOOPBACK
+from sweeper.server.service import Service
 from sweeper.server.starts import Starts
 from sweeper.server.tokens import OWN_TOKEN, load_tokens
 from sweeper.settings import Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ Command = Callable[..., Answer]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """SWEEPER_HOME, which does not exist yet, and no other setting; 80 columns; an empty working folder."""
-    for name in ("SWEEPER_DATA", "SWEEPER_DATABASE_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SWEEPER_LEASE_SECONDS"):
+    for name in [*(n for n in os.environ if n.startswith("SWEEPER_")), "MLFLOW_TRACKING_URI", "RAY_ADDRESS"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "80")

@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from storage.database import open_database
 from storage.repository import Repository
-from sweeper.server.app import Service, make_app
+from sweeper.server.app import make_app
+from sweeper.server.service import Service
 from sweeper.server.starts import Start, Starts, read_start
 from sweeper.server.tokens import load_tokens
 from sweeper.settings import load_settings
