@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from storage.errors import UnknownSweepError
+from storage.errors import LeaseHeldError, UnknownSweepError
 from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
