@@ -8,7 +8,7 @@ SETTING ?= normal
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint format install install-dev install-gpu lock secrets clean check-machine
+.PHONY: help demo test test-slow soak bench lint format install install-dev install-gpu lock secrets clean check-machine
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ test: install-dev lint  ## Install, check, and run the fast tests
 
 test-slow: install-dev  ## The tests with real training and real faults
 	$(BIN)/pytest -m slow
+
+soak: install-dev  ## Kill a sweep at random moments for MINUTES=30, with SEED if you like, and compare
+	$(BIN)/python -m tests.system.faults.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 bench: install-dev  ## Speed against what one would use instead; SETTING=quick, normal (default) or long
 	$(BIN)/python -m benchmarks --setting $(SETTING)

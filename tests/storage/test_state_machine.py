@@ -1,9 +1,16 @@
-"""Random calls of two sweeps that share their trials, against a model of a page: leases, claims, ends, retries."""
+"""Random calls of two sweeps that share their trials, against a model of a page: leases, claims, ends, retries.
+
+Among them faults: coordinators that die or sleep past their lease, and connections that break before a commit, or after
+it and before its answer.
+"""
 
 from __future__ import annotations
 
 import itertools
+import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -16,6 +23,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 from storage_samples import epoch, let_lease_run_out, new_trials, outcome
 
 from storage.database import Database
@@ -72,8 +81,31 @@ class Model:
         return attempt is not None and attempt.sweep != sweep and self.sweeps[attempt.sweep].expired
 
 
+def make_unreliable(database: Database, faults: list[str]) -> None:
+    """Each write takes a fault from `faults`, if there is one: its connection breaks `before` or `after` the commit."""
+
+    def write(work: Callable[[Connection], Any]) -> Any:
+        def once() -> Any:
+            fault = faults.pop() if faults else ""
+            broken = OperationalError("", {}, sqlite3.OperationalError("database is locked"))
+            with database.engine.execution_options(**options).begin() as connection:
+                result = work(connection)
+                if fault == "before":
+                    raise broken
+            if fault == "after":
+                raise broken
+            return result
+
+        return database.retried(once)
+
+    options = {"begin": "BEGIN IMMEDIATE"} if database.dialect == "sqlite" else {}
+    database.write = write  # type: ignore[method-assign, assignment]
+
+
 def machine(database: Database, counted: list[int]) -> type[RuleBasedStateMachine]:
     """The state machine on `database`; `counted[0]` counts its steps."""
+    faults: list[str] = []
+    make_unreliable(database, faults)
     repository = Repository(database)
     examples = itertools.count()
     trials = st.integers(0, TRIALS - 1)
@@ -89,6 +121,11 @@ def machine(database: Database, counted: list[int]) -> type[RuleBasedStateMachin
                 repository.create_sweep(self.prefix + sweep, grid={}, trials=given)
             self.model = Model({s: ModelSweep() for s in SWEEPS}, dict.fromkeys(self.hashes, TrialState.QUEUED))
             self.leases: list[tuple[str, Lease]] = []
+
+        @rule(fault=st.sampled_from(["before", "after"]))
+        def break_the_next_write(self, fault: str) -> None:
+            counted[0] += 1
+            faults[:] = [fault]
 
         # --- leases ---
         @initialize()

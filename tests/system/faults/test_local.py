@@ -123,22 +123,18 @@ def _fill(ballast: Path) -> None:
 
 
 def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) -> None:
-    folder = _with_two_checkpoints(sweep)
-    if folder is None:
+    damaged = sweep.damage()
+    if damaged is None:
         run = sweep.go()
-        wait_for(lambda: _with_two_checkpoints(sweep), "a second checkpoint", alive=run)
+        wait_for(lambda: any(len(list(f.glob("epoch-*"))) > 1 for f in _folders(sweep)), "two checkpoints", alive=run)
         run.kill()
         sweep.alone()
-        folder = _with_two_checkpoints(sweep)
-    assert folder is not None
-    before, newest = _checkpoints(folder)
-    os.truncate(newest, newest.stat().st_size // 2)
-    with sweep.repository() as repository:
-        reported = {e.epoch: e.steps for e in repository.epochs(folder.name)}
-        sweep.retrained[repository.trial(folder.name).label] += reported.get(_epoch(newest), 0)
+        damaged = sweep.damage()
+    assert damaged is not None
+    before, newest = damaged
     run = sweep.go()
-    run.says(f"{newest.name} is damaged")
-    run.says(f"goes on after epoch {_epoch(before)}")
+    run.says(f"epoch-{newest:06d}.npz is damaged")
+    run.says(f"goes on after epoch {before}")
     sweep.hold("mid-epoch", run)
     run.process.terminate()
     run.says("SIGTERM: waiting for running trials")
@@ -149,17 +145,8 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
     reference.so_far(sweep)
 
 
-def _with_two_checkpoints(sweep: Sweep) -> Path | None:
-    folders = [f for f in (sweep.home.folder / "trials").iterdir() if not (f / "result.json").exists()]
-    return next((f for f in folders if len(_checkpoints(f)) > 1), None)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.npz"))
-
-
-def _epoch(checkpoint: Path) -> int:
-    return int(checkpoint.stem.partition("-")[2])
+def _folders(sweep: Sweep) -> list[Path]:
+    return [f for f in (sweep.home.folder / "trials").iterdir() if f.is_dir()]
 
 
 def test_killed_after_the_result_before_the_study_and_before_mlflow_s_last_write(
