@@ -99,6 +99,8 @@ def replay(
     except (TrackingUnavailableError, TrackingInputError) as error:
         sender.error = error
         away = isinstance(error, TrackingUnavailableError)
+    except OSError as error:  # the position cannot be written: on a full disk, the spool waits
+        sender.error = TrackingUnavailableError(f"{spool} could not be sent: {error}")
     if strict and sender.error is not None:
         raise sender.error
     position = sender.position

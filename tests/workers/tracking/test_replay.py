@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sys
 import time
@@ -47,6 +48,22 @@ def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, 
     again = replay(path, uri, experiment="tests", parent_run="the-parent")
     assert (again.sent, again.left) == (0, 0)
     assert state(uri) == [run]
+
+
+def test_a_full_disk_is_an_mlflow_that_is_away(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_trial(tmp_path / "trial", trial())
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["workers.tracking.replay"], "_save_position", full)
+        assert "No space left on device" in replay(path, uri, experiment="tests").error
+        with pytest.raises(TrackingUnavailableError, match="No space left"):
+            replay(path, uri, experiment="tests", strict=True)
+    result = replay(path, uri, experiment="tests")
+    assert (result.left, result.error) == (0, "")
+    assert len(runs(uri)) == 1
 
 
 class Killed(BaseException):
