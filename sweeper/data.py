@@ -13,6 +13,7 @@ from sweeper.grid import DataIdentity, DatasetTable, Grid, evaluation_of, traini
 from sweeper.settings import Settings
 from workers import datasets, prepared
 from workers.datasets import CaseFiles, Reader
+from workers.datasets.sizes import prepared_bytes
 from workers.datasets.sources import included_cases
 from workers.errors import DataError, InputError
 from workers.prepared import PreparedDataset
@@ -34,13 +35,15 @@ TRAINING_SHARE = 0.64
 class KnownDataset:
     """What can be told of a data set without preparing it. `source` is None when it is not on this machine.
 
-    `images` and `voxels` are those of its training set: exact once it is prepared, a guess before.
+    `images` and `voxels` are those of its training set: exact once it is prepared, a guess before. `bytes` is about
+    what preparing it will take on the disk: 0 once it is prepared, and where it is not here.
     """
 
     identity: DataIdentity
     source: Path | None
     images: int
     voxels: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         if prepared.is_prepared(settings.prepared, dataset.name, key):
             one = _open(dataset, key, settings)
             return KnownDataset(one.identity, source, one.images, one.voxels)
-    return KnownDataset(bare, source, *guessed_sizes(reader, len(cases)))
+    return KnownDataset(bare, source, *guessed_sizes(reader, len(cases)), bytes=prepared_bytes(reader, cases))
 
 
 def guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:

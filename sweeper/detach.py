@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -47,17 +47,38 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
             start_new_session=True,
             env={**os.environ, "SWEEPER_NOTIFY": settings.notify},
         )
+
+    def ended() -> str | None:
+        if not (code := process.poll()):
+            return None if code is None else ""
+        words = log.read_bytes()[start:].decode(errors="replace").strip()
+        return f"exit code {code}: {words or 'it said nothing'}"
+
+    wait_until_held(repository, sweep, ended)
+    return log
+
+
+def wait_until_held(repository: Repository, sweep: str, ended: Callable[[], str | None]) -> None:
+    """Waits until a coordinator that was just started holds its sweep, or has ended well.
+
+    Args:
+        repository: the database.
+        sweep: the sweep's name.
+        ended: None while it lives, nothing when it ended well, else its last words.
+
+    Raises:
+        DetachError: it ended otherwise, or did not take the sweep in time.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if running(repository, sweep):
-            return log
-        if (code := process.poll()) is not None:
-            if code == 0:
-                return log
-            words = log.read_text(encoding="utf-8", errors="replace")[start:].strip()
-            raise DetachError(f"the coordinator of {sweep} ended with exit code {code}: {words or 'it said nothing'}")
-        time.sleep(0.1)
-    raise DetachError(f"the coordinator of {sweep} (pid {process.pid}) did not take the sweep in time; see {log}")
+            return
+        if (words := ended()) is not None:
+            if not words:
+                return
+            raise DetachError(f"the coordinator of {sweep} ended before it held the sweep: {words}")
+        time.sleep(0.2)
+    raise DetachError(f"the coordinator of {sweep} did not take the sweep within {START_SECONDS:.0f} s")
 
 
 def running(repository: Repository, sweep: str) -> bool:

@@ -129,7 +129,7 @@ def _services(settings: Settings) -> Iterator[Finding]:
         )
     fault = ray_fault(settings)
     if fault is not None:
-        yield Finding("bad", fault, "start it, or unset RAY_ADDRESS")
+        yield Finding("bad", fault, "or unset RAY_ADDRESS to run on this machine")
     else:
         address = settings.ray_address
         yield Finding("ok", f"Ray {address}" if address else "Ray: started on this machine for each run")

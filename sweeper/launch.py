@@ -123,10 +123,13 @@ def check_name_and_space(settings: Settings, repository: Repository, grid: Grid,
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
-    cells = expand(grid, data.bare_identities(grid))
-    _check_space(settings, cells)
+    here = data.identify(grid, settings)
+    cells = expand(grid, {name: one.identity for name, one in here.items()})
     known = _trials_of(repository, grid.name)
     refuse_another_grid(grid.name, known, cells, extend=extend, key=unprepared_hash)
+    done = {unprepared_hash(TrialSpec.from_dict(t.spec)) for t in known if t.state is TrialState.FINISHED}
+    new = [spec for spec in cells if unprepared_hash(spec) not in done]
+    _check_space(settings, predicted_bytes(new) + sum(one.bytes for one in here.values()))
     return known
 
 
@@ -371,8 +374,7 @@ def preparation_line(console: Console) -> data.Progress:
     return line
 
 
-def _check_space(settings: Settings, specs: Sequence[TrialSpec]) -> None:
-    needed = predicted_bytes(specs)
+def _check_space(settings: Settings, needed: int) -> None:
     free = shutil.disk_usage(settings.home).free
     if needed > free:
         raise DiskSpaceError(
@@ -382,7 +384,7 @@ def _check_space(settings: Settings, specs: Sequence[TrialSpec]) -> None:
 
 
 def predicted_bytes(specs: Sequence[TrialSpec]) -> int:
-    """Disk space of a sweep: the model that stays of each trial, and the checkpoints of the largest while they run."""
+    """Disk space of trials: the model that stays of each, and the checkpoints of the largest while they run."""
     sizes = [BYTES_PER_PARAMETER * _parameters(spec) for spec in specs]
     return 2 * sum(sizes) + 16 * CHECKPOINT_COPIES * max(sizes, default=0)
 

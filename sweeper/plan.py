@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -18,6 +18,7 @@ from storage.errors import UnknownTrialError
 from storage.records import Trial, TrialState
 from storage.repository import Repository
 from sweeper import data
+from sweeper.devices import Devices, devices_at_hand
 from sweeper.grid import Grid, expand, variant
 from sweeper.launch import learned_costs, predicted_bytes
 from sweeper.progress import duration
@@ -38,13 +39,17 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A grid's trials and what they will cost on this machine."""
+    """A grid's trials and what they will cost on the devices at hand.
+
+    `bytes_models` is for models and checkpoints, `bytes_prepared` for data that are here and not prepared yet.
+    """
 
     grid: Grid
     trials: tuple[PlannedTrial, ...]
-    slots: int
+    devices: Devices
     costs: CostModel
-    bytes_needed: int
+    bytes_models: int
+    bytes_prepared: int
     bytes_free: int
     missing: tuple[str, ...]
     unprepared: tuple[str, ...]
@@ -52,6 +57,11 @@ class Plan:
     @property
     def open(self) -> tuple[PlannedTrial, ...]:
         return tuple(t for t in self.trials if t.state != TrialState.FINISHED)
+
+    @property
+    def slots(self) -> int:
+        """How many trials run at once; 0 where none fits."""
+        return self.devices.places_of(self.grid)
 
     @property
     def seconds(self) -> float:
@@ -82,9 +92,12 @@ class Plan:
                 for t in self.trials
             ],
             "finished": len(self.trials) - len(self.open),
+            "devices": {"cpus": self.devices.cpus, "gpus": self.devices.gpus, "text": str(self.devices)},
             "slots": self.slots,
             "predicted_seconds": round(self.seconds, 1),
-            "predicted_bytes": self.bytes_needed,
+            "predicted_finish": (datetime.now(UTC) + timedelta(seconds=self.seconds)).isoformat(timespec="seconds"),
+            "predicted_bytes": self.bytes_models + self.bytes_prepared,
+            "predicted_bytes_prepared": self.bytes_prepared,
             "free_bytes": self.bytes_free,
             "costs_measured": bool(self.costs.groups),
             "cost_model_error": self.costs.error,
@@ -94,12 +107,13 @@ class Plan:
 
 
 def make_plan(grid: Grid, settings: Settings) -> Plan:
-    """The plan of a grid on this machine. Needs neither data nor a database; says what is missing.
+    """The plan of a grid now. Needs neither data nor a database; says what is missing.
 
     Raises:
         GridError: see `expand`.
         SettingsError, DataError: see `sweeper.data.identify`.
         StorageError: there is a database, and it cannot be read.
+        RayUnavailableError: nobody answers at RAY_ADDRESS.
     """
     known = data.identify(grid, settings)
     specs = expand(grid, {name: one.identity for name, one in known.items()})
@@ -109,13 +123,13 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         trial, size = stored.get(spec.hash), known[spec.data.dataset]
         seconds = costs.seconds(spec.to_dict(), size.images, size.voxels)
         trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
-    cpus = len(os.sched_getaffinity(0))
     return Plan(
         grid=grid,
         trials=tuple(trials),
-        slots=max(int(cpus // grid.resources.cpus), 1),
+        devices=devices_at_hand(settings),
         costs=costs,
-        bytes_needed=predicted_bytes(specs),
+        bytes_models=predicted_bytes([t.spec for t in trials if t.state != TrialState.FINISHED]),
+        bytes_prepared=sum(one.bytes for one in known.values()),
         bytes_free=shutil.disk_usage(existing_part(settings.home)).free,
         missing=tuple(name for name, one in known.items() if one.source is None),
         unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
@@ -125,7 +139,8 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
 def plan_text(plan: Mapping[str, Any]) -> RenderableType:
     """What `Plan.to_dict` gives, for a person: a line for each trial, then what they will cost and what is missing."""
     trials = plan["trials"]
-    with_model = len({json.dumps(t["spec"]["model"], sort_keys=True) for t in trials}) > 1
+    models = {(t["dataset"], json.dumps(t["spec"]["model"], sort_keys=True)) for t in trials}
+    with_model = len(models) > len({t["dataset"] for t in trials})
     with_repeat = len({t["repeat"] for t in trials}) > 1
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("trial", no_wrap=True)
@@ -147,25 +162,49 @@ def plan_text(plan: Mapping[str, Any]) -> RenderableType:
 
 
 def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
-    total, done, error = len(plan["trials"]), plan["finished"], plan["cost_model_error"]
-    lines = ["", f"grid {plan['grid']}: {total} trials, {done} finished, {total - done} to run"]
+    trials, done = plan["trials"], plan["finished"]
+    total = len(trials)
+    finished = [t for t in trials if t["state"] == TrialState.FINISHED]
+    elsewhere = [t["sweep"] for t in finished if t["sweep"] not in (None, plan["grid"])]
+    shared = f" ({len(elsewhere)} of them by {', '.join(dict.fromkeys(elsewhere))})" if elsewhere else ""
+    lines = ["", f"grid {plan['grid']}: {total} trials, {done} finished{shared}, {total - done} to run"]
     if done < total:
-        basis = (
-            "a first guess, nothing was measured yet"
-            if not plan["costs_measured"]
-            else "learned from finished trials" + (f", mean error {error:.0%}" if error is not None else "")
-        )
-        lines.append(f"predicted: {duration(plan['predicted_seconds'])} with {plan['slots']} at once ({basis})")
-        needed, free = plan["predicted_bytes"], plan["free_bytes"]
-        lines.append(f"disk: {needed / 1e9:.2f} GB needed, {free / 1e9:.0f} GB free")
+        lines += [*_time(plan), _disk(plan)]
     if plan["missing_data"] and plan["rehearsal"]:
         lines.append(f"synthetic files that `launch` writes first: {', '.join(plan['missing_data'])}")
     elif plan["missing_data"]:
         lines.append(f"missing data sets: {', '.join(plan['missing_data'])}; `sweeper data list` says how to get each")
     if plan["unprepared_data"]:
         names = ", ".join(plan["unprepared_data"])
-        lines.append(f"not prepared yet: {names}; hashes are final after `sweeper data prepare`")
+        lines.append(f"not prepared yet: {names}; `launch` does that first, and the trials' hashes change with it")
     return lines
+
+
+def _time(plan: Mapping[str, Any]) -> Iterator[str]:
+    """How long it will take, where and until when, and how good that prediction is."""
+    where = plan["devices"]["text"]
+    if not plan["slots"]:
+        yield f"no trial fits on {where}: lower [resources] in the grid"
+    else:
+        finish = datetime.fromisoformat(plan["predicted_finish"]).astimezone()
+        yield f"time: {duration(plan['predicted_seconds'])} on {where}, {plan['slots']} at once"
+        yield f"finish: about {finish:%Y-%m-%d %H:%M}, if started now"
+    error = plan["cost_model_error"]
+    if not plan["costs_measured"]:
+        yield "how sure: a first guess for a CPU core; it learns from the trials that finish here"
+    else:
+        wrong = "" if error is None else f"; predicting each from the others is {error:.0%} off on average"
+        yield f"how sure: learned from finished trials{wrong}"
+
+
+def _disk(plan: Mapping[str, Any]) -> str:
+    """What it will take on the disk, and whether that is there."""
+    needed, prepared, free = plan["predicted_bytes"], plan["predicted_bytes_prepared"], plan["free_bytes"]
+    of = f" ({prepared / 1e9:.2f} GB of it prepared data)" if prepared else ""
+    without = ", without the data that are missing" if plan["missing_data"] and not plan["rehearsal"] else ""
+    return f"disk: {needed / 1e9:.2f} GB{of}{without}; {free / 1e9:.0f} GB are free" + (
+        ": TOO LITTLE, `launch` will refuse" if needed > free else ""
+    )
 
 
 def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping[str, Trial], CostModel]:

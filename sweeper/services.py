@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 from sweeper.errors import RayUnavailableError, SettingsError
 from sweeper.settings import Settings
 
 CONNECT_SECONDS = 3.0
+RAY_SECONDS = 30.0
 
 RAY_WORDS = ("auto", "local")
 """Addresses that Ray itself resolves."""
@@ -20,13 +23,18 @@ def check_services(settings: Settings) -> None:
     """Makes sure that somebody listens where Ray and MLflow are said to be.
 
     Raises:
-        RayUnavailableError: nobody does at RAY_ADDRESS.
+        RayUnavailableError: nobody does at RAY_ADDRESS, or it refuses our token.
         SettingsError: nobody does at MLFLOW_TRACKING_URI.
     """
-    if (fault := ray_fault(settings)) is not None:
-        raise RayUnavailableError(f"{fault}; start it, or unset RAY_ADDRESS to run on this machine")
+    check_ray(settings)
     if (fault := mlflow_fault(settings)) is not None:
         raise SettingsError(f"{fault}; start it, or unset MLFLOW_TRACKING_URI for a store in SWEEPER_HOME")
+
+
+def check_ray(settings: Settings) -> None:
+    """The same for Ray alone."""
+    if (fault := ray_fault(settings)) is not None:
+        raise RayUnavailableError(f"{fault}; or unset RAY_ADDRESS to run on this machine")
 
 
 def ray_fault(settings: Settings) -> str | None:
@@ -36,9 +44,25 @@ def ray_fault(settings: Settings) -> str | None:
         return None
     host, port = _host_and_port(address if "//" in address else f"//{address}")
     if not host or port is None:
-        return f"RAY_ADDRESS={address} is no address: expected HOST:PORT or ray://HOST:PORT"
-    refusal = _refusal(host, port)
-    return None if refusal is None else f"no Ray answers at RAY_ADDRESS={address} ({refusal})"
+        return f"RAY_ADDRESS={address} is no address; set HOST:PORT or ray://HOST:PORT"
+    if (refusal := _refusal(host, port)) is not None:
+        return f"no Ray answers at RAY_ADDRESS={address} ({refusal}); start it"
+    if "//" not in address and _wrong_token(address):
+        return (
+            f"the Ray cluster at RAY_ADDRESS={address} refuses the token of this command; set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as its nodes have them"
+        )
+    return None
+
+
+def _wrong_token(address: str) -> bool:
+    """Whether a Ray cluster asks for another token. Ray itself would try for 20 s, and say that nobody answers."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return "InvalidAuthToken" in done.stderr
 
 
 def mlflow_fault(settings: Settings) -> str | None:

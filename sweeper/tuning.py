@@ -47,6 +47,7 @@ for _name, _value in {
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -281,7 +282,7 @@ def ray_cluster(address: str) -> Iterator[None]:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError, RayError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"no Ray cluster answers at RAY_ADDRESS={address}" if address else "the local Ray cannot start"
         raise RayUnavailableError(f"{where} ({first}); see `sweeper doctor`") from error
@@ -289,6 +290,11 @@ def ray_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the connected cluster has, in Ray's words."""
+    return dict(ray.cluster_resources())
 
 
 def _loaders(spec: Mapping[str, Any], resources: Mapping[str, float]) -> int:
@@ -303,7 +309,7 @@ def resources_of(table: ResourcesTable) -> dict[str, float]:
     """What a trial takes, in Ray's words; by default a whole GPU where the connected cluster has any."""
     gpus = table.gpus
     if gpus is None:
-        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+        gpus = 1.0 if cluster_resources().get("GPU", 0) >= 1 else 0.0
     return {"CPU": table.cpus, "GPU": gpus}
 
 
@@ -313,7 +319,7 @@ def slots(resources: Mapping[str, float]) -> int:
     Raises:
         RayUnavailableError: not a single one.
     """
-    total = ray.cluster_resources()
+    total = cluster_resources()
     fits = int(min(total.get(kind, 0) // amount for kind, amount in resources.items() if amount > 0))
     if fits < 1:
         raise RayUnavailableError(

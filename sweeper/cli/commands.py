@@ -248,6 +248,7 @@ def retry(
     trial: Annotated[
         list[str] | None, typer.Option("--trial", metavar="HASH", help="This trial; may be repeated.")
     ] = None,
+    detach: DetachOption = False,
     notify: NotifyOption = None,
 ) -> None:
     """Queue failed trials again, and run them.
@@ -270,7 +271,7 @@ def retry(
         line, open_ = LocalSweeps(now.settings, now.repository).queue_again(name, trial or (), failed=failed)
         now.console.print(line, markup=False, highlight=False)
         if open_:
-            _go(now, name)
+            _go(now, name, detach=detach)
 
 
 @app.command()
@@ -402,14 +403,19 @@ def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
 
 
 def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:
-    """Runs a sweep here to its end, or starts a coordinator for it in the background."""
+    """Runs a sweep here to its end, or starts a coordinator for it: in the background, or as a job of the cluster."""
     from sweeper.detach import start_detached
+    from sweeper.jobs import in_cluster, start_job
     from sweeper.launch import run
 
     if detach:
-        log = start_detached(now.settings, now.repository, name, limit)
+        if in_cluster(now.settings):
+            job = start_job(now.settings, now.repository, name, limit)
+            where, prints = f"as job {job} of the cluster", f"ray job logs {job}"
+        else:
+            where, prints = "in the background", str(start_detached(now.settings, now.repository, name, limit))
         console().print(
-            f"{name} runs in the background; watch it with: sweeper attach {name} (what it prints: {log})",
+            f"{name} runs {where}; watch it with: sweeper attach {name} (what it prints: {prints})",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -38,9 +38,7 @@ RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same trial
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
 ]
-DetachOption = Annotated[
-    bool, typer.Option("--detach", help="Run in the background, whatever becomes of this terminal.")
-]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Run in the background, or as a job of the cluster.")]
 NotifyOption = Annotated[
     str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Told as JSON when it ends, breaks or stalls.")
 ]

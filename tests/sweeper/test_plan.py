@@ -7,48 +7,19 @@ from typing import Any
 
 import pytest
 
-from storage.database import open_database
-from storage.records import Epoch, Outcome, Score
-from storage.repository import Repository
-from sweeper.data import identify
+from sweeper.data import prepare
+from sweeper.devices import Devices
 from sweeper.errors import GridError
-from sweeper.grid import Grid, expand
+from sweeper.grid import ResourcesTable
 from sweeper.grids import load_grid
-from sweeper.launch import new_trials, sweep_table
 from sweeper.plan import make_plan
-from sweeper.schedule import learn_costs
 from sweeper.settings import Settings
-from workers.spec import TrialSpec
-
-SECONDS = 30.0
+from tests.sweeper.finished import SECONDS, finish
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", database_url=f"sqlite:///{tmp_path / 'x.db'}", data=None)
-
-
-def specs_of(grid: Grid, settings: Settings) -> tuple[TrialSpec, ...]:
-    return expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
-
-
-def finish(settings: Settings, grid: Grid, count: int) -> None:
-    """Stores a sweep of the grid with its first `count` trials finished, in `SECONDS` each."""
-    specs = specs_of(grid, settings)
-    with open_database(settings.database) as database:
-        repository = Repository(database)
-        size = {"nuclei": (38, 128 * 128)}
-        details = {"data": {"nuclei": {"images": 38, "voxels": 128 * 128}}}
-        trials = new_trials(grid, specs, learn_costs([]), size)
-        repository.create_sweep(grid.name, grid=sweep_table(grid), trials=trials, details=details)
-        lease = repository.acquire_lease(grid.name, "test", 60)
-        for spec in specs[:count]:
-            attempt = repository.claim(lease, spec.hash, host="host")
-            assert attempt is not None
-            history = tuple(Epoch(n + 1, 0.5, 0.5, 0.5, 0.1, 19, 1.0) for n in range(spec.training.epochs))
-            score = Score("test", "x", "nucleus", 0.5, 0.5, 0.5, 0.5)
-            result = Outcome((score,), history, 1, 0.5, 0.5, 0.5, 19, 0, 10, SECONDS, 1.0, 100.0)
-            repository.finish(lease, attempt.id, result)
 
 
 def test_without_a_database_all_is_new_and_nothing_is_made(settings: Settings, tmp_path: Path) -> None:
@@ -88,7 +59,44 @@ def test_resources_say_how_many_run_at_once(settings: Settings, monkeypatch: pyt
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
     assert make_plan(load_grid("demo"), settings).slots == 8
     assert make_plan(load_grid("demo", ["resources.cpus=3"]), settings).slots == 2
-    assert make_plan(load_grid("demo", ["resources.cpus=30"]), settings).slots == 1
+    assert make_plan(load_grid("demo", ["resources.cpus=30"]), settings).slots == 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "resources", "places"),
+    [
+        (0, {}, 8),
+        (2, {}, 2),  # a whole GPU each, unless the grid says otherwise
+        (2, {"gpus": 0}, 8),
+        (2, {"gpus": 0.25}, 8),
+        (2, {"gpus": 0.5, "cpus": 3}, 2),
+        (0, {"gpus": 1}, 0),
+    ],
+)
+def test_gpus_and_their_shares_say_how_many_run_at_once(gpus: int, resources: dict[str, Any], places: int) -> None:
+    assert Devices(8, gpus).places(ResourcesTable(**resources)) == places
+
+
+def test_the_data_set_that_takes_most_says_how_many_run_at_once() -> None:
+    grid = load_grid("paper", ["datasets.kits19.resources.cpus=4"])
+    assert Devices(8, 0).places_of(grid) == 2
+
+
+def test_what_is_not_prepared_yet_counts_on_the_disk(settings: Settings) -> None:
+    grid = load_grid("demo")
+    before = make_plan(grid, settings)
+    prepare(grid, settings, lambda *told: None)
+    after = make_plan(grid, settings)
+    on_disk = sum(path.stat().st_size for path in settings.prepared.rglob("*") if path.is_file())
+    assert before.bytes_prepared == pytest.approx(on_disk, rel=0.3)
+    assert after.bytes_prepared == 0
+    assert before.bytes_models == after.bytes_models > 0
+
+
+def test_finished_trials_take_no_more_of_the_disk(settings: Settings) -> None:
+    before = make_plan(load_grid("demo"), settings)
+    finish(settings, load_grid("demo"), 16)
+    assert make_plan(load_grid("demo"), settings).bytes_models == 0 < before.bytes_models
 
 
 def test_missing_data_has_a_plan_all_the_same(settings: Settings) -> None:
@@ -96,7 +104,8 @@ def test_missing_data_has_a_plan_all_the_same(settings: Settings) -> None:
     assert plan.missing == ("cvc_clinicdb", "drive", "bus2017", "brats20", "kits19")
     costs: dict[str, Any] = {trial.spec.data.dataset: trial.seconds for trial in plan.trials}
     assert costs["kits19"] > costs["brats20"] > costs["cvc_clinicdb"] > costs["drive"] > costs["bus2017"]
-    assert plan.bytes_needed > 1e9
+    assert plan.bytes_models > 1e9
+    assert plan.bytes_prepared == 0
 
 
 def test_a_wrong_grid_has_none(settings: Settings) -> None:

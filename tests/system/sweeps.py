@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,11 @@ depth = 2
 [training]
 epochs = 2
 """
+
+# Longer than any test waits: neither its epochs nor a plateau may end it.
+LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 1000000\nearly_stopping_patience = 1000000").replace(
+    '"tiny"', '"long"'
+)
 
 
 @dataclass
@@ -88,3 +95,15 @@ class Home:
     def attempts(self, sweep: str) -> dict[str, int]:
         """Trial hash to the number of its attempts."""
         return {t["hash"]: t["attempts"] for t in self.json("status", sweep)["trials"]}
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.5)
+
+
+def some_epoch(home: Home, sweep: str) -> Callable[[], bool]:
+    """Whether a trial of the sweep has told of an epoch."""
+    return lambda: any(t["epochs"] > 0 for t in home.json("status", sweep)["trials"])

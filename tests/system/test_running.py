@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.sweeps import TINY_GRID, Home
+from tests.system.sweeps import LONG_GRID, TINY_GRID, Home, some_epoch, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,11 +32,6 @@ def fragile(truth, prediction):
 register(LossDefinition("fragile", fragile))
 '''
 
-# Longer than any test waits: neither its epochs nor a plateau may end it.
-LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 1000000\nearly_stopping_patience = 1000000").replace(
-    '"tiny"', '"long"'
-)
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
@@ -44,17 +39,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     yield home
     if (home.folder / "logs" / "long.coordinator.log").exists():  # a failed test must leave no coordinator behind
         home.run("stop", "long", "--now")
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.5)
-
-
-def some_epoch(home: Home, sweep: str) -> Callable[[], bool]:
-    return lambda: any(t["epochs"] > 0 for t in home.json("status", sweep)["trials"])
 
 
 def test_retry_runs_exactly_the_failed_cell(home: Home, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,9 @@ import typer.main
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.cli.commands import app
+from sweeper.grids import load_grid
+from sweeper.settings import load_settings
+from tests.sweeper.finished import finish
 
 ROOT: Any = typer.main.get_command(app)
 TOP = list(ROOT.commands)
@@ -70,8 +74,25 @@ def test_plan_for_a_person(sweeper: Any, home: Path) -> None:
     assert max(map(len, lines[:89])) <= 80
     assert sum("unified_focal" in line for line in lines) == 58
     assert any(line.startswith("grid paper: 88 trials, 0 finished, 88 to run") for line in lines)
+    assert any(line.startswith("time: ") and line.endswith(" at once") for line in lines)
+    assert any(line.startswith("finish: about 2") and line.endswith(", if started now") for line in lines)
+    assert any(line.startswith("how sure: a first guess") for line in lines)
+    assert any(line.startswith("disk: ") and "without the data that are missing; " in line for line in lines)
     assert any(line.startswith("missing data sets: cvc_clinicdb, drive, bus2017, brats20, kits19") for line in lines)
     assert not home.exists()
+
+
+def test_plan_says_what_is_shared_and_how_wrong_its_costs_are(sweeper: Any, home: Path) -> None:
+    finish(load_settings(), load_grid("demo", ['name="first"']), 6)
+    lines = sweeper("plan").out.splitlines()
+    assert "grid demo: 16 trials, 6 finished (6 of them by first), 10 to run" in lines
+    assert any(re.match(r"how sure: learned from finished trials; .* is \d+% off on average", line) for line in lines)
+
+
+def test_plan_of_trials_that_fit_nowhere(sweeper: Any) -> None:
+    out = sweeper("plan", "--set", "resources.cpus=4000").out
+    assert "no trial fits on this machine (" in out
+    assert "lower [resources]" in out
 
 
 def test_plan_tells_networks_repeats_and_variants_apart(sweeper: Any) -> None:
@@ -88,7 +109,8 @@ def test_plan_tells_networks_repeats_and_variants_apart(sweeper: Any) -> None:
 
 
 def test_dry_run_is_the_plan(sweeper: Any, home: Path) -> None:
-    assert sweeper("launch", "--grid", "demo", "--dry-run").out == sweeper("plan", "--grid", "demo").out
+    run, plan = sweeper("launch", "--grid", "demo", "--dry-run").out, sweeper("plan", "--grid", "demo").out
+    assert re.sub("finish: .*", "", run) == re.sub("finish: .*", "", plan)
     assert not home.exists()
 
 

@@ -1,0 +1,38 @@
+"""Sweeps of which some trials are finished, without training. Not a test module."""
+
+from __future__ import annotations
+
+from storage.database import open_database
+from storage.records import Epoch, Outcome, Score
+from storage.repository import Repository
+from sweeper.data import identify
+from sweeper.grid import Grid, expand
+from sweeper.launch import new_trials, sweep_table
+from sweeper.schedule import learn_costs
+from sweeper.settings import Settings
+from workers.spec import TrialSpec
+
+SECONDS = 30.0
+
+
+def specs_of(grid: Grid, settings: Settings) -> tuple[TrialSpec, ...]:
+    return expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
+
+
+def finish(settings: Settings, grid: Grid, count: int) -> None:
+    """Stores a sweep of the grid with its first `count` trials finished, in `SECONDS` each."""
+    specs = specs_of(grid, settings)
+    with open_database(settings.database) as database:
+        repository = Repository(database)
+        size = {"nuclei": (38, 128 * 128)}
+        details = {"data": {"nuclei": {"images": 38, "voxels": 128 * 128}}}
+        trials = new_trials(grid, specs, learn_costs([]), size)
+        repository.create_sweep(grid.name, grid=sweep_table(grid), trials=trials, details=details)
+        lease = repository.acquire_lease(grid.name, "test", 60)
+        for spec in specs[:count]:
+            attempt = repository.claim(lease, spec.hash, host="host")
+            assert attempt is not None
+            history = tuple(Epoch(n + 1, 0.5, 0.5, 0.5, 0.1, 19, 1.0) for n in range(spec.training.epochs))
+            score = Score("test", "x", "nucleus", 0.5, 0.5, 0.5, 0.5)
+            result = Outcome((score,), history, 1, 0.5, 0.5, 0.5, 19, 0, 10, SECONDS, 1.0, 100.0)
+            repository.finish(lease, attempt.id, result)
