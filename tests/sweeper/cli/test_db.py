@@ -148,6 +148,7 @@ def test_a_sweep_with_nothing_left_to_train_has_its_studies(with_gammas: Path) -
                 attempt = repository.claim(lease, trial.hash)
                 assert attempt is not None
                 repository.finish(lease, attempt.id, OUTCOME)
+        repository.release_lease(lease)
         assert not run(Session(Settings(home=with_gammas), repository, Console(quiet=True)), "demo")
     assert sorted(len(values) for values in studies_of(with_gammas).values()) == [5, 5]
 
