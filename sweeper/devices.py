@@ -45,7 +45,7 @@ def devices_at_hand(settings: Settings) -> Devices:
     from sweeper.services import check_ray
 
     if not in_cluster(settings):
-        return Devices(len(os.sched_getaffinity(0)), _gpus())
+        return Devices(float(len(os.sched_getaffinity(0))), float(_gpus()))
     check_ray(settings)
     from sweeper.tuning import cluster_resources, ray_cluster  # Ray takes seconds to import
 

@@ -153,6 +153,14 @@ class PlannedTrial(_Shown):
     spec: dict[str, Any]
 
 
+class DevicesObject(_Shown):
+    """The processors and GPUs that a launch would run on; `text` says whose they are."""
+
+    cpus: float
+    gpus: float
+    text: str
+
+
 class PlanObject(_Shown):
     """A grid's trials, and what those left to run will cost; `differences`: those of a rehearsal."""
 
@@ -161,9 +169,12 @@ class PlanObject(_Shown):
     differences: list[str]
     trials: list[PlannedTrial]
     finished: int
+    devices: DevicesObject
     slots: int
     predicted_seconds: float
+    predicted_finish: str
     predicted_bytes: int
+    predicted_bytes_prepared: int
     free_bytes: int
     costs_measured: bool
     cost_model_error: float | None
