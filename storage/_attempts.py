@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, case, func, literal, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, literal, or_, select, update
 
 from storage import _scores
 from storage._leases import LeaseMethods, hold
@@ -356,12 +356,15 @@ def _free_orphan(connection: Connection, lease: Lease, trial_hash: str) -> bool:
     return True
 
 
+_OF_LEASE = (
+    select(AttemptRow.trial, AttemptRow.number, AttemptRow.state, AttemptRow.error)
+    .where(AttemptRow.id == bindparam("attempt"), AttemptRow.sweep_id == bindparam("held_sweep"))
+    .with_for_update()
+)
+
+
 def _of_lease(connection: Connection, lease: Lease, attempt_id: int) -> AttemptHead:
-    row = connection.execute(
-        select(AttemptRow.trial, AttemptRow.number, AttemptRow.state, AttemptRow.error)
-        .where(AttemptRow.id == attempt_id, AttemptRow.sweep_id == lease.sweep_id)
-        .with_for_update()
-    ).one_or_none()
+    row = connection.execute(_OF_LEASE, {"attempt": attempt_id, "held_sweep": lease.sweep_id}).one_or_none()
     if row is None:
         raise AttemptEndedError(f"sweep {lease.sweep_id} has no attempt {attempt_id}; nothing was written")
     return row
@@ -393,10 +396,13 @@ def _store_environment(connection: Connection, environment: Mapping[str, str]) -
 def _store_history(connection: Connection, attempt: AttemptHead, attempt_id: int, outcome: Outcome) -> None:
     if not outcome.history:
         return
-    known = set(connection.execute(select(EpochRow.epoch).where(EpochRow.trial == attempt.trial)).scalars())
-    before = connection.execute(
-        select(AttemptRow.id).where(AttemptRow.trial == attempt.trial, AttemptRow.number == attempt.number - 1)
-    ).scalar_one_or_none()
+    known: set[int] = set()
+    before = None
+    if outcome.resumed_from:
+        known = set(connection.execute(select(EpochRow.epoch).where(EpochRow.trial == attempt.trial)).scalars())
+        before = connection.execute(
+            select(AttemptRow.id).where(AttemptRow.trial == attempt.trial, AttemptRow.number == attempt.number - 1)
+        ).scalar_one_or_none()
     trained_by = {
         e.epoch: before if before is not None and e.epoch <= outcome.resumed_from else attempt_id
         for e in outcome.history

@@ -78,14 +78,19 @@ class ReadMethods(LeaseMethods):
         """
 
         def work(connection: Connection) -> Trial:
-            statement = trial_columns().where(TrialRow.hash.startswith(hash_prefix, autoescape=True))
+            statement = trial_columns()
             where = ""
             if sweep_name is not None:
                 statement = statement.where(MembershipRow.sweep_id == sweep_row(connection, sweep_name).id)
                 where = f" in sweep {sweep_name!r}"
             found: dict[str, Trial] = {}
-            for row in connection.execute(statement.order_by(TrialRow.hash, MembershipRow.sweep_id)):
-                found.setdefault(row.hash, to_trial(row))
+            # A whole hash is found by its key; for the first digits of one, the database reads every trial.
+            for matches in (TrialRow.hash == hash_prefix, TrialRow.hash.startswith(hash_prefix, autoescape=True)):
+                ordered = statement.where(matches).order_by(TrialRow.hash, MembershipRow.sweep_id)
+                for row in connection.execute(ordered):
+                    found.setdefault(row.hash, to_trial(row))
+                if found:
+                    break
             if len(found) == 1 and hash_prefix:
                 return next(iter(found.values()))
             if not found or not hash_prefix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, literal, select
@@ -59,6 +60,7 @@ def to_sweep(row: Row[Any]) -> Sweep:
     return Sweep(**{**row._mapping, "state": SweepState(row.state)})
 
 
+@cache
 def attempt_columns() -> Select[Any]:
     """SELECT of what `to_attempt` needs."""
     columns = AttemptRow.__table__.c
@@ -71,6 +73,7 @@ def to_attempt(row: Row[Any]) -> Attempt:
     return Attempt(**{**row._mapping, "state": AttemptState(row.state), "kind": kind})
 
 
+@cache
 def trial_columns() -> Select[Any]:
     """SELECT of what `to_trial` needs: a trial as a member of a sweep, one row for each membership."""
     runner = aliased(SweepRow)

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from types import TracebackType
+from functools import cached_property, partial
+from itertools import islice
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from optuna.distributions import FloatDistribution
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage, RDBStorage
+    from optuna.trial import FrozenTrial
 
 T = TypeVar("T")
 
@@ -36,6 +38,9 @@ HASH_ATTRIBUTE = "hash"
 
 GAMMA_RANGE = (0.0, 0.99)
 """Range of γ in every study: at 1 the exponent 1 - γ of the Tversky part is 0 and its gradient gone."""
+
+BATCH = 100
+"""Trials that are added to a study under one lock."""
 
 _LOCK = 7_305_128_002
 """Key of the Postgres advisory lock (any fixed number)."""
@@ -108,42 +113,16 @@ class Studies:
             InvalidScoreError: γ or the value is outside its range.
             DatabaseUnavailableError: see `Database`.
         """
-        from optuna.distributions import FloatDistribution
-        from optuna.trial import TrialState as OptunaState
-        from optuna.trial import create_trial
-
-        steps = {step: score for step, score in sorted((intermediate or {}).items()) if not math.isnan(score)}
-        if pruned:
-            value = next(reversed(steps.values()), None)
-        low, high = GAMMA_RANGE
-        if gamma is not None and not low <= gamma <= high:
-            raise InvalidScoreError(f"trial {trial_hash}: γ is {gamma!r}, a study takes γ in [{low}, {high}] or None")
-        if value is not None and not math.isnan(value) and not 0.0 <= value <= 1.0:
-            raise InvalidScoreError(f"trial {trial_hash}: the study's value is {value!r}, expected one in [0, 1]")
-        known = value is not None and not math.isnan(value)
-        frozen = create_trial(
-            state=OptunaState.PRUNED if pruned else OptunaState.COMPLETE if known else OptunaState.FAIL,
-            value=value if known else None,
-            params={
-                **({} if gamma is None else {"gamma": float(gamma)}),
-                **{name: p.value for name, p in (parameters or {}).items()},
-            },
-            distributions={
-                **({} if gamma is None else {"gamma": self.gamma_distribution}),
-                **{name: FloatDistribution(p.low, p.high, log=p.log) for name, p in (parameters or {}).items()},
-            },
-            user_attrs={**(user_attrs or {}), HASH_ATTRIBUTE: trial_hash},
-            intermediate_values=steps,
+        frozen = self._frozen(
+            trial_hash,
+            gamma=gamma,
+            value=value,
+            user_attrs=user_attrs or {},
+            parameters=parameters or {},
+            intermediate=intermediate or {},
+            pruned=pruned,
         )
-
-        def work() -> bool:
-            study = self._study(study_name, None)
-            if any(t.user_attrs.get(HASH_ATTRIBUTE) == trial_hash for t in study.get_trials(deepcopy=False)):
-                return False
-            study.add_trial(frozen)
-            return True
-
-        return self._exclusively(work)
+        return self._add(study_name, {trial_hash: frozen}) == 1
 
     def record_finished(self, trials: Iterable[Trial]) -> int:
         """Records each finished trial that has a study; says how many were not there yet.
@@ -153,24 +132,23 @@ class Studies:
         Raises:
             DatabaseUnavailableError: see `Database`.
         """
-        added = 0
+        studies: dict[str, dict[str, FrozenTrial]] = {}
         for trial in trials:
             if trial.state != TrialState.FINISHED or trial.study is None:
                 continue
             low, high = GAMMA_RANGE
             # Another loss's γ, such as the exponent of the focal loss, has a range of its own.
             other = trial.gamma is not None and not low <= trial.gamma <= high
-            added += self.record(
-                trial.study,
-                trial_hash=trial.hash,
+            studies.setdefault(trial.study, {})[trial.hash] = self._frozen(
+                trial.hash,
                 gamma=None if other else trial.gamma,
                 value=trial.val_dsc,
                 parameters={"gamma": StudyParameter(trial.gamma, low, max(trial.gamma, 10.0))}
                 if other and trial.gamma is not None
-                else None,
+                else {},
                 user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
             )
-        return added
+        return sum(self._add(study, frozen) for study, frozen in studies.items())
 
     def describe(self, study_name: str, attributes: Mapping[str, Any]) -> None:
         """Sets user attributes of the study, which is made if it is not there; JSON values."""
@@ -215,6 +193,66 @@ class Studies:
         from optuna.distributions import FloatDistribution
 
         return FloatDistribution(*GAMMA_RANGE)
+
+    def _frozen(
+        self,
+        trial_hash: str,
+        *,
+        gamma: float | None,
+        value: float | None,
+        user_attrs: Mapping[str, Any],
+        parameters: Mapping[str, StudyParameter],
+        intermediate: Mapping[int, float] = MappingProxyType({}),
+        pruned: bool = False,
+    ) -> FrozenTrial:
+        """Optuna's record of a trial; arguments and errors as for `record`."""
+        from optuna.distributions import FloatDistribution
+        from optuna.trial import TrialState as OptunaState
+        from optuna.trial import create_trial
+
+        steps = {step: score for step, score in sorted(intermediate.items()) if not math.isnan(score)}
+        if pruned:
+            value = next(reversed(steps.values()), None)
+        low, high = GAMMA_RANGE
+        if gamma is not None and not low <= gamma <= high:
+            raise InvalidScoreError(f"trial {trial_hash}: γ is {gamma!r}, a study takes γ in [{low}, {high}] or None")
+        if value is not None and not math.isnan(value) and not 0.0 <= value <= 1.0:
+            raise InvalidScoreError(f"trial {trial_hash}: the study's value is {value!r}, expected one in [0, 1]")
+        known = value is not None and not math.isnan(value)
+        return create_trial(
+            state=OptunaState.PRUNED if pruned else OptunaState.COMPLETE if known else OptunaState.FAIL,
+            value=value if known else None,
+            params={
+                **({} if gamma is None else {"gamma": float(gamma)}),
+                **{name: p.value for name, p in parameters.items()},
+            },
+            distributions={
+                **({} if gamma is None else {"gamma": self.gamma_distribution}),
+                **{name: FloatDistribution(p.low, p.high, log=p.log) for name, p in parameters.items()},
+            },
+            user_attrs={**user_attrs, HASH_ATTRIBUTE: trial_hash},
+            intermediate_values=steps,
+        )
+
+    def _add(self, study_name: str, trials: Mapping[str, FrozenTrial]) -> int:
+        """Adds those of the trials, by hash, that the study lacks, and says how many those were."""
+
+        def work(wanted: Mapping[str, FrozenTrial]) -> int:
+            study = self._study(study_name, None)
+            there = {t.user_attrs.get(HASH_ATTRIBUTE) for t in study.get_trials(deepcopy=False)}
+            lacking = [frozen for trial_hash, frozen in wanted.items() if trial_hash not in there]
+            for frozen in lacking:
+                study.add_trial(frozen)
+            return len(lacking)
+
+        added = 0
+        left = dict(trials)
+        while left:
+            # In parts: nobody else can record while the lock is held, and each trial takes Optuna some milliseconds.
+            part = dict(islice(left.items(), BATCH))
+            added += self._exclusively(partial(work, part))
+            left = {trial_hash: frozen for trial_hash, frozen in left.items() if trial_hash not in part}
+        return added
 
     def _study(self, study_name: str, sampler: BaseSampler | None) -> Study:
         import optuna

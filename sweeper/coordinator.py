@@ -10,7 +10,7 @@ import math
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import retries
 from sweeper.lease import LeaseKeeper
+from sweeper.recorder import StudyRecorder
 from sweeper.schedule import longest_first
 from workers.result import TrialResult
 
@@ -42,7 +43,7 @@ Message = Mapping[str, Any]
 class Observer(Protocol):
     """Sees what happens, in words for a person (`sweeper.progress`)."""
 
-    def changed(self, trials: Sequence[Trial], running: Mapping[str, Running]) -> None: ...
+    def changed(self, trials: Collection[Trial], running: Mapping[str, Running]) -> None: ...
 
     def say(self, line: str) -> None: ...
 
@@ -110,6 +111,7 @@ class Coordinator:
         self._broken = False
         self._queue: list[str] = []
         self._trials: dict[str, Trial] = {}
+        self._recorder = StudyRecorder(studies)
         self._started = 0
         self._requests: deque[Request] = deque()
         self._polled = 0.0
@@ -225,6 +227,7 @@ class Coordinator:
 
     def close(self) -> SweepState:
         """Writes the sweep's final state."""
+        self._recorder.close()
         self.abandon()
         self.refresh()
         state = self._final_state()
@@ -282,7 +285,7 @@ class Coordinator:
         self._end(running)
         self._ends.append(None)
         self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
-        self.studies.record_finished([trial])
+        self._recorder.add(trial)
         dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
         self.observer.say(
             f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
@@ -352,7 +355,7 @@ class Coordinator:
         self.progressed = time.monotonic()
 
     def _tell(self) -> None:
-        self.observer.changed(self.trials, self.running)
+        self.observer.changed(self._trials.values(), self.running)
 
 
 def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:

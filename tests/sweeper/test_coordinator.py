@@ -141,6 +141,7 @@ def test_a_finished_trial_is_written_whole(bench: Bench) -> None:
     assert (stored.state, stored.val_dsc, stored.test_dsc) == (TrialState.FINISHED, 0.9, 0.9)
     assert stored.mlflow_run == "run-1"
     assert len(bench.repository.score_columns("s")["dsc"]) == 6
+    bench.coordinator.close()  # the study is written in the background, and whole at the end
     assert bench.studies.values("s/nuclei/unified_focal_asym") == {trial: (stored.gamma, 0.9)}
 
 
