@@ -8,7 +8,8 @@ SETTING ?= normal
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak bench lint format install install-dev install-gpu lock secrets clean check-machine
+.PHONY: help demo test test-slow soak bench lint format install install-dev install-gpu lock audit secrets backup restore \
+	clean check-machine
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,13 +68,22 @@ lock: install-dev  ## Resolve pyproject.toml anew into requirements/
 	@for extra in dev:"--extra cpu --extra dev" cpu:"--extra cpu" gpu:"--extra gpu"; do \
 		name=$${extra%%:*}; constraint=; [ $$name = dev ] || constraint="-c requirements/dev.txt"; \
 		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-			--no-annotate --no-header --extra build --extra postgres $${extra#*:} $$constraint pyproject.toml -o requirements/$$name.txt >/dev/null; \
+			--no-annotate --no-header --extra build --extra postgres --extra s3 $${extra#*:} $$constraint pyproject.toml -o requirements/$$name.txt >/dev/null; \
 	done
 	@grep -oE '^uv==[^ ]+' requirements/uv.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header - -o requirements/uv.txt >/dev/null
 
-secrets:  ## Random passwords and tokens for docker compose, in .env (never overwritten)
+audit: install-dev  ## Known vulnerabilities of the locked packages, where somebody can be asked
+	@$(BIN)/python deploy/audit.py
+
+secrets:  ## Random passwords and tokens for docker compose, in secrets/ and .env (never overwritten)
 	@deploy/secrets.sh
+
+backup:  ## Save what the services of docker compose keep; TO=FOLDER, or backups/ and the time
+	@deploy/backup.sh $(TO)
+
+restore:  ## Put a backup into this host's empty volumes: FROM=FOLDER; FORCE=1 deletes what they hold
+	@deploy/restore.sh "$(FROM)" $(if $(FORCE),--force)
 
 clean:  ## Remove what was installed and cached here (no results: those are in SWEEPER_HOME)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     """Settings of one process. With none set, everything is local: SQLite, a local MLflow store, a local Ray.
 
     Environment: SWEEPER_HOME, SWEEPER_DATA, SWEEPER_DATABASE_URL, SWEEPER_READER_URL, SWEEPER_LEASE_SECONDS,
-    SWEEPER_NOTIFY, SWEEPER_STALL_SECONDS, MLFLOW_TRACKING_URI, RAY_ADDRESS.
+    SWEEPER_NOTIFY, SWEEPER_STALL_SECONDS, SWEEPER_MLFLOW_URL, SWEEPER_BOARD_URL, MLFLOW_TRACKING_URI, RAY_ADDRESS.
     """
 
     model_config = SettingsConfigDict(env_prefix="SWEEPER_", extra="ignore", frozen=True, populate_by_name=True)
@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, ge=1.0)
     notify: str = ""
     stall_seconds: float = Field(default=3600.0, ge=1.0)
+    mlflow_url: str = ""
+    board_url: str = ""
 
     @property
     def database(self) -> str:
@@ -64,7 +66,7 @@ class Settings(BaseSettings):
         return self.data or self.home / "data"
 
     def check_data_folder(self) -> None:
-        """Refuses a data folder that was named and is not there.
+        """Refuses a data folder that was named and is not there, or cannot be read.
 
         Raises:
             SettingsError: see above; without one that was named, the home folder's may well be missing.
@@ -73,6 +75,11 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"the data folder {self.data} (--data or SWEEPER_DATA) is not a folder; name the one that holds each "
                 "data set under its name (`sweeper data list`)"
+            )
+        if self.data is not None and not os.access(self.data, os.R_OK | os.X_OK):
+            raise SettingsError(
+                f"the data folder {self.data} (--data or SWEEPER_DATA) may not be read by user {os.getuid()}; mend it "
+                f"with: chmod -R a+rX {self.data}"
             )
 
     @property

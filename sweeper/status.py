@@ -226,7 +226,10 @@ def trial_text(trial: Mapping[str, Any]) -> RenderableType:
 
 
 def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableType:
-    """What `launch` ends with: the best trial, and the three commands to look at everything."""
+    """What `launch` ends with: the best trial, and how to look at everything.
+
+    The pages of servers are named where people reach them; files and a local store by the commands that open them.
+    """
     trials = [t for t in now.repository.trials(name) if t.state is TrialState.FINISHED and not is_external(t.spec)]
     lines = [""]
     for dataset in dict.fromkeys(t.dataset for t in trials):
@@ -234,9 +237,14 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
         gamma = "" if best.gamma is None else f" at γ = {best.gamma:g}"
         lines.append(f"{dataset}: best on validation is {best.loss}{gamma}, with test DSC {_number(best.test_dsc)}")
     lines += ["", "Look at it:"]
-    if report:
+    if now.settings.board_url:
+        lines.append(f"  {now.settings.board_url}  (the board)")
+    elif report:
         lines.append(f"  xdg-open {_short(report[0])}")
-    lines.append(f"  {_command('mlflow')} ui --backend-store-uri {now.settings.mlflow}")
+    if now.settings.mlflow.startswith(("http://", "https://")):
+        lines.append(f"  {now.settings.mlflow_url or now.settings.mlflow}  (MLflow, with the report)")
+    else:
+        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {now.settings.mlflow}")
     lines.append(f"  {_command('sweeper')} status {name}")
     return Text("\n".join(lines))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -46,7 +46,15 @@ _INDEX = """<!doctype html>
 </html>"""
 
 
-def make_app(source: Source, *, sweep: str | None = None, server: str = "", mlflow: str = "", host: str = "") -> Dash:
+def make_app(
+    source: Source,
+    *,
+    sweep: str | None = None,
+    server: str = "",
+    mlflow: str = "",
+    host: str = "",
+    hosts: Sequence[str] = (),
+) -> Dash:
     """The application; nothing is read before a page asks.
 
     Args:
@@ -56,6 +64,7 @@ def make_app(source: Source, *, sweep: str | None = None, server: str = "", mlfl
         mlflow: MLflow's tracking URI; trials are linked to it where it is a web address.
         host: where the page will be served. On loopback, other names than this machine's are refused, so that no
             page of another site can read this one through a name of its own.
+        hosts: names by which browsers may call it besides; where there are any, others are refused on every address.
     """
     app = Dash(
         __name__,
@@ -72,7 +81,7 @@ def make_app(source: Source, *, sweep: str | None = None, server: str = "", mlfl
     _add_reading(app, source, sweep, mlflow)
     _add_buttons(app, source, sweep, Api(server))
     _add_browser_side(app)
-    _protect(app, host)
+    _protect(app, host, tuple(hosts))
     return app
 
 
@@ -229,14 +238,15 @@ def _add_browser_side(app: Dash) -> None:
     )
 
 
-def _protect(app: Dash, host: str) -> None:
+def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
     server: Flask = app.server
     policies: list[str] = []
 
     @server.before_request
     def refuse_strange_names() -> None:
-        if host in LOOPBACK and urlsplit(f"//{request.host}").hostname not in LOOPBACK:
-            abort(403, "this board answers to this machine's own names only")
+        guarded = bool(hosts) or host in LOOPBACK
+        if guarded and urlsplit(f"//{request.host}").hostname not in (*LOOPBACK, *hosts):
+            abort(403, "this board does not answer to that name; SWEEPER_ALLOWED_HOSTS adds to this machine's own")
 
     @server.after_request
     def add_headers(response: Response) -> Response:

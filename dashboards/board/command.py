@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ def board(
     from dashboards.board.app import make_app
     from dashboards.board.serve import Listener
     from dashboards.board.source import Source
+    from sweeper.server.serve import HOSTS_VARIABLE
     from sweeper.settings import load_settings
 
     settings = load_settings()
@@ -31,6 +33,7 @@ def board(
         if sweep is not None:
             source.check(sweep)
         source.close()  # the process that serves opens its own connections
-        app = make_app(source, sweep=sweep, server=server or "", mlflow=settings.mlflow_uri, host=host)
+        hosts = [name for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name]
+        app = make_app(source, sweep=sweep, server=server or "", mlflow=settings.mlflow_uri, host=host, hosts=hosts)
         typer.echo(f"the board is at {listener.url}; Ctrl-C ends it")
         listener.serve(app.server)

@@ -60,8 +60,10 @@ app.add_typer(score_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
-for offered in sorted(entry_points(group="sweeper.commands"), key=lambda entry: entry.name):
-    # Commands of packages above this one, such as the live board; their modules import what is heavy when called.
+OFFERED = sorted(entry_points(group="sweeper.commands"), key=lambda entry: entry.name)
+"""Commands of packages above this one, such as the live board; their modules import what is heavy when called."""
+
+for offered in OFFERED:
     app.command(offered.name)(offered.load())
 
 
@@ -91,12 +93,19 @@ def sweeper(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-    elif server and context.invoked_subcommand not in REMOTE:
+    elif server and context.invoked_subcommand not in REMOTE and not _reads_the_variable_itself(context):
         raise ServerError(
             f"`sweeper {context.invoked_subcommand}` works on this machine alone; leave --server out, or unset "
             f"SWEEPER_SERVER (a service does: {', '.join(REMOTE)})"
         )
     use_server(server)
+
+
+def _reads_the_variable_itself(context: typer.Context) -> bool:
+    """Whether the command is another package's, which may have its own use for SWEEPER_SERVER, as the board has."""
+    source = context.get_parameter_source("server")
+    from_environment = source is not None and source.name == "ENVIRONMENT"
+    return from_environment and context.invoked_subcommand in {one.name for one in OFFERED}
 
 
 @app.command()

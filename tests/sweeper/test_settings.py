@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import SettingsError
-from sweeper.settings import existing_part, load_settings, write_fault
+from sweeper.settings import Settings, existing_part, load_settings, write_fault
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +75,10 @@ def test_existing_part(tmp_path: Path) -> None:
     assert existing_part(tmp_path) == tmp_path
     assert existing_part(tmp_path / "a" / "b") == tmp_path
     assert existing_part(Path("/")) == Path("/")
+
+
+def test_a_data_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Settings(data=tmp_path).check_data_folder()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may read everything
+    with pytest.raises(SettingsError, match=r"may not be read by user \d+; mend it with: chmod -R a\+rX"):
+        Settings(data=tmp_path).check_data_folder()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from storage.records import Trial, TrialState
-from sweeper.status import loss_names, status_text
+from sweeper.settings import Settings
+from sweeper.status import closing_text, loss_names, status_text
 
 
 def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:
@@ -106,3 +109,27 @@ def test_the_lease_says_when_it_runs_out_and_ran_out() -> None:
     assert "end it with: sweeper stop s" in said(lease=alive)
     dead = {**alive, "expired": True, "seconds_left": -600.0}
     assert "its coordinator gpu-1 (pid 7) is gone without a word: its lease ran out 10 min ago" in said(lease=dead)
+
+
+def closing(settings: Settings, report: list[Path]) -> list[str]:
+    class NoTrials:
+        def trials(self, name: str) -> list[Trial]:
+            return []
+
+    session: Any = SimpleNamespace(settings=settings, repository=NoTrials())
+    return [line.strip() for line in str(closing_text(session, "demo", report)).splitlines() if line.strip()]
+
+
+def test_a_launch_ends_with_commands_for_what_is_local(tmp_path: Path) -> None:
+    said = closing(Settings(home=tmp_path), [tmp_path / "report.html"])
+    assert f"xdg-open {tmp_path}/report.html" in said
+    assert said[-2].endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_a_launch_among_servers_ends_with_where_a_browser_finds_them(tmp_path: Path) -> None:
+    servers = Settings(home=tmp_path, mlflow_uri="http://mlflow:5000")
+    assert closing(servers, [])[-2] == "http://mlflow:5000  (MLflow, with the report)"
+    seen = servers.model_copy(update={"mlflow_url": "https://mlflow.example", "board_url": "https://board.example"})
+    said = closing(seen, [tmp_path / "report.html"])
+    assert said[1:3] == ["https://board.example  (the board)", "https://mlflow.example  (MLflow, with the report)"]
+    assert not any("xdg-open" in line or "mlflow ui" in line for line in said)

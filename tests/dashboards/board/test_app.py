@@ -35,11 +35,14 @@ POLL = (
 )
 
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+
+
 class Page:
     """What a page asks, without a browser."""
 
-    def __init__(self, source: Source, **options: Any) -> None:
-        self.client = make_app(source, host="127.0.0.1", **options).server.test_client()
+    def __init__(self, source: Source, host: str = "127.0.0.1", **options: Any) -> None:
+        self.client = make_app(source, host=host, **options).server.test_client()
         self.version: str | None = None
 
     def get(self, path: str, **headers: str) -> Any:
@@ -145,6 +148,14 @@ def test_another_sites_name_for_this_machine_is_refused(page: Page) -> None:
     assert page.get("/", Host="evil.example").status_code == 403
     assert page.get("/", Host="localhost:8050").status_code == 200
     assert page.get("/", Host="[::1]:8050").status_code == 200
+
+
+def test_names_that_are_allowed_are_the_only_ones_on_any_address(source: Source) -> None:
+    page = Page(source, host=EVERYWHERE, hosts=["board.example"])
+    assert page.get("/", Host="board.example").status_code == 200
+    assert page.get("/", Host="localhost:8050").status_code == 200
+    assert page.get("/", Host="evil.example").status_code == 403
+    assert Page(source, host=EVERYWHERE).get("/", Host="any.example").status_code == 200
 
 
 def test_answers_are_compressed(page: Page) -> None:

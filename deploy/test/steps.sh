@@ -1,0 +1,138 @@
+# What up.sh asks of the services, each as a function. Not run by itself.
+
+skip() {
+    echo "up.sh: skipped: $1"
+    exit 77
+}
+
+step() {
+    printf '%4d s  %s\n' "$SECONDS" "$1"
+}
+
+start() {  # SERVICE…: all of the profile unless named
+    local said
+    said=$(docker compose up --detach --wait --wait-timeout 600 --no-build "$@" 2>&1) || { echo "$said" >&2; return 1; }
+}
+
+patiently() {  # SECONDS COMMAND…: until it succeeds
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" 2>/dev/null; do
+        [ "$SECONDS" -lt "$until" ] || { echo "in vain: $*" >&2; return 1; }
+        sleep 1
+    done
+}
+
+refused() {  # WORDS COMMAND…: fails, and says these words
+    local words=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        echo "was not refused: $*" >&2
+        return 1
+    fi
+    grep --quiet --fixed-strings -- "$words" <<<"$said" || { echo "refused with other words: $said" >&2; return 1; }
+}
+
+bearer() {  # ROLE
+    printf 'Authorization: Bearer %s' "$(sed -n "s/^$1://p" "$SECRETS/sweeper_tokens")"
+}
+
+api() {  # METHOD PATH [BODY]
+    curl --silent --show-error --fail-with-body --max-time 60 --request "$1" --header "$(bearer full)" \
+        ${3:+--json "$3"} "http://127.0.0.1:$API_PORT/api/v1/$2"
+}
+
+status_of() {  # URL [curl options]
+    curl --silent --output /dev/null --max-time 60 --write-out '%{http_code}' "$@"
+}
+
+study() {
+    python3 - <<'P'
+import json
+gammas = [round(0.05 * n, 2) for n in range(1, 12)]
+print(json.dumps({"toml": f'''
+name = "up-test"
+[[datasets]]
+name = "nuclei"
+options = {{ size = [32, 32] }}
+[[losses]]
+name = "ce"
+[[losses]]
+name = "unified_focal_asym"
+gamma = {gammas}
+[model]
+base_filters = 4
+depth = 2
+[training]
+epochs = 30
+'''}))
+P
+}
+
+state() {
+    api GET sweeps/up-test | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])'
+}
+
+is() {
+    [ "$(state)" = "$1" ]
+}
+
+finished() {
+    api GET sweeps/up-test 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["counts"]["finished"])' 2>/dev/null || echo 0
+}
+
+more_than() {
+    [ "$(finished)" -gt "$1" ]
+}
+
+results() {  # what does not depend on when it is asked
+    api GET sweeps/up-test | python3 -c '
+import json, sys
+for one in (trials := json.load(sys.stdin)["trials"]):
+    one.pop("train_seconds", None)
+json.dump(sorted(trials, key=lambda one: one["hash"]), sys.stdout, indent=1, sort_keys=True)'
+}
+
+mlflow_runs() {  # finished ones of the experiment
+    local url=http://127.0.0.1:$MLFLOW_PORT/api/2.0/mlflow experiment
+    call() { curl --silent --show-error --fail-with-body --max-time 60 --user "sweeper:$(<"$SECRETS/mlflow_password")" "$@"; }
+    experiment=$(call "$url/experiments/get-by-name?experiment_name=sweeper" |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["experiment"]["experiment_id"])')
+    call --json "{\"experiment_ids\": [\"$experiment\"], \"filter\": \"status = 'FINISHED'\", \"max_results\": 1000}" "$url/runs/search" |
+        python3 -c 'import json, sys; print(len(json.load(sys.stdin).get("runs", [])))'
+}
+
+sql() {  # DATABASE QUERY
+    docker compose exec -T postgres psql --no-psqlrc --quiet --tuples-only --no-align --username postgres \
+        --dbname "$1" --command "$2" </dev/null
+}
+
+as_reader() {  # QUERY
+    docker compose exec -T --env PGPASSWORD="$(<"$SECRETS/reader_db_password")" postgres psql --no-psqlrc --quiet \
+        --tuples-only --no-align --host postgres --username reader --dbname sweeper --command "$1" </dev/null
+}
+
+in_image() {  # PROGRAM
+    docker compose run --rm --no-deps -T --entrypoint bash sweeper -c \
+        'PGPASSWORD=$(</run/secrets/database_password) exec python3 -c "$1"' - "$1" </dev/null
+}
+
+published() {
+    docker compose ps --quiet | xargs docker inspect | python3 -c '
+import json, sys
+ports = {"%s:%s" % (p["HostIp"], p["HostPort"]) for one in json.load(sys.stdin)
+         for bound in one["NetworkSettings"]["Ports"].values() for p in bound or ()}
+print(*sorted(ports))'
+}
+
+secrets_in() {  # FILE…: fails where one of the secrets stands in one
+    local secret word
+    for secret in "$SECRETS"/*; do
+        while read -r word; do
+            if grep --quiet --fixed-strings -- "${word##*:}" "$@"; then
+                echo "the secret $(basename "$secret") stands in: $(grep --files-with-matches --fixed-strings -- "${word##*:}" "$@")" >&2
+                return 1
+            fi
+        done <"$secret"
+    done
+}

@@ -1,0 +1,161 @@
+#!/bin/bash
+# Runs docker-compose.yml for real: builds, starts, runs a study through the API, kills each service once meanwhile,
+# upgrades a database of schema 0001, backs up, restores into fresh volumes, and looks whether secrets leak. A project,
+# images and ports of its own; nothing of it is left.
+#
+# Without an engine, its compose plugin, or images, it says so and ends with 77. As root it starts an engine itself.
+#   BASE_IMAGE, POSTGRES_IMAGE   other base images than the pinned ones; where those cannot be pulled and debootstrap is
+#                                there, stand-ins are made (deploy/test/stand-ins.sh)
+#   CA_BUNDLE                    see deploy/README.md
+#   KEEP_IMAGE=1                 leaves the image that was built, whose packages the next run need not load again
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=deploy/test/steps.sh
+. deploy/test/steps.sh
+
+work=$(mktemp --directory)
+engine=
+tidy() {
+    local status=$?
+    if [ -n "${built:-}" ]; then
+        [ "$status" = 0 ] || docker compose logs --tail 30 2>&1 | tail -150
+        docker compose --profile tools down --volumes --timeout 5 >/dev/null 2>&1 || true
+        [ -n "${KEEP_IMAGE:-}" ] || docker image rm --force sweeper:up-test-cpu >/dev/null 2>&1 || true
+    fi
+    if [ -n "$engine" ]; then
+        kill "$engine" && wait "$engine" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap tidy EXIT
+
+command -v docker >/dev/null || skip "docker is not installed"
+if ! docker info >/dev/null 2>&1; then
+    [ "$(id -u)" = 0 ] && command -v dockerd >/dev/null || skip "no engine answers, and none can be started"
+    export DOCKER_HOST=unix://$work/docker.sock
+    dockerd --data-root "$work/data" --exec-root "$work/exec" --host "$DOCKER_HOST" --pidfile "$work/pid" \
+        --storage-driver overlay2 >"$work/dockerd.log" 2>&1 &
+    engine=$!
+    patiently 60 docker info >/dev/null || skip "no engine can be started: $(tail -1 "$work/dockerd.log")"
+fi
+docker compose version >/dev/null 2>&1 || skip "docker compose is not installed"
+
+export COMPOSE_PROJECT_NAME=sweeper-up-test COMPOSE_PROFILES=cpu COMPOSE_FILE=docker-compose.yml SWEEPER_TAG=up-test
+export BIND=127.0.0.1 MLFLOW_PORT=25000 API_PORT=28080 BOARD_PORT=28050 DATA=$work/data-sets
+mkdir --mode 755 "$DATA"
+limit=$(ulimit -Hn)
+[ "$limit" = unlimited ] || [ "$limit" -ge 65536 ] || export RAY_OPEN_FILES=$limit
+
+step "nothing starts without secrets"
+refused "run make secrets" env --unset SECRETS docker compose --env-file /dev/null up --detach --no-build
+deploy/secrets.sh "$work" >/dev/null
+export SECRETS=$work/secrets
+
+step "images"
+if [ -z "${BASE_IMAGE:-}" ]; then
+    for image in $(sed -n 's/^ARG BASE_IMAGE=//p' deploy/Dockerfile) \
+        "$(sed -n 's/.*{POSTGRES_IMAGE:-\(.*\)}/\1/p' docker-compose.yml)"; do
+        docker pull --quiet "$image" >/dev/null 2>&1 && continue
+        [ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null || skip "$image cannot be pulled, nor a stand-in be made"
+        echo "$image cannot be pulled: stand-ins"
+        export BASE_IMAGE=sweeper-stand-in-python POSTGRES_IMAGE=sweeper-stand-in-postgres
+        deploy/test/stand-ins.sh "$BASE_IMAGE" "$POSTGRES_IMAGE"
+        break
+    done
+fi
+built=1
+docker compose build --quiet service
+
+step "an older database is brought to this schema by the first start"
+start postgres
+in_image 'import sys; from alembic import command; from storage import schema; from storage.database import open_database
+from sqlalchemy import create_engine; import os
+config = schema._config()
+with create_engine(os.environ["SWEEPER_DATABASE_URL"]).begin() as connection:
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")'
+docker compose exec -T --env PGOPTIONS="--role=sweeper" postgres psql --quiet --username postgres --dbname sweeper \
+    --set ON_ERROR_STOP=1 <tests/storage/fixtures/schema-0001.sql
+[ "$(sql sweeper 'SELECT version_num FROM sweeper_schema')" = 0001 ]
+start
+[ "$(sql sweeper 'SELECT version_num FROM sweeper_schema')" != 0001 ]
+api GET 'sweeps' | grep --quiet '"old study"'
+sql sweeper "DELETE FROM lease" >/dev/null  # its coordinator was of another machine
+
+step "who may do what"
+[ "$(published)" = "127.0.0.1:25000 127.0.0.1:28050 127.0.0.1:28080" ]
+[ "$(status_of http://127.0.0.1:28080/api/v1/sweeps)" = 401 ]
+[ "$(status_of http://127.0.0.1:25000/api/2.0/mlflow/experiments/get?experiment_id=0)" = 401 ]
+[ "$(status_of http://127.0.0.1:25000/health --header 'Host: elsewhere.example')" != 500 ]
+[ "$(status_of http://127.0.0.1:25000/ --header 'Host: elsewhere.example')" = 403 ]
+[ "$(status_of http://127.0.0.1:28050/)" = 200 ]
+[ "$(status_of http://127.0.0.1:28080/api/v1/sweeps --request POST --header "$(bearer read)" --json '{"grid": "demo"}')" = 403 ]
+[ "$(as_reader 'SELECT count(*) FROM sweep')" = 1 ]
+refused "permission denied" as_reader "DELETE FROM sweep"
+refused "" docker compose exec -T --env RAY_AUTH_TOKEN_PATH=/etc/hostname ray-head ray health-check --address ray-head:6379
+refused "Read-only file system" docker compose exec -T service touch /opt/sweeper/x
+[ "$(docker compose exec -T service id --user)" = 10001 ]
+
+step "a study through the API, and each service killed once"
+# Twelve trials of some seconds; a kill waits until one more is finished, so that it meets the sweep running.
+api POST sweeps "$(study)" >/dev/null
+for service in postgres mlflow ray-worker board service ray-head; do
+    before=$(finished)
+    patiently 300 more_than "$before"
+    [ "$(state)" = running ]
+    docker compose kill --signal KILL "$service" >/dev/null 2>&1
+    sleep 3
+    docker compose start "$service" >/dev/null 2>&1
+    echo "$service was killed with $before of 12 trials finished, and started again"
+done
+patiently 900 is finished
+[ "$(finished)" = 12 ]
+
+step "results are complete"
+results >"$work/before.json"
+python3 - "$work/before.json" <<'P'
+import json, sys
+trials = json.load(open(sys.argv[1]))
+assert len(trials) == 12, len(trials)
+assert all(t["state"] == "finished" and 0 <= t["test_dsc"] <= 1 and t["mlflow_run"] for t in trials), trials
+P
+runs=$(mlflow_runs)
+[ "$runs" = 13 ] || { echo "MLflow has $runs runs that are finished, not the sweep and its 12 trials"; exit 1; }
+docker compose run --rm -T sweeper report up-test </dev/null >/dev/null 2>&1
+
+step "down and up lose nothing"
+docker compose down >/dev/null 2>&1
+start
+results | cmp - "$work/before.json"
+
+step "backup, and restore into fresh volumes with fresh secrets"
+deploy/backup.sh "$work/backup" 2>/dev/null
+refused "there are data already" deploy/restore.sh "$work/backup"
+results | cmp - "$work/before.json"
+docker compose down --volumes >/dev/null 2>&1
+mv "$work/secrets" "$work/old-secrets"
+deploy/secrets.sh "$work" >/dev/null
+deploy/restore.sh "$work/backup" 2>/dev/null
+start
+results | cmp - "$work/before.json"
+[ "$(mlflow_runs)" = "$runs" ]
+[ "$(as_reader "SELECT count(*) FROM sweep WHERE name = 'up-test'")" = 1 ]
+docker compose exec -T service test -s /var/lib/sweeper/reports/up-test/report.html
+docker compose run --rm -T sweeper resume up-test </dev/null 2>/dev/null | grep --quiet "nothing to train"
+
+step "a forced restore puts the backup in the place of what is there"
+sql sweeper "UPDATE sweep SET description = 'changed'" >/dev/null
+deploy/restore.sh "$work/backup" --force 2>/dev/null
+start
+[ "$(sql sweeper "SELECT count(*) FROM sweep WHERE description = 'changed'")" = 0 ]
+results | cmp - "$work/before.json"
+
+step "no secret stands in a log or in a container's configuration"
+docker compose logs >"$work/logs" 2>&1
+docker compose ps --quiet | xargs docker inspect >"$work/configuration"
+secrets_in "$work/logs" "$work/configuration"
+
+step "down"
+docker compose --profile tools down --volumes >/dev/null 2>&1
+[ -z "$(docker volume ls --quiet --filter label=com.docker.compose.project=$COMPOSE_PROJECT_NAME)" ]
+echo "up.sh: all of it holds, in $((SECONDS / 60)) min"
