@@ -3,5 +3,5 @@
 A benchmark is a module with a `measure` that `benchmarks.harness.main` calls; its name stands in `BENCHMARKS`.
 """
 
-BENCHMARKS = ("sweep",)
+BENCHMARKS = ("sweep", "search")
 """What `make bench` runs, in this order."""

@@ -17,7 +17,12 @@ SHOWN = 3
 
 def unprepared_hash(spec: TrialSpec) -> str:
     """The hash of a cell without what only preparation tells: cells that differ in it differ in any case."""
-    return replace(spec, data=replace(spec.data, prepared="", split="", provenance="real")).hash
+    return unprepared(spec).hash
+
+
+def unprepared(spec: TrialSpec) -> TrialSpec:
+    """A cell without what only preparation tells."""
+    return replace(spec, data=replace(spec.data, prepared="", split="", provenance="real"))
 
 
 def refuse_another_grid(
@@ -70,6 +75,50 @@ def refuse_another_grid(
             f"sweep {name!r} exists with another grid ({'; '.join(differs)}{_settings(lacking, added)}). "
             + ("" if lacking else "Grow it by what is new with --extend, or ")
             + ("Give" if lacking else "give")
+            + " this one another name with --name"
+        )
+
+
+def refuse_another_search(
+    name: str, known: Mapping[str, Any] | None, wanted: Mapping[str, Any], *, extend: bool
+) -> None:
+    """Says how the searches of a grid differ from those of the sweep that has its name: only budgets can grow.
+
+    Args:
+        name: of the sweep.
+        known: `SearchStudy.to_dict` of its searches by study; None where there is no such sweep yet.
+        wanted: of the grid's.
+        extend: whether the grid may have more.
+
+    Raises:
+        SweepConflictError: see above.
+    """
+    if known is None:
+        return
+    for study, search in wanted.items():
+        before = known.get(study)
+        if before is None:
+            differs, grows = f"search {study} is new", True
+        elif (before["hash"], before["domains"], before["seeds"]) != (
+            search["hash"],
+            search["domains"],
+            search["seeds"],
+        ):
+            old, new = (
+                {**one["settings"], "domains": one["domains"], "seeds": one["seeds"]} for one in (before, search)
+            )
+            changes = [f"{key} {_shown(old.get(key))} → {_shown(new[key])}" for key in new if old.get(key) != new[key]]
+            differs, grows = f"search {study} differs: {_some(changes)}", False
+        elif before["settings"]["trials"] != search["settings"]["trials"]:
+            old, new = before["settings"]["trials"], search["settings"]["trials"]
+            differs, grows = f"search {study} has trials {old} → {new}", new > old
+        else:
+            continue
+        if extend and grows:
+            continue
+        raise SweepConflictError(
+            f"sweep {name!r} exists with another search ({differs}). "
+            + ("Grow it with --extend, or give" if grows else "Give")
             + " this one another name with --name"
         )
 

@@ -31,6 +31,7 @@ from storage.records import (
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import retries
+from sweeper.adaptive import Adaptive
 from sweeper.lease import LeaseKeeper
 from sweeper.recorder import StudyRecorder
 from sweeper.schedule import longest_first
@@ -50,7 +51,7 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Running:
-    """A claimed trial. `epoch` and `val_dsc` are those of its last report."""
+    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `pruned` says why its search gave it up."""
 
     trial: Trial
     attempt: Attempt
@@ -58,6 +59,7 @@ class Running:
     epoch: int = 0
     val_dsc: float | None = None
     seconds: float = 0.0
+    pruned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Coordinator:
         work: where workers find and leave things.
         observer: is told of every change.
         limit: at most so many trials are started; the rest stays queued.
+        adaptive: the sweep's searches, if its grid has any.
     """
 
     def __init__(
@@ -95,10 +98,11 @@ class Coordinator:
         work: Work,
         observer: Observer,
         limit: int | None = None,
+        adaptive: Adaptive | None = None,
     ) -> None:
         self.repository, self.sweep, self.keeper = repository, sweep, keeper
         self.studies, self.work = studies, work
-        self.observer, self.limit = observer, limit
+        self.observer, self.limit, self.adaptive = observer, limit, adaptive
         self.running: dict[str, Running] = {}
         self.draining = False
         self.stopping = False
@@ -126,6 +130,7 @@ class Coordinator:
             return None
         if not self._queue and not self.running:
             self.refresh()
+        self._suggest()
         while self._queue:
             trial = self._trials[self._queue.pop(0)]
             attempt = self.keeper.write(self.repository.claim, trial.hash, host=_host())
@@ -146,7 +151,7 @@ class Coordinator:
             return True
         if self.limit is not None and self._started >= self.limit:
             return True
-        return not self._queue and not self._unfinished()
+        return not self._queue and not self._unfinished() and not self._searching()
 
     def request(self, running: Running) -> dict[str, Any]:
         """What the training process needs to know of a claimed trial."""
@@ -160,12 +165,18 @@ class Coordinator:
             "plugins": [dict(p) for p in self.work.plugins if p["source"] in sources],
             "revision": self.work.revision,
             "pictures": self.work.pictures.get(trial.dataset, True),
+            "supervised": self.adaptive is not None and self.adaptive.supervised(trial),
             "tracking": {
                 "sweep": self.sweep.name,
                 "attempt": running.attempt.number,
                 "provenance": self.work.provenance,
             },
         }
+
+    def order(self, trial_hash: str) -> str:
+        """What a supervised trial is told after an epoch: `go_on`, or `prune` when its search has given it up."""
+        running = self.running.get(trial_hash)
+        return "prune" if running is not None and running.pruned else "go_on"
 
     # What the executor tells.
 
@@ -183,6 +194,8 @@ class Coordinator:
             self._on_finished(running, TrialResult.from_dict(message["result"]), message.get("mlflow_run"))
         elif kind == "failed":
             self._on_failed(running, FailureKind(message["failure"]), message["error"], message.get("stderr", ""))
+        elif kind == "interrupted" and message["order"] == "prune":
+            self._on_pruned(running, message.get("mlflow_run"))
         elif kind == "interrupted":
             self._end(running)
             self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
@@ -239,8 +252,15 @@ class Coordinator:
     def refresh(self) -> None:
         """Reads the sweep's trials anew and orders the queue."""
         trials = self.repository.trials(self.sweep.name)
+        # Another sweep's search gave these up; here they are cells of the grid.
+        given_up = [t.hash for t in trials if t.state is TrialState.PRUNED and not self._suggested(t)]
+        if given_up:
+            self.keeper.write(self.repository.retry, given_up)
+            trials = self.repository.trials(self.sweep.name)
         self._trials = {t.hash: t for t in trials}
-        queued = {t.hash: t.cost or 0.0 for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running}
+        waiting = [t for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running]
+        weights = {t.hash: self.adaptive.weight(t, trials) if self.adaptive is not None else 1 for t in waiting}
+        queued = {t.hash: (t.cost or 0.0) * weights[t.hash] for t in waiting}
         self._queue = longest_first(queued)
 
     @property
@@ -253,6 +273,23 @@ class Coordinator:
         return {state.value: states[state] for state in TrialState}
 
     # Inside.
+
+    def _suggest(self) -> None:
+        """Writes down what the searches try next. A point that is finished already costs nothing; the next follows."""
+        if self.adaptive is None:
+            return
+        self.adaptive.ended(self.trials)
+        while new := self.adaptive.next_trials(self.trials, idle=not self._queue):
+            self.keeper.write(self.repository.add_trials, new)
+            self.refresh()
+            self.observer.say(f"search: {new[0].label}" + (f" ({len(new)} seeds)" if len(new) > 1 else ""))
+            self.adaptive.ended(self.trials)
+
+    def _searching(self) -> bool:
+        return self.adaptive is not None and self.adaptive.unfinished(self.trials)
+
+    def _suggested(self, trial: Trial) -> bool:
+        return self.adaptive is not None and self.adaptive.search_of(trial) is not None
 
     def _on_started(self, running: Running, message: Message) -> None:
         running.epoch = int(message["resumed_from"])
@@ -271,6 +308,9 @@ class Coordinator:
             device=message.get("device"),
             host=message.get("host"),
         )
+        if self.adaptive is not None and self.adaptive.resumed(running.trial, running.epoch, self.trials):
+            # Decided already, by a coordinator that was killed before it could say so.
+            running.pruned = f"given up after epoch {running.epoch}"
 
     def _on_epoch(self, running: Running, message: Message) -> None:
         epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
@@ -278,6 +318,20 @@ class Coordinator:
         running.seconds += epoch.seconds
         self.progressed = time.monotonic()
         self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
+        if self.adaptive is not None and self.adaptive.heard(running.trial, epoch.epoch, epoch.val_dsc, self.trials):
+            running.pruned = f"given up after epoch {epoch.epoch} at a validation DSC of {epoch.val_dsc:.3f}"
+
+    def _on_pruned(self, running: Running, mlflow_run: str | None) -> None:
+        trial = running.trial
+        self.keeper.write(self.repository.prune, running.attempt.id, running.pruned)
+        if mlflow_run:
+            self.keeper.write(self.repository.set_mlflow_run, mlflow_run, trial=trial.hash)
+        self._end(running)
+        self._ends.append(None)
+        self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
+        if self.adaptive is not None:
+            self.adaptive.ended([self._trials[trial.hash]])
+        self.observer.say(f"pruned {trial.label}: {running.pruned}")
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
         outcome = outcome_of(result, mlflow_run)
@@ -285,7 +339,10 @@ class Coordinator:
         self._end(running)
         self._ends.append(None)
         self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
-        self._recorder.add(trial)
+        if self.adaptive is not None and self._suggested(trial):
+            self.adaptive.ended([trial])
+        else:
+            self._recorder.add(trial)
         dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
         self.observer.say(
             f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
@@ -311,6 +368,8 @@ class Coordinator:
             self._queue.append(trial.hash)
         else:
             self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
+            if self.adaptive is not None:
+                self.adaptive.ended([self._trials[trial.hash]])
         if retries.broken(list(self._ends)) and not self._broken:
             words = kind.value.replace("_", " ")
             halts = kind in retries.HALTING
@@ -348,7 +407,7 @@ class Coordinator:
         open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
         if self._broken:
             return SweepState.BROKEN
-        return SweepState.STOPPED if open_trials else SweepState.FINISHED
+        return SweepState.STOPPED if open_trials or self._searching() else SweepState.FINISHED
 
     def _end(self, running: Running) -> None:
         self.running.pop(running.trial.hash, None)

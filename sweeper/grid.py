@@ -1,7 +1,8 @@
 """A grid, and the trials that it stands for. Pure: no files, no clock, no database; `sweeper.grids` reads the files.
 
 A grid is lists over data sets, losses with their parameters, networks and repeats. `expand` turns it into an ordered
-tuple of specs, the same on every machine.
+tuple of specs, the same on every machine. Where the grid has a `search`, the parameters that it chooses are no axes:
+`search_cells` gives each study's template and domains, and `sweeper.search` the values.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from sweeper import samplers
 from sweeper.errors import GridError
+from sweeper.search_space import LEARNING_RATE, Domain, SearchCell
 from workers import losses, networks
 from workers.errors import InputError, nearest
+from workers.losses.parameters import Parameter
 from workers.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, ParameterValue, TrainingSpec, TrialSpec
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Spec = TypeVar("Spec", ModelSpec, TrainingSpec, EvaluationSpec)
+SEARCHED_GAMMA = (0.0, 0.99)
+"""The range of a γ of which the grid says nothing: at 1 the Tversky part of the unified losses has no gradient."""
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
@@ -139,6 +146,56 @@ class LossTable(BaseModel):
         return dict(self.model_extra or {})
 
 
+class RangeTable(_Table):
+    """A range that a search chooses from, both ends included; `log` spreads the choice over the orders of magnitude."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> RangeTable:
+        if self.low >= self.high:
+            raise ValueError(f"a range needs low < high, not {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range needs low > 0, not {self.low:g}")
+        return self
+
+
+class SearchTable(_Table):
+    """How γ, and whatever else a loss leaves open, is chosen. `search = "tpe"` is short for its `sampler` alone.
+
+    `trials` are the values tried in each study, each with every seed. `startup` are those before the sampler trusts
+    what it has seen, and `from_default` tries the loss's own default first. `settings` and `pruner_settings` are
+    arguments of the Optuna sampler and pruner. `learning_rate` is searched with the loss's own parameters.
+    """
+
+    sampler: str = "tpe"
+    settings: dict[str, Any] = {}
+    trials: int = Field(default=5, ge=1)
+    startup: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    from_default: bool = True
+    pruner: str = "median"
+    pruner_settings: dict[str, Any] = {}
+    learning_rate: RangeTable | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> SearchTable:
+        samplers.make_sampler(self.sampler, self.settings, startup=1, seed=0)
+        samplers.make_pruner(self.pruner, self.pruner_settings, startup=1)
+        if self.learning_rate is not None and self.learning_rate.low <= 0:
+            raise ValueError(f"learning_rate: low = {self.learning_rate.low:g} must be greater than 0")
+        return self
+
+
+def _search_table(value: object) -> object:
+    return {"sampler": value} if isinstance(value, str) else value
+
+
+Search = Annotated[SearchTable, BeforeValidator(_search_table, json_schema_input_type=str | SearchTable)]
+
+
 class Rule(_Table):
     """Matches cells by data set, loss, network or γ; what is left out matches all."""
 
@@ -177,6 +234,7 @@ class Grid(_Table):
     training: TrainingTable = TrainingTable()
     evaluation: EvaluationTable = EvaluationTable()
     resources: ResourcesTable = ResourcesTable()
+    search: Search | None = None
     include: tuple[Rule, ...] = ()
     exclude: tuple[Rule, ...] = ()
 
@@ -198,6 +256,8 @@ class Grid(_Table):
                 _check_listed(f"a rule of {where} names data set", rule.dataset, names)
             if rule.loss is not None:
                 _check_listed(f"a rule of {where} names loss", rule.loss, losses_listed)
+            if rule.gamma is not None and self.search is not None:
+                raise ValueError(f"a rule of {where} names γ, which is searched: list the values to try at the loss")
         return self
 
     def dataset(self, name: str) -> DatasetTable:
@@ -227,6 +287,8 @@ class DataIdentity:
 def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...]:
     """All trials of a grid in its own order: data sets, losses, their parameters, networks, repeats.
 
+    Of a grid with a search, those that leave nothing to be chosen; the rest are `search_cells`.
+
     Args:
         grid: the grid.
         data: the identity of each of its data sets by name.
@@ -236,18 +298,63 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
     """
     specs: list[TrialSpec] = []
     seen: dict[str, TrialSpec] = {}
-    for spec in _cells(grid, data):
-        if grid.include and not any(rule.matches(spec) for rule in grid.include):
+    seeds = _seeds(grid)
+    for place in _places(grid, data):
+        if place.domains:
             continue
-        if any(rule.matches(spec) for rule in grid.exclude):
-            continue
-        if spec.hash in seen:
-            raise GridError(f"grid {grid.name!r} holds the cell «{spec.label}» twice; remove one of them")
-        seen[spec.hash] = spec
-        specs.append(spec)
-    if not specs:
+        for loss, (repeat, seed) in itertools.product(place.losses, enumerate(seeds)):
+            spec = place.spec(grid, loss, repeat, seed)
+            if not _kept(grid, spec):
+                continue
+            if spec.hash in seen:
+                raise GridError(f"grid {grid.name!r} holds the cell «{spec.label}» twice; remove one of them")
+            seen[spec.hash] = spec
+            specs.append(spec)
+    searched = search_cells(grid, data)
+    if not specs and not searched:
         raise GridError(f"grid {grid.name!r} is empty: it needs at least one data set and one loss that its rules keep")
+    if grid.search is not None and not searched:
+        raise GridError(
+            f"grid {grid.name!r}: search has nothing to choose; name a loss with a γ in [0, 1), such as "
+            "unified_focal_asym, without a value of it, or give a parameter a list or a range such as "
+            "delta = { low = 0.4, high = 0.8 }"
+        )
     return tuple(specs)
+
+
+def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCell, ...]:
+    """What a grid's search chooses, one cell for each of its studies, in the grid's order; none without a search.
+
+    Raises:
+        GridError: as `expand`.
+    """
+    cells: list[SearchCell] = []
+    seeds = _seeds(grid)
+    for place in _places(grid, data):
+        for loss in place.losses if place.domains else ():
+            template = place.spec(grid, loss, 0, seeds[0])
+            if not _kept(grid, template):
+                continue
+            cell = SearchCell(template, place.domains, seeds)
+            if any(cell.family == other.family for other in cells):
+                raise GridError(f"grid {grid.name!r} searches «{variant(template)}» twice; remove one of the losses")
+            cells.append(cell)
+    return tuple(cells)
+
+
+def settings_of(search: SearchTable, parameters: int) -> samplers.Settings:
+    """A search's settings with every default explicit, for a study of so many searched parameters."""
+    return samplers.Settings(
+        sampler=search.sampler,
+        settings=search.settings,
+        trials=search.trials,
+        # One parameter needs little to start from; the sampler's own default is for spaces of many.
+        startup=search.startup if search.startup is not None else min(2 + parameters, 10),
+        seed=search.seed,
+        from_default=search.from_default,
+        pruner=search.pruner,
+        pruner_settings=search.pruner_settings,
+    )
 
 
 def training_of(grid: Grid, dataset: DatasetTable) -> TrainingSpec:
@@ -288,9 +395,23 @@ def swept_variants(specs: Sequence[TrialSpec]) -> frozenset[tuple[str, str]]:
     return frozenset(k for k, values in gammas.items() if len(values) > 1 or k[1].startswith("unified_focal"))
 
 
-def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
-    seeds = grid.seeds or tuple(grid.seed + repeat for repeat in range(grid.repeats))
-    scope = "" if grid.share else grid.name
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A data set, a loss and a network of the grid: the losses to train there, and what is chosen of them."""
+
+    data: DataSpec
+    losses: tuple[LossSpec, ...]
+    domains: tuple[Domain, ...]
+    model: ModelSpec
+    training: TrainingSpec
+    evaluation: EvaluationSpec
+
+    def spec(self, grid: Grid, loss: LossSpec, repeat: int, seed: int) -> TrialSpec:
+        scope = "" if grid.share else grid.name
+        return TrialSpec(self.data, loss, self.model, self.training, self.evaluation, repeat, seed, scope)
+
+
+def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
     for dataset in grid.datasets:
         identity = data[dataset.name]
         data_spec = DataSpec(
@@ -306,18 +427,97 @@ def _cells(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[TrialSpec]:
         for loss, model in itertools.product(grid.losses, grid.models or (ModelTable(),)):
             if loss.datasets is not None and dataset.name not in loss.datasets:
                 continue
-            model_spec = _model(grid, dataset, model, identity.dimensions)
-            for loss_spec in _loss_specs(grid, loss, len(identity.classes), xla=training.xla):
-                for repeat, seed in enumerate(seeds):
-                    yield TrialSpec(data_spec, loss_spec, model_spec, training, evaluation, repeat, seed, scope)
+            domains = _domains(grid, loss)
+            yield _Place(
+                data_spec,
+                tuple(_loss_specs(grid, loss, domains, len(identity.classes), xla=training.xla)),
+                domains,
+                _model(grid, dataset, model, identity.dimensions),
+                training,
+                evaluation,
+            )
 
 
-def _loss_specs(grid: Grid, loss: LossTable, classes: int, *, xla: bool) -> Iterator[LossSpec]:
-    names = list(loss.parameters)
-    axes = [value if isinstance(value, list | tuple) else [value] for value in loss.parameters.values()]
+def _seeds(grid: Grid) -> tuple[int, ...]:
+    return grid.seeds or tuple(grid.seed + repeat for repeat in range(grid.repeats))
+
+
+def _kept(grid: Grid, spec: TrialSpec) -> bool:
+    included = not grid.include or any(rule.matches(spec) for rule in grid.include)
+    return included and not any(rule.matches(spec) for rule in grid.exclude)
+
+
+def _domains(grid: Grid, loss: LossTable) -> tuple[Domain, ...]:
+    """What the grid's search chooses of a loss: its γ unless it has a value, and whatever has a list or a range."""
+    if grid.search is None:
+        return ()
+    where = f"grid {grid.name!r}, losses.{loss.name}"
+    try:
+        known = {p.name: p for p in losses.definition(loss.name).parameters}
+    except InputError as error:
+        raise GridError(f"grid {grid.name!r}, losses: {error}") from error
+    domains = []
+    for name, parameter in known.items():
+        value = loss.parameters.get(name)
+        if value is None and name == "gamma" and parameter.interval == "[0, 1)":
+            domains.append(Domain(name, *SEARCHED_GAMMA))
+        elif isinstance(value, Mapping):
+            domains.append(_range(where, parameter, value))
+        elif isinstance(value, list | tuple) and len(value) > 1:
+            domains.append(_listed(where, parameter, value))
+    if domains and (rate := grid.search.learning_rate) is not None:
+        domains.append(Domain(LEARNING_RATE, rate.low, rate.high, rate.log))
+    return tuple(domains)
+
+
+def _range(where: str, parameter: Parameter, value: Mapping[str, Any]) -> Domain:
+    known = list(RangeTable.model_fields)
+    for key in value:
+        if key not in known:
+            raise GridError(
+                f"{where}.{parameter.name}: unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}"
+            )
+    try:
+        table = RangeTable.model_validate(value)
+        low, high = (_number(where, parameter, end) for end in (table.low, table.high))
+    except ValueError as error:  # pydantic's own is one
+        words = str(error).removeprefix("Value error, ")
+        raise GridError(f"{where}.{parameter.name} = {dict(value)}: {words}") from error
+    return Domain(parameter.name, low, high, table.log)
+
+
+def _listed(where: str, parameter: Parameter, values: Sequence[Any]) -> Domain:
+    numbers = sorted({_number(where, parameter, value) for value in values})
+    if len(numbers) < len(values):
+        raise GridError(f"{where}.{parameter.name} lists a value twice")
+    return Domain(parameter.name, numbers[0], numbers[-1], values=tuple(numbers))
+
+
+def _number(where: str, parameter: Parameter, value: object) -> float:
+    try:
+        number = parameter.check(where, value)
+    except InputError as error:
+        raise GridError(str(error)) from error
+    if not isinstance(number, float):
+        raise GridError(f"{where}.{parameter.name} = {value!r}: a search chooses numbers; give it one value, no list")
+    if parameter.interval == "[0, 1)" and parameter.name == "gamma" and number > SEARCHED_GAMMA[1]:
+        raise GridError(f"{where}.gamma = {number:g}: a search takes γ of at most {SEARCHED_GAMMA[1]}")
+    return number
+
+
+def _loss_specs(
+    grid: Grid, loss: LossTable, domains: Sequence[Domain], classes: int, *, xla: bool
+) -> Iterator[LossSpec]:
+    chosen = {domain.name for domain in domains}
+    given = {name: value for name, value in loss.parameters.items() if name not in chosen}
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            raise GridError(f"grid {grid.name!r}, losses.{loss.name}.{name}: a range needs a search, such as search = "
+                            '"tpe"; a list is an axis without one')  # fmt: skip
+    axes = [value if isinstance(value, list | tuple) else [value] for value in given.values()]
     for values in itertools.product(*axes):
         overrides: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in zip(names, values, strict=True)
+            name: tuple(value) if isinstance(value, list) else value for name, value in zip(given, values, strict=True)
         }
         try:
             definition = losses.definition(loss.name)

@@ -20,16 +20,18 @@ from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialStat
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper import data
+from sweeper.adaptive import Adaptive, SearchStudy
 from sweeper.alerts import alerting, check_target
-from sweeper.conflicts import refuse_another_grid, unprepared_hash
+from sweeper.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
 from sweeper.external import as_new
-from sweeper.grid import Grid, expand, swept_variants, variant
+from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, swept_variants, variant
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
 from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
+from sweeper.search_space import family
 from sweeper.services import check_services
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "sweeper"
 """The MLflow experiment that holds all sweeps."""
+
+UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
+"""What a fixed grid still has to train; its pruned trials are those that another sweep's search gave up."""
 
 BYTES_PER_PARAMETER = 4
 CHECKPOINT_COPIES = 5
@@ -72,17 +77,21 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
     """
     known = check_name_and_space(now.settings, now.repository, grid, extend=extend)
     readies = data.prepare(grid, now.settings, preparation_line(now.console))
-    specs = expand(grid, {name: one.identity for name, one in readies.items()})
+    identities = {name: one.identity for name, one in readies.items()}
+    specs, searches = expand(grid, identities), searches_of(grid, identities)
     costs = learned_costs(now.repository)
-    refuse_another_grid(grid.name, known, specs, extend=extend)
+    listed, suggested = _apart(known, searches, specs)
+    refuse_another_grid(grid.name, listed, specs, extend=extend)
+    details = _details(now.repository, grid.name, data.describe(readies), plugins, searches, extend=extend)
     rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()})
     sweep = now.repository.create_sweep(
         grid.name,
         grid=sweep_table(grid),
-        trials=[*rows, *(as_new(t) for t in known if is_external(t.spec))],  # masks that were scored: no grid has them
+        # No grid has what a search suggested, nor masks that were scored.
+        trials=[*rows, *(as_new(t) for t in known if t in suggested or is_external(t.spec))],
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
-        details=_details(now.repository, grid.name, data.describe(readies), plugins),
+        details=details,
         extend=extend,
     )
     for one in readies.values():
@@ -124,26 +133,42 @@ def check_name_and_space(settings: Settings, repository: Repository, grid: Grid,
         DiskSpaceError: the sweep would not fit.
     """
     here = data.identify(grid, settings)
-    cells = expand(grid, {name: one.identity for name, one in here.items()})
+    identities = {name: one.identity for name, one in here.items()}
+    cells, searches = expand(grid, identities), searches_of(grid, identities)
     known = _trials_of(repository, grid.name)
-    refuse_another_grid(grid.name, known, cells, extend=extend, key=unprepared_hash)
+    listed, suggested = _apart(known, searches, cells, bare=True)
+    refuse_another_grid(grid.name, listed, cells, extend=extend, key=unprepared_hash)
     done = {unprepared_hash(TrialSpec.from_dict(t.spec)) for t in known if t.state is TrialState.FINISHED}
     new = [spec for spec in cells if unprepared_hash(spec) not in done]
-    _check_space(settings, predicted_bytes(new) + sum(one.bytes for one in here.values()))
+    searched = searched_specs(searches)[len(suggested) :]
+    _check_space(settings, predicted_bytes([*new, *searched]) + sum(one.bytes for one in here.values()))
     return known
 
 
 def _details(
-    repository: Repository, name: str, data_sets: Mapping[str, Any], plugins: Sequence[Mapping[str, Any]]
+    repository: Repository,
+    name: str,
+    data_sets: Mapping[str, Any],
+    plugins: Sequence[Mapping[str, Any]],
+    searches: Sequence[SearchStudy],
+    *,
+    extend: bool,
 ) -> dict[str, Any]:
-    """What a sweep remembers of its data and plug-ins: of an existing one that grows, the former ones as well."""
+    """What a sweep remembers of its data, plug-ins and searches: of one that grows, the former ones as well.
+
+    Raises:
+        SweepConflictError: the sweep exists with other searches.
+    """
+    wanted = {search.name: search.to_dict() for search in searches}
     try:
         known = repository.sweep(name).details
+        refuse_another_search(name, known.get("search", {}), wanted, extend=extend)
     except UnknownSweepError:
         known = {}
     former = known.get("plugins", [])
     sources = {p["source"] for p in former}
     return {
+        **({"search": wanted} if wanted else {}),
         "data": {**known.get("data", {}), **data_sets},
         "plugins": [*former, *(dict(p) for p in plugins if p["source"] not in sources)],
     }
@@ -157,33 +182,84 @@ def _trials_of(repository: Repository, name: str) -> list[Trial]:
         return []
 
 
+def _apart(
+    known: Sequence[Trial], searches: Sequence[SearchStudy], specs: Sequence[TrialSpec], *, bare: bool = False
+) -> tuple[list[Trial], list[Trial]]:
+    """A sweep's trials that a grid lists or should list, and those that its searches suggested.
+
+    `bare` compares without what only preparation tells, since it is not known of all data sets yet.
+    """
+
+    def form(spec: TrialSpec) -> TrialSpec:
+        return unprepared(spec) if bare else spec
+
+    listed: list[Trial] = []
+    suggested: list[Trial] = []
+    wanted = {form(spec).hash for spec in specs}
+    families = {(s.name, s.cell.names): family(form(s.cell.template).to_dict(), s.cell.names) for s in searches}
+    for trial in known:
+        spec = form(TrialSpec.from_dict(trial.spec))
+        ours = any(
+            name == trial.study and family(spec.to_dict(), names) == of for (name, names), of in families.items()
+        )
+        (suggested if ours and spec.hash not in wanted else listed).append(trial)
+    return listed, suggested
+
+
+def searches_of(grid: Grid, data_sets: Mapping[str, DataIdentity]) -> tuple[SearchStudy, ...]:
+    """The searches of a grid, one for each study; none where it has no `search`."""
+    if grid.search is None:
+        return ()
+    cells = search_cells(grid, data_sets)
+    several = _several_models([*expand(grid, data_sets), *(cell.template for cell in cells)])
+    return tuple(
+        SearchStudy(_study(grid, cell.template, several), cell, settings_of(grid.search, len(cell.domains)))
+        for cell in cells
+    )
+
+
+def searched_specs(searches: Sequence[SearchStudy]) -> list[TrialSpec]:
+    """As many specs as the searches may train, for what they will cost: the templates, once for each."""
+    return [s.cell.template for s in searches for _ in range(s.budget * len(s.cell.seeds))]
+
+
 def new_trials(
     grid: Grid, specs: Sequence[TrialSpec], costs: CostModel, sizes: Mapping[str, tuple[int, int]]
 ) -> list[NewTrial]:
     """The rows of a grid's trials. `sizes` gives the training images of each data set and the voxels of each."""
-    several_models = len({spec.model for spec in specs}) > 1
-    swept = swept_variants(specs)
-    rows = []
-    for spec in specs:
-        loss = variant(spec, with_model=several_models)
-        studied = (spec.data.dataset, variant(spec)) in swept
-        values = spec.to_dict()
-        rows.append(
-            NewTrial(
-                hash=spec.hash,
-                spec=values,
-                label=spec.label,
-                dataset=spec.data.dataset,
-                loss=spec.loss.name,
-                gamma=spec.loss.gamma if studied else None,
-                repeat=spec.repeat,
-                seed=spec.seed,
-                results_version=spec.results_version,
-                study=f"{grid.name}/{spec.data.dataset}/{loss}" if studied else None,
-                cost=costs.seconds(values, *sizes[spec.data.dataset]),
-            )
+    several, swept = _several_models(specs), swept_variants(specs)
+    return [
+        _new_trial(
+            spec,
+            _study(grid, spec, several) if (spec.data.dataset, variant(spec)) in swept else None,
+            costs.seconds(spec.to_dict(), *sizes[spec.data.dataset]),
         )
-    return rows
+        for spec in specs
+    ]
+
+
+def _new_trial(spec: TrialSpec, study: str | None, cost: float) -> NewTrial:
+    return NewTrial(
+        hash=spec.hash,
+        spec=spec.to_dict(),
+        label=spec.label,
+        dataset=spec.data.dataset,
+        loss=spec.loss.name,
+        gamma=spec.loss.gamma if study is not None else None,
+        repeat=spec.repeat,
+        seed=spec.seed,
+        results_version=spec.results_version,
+        study=study,
+        cost=cost,
+    )
+
+
+def _several_models(specs: Sequence[TrialSpec]) -> bool:
+    return len({spec.model for spec in specs}) > 1
+
+
+def _study(grid: Grid, spec: TrialSpec, several_models: bool) -> str:
+    return f"{grid.name}/{spec.data.dataset}/{variant(spec, with_model=several_models)}"
 
 
 def learned_costs(repository: Repository) -> CostModel:
@@ -215,7 +291,8 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     settings, repository, console = now.settings, now.repository, now.console
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
-    if not any(t.state in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+    grid = parse_grid(sweep.grid, sweep_name)
+    if grid.search is None and not any(t.state in UNFINISHED for t in trials):
         # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
         with Studies(repository.database) as studies:
             studies.record_finished(trials)
@@ -224,14 +301,23 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                 keeper.write(repository.set_sweep_state, SweepState.FINISHED)
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
-    grid = parse_grid(sweep.grid, sweep_name)
     load_datasets(sweep.details.get("plugins", []))
     keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
-    data.prepare(grid, settings, preparation_line(console), keys=keys)
+    readies = data.prepare(grid, settings, preparation_line(console), keys=keys)
+    if grid.search is not None:
+        with Studies(repository.database) as studies:
+            adaptive = _adaptive(now, grid, readies, studies)
+            if adaptive is not None and adaptive.finished(trials):
+                adaptive.ended(trials)
+                _plain(console)(f"nothing to train: {_all_done(trials)}")
+                return False
     with LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper:
         parent = _tracker(now, sweep).run_id
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
-            studies.record_finished(trials)
+            adaptive = _adaptive(now, grid, readies, studies)
+            if adaptive is not None:
+                adaptive.describe()
+            studies.record_finished([t for t in trials if adaptive is None or adaptive.search_of(t) is None])
             resources = {d.name: resources_of(grid.trial_resources(d.name)) for d in grid.datasets}
             with display(console, max(slots(one) for one in resources.values())) as observer:
                 coordinator = Coordinator(
@@ -249,6 +335,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     ),
                     observer=observer,
                     limit=limit,
+                    adaptive=adaptive,
                 )
                 with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
                     try:
@@ -262,6 +349,22 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     finally:
                         coordinator.close()
     return True
+
+
+def _adaptive(now: Session, grid: Grid, readies: Mapping[str, data.ReadyDataset], studies: Studies) -> Adaptive | None:
+    """The searches of a grid whose data are ready; None where it has no `search`."""
+    identities = {name: one.identity for name, one in readies.items()}
+    searches = searches_of(grid, identities)
+    if not searches:
+        return None
+    costs = learned_costs(now.repository)
+
+    def make_trial(spec: TrialSpec, study: str) -> NewTrial:
+        size = readies[spec.data.dataset]
+        return _new_trial(spec, study, costs.seconds(spec.to_dict(), size.images, size.voxels))
+
+    fixed = frozenset(spec.hash for spec in expand(grid, identities))
+    return Adaptive(now.repository, studies, searches, fixed=fixed, make_trial=make_trial)
 
 
 def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
@@ -418,6 +521,11 @@ def _all_done(trials: Sequence[Trial]) -> str:
     finished = sum(t.state is TrialState.FINISHED for t in trials)
     if finished == len(trials):
         return f"all {finished} trials are finished"
-    return (
-        f"{finished} of {len(trials)} trials are finished, the others have failed; `sweeper retry --failed` queues them"
-    )
+    failed = sum(t.state is TrialState.FAILED for t in trials)
+    pruned = sum(t.state is TrialState.PRUNED for t in trials)
+    parts = [f"{finished} of {len(trials)} trials are finished"]
+    if pruned:
+        parts.append(f"{pruned} were given up by their search")
+    if finished + pruned < len(trials):
+        parts.append(f"{failed or 'the others'} have failed; `sweeper retry --failed` queues them")
+    return ", ".join(parts)

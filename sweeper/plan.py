@@ -14,15 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.database import open_database, schema_version
-from storage.errors import UnknownTrialError
+from storage.errors import UnknownSweepError, UnknownTrialError
 from storage.records import Trial, TrialState
 from storage.repository import Repository
 from sweeper import data
+from sweeper.adaptive import SearchStudy
 from sweeper.devices import Devices, devices_at_hand
 from sweeper.grid import Grid, expand, variant
-from sweeper.launch import learned_costs, predicted_bytes
+from sweeper.launch import learned_costs, predicted_bytes, searches_of
 from sweeper.progress import duration
 from sweeper.schedule import CostModel, finish_in, learn_costs
+from sweeper.search_space import domain_of
 from sweeper.settings import Settings, existing_part
 from workers.spec import TrialSpec
 
@@ -35,6 +37,21 @@ class PlannedTrial:
     state: str
     sweep: str | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSearch:
+    """A study whose values are chosen as it goes. `tried` counts the points that the sweep of this name has already,
+    `seconds` predicts a trial that is not given up."""
+
+    study: SearchStudy
+    tried: int
+    seconds: float
+
+    @property
+    def left(self) -> int:
+        """How many trials it may still train, each point with every seed."""
+        return (self.study.budget - self.tried) * len(self.study.cell.seeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,7 @@ class Plan:
     bytes_free: int
     missing: tuple[str, ...]
     unprepared: tuple[str, ...]
+    searches: tuple[PlannedSearch, ...] = ()
 
     @property
     def open(self) -> tuple[PlannedTrial, ...]:
@@ -65,8 +83,9 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Predicted seconds to the end, longest trial first."""
-        return finish_in([t.seconds for t in self.open], self.slots)
+        """Predicted seconds to the end, longest trial first; of searches at most, as if nothing were given up."""
+        searched = [s.seconds for s in self.searches for _ in range(s.left)]
+        return finish_in([*(t.seconds for t in self.open), *searched], self.slots)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values; `trials` holds each spec with its hash."""
@@ -90,6 +109,18 @@ class Plan:
                     "spec": t.spec.to_dict(),
                 }
                 for t in self.trials
+            ],
+            "searches": [
+                {
+                    "study": s.study.name,
+                    "variant": variant(s.study.cell.template),
+                    **s.study.to_dict(),
+                    "tried": s.tried,
+                    "trials_left": s.left,
+                    "epochs_at_most": s.left * s.study.cell.template.training.epochs,
+                    "predicted_seconds": round(s.seconds, 1),
+                }
+                for s in self.searches
             ],
             "finished": len(self.trials) - len(self.open),
             "devices": {"cpus": self.devices.cpus, "gpus": self.devices.gpus, "text": str(self.devices)},
@@ -116,23 +147,32 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         RayUnavailableError: nobody answers at RAY_ADDRESS.
     """
     known = data.identify(grid, settings)
-    specs = expand(grid, {name: one.identity for name, one in known.items()})
-    stored, costs = _remembered(specs, settings)
+    identities = {name: one.identity for name, one in known.items()}
+    specs, searches = expand(grid, identities), searches_of(grid, identities)
+    stored, suggested, costs = _remembered(grid.name, specs, settings)
     trials = []
     for spec in specs:
         trial, size = stored.get(spec.hash), known[spec.data.dataset]
         seconds = costs.seconds(spec.to_dict(), size.images, size.voxels)
         trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
+    planned = []
+    for search in searches:
+        template, size = search.cell.template, known[search.cell.template.data.dataset]
+        tried = search.points(t for t in suggested if search.owns(t) and t.hash not in stored)
+        planned.append(PlannedSearch(search, tried, costs.seconds(template.to_dict(), size.images, size.voxels)))
+    to_train = [t.spec for t in trials if t.state != TrialState.FINISHED]
+    to_train += [s.study.cell.template for s in planned for _ in range(s.left)]
     return Plan(
         grid=grid,
         trials=tuple(trials),
         devices=devices_at_hand(settings),
         costs=costs,
-        bytes_models=predicted_bytes([t.spec for t in trials if t.state != TrialState.FINISHED]),
+        bytes_models=predicted_bytes(to_train),
         bytes_prepared=sum(one.bytes for one in known.values()),
         bytes_free=shutil.disk_usage(existing_part(settings.home)).free,
         missing=tuple(name for name, one in known.items() if one.source is None),
         unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
+        searches=tuple(planned),
     )
 
 
@@ -158,6 +198,12 @@ def plan_text(plan: Mapping[str, Any]) -> RenderableType:
             cells.append(str(t["repeat"]))
         finished = t["state"] == TrialState.FINISHED
         table.add_row(*map(Text, cells), t["state"], "" if finished else duration(t["predicted_seconds"]))
+    for s in plan.get("searches", ()):
+        chosen = "; ".join(str(domain_of(d)) for d in s["domains"])
+        cells = ["", s["dataset"], f"{s['variant']}: {chosen}", f"{s['tried']} of {s['points']}"]
+        if with_repeat:
+            cells.append("")
+        table.add_row(*map(Text, cells), "searched", f"{s['trials_left']} × {duration(s['predicted_seconds'])}")
     return Group(table, Text("\n".join(_closing(plan))))
 
 
@@ -168,7 +214,11 @@ def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
     elsewhere = [t["sweep"] for t in finished if t["sweep"] not in (None, plan["grid"])]
     shared = f" ({len(elsewhere)} of them by {', '.join(dict.fromkeys(elsewhere))})" if elsewhere else ""
     lines = ["", f"grid {plan['grid']}: {total} trials, {done} finished{shared}, {total - done} to run"]
-    if done < total:
+    searched = sum(s["trials_left"] for s in plan.get("searches", ()))
+    if searched:
+        epochs = sum(s["epochs_at_most"] for s in plan["searches"])
+        lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is given up)"
+    if done < total or searched:
         lines += [*_time(plan), _disk(plan)]
     if plan["missing_data"] and plan["rehearsal"]:
         lines.append(f"synthetic files that `launch` writes first: {', '.join(plan['missing_data'])}")
@@ -207,11 +257,14 @@ def _disk(plan: Mapping[str, Any]) -> str:
     )
 
 
-def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping[str, Trial], CostModel]:
-    """Stored trials of these hashes, and the cost model; nothing where there is no database yet."""
+def _remembered(
+    name: str, specs: Sequence[TrialSpec], settings: Settings
+) -> tuple[Mapping[str, Trial], Sequence[Trial], CostModel]:
+    """Stored trials of these hashes, those of the sweep of that name, and the cost model; nothing where there is no
+    database yet."""
     file = settings.database_file
     if (file is not None and not file.exists()) or schema_version(settings.database) is None:
-        return {}, learn_costs([])
+        return {}, [], learn_costs([])
     with open_database(settings.database, create=False) as database:
         repository = Repository(database)
         found = {}
@@ -220,4 +273,8 @@ def _remembered(specs: Sequence[TrialSpec], settings: Settings) -> tuple[Mapping
                 found[spec.hash] = repository.trial(spec.hash)
             except UnknownTrialError:
                 continue
-        return found, learned_costs(repository)
+        try:
+            own = repository.trials(name)
+        except UnknownSweepError:
+            own = []
+        return found, own, learned_costs(repository)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.data import bare_identities, reader_of
-from sweeper.grid import Grid, expand
+from sweeper.grid import Grid, expand, search_cells
 from sweeper.grids import parse_grid
 from workers.datasets import Reader
 from workers.datasets.synthetic import synthesise
@@ -70,7 +70,8 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
 def _effective(grid: Grid) -> list[dict[str, Any]]:
     """Each trial's settings by dotted names, with those of its data set's files."""
     readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
-    specs = expand(grid, bare_identities(grid))
+    bare = bare_identities(grid)
+    specs = [*expand(grid, bare), *(cell.template for cell in search_cells(grid, bare))]
     return [
         {
             "files": "synthetic" if grid.rehearsal and _synthetic(readers[spec.data.dataset]) else "real",

@@ -16,6 +16,7 @@ from rich.text import Text
 from storage.records import FailureKind, SweepState, Trial, TrialState
 from storage.repository import Repository
 from sweeper.progress import duration
+from sweeper.search_space import family, point
 from workers.spec import is_external
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
             "expired": lease.expires_at <= now,
             "seconds_left": lease.expires_at - now,
         },
+        "searches": [
+            {
+                "study": study,
+                "sampler": search["settings"]["sampler"],
+                "pruner": search["settings"]["pruner"],
+                "tried": len(tried_points(study, search, trials)),
+                "points": search["points"],
+            }
+            for study, search in sweep.details.get("search", {}).items()
+        ],
         "trials": [
             {
                 "hash": t.hash,
@@ -116,8 +127,30 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
         cells += [state, str(t["epochs"] or ""), _number(t["val_dsc"]), _number(t["test_dsc"])]
         cells.append("" if t["train_seconds"] is None else duration(t["train_seconds"]))
         table.add_row(*map(Text, cells))
+    lines += [
+        f"search {s['study']}: {s['tried']} of {s['points']} points tried ({s['sampler']}, pruner {s['pruner']})"
+        for s in status.get("searches", ())
+    ]
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
+
+
+def tried_points(
+    study: str, search: Mapping[str, Any], trials: Sequence[Trial]
+) -> dict[tuple[float, ...], list[Trial]]:
+    """The trials that a search suggested, by the values that it chose, in the order of suggestion.
+
+    Args:
+        study: its name.
+        search: what the sweep remembers of it (`SearchStudy.to_dict`).
+        trials: of the sweep.
+    """
+    names = tuple(domain["name"] for domain in search["domains"])
+    found: dict[tuple[float, ...], list[Trial]] = {}
+    for trial in trials:
+        if trial.study == study and family(trial.spec, names) == search["family"]:
+            found.setdefault(tuple(point(trial.spec, names).values()), []).append(trial)
+    return found
 
 
 def loss_names(trials: Sequence[Trial]) -> dict[str, str]:

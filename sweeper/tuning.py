@@ -73,7 +73,8 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: Mapping[str, Any]) -> None:
         self._process: WarmProcess | None = None
         self._replayer: Replayer | None = None
-        self._busy = False
+        self._orders: Any = None
+        self._busy = self._waiting = False
         self._begin(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
@@ -81,7 +82,11 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._waiting and self._process is not None:
+            self._process.order(self._order())
         message = self._receive()
+        resumed = message["kind"] == "started" and message["resumed_from"] > 0
+        self._waiting = self._orders is not None and (message["kind"] == "epoch" or resumed)
         done = message["kind"] not in ("started", "epoch")
         # As text: Tune flattens nested results at every step, and a final result holds thousands of scores.
         return {"message": json.dumps(message), "done": done}
@@ -113,6 +118,8 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
                 tracking["uri"], experiment=tracking["experiment"], parent_run=tracking["parent_run"]
             )
         self._spool = Path(request["folder"]) / SPOOL_FILE
+        self._orders = ray.get_actor(config["orders"]) if request["supervised"] else None
+        self._trial, self._waiting = Path(request["folder"]).name, False
         self._busy = True
         process.train(request, log)
 
@@ -139,7 +146,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             # Only now does the spool hold this attempt's start; one whose last attempt has ended is forgotten.
             self._watch()
             message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
-        if message["kind"] == "finished":
+        if message["kind"] == "finished" or message.get("order") == "prune":
             message["mlflow_run"] = self._run_id()
         if message["kind"] == "failed":
             message["stderr"] = process.stderr_tail()
@@ -148,6 +155,11 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             self._busy = False
             self._flush()
         return message
+
+    def _order(self) -> str:
+        """What the coordinator says to the epoch that it has just heard of."""
+        order: str = ray.get(self._orders.take.remote(self._trial))
+        return order
 
     def _quieten(self, process: WarmProcess) -> None:
         """Tune ended the trial between two epochs: let the process reach its checkpoint."""
@@ -180,6 +192,21 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             self._replayer.flush()
 
 
+class Orders:
+    """What supervised trials are told after an epoch. Tune runs a trial's next step only once its searcher has heard
+    the last, so that the order is always there before it is asked for."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, str] = {}
+
+    def give(self, trial: str, order: str) -> None:
+        self._orders[trial] = order
+
+    def take(self, trial: str) -> str:
+        """The order for the trial, once; `go_on` where none was given."""
+        return self._orders.pop(trial, "go_on")
+
+
 class QueueSearcher(Searcher):  # type: ignore[misc]
     """What Tune runs next is what the coordinator claims next."""
 
@@ -195,6 +222,8 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
         self._logs, self._resources = logs, resources
         self._hashes: dict[str, str] = {}
+        self._orders_name = f"orders-{secrets.token_hex(8)}"
+        self._orders: Any = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         coordinator = self._coordinator
@@ -207,8 +236,12 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         trial_hash = running.trial.hash
         resources = dict(self._resources[running.trial.dataset])
         self._hashes[trial_id] = trial_hash
+        request = coordinator.request(running)
+        if request["supervised"] and self._orders is None:
+            self._orders = ray.remote(num_cpus=0)(Orders).options(name=self._orders_name).remote()
         return {
-            "request": {**coordinator.request(running), "loaders": _loaders(running.trial.spec, resources)},
+            "request": {**request, "loaders": _loaders(running.trial.spec, resources)},
+            "orders": self._orders_name,
             "log": str(self._logs / f"{trial_hash}.log"),
             "resources": resources,
             # Several trials on one GPU: TensorFlow would take all of its memory.
@@ -246,7 +279,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
 
     def _hear(self, trial_id: str, result: Mapping[str, Any]) -> None:
         if trial_id in self._hashes and "message" in result:
-            self._coordinator.hear(self._hashes[trial_id], json.loads(result["message"]))
+            trial_hash = self._hashes[trial_id]
+            self._coordinator.hear(trial_hash, json.loads(result["message"]))
+            if (order := self._coordinator.order(trial_hash)) != "go_on":
+                ray.get(self._orders.give.remote(trial_hash, order))
 
 
 class _StopNow(tune.Stopper):  # type: ignore[misc]

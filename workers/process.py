@@ -4,9 +4,10 @@ Run as `python -m workers.process --threads N`. Requests and replies are JSON li
 that it is started with; what libraries print goes to standard error. The process ends when its input closes, so that
 it never outlives the worker that owns it. Its owner's side is `workers.warm`.
 
-A request is `{"verb": "train", "spec", "prepared_root", "folder", "plugins", "tracking", "loaders"}` or `{"verb":
-"order", "order": "stop" | "prune"}`. A `train` request is answered by `started`, one `epoch` after each epoch, and at
-last `finished`, `interrupted` or `failed`.
+A request is `{"verb": "train", "spec", "prepared_root", "folder", "plugins", "tracking", "loaders", "supervised"}` or
+`{"verb": "order", "order": "go_on" | "stop" | "prune"}`. A `train` request is answered by `started`, one `epoch` after
+each epoch, and at last `finished`, `interrupted` or `failed`. A supervised trial waits for an order after each epoch
+and after it has gone on from a checkpoint, so that one that is given up trains no further epoch.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> None:
 
     send({"kind": "ready", "pid": os.getpid()})
     while True:
-        send(train(inbox.next_request(), learners, gauges, inbox.order, send))
+        send(train(inbox.next_request(), learners, gauges, inbox, send))
 
 
 class Inbox:
@@ -69,23 +70,27 @@ class Inbox:
 
     def __init__(self, source: IO[str]) -> None:
         self._requests: queue.Queue[Message] = queue.Queue()
-        self._order: str | None = None
+        self._orders: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, args=(source,), name="inbox", daemon=True).start()
 
     def next_request(self) -> Message:
         request = self._requests.get()
-        self._order = None
+        while self.order() is not None:  # what came too late for the trial before
+            pass
         return request
 
-    def order(self) -> str | None:
-        """The order for the trial that is training, if one came."""
-        return self._order
+    def order(self, *, seconds: float = 0.0) -> str | None:
+        """The order for the trial that is training, if one came, or comes within so many seconds."""
+        try:
+            return self._orders.get(timeout=seconds) if seconds else self._orders.get_nowait()
+        except queue.Empty:
+            return None
 
     def _listen(self, source: IO[str]) -> None:
         for line in source:
             message = json.loads(line)
             if message["verb"] == "order":
-                self._order = message["order"]
+                self._orders.put(message["order"])
             else:
                 self._requests.put(message)
         # The owner is gone: nobody would read a result, and a device must not stay taken.
@@ -96,7 +101,7 @@ def train(
     request: Mapping[str, Any],
     learners: Learners,
     gauges: Gauges,
-    order: Callable[[], str | None],
+    inbox: Inbox,
     send: Callable[[Message], None],
 ) -> Message:
     """Trains the requested trial and returns the last message of its conversation. Raises nothing."""
@@ -108,8 +113,17 @@ def train(
     from workers.trial import InterruptedTrialError, Listener, Order, run_trial
 
     folder = Path(request["folder"])
+    supervised = bool(request.get("supervised"))
     occupancy, held = Occupancy(folder), contextlib.ExitStack()
     spool: Spool | None = None
+
+    def order() -> Order:
+        while not occupancy.superseded():
+            said = inbox.order(seconds=1.0 if supervised else 0.0)
+            if said is not None or not supervised:
+                return Order(said or Order.GO_ON)
+        return Order.STOP
+
     try:
         os.environ["SWEEPER_REVISION"] = request["revision"]
         load_plugin_texts(request["plugins"])
@@ -120,11 +134,13 @@ def train(
 
         def started(epoch: int, remarks: tuple[str, ...]) -> None:
             send({"kind": "started", "resumed_from": epoch, "remarks": list(remarks)})
+            if supervised and epoch and (said := order()) is not Order.GO_ON:
+                raise InterruptedTrialError(said, epoch)
 
         def report(record: EpochRecord) -> Order:
             spool.epoch(record, gauges.read())
             send({"kind": "epoch", **asdict(record)})
-            return Order.STOP if occupancy.superseded() else Order(order() or Order.GO_ON)
+            return order()
 
         result = run_trial(
             spec,
@@ -136,7 +152,9 @@ def train(
         )
         _report(spool, spec, result, Path(request["prepared_root"]), folder, pictures=request["pictures"])
     except InterruptedTrialError as interrupted:
-        if spool is not None:
+        if spool is not None and interrupted.order is Order.PRUNE:
+            spool.prune(interrupted.epoch)
+        elif spool is not None:
             spool.fail(interrupted.order.value, str(interrupted), status="KILLED")
         return {"kind": "interrupted", "order": interrupted.order.value, "epoch": interrupted.epoch}
     except Exception as error:  # noqa: BLE001  whatever a library or plug-in raises ends this trial, not the process

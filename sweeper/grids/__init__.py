@@ -126,9 +126,12 @@ def _read(name_or_file: str) -> tuple[Table, str]:
 
 def _toml(text: str, origin: str) -> Table:
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # beside TOML's own: a number or a nesting beyond what Python takes
         raise GridError(f"grid {origin} is not valid TOML: {error}") from error
+    if isinstance(table.get("search"), str):  # so that a grid above it and --set can add to it
+        table["search"] = {"sampler": table["search"]}
+    return table
 
 
 def _extended(table: Table, origin: str, chain: tuple[str, ...]) -> Table:

@@ -180,6 +180,11 @@ class Spool:
         state = "stopped" if status == "KILLED" else "failed"
         self._end(status, {"state": state, "failure": kind, "failure_message": message}, step=0, values={})
 
+    def prune(self, epoch: int) -> None:
+        """The search gave the trial up after `epoch`: the run ends KILLED, which is MLflow's nearest word, and says so
+        in its tag `state`."""
+        self._end("KILLED", {"state": "pruned", "pruned_after_epoch": str(epoch)}, step=epoch, values={})
+
     def close(self) -> None:
         """Syncs to the disk and closes the file. May be called twice."""
         if not self._file.closed:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from sweeper.data import bare_identities
-from sweeper.grid import expand
+from sweeper.grid import expand, search_cells
 from sweeper.grids import load_grid, shipped
 from workers.spec import ModelSpec, TrialSpec
 
@@ -34,8 +34,19 @@ def cells(name: str) -> tuple[TrialSpec, ...]:
     return expand(grid, bare_identities(grid))
 
 
-def test_there_are_three() -> None:
-    assert shipped() == ("demo", "gamma", "paper")
+def test_there_are_four() -> None:
+    assert shipped() == ("adaptive", "demo", "gamma", "paper")
+
+
+def test_the_adaptive_grid_chooses_for_both_unified_losses() -> None:
+    grid = load_grid("adaptive")
+    assert cells("adaptive") == ()
+    found = search_cells(grid, bare_identities(grid))
+    assert [cell.template.loss.name for cell in found] == list(UNIFIED)
+    demo = {spec.hash for spec in cells("demo")}
+    for cell in found:
+        assert [str(domain) for domain in cell.domains] == ["gamma in [0, 0.99]"]
+        assert cell.specs({"gamma": 0.5})[0].hash in demo, "its trials are the demo's"
 
 
 @pytest.mark.parametrize(("name", "count"), [("demo", 16), ("gamma", 54), ("paper", 88)])
