@@ -29,6 +29,7 @@ from sweeper.external import as_new
 from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, swept_variants, variant
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
+from sweeper.logs import about
 from sweeper.progress import display
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.search_space import family
@@ -319,7 +320,10 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                 adaptive.describe()
             studies.record_finished([t for t in trials if adaptive is None or adaptive.search_of(t) is None])
             resources = {d.name: resources_of(grid.trial_resources(d.name)) for d in grid.datasets}
-            with display(console, max(slots(one) for one in resources.values())) as observer:
+            with (
+                about(sweep=sweep_name),
+                display(console, max(slots(one) for one in resources.values())) as observer,
+            ):
                 coordinator = Coordinator(
                     repository,
                     sweep,

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from storage.records import Trial, TrialState
 from sweeper.coordinator import Running
+from sweeper.logs import LogStream
 from sweeper.pace import remaining, time_scale
 
 LINE_EVERY_SECONDS = 15.0
@@ -40,7 +41,8 @@ def display(console: Console, slots: int) -> Iterator[Display]:
         with terminal.live:
             yield terminal
     else:
-        yield _Lines(console, slots)
+        # A log record has its own time.
+        yield _Lines(console, slots, timed=not isinstance(console.file, LogStream))
 
 
 def summary(trials: Collection[Trial], running: Mapping[str, Running], slots: int) -> str:
@@ -86,8 +88,8 @@ def duration(seconds: float) -> str:
 
 
 class _Lines:
-    def __init__(self, console: Console, slots: int) -> None:
-        self._console, self._slots = console, slots
+    def __init__(self, console: Console, slots: int, *, timed: bool = True) -> None:
+        self._console, self._slots, self._timed = console, slots, timed
         self._last = 0.0
 
     def changed(self, trials: Collection[Trial], running: Mapping[str, Running]) -> None:
@@ -100,7 +102,8 @@ class _Lines:
         self._print(line)
 
     def _print(self, line: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False, highlight=False, soft_wrap=True)
+        said = f"{time.strftime('%H:%M:%S')}  {line}" if self._timed else line
+        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Terminal:

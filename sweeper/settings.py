@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +18,8 @@ class Settings(BaseSettings):
     """Settings of one process. With none set, everything is local: SQLite, a local MLflow store, a local Ray.
 
     Environment: SWEEPER_HOME, SWEEPER_DATA, SWEEPER_DATABASE_URL, SWEEPER_READER_URL, SWEEPER_LEASE_SECONDS,
-    SWEEPER_NOTIFY, SWEEPER_STALL_SECONDS, SWEEPER_MLFLOW_URL, SWEEPER_BOARD_URL, MLFLOW_TRACKING_URI, RAY_ADDRESS.
+    SWEEPER_NOTIFY, SWEEPER_STALL_SECONDS, SWEEPER_LOG_FORMAT, SWEEPER_MLFLOW_URL, SWEEPER_BOARD_URL,
+    MLFLOW_TRACKING_URI, RAY_ADDRESS.
     """
 
     model_config = SettingsConfigDict(env_prefix="SWEEPER_", extra="ignore", frozen=True, populate_by_name=True)
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(default=3600.0, ge=1.0)
     mlflow_url: str = ""
     board_url: str = ""
+    log_format: Literal["text", "json"] = "text"
 
     @property
     def database(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 
@@ -54,4 +55,10 @@ def _usage(error: TyperException) -> str:
 
 
 def _complain(message: str) -> None:
+    if os.environ.get("SWEEPER_LOG_FORMAT") == "json" and not sys.stderr.isatty():
+        from sweeper import logs
+
+        logs.configure("json")
+        logging.getLogger("sweeper").error("%s", message)
+        return
     Console(stderr=True).print(f"sweeper: {message}", markup=False, highlight=False, soft_wrap=True)

@@ -443,4 +443,4 @@ def _finish(now: Session, name: str) -> None:
     folder = now.settings.reports / name
     files = write(now, name, folder)
     publish(now, name, [folder])
-    console().print(closing_text(now, name, files))
+    now.console.print(closing_text(now, name, files))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sweeper.grid import Grid
     from sweeper.launch import Session
     from sweeper.server.client import Client
+    from sweeper.settings import Settings
     from sweeper.sweeps import Sweeps
 
 GridOption = Annotated[
@@ -51,6 +52,16 @@ def console() -> Console:
     return Console(soft_wrap=not sys.stdout.isatty())
 
 
+def coordinator_console(settings: Settings) -> Console:
+    """Where a coordinator speaks: to a person, or into the log as JSON where SWEEPER_LOG_FORMAT asks for it."""
+    if settings.log_format == "text" or sys.stdout.isatty():
+        return console()
+    from sweeper import logs
+
+    logs.configure("json")
+    return logs.log_console("sweeper.coordinator")
+
+
 @contextmanager
 def open_session(data: Path | None = None, *, notify: str | None = None, create: bool = False) -> Iterator[Session]:
     """A session by the environment.
@@ -82,7 +93,7 @@ def open_session(data: Path | None = None, *, notify: str | None = None, create:
     with open_database(settings.database, create=create) as database:
         if create:
             settings.make_home()
-        yield Session(settings, Repository(database), console())
+        yield Session(settings, Repository(database), coordinator_console(settings))
 
 
 def service() -> Client | None:

@@ -32,6 +32,7 @@ from sweeper.errors import (
     StartingError,
 )
 from sweeper.server.guard import LOOPBACK, MAX_BODY_BYTES, Guard
+from sweeper.server.metrics import exposition
 from sweeper.server.schemas import (
     HashPrefix,
     Health,
@@ -109,6 +110,7 @@ def make_app(service: Service, tokens: Tokens, *, hosts: Iterable[str] = LOOPBAC
     )
     app.add_middleware(Guard, hosts=tuple(hosts))
     app.include_router(_health(service))
+    app.include_router(_metrics(service, tokens))
     app.include_router(_sweeps(service, tokens), prefix=API, max_body_size=MAX_BODY_BYTES)
     _explain_errors(app)
     return app
@@ -161,6 +163,17 @@ def _health(service: Service) -> APIRouter:
         """Whether the service is up and its database answers; needs no token."""
         service.sweeps.repository.database.now()
         return Health(status="ok", version=version("sweeper"))
+
+    return router
+
+
+def _metrics(service: Service, tokens: Tokens) -> APIRouter:
+    router = APIRouter(dependencies=[_needs(Role.READ, tokens)], responses=_problems(400, 401, 503))
+
+    @router.get("/metrics", response_class=PlainTextResponse, operation_id="metrics")
+    def metrics() -> PlainTextResponse:
+        """Metrics of all coordinators, as Prometheus reads them."""
+        return PlainTextResponse(exposition(service.sweeps.repository.database))
 
     return router
 

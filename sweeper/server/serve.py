@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import uvicorn
 
 from storage.database import open_database
 from storage.repository import Repository
+from sweeper import logs
 from sweeper.errors import ServerError
 from sweeper.server.app import make_app
 from sweeper.server.guard import LOOPBACK
+from sweeper.server.recovery import Recovery
 from sweeper.server.service import Service
 from sweeper.server.starts import Starts
 from sweeper.server.tokens import OWN_TOKEN, load_tokens
@@ -24,7 +29,14 @@ RETRY_SECONDS = 5.0
 """A request does not wait longer for a database that is away."""
 
 
-def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+class _NoProbes(logging.Filter):
+    """Leaves out the requests of health checks, one every few seconds."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "/healthz" not in str(record.args)
+
+
+def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], *, resume: bool = False) -> None:
     """Answers requests until SIGINT or SIGTERM. Coordinators that it has started go on.
 
     Args:
@@ -32,12 +44,15 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
         host: a name or address of this machine. Any but loopback needs tokens.
         port: 0 for one that is free.
         say: is told the address.
+        resume: whether to go on with sweeps whose coordinator is gone without a word.
 
     Raises:
         ServerError: no token, or the address cannot be bound.
         StorageError: the database cannot be used.
     """
     settings.make_home()
+    logs.configure(settings.log_format)
+    logging.getLogger("uvicorn.access").addFilter(_NoProbes())
     tokens = load_tokens(os.environ, own=settings.home / OWN_TOKEN if host in LOOPBACK else None)
     hosts = [*LOOPBACK, host, *filter(None, os.environ.get(HOSTS_VARIABLE, "").split(","))]
     with (
@@ -50,8 +65,22 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
         starts.begin_again()
         shown = f"[{host}]" if ":" in host else host
         say(f"serving on http://{shown}:{listener.getsockname()[1]}/api/v1")
-        config = uvicorn.Config(app, server_header=False, log_level="warning", access_log=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        config = uvicorn.Config(app, server_header=False, log_config=None)
+        with recovering(service) if resume else nullcontext():
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def recovering(service: Service) -> Iterator[None]:
+    """Goes on with abandoned sweeps beside the block, from a thread of its own."""
+    ending = threading.Event()
+    thread = threading.Thread(target=Recovery(service).run, args=(ending,), name="recovery", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
 
 
 def bound(host: str, port: int) -> socket.socket:
