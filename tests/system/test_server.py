@@ -20,8 +20,8 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from sweeps import Home
+from sweeper.server.client import Client
+from tests.system.sweeps import Home
 
 pytestmark = pytest.mark.slow
 SECONDS = 240.0
