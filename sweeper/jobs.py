@@ -43,7 +43,7 @@ def start_job(settings: Settings, repository: Repository, sweep: str, limit: int
     refuse_running(repository, sweep)
     logging.getLogger("ray.dashboard.modules").setLevel(logging.ERROR)
     job = f"sweeper-{sweep}-{uuid4().hex[:8]}"
-    file = _write_environment(settings, job)
+    file = write_environment(settings, job)
     limited = ["--limit", str(limit)] if limit else []
     words = [sys.executable, "-m", "sweeper.jobs", str(file), "resume", sweep, *limited]
     try:
@@ -88,7 +88,8 @@ def main() -> None:
     )
 
 
-def _write_environment(settings: Settings, job: str) -> Path:
+def write_environment(settings: Settings, job: str) -> Path:
+    """Writes what the coordinator needs of this environment where only its owner may read it."""
     environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
     # What options have said wins over the environment.
     environment |= {"SWEEPER_HOME": str(settings.home), "SWEEPER_NOTIFY": settings.notify}

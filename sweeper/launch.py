@@ -30,7 +30,7 @@ from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, 
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
 from sweeper.logs import about
-from sweeper.progress import display
+from sweeper.progress import display, storage
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.search_space import family
 from sweeper.services import check_services
@@ -287,6 +287,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         LeaseHeldError: another coordinator is running the sweep.
         RayUnavailableError: no Ray to run it on.
     """
+    from sweeper.detach import refuse_running
     from sweeper.tuning import Tracking, execute, ray_cluster, resources_of, slots
 
     settings, repository, console = now.settings, now.repository, now.console
@@ -302,6 +303,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                 keeper.write(repository.set_sweep_state, SweepState.FINISHED)
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
+    refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
     load_datasets(sweep.details.get("plugins", []))
     keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
     readies = data.prepare(grid, settings, preparation_line(console), keys=keys)
@@ -485,7 +487,7 @@ def _check_space(settings: Settings, needed: int) -> None:
     free = shutil.disk_usage(settings.home).free
     if needed > free:
         raise DiskSpaceError(
-            f"the sweep needs about {needed / 1e9:.1f} GB in {settings.home}, {free / 1e9:.1f} GB are free; make room, "
+            f"the sweep needs about {storage(needed)} in {settings.home}, {storage(free)} are free; make room, "
             "or set SWEEPER_HOME to a larger disk"
         )
 

@@ -22,7 +22,7 @@ from sweeper.adaptive import SearchStudy
 from sweeper.devices import Devices, devices_at_hand
 from sweeper.grid import Grid, expand, variant
 from sweeper.launch import learned_costs, predicted_bytes, searches_of
-from sweeper.progress import duration
+from sweeper.progress import duration, storage
 from sweeper.schedule import CostModel, finish_in, learn_costs
 from sweeper.search_space import domain_of
 from sweeper.settings import Settings, existing_part
@@ -250,9 +250,9 @@ def _time(plan: Mapping[str, Any]) -> Iterator[str]:
 def _disk(plan: Mapping[str, Any]) -> str:
     """What it will take on the disk, and whether that is there."""
     needed, prepared, free = plan["predicted_bytes"], plan["predicted_bytes_prepared"], plan["free_bytes"]
-    of = f" ({prepared / 1e9:.2f} GB of it prepared data)" if prepared else ""
+    of = f" ({storage(prepared)} of it prepared data)" if prepared else ""
     without = ", without the data that are missing" if plan["missing_data"] and not plan["rehearsal"] else ""
-    return f"disk: {needed / 1e9:.2f} GB{of}{without}; {free / 1e9:.0f} GB are free" + (
+    return f"disk: {storage(needed)}{of}{without}; {storage(free)} are free" + (
         ": TOO LITTLE, `launch` will refuse" if needed > free else ""
     )
 

@@ -73,6 +73,11 @@ def seconds_left(trials: Collection[Trial], running: Mapping[str, Running], slot
     return remaining(known, {key: now - r.since for key, r in running.items()}, scale, slots)
 
 
+def storage(size: float) -> str:
+    """`0.2 MB`, `72 MB`, `27.8 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
+
+
 def duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 90:

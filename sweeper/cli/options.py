@@ -20,8 +20,34 @@ if TYPE_CHECKING:
     from sweeper.settings import Settings
     from sweeper.sweeps import Sweeps
 
+
+def _grid_names(incomplete: str) -> list[str]:
+    """For the shell's completion; a file's name it completes by itself."""
+    from sweeper.grids import shipped
+
+    return [name for name in shipped() if name.startswith(incomplete)]
+
+
+def _sweep_names(incomplete: str) -> list[str]:
+    """For the shell's completion: none where there is no database, or none that can be read."""
+    from sweeper.errors import EXPECTED
+
+    try:
+        with open_session() as now:
+            return [s.name for s in now.repository.sweeps() if s.name.startswith(incomplete)]
+    except EXPECTED:
+        return []
+
+
 GridOption = Annotated[
-    str, typer.Option("--grid", "-g", metavar="NAME|FILE", help="A shipped grid (sweeper grids), or a file.toml.")
+    str,
+    typer.Option(
+        "--grid",
+        "-g",
+        metavar="NAME|FILE",
+        help="A shipped grid (sweeper grids), or a file.toml.",
+        autocompletion=_grid_names,
+    ),
 ]
 DataOption = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder with each data set under its name.")
@@ -44,7 +70,10 @@ NotifyOption = Annotated[
     str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Told as JSON when it ends, breaks or stalls.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-SweepArgument = Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.")]
+SweepArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.", autocompletion=_sweep_names),
+]
 
 
 def console() -> Console:

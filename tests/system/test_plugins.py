@@ -10,7 +10,7 @@ import pytest
 
 from storage.database import open_database
 from storage.repository import Repository
-from tests.system.sweeps import Home
+from tests.system.sweeps import TINY_GRID, Home
 from workers.plugins import source_hash
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -23,23 +23,8 @@ name = "power_jaccard"
 power = [1.5, 3.0]
 """
 
-GRID = f"""
-name = "plugged"
-
-[[datasets]]
-name = "nuclei"
-options = {{ size = [32, 32] }}
-
-[[losses]]
-name = "ce"
-{LOSS}
-[model]
-base_filters = 2
-depth = 1
-
-[training]
-epochs = 2
-"""
+# Two values of a parameter of the documented loss in the place of γ's two.
+GRID = TINY_GRID.replace('name = "unified_focal_asym"\ngamma = [0.3, 0.6]', LOSS.strip().partition("\n")[2])
 
 PACKAGE = """
 from workers.datasets import Nuclei, register
@@ -89,22 +74,22 @@ def test_a_loss_and_a_network_from_files(home: Home) -> None:
     assert "unknown" in message
 
     home.run("launch", "--grid", grid, "--plugin", str(EXAMPLES / "jaccard_loss.py"), "--plugin", str(network))
-    assert list(home.states("plugged").values()) == ["finished"] * 3
-    for spec in specs(home, "plugged").values():
+    assert list(home.states("tiny").values()) == ["finished"] * 3
+    for spec in specs(home, "tiny").values():
         ours = spec["loss"]["name"] == "power_jaccard"
         assert spec["loss"]["source"] == (source_hash(EXAMPLES / "jaccard_loss.py") if ours else "")
         assert spec["model"]["source"] == source_hash(network)
-    assert "power_jaccard" in (home.folder / "reports" / "plugged" / "report.html").read_text()
+    assert "power_jaccard" in (home.folder / "reports" / "tiny" / "report.html").read_text()
 
 
 def test_a_sweep_grows_by_a_loss_whose_file_is_gone_when_it_is_resumed(home: Home, jaccard: Path) -> None:
-    home.run("launch", "--grid", home.grid(GRID.replace(LOSS, ""), "small.toml"))
+    home.run("launch", "--grid", home.grid(GRID.replace(LOSS, "\n"), "small.toml"))
     launch = ("--grid", home.grid(GRID), "--plugin", str(jaccard))
     home.run("launch", *launch, "--extend", "--limit", "1")
-    assert sorted(home.states("plugged").values()) == ["finished", "finished", "queued"]
+    assert sorted(home.states("tiny").values()) == ["finished", "finished", "queued"]
     jaccard.unlink()
-    home.run("resume", "plugged")
-    assert list(home.states("plugged").values()) == ["finished"] * 3
+    home.run("resume", "tiny")
+    assert list(home.states("tiny").values()) == ["finished"] * 3
 
 
 def test_an_edited_loss_is_another_trial(home: Home, jaccard: Path) -> None:
@@ -121,7 +106,7 @@ def test_an_edited_loss_is_another_trial(home: Home, jaccard: Path) -> None:
     home.run("launch", *launch, "--name", "edited")
     assert home.states("edited") == dict.fromkeys(after["ce"] | after["power_jaccard"], "finished")
     assert set(home.attempts("edited").values()) == {1}  # cross entropy was not trained again
-    stored = {**specs(home, "plugged"), **specs(home, "edited")}
+    stored = {**specs(home, "tiny"), **specs(home, "edited")}
     assert len({stored[h]["loss"]["source"] for h in before["power_jaccard"] | after["power_jaccard"]}) == 2
 
 
@@ -139,8 +124,8 @@ def test_an_installed_package_is_found_by_its_entry_points(home: Home, tmp_path:
 
     grid = GRID.replace('"nuclei"', '"cells"').replace("[model]", '[model]\nname = "dilated"')
     home.run("launch", "--grid", home.grid(grid), "--limit", "1")
-    home.run("resume", "plugged")
-    assert list(home.states("plugged").values()) == ["finished"] * 3
-    sources = {s["loss"]["source"] for s in specs(home, "plugged").values()}
+    home.run("resume", "tiny")
+    assert list(home.states("tiny").values()) == ["finished"] * 3
+    sources = {s["loss"]["source"] for s in specs(home, "tiny").values()}
     assert len(sources) == 2
     assert "" in sources

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from storage.database import open_database
+from storage.repository import Repository
 
 EXTENDING = 'name = "{name}"\nextends = "{parent}"\n'
 
@@ -267,6 +272,39 @@ def test_the_same_grid_on_other_data_is_another_one(sweeper: Any, stored: Path) 
     assert "prepared nuclei: 60 of 60" in answer.out
     assert "16 new" in answer.err
     assert "16 not in it" in answer.err
+
+
+def test_no_room_for_the_models(sweeper: Any, home: Path) -> None:
+    answer = sweeper("launch", "--set", "model.base_filters=4096", "--set", "model.depth=8")
+    assert_told(answer, ["the sweep needs about ", f" GB in {home}, ", " are free; make room, or set SWEEPER_HOME"])
+    assert not (home / "prepared").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_no_room_on_a_small_disk(sweeper: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPER_HOME", str(small_disk / "home"))
+    assert "TOO LITTLE, `launch` will refuse" in sweeper("plan").out
+    assert_told(sweeper("launch"), [f"MB in {small_disk / 'home'}, ", " MB are free; make room"])
+    assert not (small_disk / "home" / "prepared").exists()
+
+
+def test_a_sweep_that_somebody_runs_is_left_alone(sweeper: Any, stored: Path) -> None:
+    with open_database(f"sqlite:///{stored / 'sweeper.db'}") as database:
+        Repository(database).acquire_lease("demo", "somebody", 60)
+    for words in (["resume", "demo"], ["resume", "demo", "--detach"]):
+        assert_told(sweeper(*words), ["'demo' is run by somebody", "sweeper attach demo"])
+    assert not (stored / "prepared").exists()
 
 
 def test_places_that_cannot_be_written(sweeper: Any, stored: Path) -> None:
