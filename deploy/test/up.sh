@@ -64,6 +64,7 @@ if [ -z "${BASE_IMAGE:-}" ]; then
     done
 fi
 built=1
+docker compose --profile tools down --volumes >/dev/null 2>&1  # what a run that was killed has left
 docker compose build --quiet service
 
 step "an older database is brought to this schema by the first start"
