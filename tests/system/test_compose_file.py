@@ -145,6 +145,10 @@ def test_services_start_in_order_and_tell_how_they_are(services: dict[str, dict[
     assert needed == {"postgres", "mlflow", "ray-head"}
 
 
+def test_the_service_goes_on_with_what_its_last_container_left(services: dict[str, dict[str, Any]]) -> None:
+    assert services["service"]["command"] == ["serve", "--host", "0.0.0.0", "--port", "8080", "--resume"]  # noqa: S104
+
+
 def test_who_coordinates_has_time_to_end(services: dict[str, dict[str, Any]]) -> None:
     for name in ("service", "sweeper"):
         assert services[name]["stop_grace_period"] == "${STOP_GRACE:-3m}"
