@@ -117,12 +117,15 @@ def test_database_and_mlflow_crash_and_come_back(
     assert run.process.poll() is None, run.output()
     postgres.start()
     wait_for(lambda: sweep.counts()[TrialState.FINISHED], "a finished trial", alive=run)
+    sweep.hold("mid-epoch", run)
     mlflow_server.start()
     # Nobody had to resume, and no attempt was lost.
     assert set(sweep.attempts()) <= {("running", None), ("finished", None)}
     reference.so_far(sweep)
     # The coordinator dies between the record and the study.
-    assert sweep.hold("study", run) == run.pid
+    sweep.arm("study")
+    sweep.release_only("mid-epoch")
+    assert sweep.held("study", run) == run.pid
     run.kill()
     sweep.alone()
     reference.so_far(sweep)
