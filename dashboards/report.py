@@ -30,12 +30,14 @@ from sweeper.analysis import Answers
 from sweeper.analysis.claims import UNTESTED
 from sweeper.analysis.selection import at_selected_gamma
 from sweeper.examples import Examples, load_examples
+from sweeper.status import tried_points
 from sweeper.study import Study, read_study
 
 FORMATS = ("html", "pdf", "latex", "csv")
 
 _CONTENTS = (
     ("ran", "What ran"), ("tables", "Results per data set"), ("family", "The losses"), ("gamma", "How much γ matters"),
+    ("search", "What the search tried"),
     ("significance", "Significance"), ("examples", "Example segmentations"), ("training", "Training"),
     ("claims", "The paper's claims"), ("cost", "Cost"), ("failures", "What did not finish"),
 )  # fmt: skip
@@ -115,7 +117,7 @@ def write_study_report(
     answers = study.answers
     history = _history(repository, answers, study.sweep.name)
     examples = load_examples(answers, trials_folder, prepared_root, hidden=view.without_pictures(study.sweep.grid))
-    page = _Page(study.sweep, answers, history, examples, repository.environments())
+    page = _Page(study.sweep, answers, history, examples, repository.environments(), _tried(repository, study.sweep))
     try:
         return _write(page, answers, out, formats)
     except OSError as error:
@@ -153,14 +155,16 @@ class _Page:
         history: pd.DataFrame,
         examples: list[Examples],
         environments: Mapping[str, Mapping[str, str]],
+        tried: Sequence[view.Tried],
     ) -> None:
-        self._sweep, self._answers, self._environments = sweep, answers, environments
+        self._sweep, self._answers, self._environments, self._tried = sweep, answers, environments, tried
+        searched = set(answers.trials.loc[answers.trials["hash"].isin({h for t in tried for h in t.hashes}), "variant"])
         self._problems = [(e.dataset, e.problems) for e in examples if e.problems]
         datasets = list(answers.selection["dataset"].unique())
         swept = set(answers.stability["dataset"])
         groups: dict[str, list[Drawing]] = {
             "family": _family(),
-            "gamma": [gamma_figure(d, answers.curves, answers.selection) for d in datasets if d in swept],
+            "gamma": [gamma_figure(d, answers.curves, answers.selection, searched) for d in datasets if d in swept],
             "examples": [drawing for e in examples if e.shown for drawing in example_figures(e)],
             "training": _training(datasets, history, sorted(answers.selection["variant"].unique())),
         }
@@ -191,13 +195,14 @@ class _Page:
             created=view.time_text(sweep.created_at),
             banners=_banners(sweep, answers),
             answers=answers,
-            contents=_CONTENTS,
+            contents=[part for part in _CONTENTS if part[0] != "search" or self._tried],
             total=len(answers.trials),
             finished=int(answers.trials["current"].sum()),
             repeated=bool((answers.table["repeats"] > 1).any()),
             ran=view.what_ran(answers, sweep.details),
             excluded=view.exclusions(sweep.details),
             data_notes=[*view.data_notes(sweep.grid, sweep.details), *view.external_notes(answers)],
+            tried=self._tried,
             environment=view.environment_table(answers, self._environments),
             settings=_settings(sweep),
             grid=view.grid_text(sweep.grid),
@@ -248,6 +253,16 @@ def _history(repository: Repository, answers: Answers, sweep_name: str) -> pd.Da
         return pd.DataFrame(columns=["trial", "epoch", "loss", "val_loss", "val_dsc", "dataset", "variant"])
     keys = chosen[["hash", "dataset", "variant"]].rename(columns={"hash": "trial"})
     return epochs.merge(keys, on="trial")
+
+
+def _tried(repository: Repository, sweep: Sweep) -> list[view.Tried]:
+    """What each search of the sweep tried."""
+    trials = repository.trials(sweep.name)
+    return [
+        view.tried(study, search, points, lambda trial_hash: [e.val_dsc for e in repository.epochs(trial_hash)])
+        for study, search in sweep.details.get("search", {}).items()
+        if (points := tried_points(study, search, trials))
+    ]
 
 
 def _training(datasets: list[str], history: pd.DataFrame, variants: list[str]) -> list[Drawing]:

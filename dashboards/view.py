@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 
 from dashboards.figures.style import short
+from storage.records import Trial, TrialState
 from sweeper.analysis import Answers
 from sweeper.analysis.frames import METRICS
 from sweeper.analysis.paper import DATASETS, LOSSES
 from sweeper.analysis.significance import ALPHA, SIGNED_RANK
+from sweeper.search_space import domain_of
 
 MOST_ROWS = 200
 """A list longer than this is cut on the page, which says so; the CSV files have all of it."""
@@ -49,6 +51,61 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     numeric: tuple[bool, ...]
     cut: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a search tried in one study, in the order of suggestion. `hashes` are its trials'."""
+
+    title: str
+    text: str
+    table: TextTable
+    hashes: tuple[str, ...]
+
+
+def tried(
+    study: str,
+    search: Mapping[str, Any],
+    points: Mapping[tuple[float, ...], Sequence[Trial]],
+    scores: Callable[[str], Sequence[float]],
+) -> Tried:
+    """The part of the report on one search.
+
+    Args:
+        study: its name.
+        search: `SearchStudy.to_dict`.
+        points: its trials by the values that were chosen, in the order of suggestion.
+        scores: the validation DSC after each epoch of a trial.
+    """
+    names = [str(domain_of(domain)) for domain in search["domains"]]
+    heads = ["γ" if domain["name"] == "gamma" else domain["name"] for domain in search["domains"]]
+    trials = [trial for own in points.values() for trial in own]
+    finished = [t for t in trials if t.state is TrialState.FINISHED and t.val_dsc is not None]
+    best = max(finished, key=lambda t: t.val_dsc or 0.0, default=None)
+    rows = []
+    for number, (point, own) in enumerate(points.items(), start=1):
+        for trial in own:
+            seen = scores(trial.hash) if trial.state is TrialState.PRUNED else []
+            value = trial.val_dsc if trial.state is TrialState.FINISHED else seen[-1] if seen else None
+            state = f"given up after epoch {len(seen)}" if trial.state is TrialState.PRUNED else trial.state.value
+            mark = " (best)" if best is not None and trial.hash == best.hash else ""
+            values = (f"{v:.4g}" for v in point)
+            rows.append((str(number), *values, str(trial.seed), state + mark, _f(value), str(trial.epochs)))
+    settings = search["settings"]
+    most = sum(t.spec["training"]["epochs"] for t in trials)
+    pruned = sum(t.state is TrialState.PRUNED for t in trials)
+    counted = "" if heads == ["γ"] else " Tables and tests count the best of these points alone."
+    text = (
+        f"{settings['sampler']} chose {'; '.join(names)} on validation ({len(points)} of {search['points']} points, "
+        f"{settings['startup']} of them to start from, pruner {settings['pruner']}). {pruned} of {len(trials)} trials "
+        f"were given up, which no statistic counts; {sum(t.epochs for t in trials)} of at most {most} epochs were "
+        f"trained.{counted}"
+    )
+    head = ("#", *heads, "seed", "state", "validation DSC", "epochs")
+    table = TextTable(head, tuple(rows), tuple(i != len(head) - 3 for i in range(len(head))))
+    return Tried(
+        f"{search['dataset']}, {study.partition('/')[2].partition('/')[2]}", text, table, tuple(t.hash for t in trials)
+    )
 
 
 def result_tables(answers: Answers) -> list[ResultTable]:

@@ -9,18 +9,21 @@ Reads only, except for `keep_significance`, which stores the derived tests where
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from storage.database import open_database
 from storage.errors import NotWritableError
-from storage.records import Sweep
+from storage.records import Sweep, Trial, TrialState
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
 from sweeper.analysis.significance import records
 from sweeper.settings import Settings
+from sweeper.status import tried_points
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,34 @@ def read_study(repository: Repository, name: str) -> Study:
         UnknownSweepError: there is no such sweep; the message names the nearest.
         AnalysisError: a stored score is impossible.
     """
-    trials = trial_frame(repository.trials(name))
-    return Study(repository.sweep(name), trials, score_frame(repository.score_columns(name)))
+    sweep = repository.sweep(name)
+    trials = counted(repository.trials(name), sweep.details.get("search", {}))
+    return Study(sweep, trial_frame(trials), score_frame(repository.score_columns(name)))
+
+
+def counted(trials: Sequence[Trial], searches: Mapping[str, Mapping[str, Any]]) -> list[Trial]:
+    """The trials that tables and tests are about: all, but for those that a search over more than γ tried on its way.
+
+    Of such a study only the point with the highest mean validation DSC stays, as if the grid had had its values: each
+    other one would be a loss of its own.
+
+    Args:
+        trials: of the sweep.
+        searches: `SearchStudy.to_dict` of its searches, by study.
+    """
+    left_out: set[str] = set()
+    for study, search in searches.items():
+        if [domain["name"] for domain in search["domains"]] == ["gamma"]:
+            continue
+        tried = tried_points(study, search, trials)
+        means = {
+            point: sum(values) / len(values)
+            for point, own in tried.items()
+            if (values := [t.val_dsc for t in own if t.state is TrialState.FINISHED and t.val_dsc is not None])
+        }
+        best = max(means, key=lambda point: means[point], default=None)
+        left_out |= {t.hash for point, own in tried.items() if best is not None and point != best for t in own}
+    return [t for t in trials if t.hash not in left_out]
 
 
 def keep_significance(repository: Repository, study: Study) -> bool:

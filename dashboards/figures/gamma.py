@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,13 +13,16 @@ from dashboards.figures.style import GROUND, Drawing, draw, label_end, loss_colo
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
-def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) -> Drawing:
+def gamma_figure(
+    dataset: str, curves: pd.DataFrame, selection: pd.DataFrame, searched: Collection[str] = ()
+) -> Drawing:
     """One panel: bands are the 95% interval of the mean over images, bars that over repeats where there are several, a
     ring marks the γ chosen on validation.
 
     Args:
         curves: `stability.gamma_curves` of the study.
         selection: `selection.select_gamma` of the study.
+        searched: variants whose γ a search chose: their curve is dotted, since it is not a full grid.
     """
     own = curves[curves["dataset"] == dataset].dropna(subset=["dsc"])
     counts = own.dropna(subset=["gamma"]).groupby("variant")["gamma"].nunique()
@@ -39,7 +44,8 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
                 axes.errorbar(
                     gamma, scores, np.nan_to_num(repeats), fmt="none", ecolor=colour, capsize=4, elinewidth=1.2
                 )
-            axes.plot(gamma, scores, color=colour, marker=_MARKERS[i % len(_MARKERS)], markersize=5, zorder=3)
+            line = ":" if variant in searched else "-"
+            axes.plot(gamma, scores, line, color=colour, marker=_MARKERS[i % len(_MARKERS)], markersize=5, zorder=3)
             chosen = selection[(selection["dataset"] == dataset) & (selection["variant"] == variant)]
             for value in chosen["gamma"]:
                 at = float(np.interp(value, gamma, scores))
@@ -65,6 +71,7 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
         f"{v}: {own.loc[own['variant'] == v, 'dsc'].min():.3f} to {own.loc[own['variant'] == v, 'dsc'].max():.3f}"
         for v in swept
     )
+    chosen = [v for v in swept if v in searched]
     repeated = own["repeats_half_width"].notna() & own["variant"].isin(swept)
     bars = "bars that over repeats; " if repeated.any() else ""
     references = "; ".join(f"{v} {d:.3f}" for v, d in zip(lines["variant"], lines["dsc"], strict=True))
@@ -72,7 +79,8 @@ def gamma_figure(dataset: str, curves: pd.DataFrame, selection: pd.DataFrame) ->
         f"fig3-gamma-{dataset}",
         f"Fig. 3 · Test DSC against γ, {dataset}",
         f"Mean over test images (and foreground classes); bands are the 95% interval over images; {bars}dashed lines "
-        "are the losses without a sweep over γ; a ring marks the γ chosen on validation.",
+        "are the losses without a sweep over γ; a ring marks the γ chosen on validation."
+        + (f" Dotted is not a full grid: a search chose the γ of {', '.join(chosen)} on validation." if chosen else ""),
         f"Line chart of mean test DSC against γ on {dataset}. {shown}. Reference lines: {references or 'none'}.",
         (7.4, 4.2),
         paint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,18 @@ def test_the_schema_knows_the_search() -> None:
     schema = Grid.model_json_schema()
     assert {"type": "string"} in schema["properties"]["search"]["anyOf"]
     assert "pruner_settings" in schema["$defs"]["SearchTable"]["properties"]
+
+
+def test_the_grids_of_the_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "adaptive.md").read_text(encoding="utf-8")
+    made = []
+    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text, encoding="utf-8")
+        read = load_grid(str(file))
+        bare = {"nuclei": DataIdentity(("background", "nucleus"), 2)}
+        made.append(([s.loss.name for s in expand(read, bare)], [c.names for c in search_cells(read, bare)]))
+    assert made == [(["ce"], [("gamma",), ("gamma",)]), ([], [("delta", "gamma", "learning_rate")])]
 
 
 def _table(*losses: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def stop_at(point: str) -> None:
         time.sleep(0.02)
 
 
-def _around(owner: Any, name: str, *, before: str = "", after: str = "") -> None:
+def _around(
+    owner: Any, name: str, *, before: str = "", after: str = "", when: Callable[[Any], bool] = lambda _: True
+) -> None:
     original = getattr(owner, name)
 
     @functools.wraps(original)
@@ -38,7 +40,7 @@ def _around(owner: Any, name: str, *, before: str = "", after: str = "") -> None
         if before:
             stop_at(before)
         result = original(*arguments, **keywords)
-        if after:
+        if after and when(result):
             stop_at(after)
         return result
 
@@ -60,15 +62,22 @@ def _training(module: ModuleType) -> None:
     module.Learner.train_epoch = train_epoch
 
 
-WRAPPED: dict[str, Callable[[ModuleType], None]] = {
+WRAPPED: dict[str, Callable[[ModuleType], object]] = {
     # The first step of an epoch is made, its checkpoint far away.
     "workers.training": _training,
     # The checkpoint of an epoch is about to be written; it is on disk, and the coordinator has not heard of it.
     "workers.checkpoints": lambda m: _around(m.CheckpointFolder, "save", before="save", after="saved"),
     # The result is on disk, and the coordinator has not heard of it.
     "workers.trial": lambda m: _around(m, "run_trial", after="result"),
-    # The result is in the database, and not yet in the Optuna study.
-    "storage.studies": lambda m: _around(m.Studies, "record_finished", before="study"),
+    # The result is in the database, and not yet in the Optuna study; of a search likewise.
+    "storage.studies": lambda m: (
+        _around(m.Studies, "record_finished", before="study"),
+        _around(m.Studies, "record", before="record"),
+    ),
+    # What a search suggested is written down, and not claimed.
+    "storage._sweeps": lambda m: _around(m.SweepMethods, "add_trials", after="suggested"),
+    # A search gives a trial up, and has told nobody.
+    "sweeper.adaptive": lambda m: _around(m.Adaptive, "heard", after="decided", when=bool),
     # The last write of a trial to MLflow is about to be made.
     "workers.tracking.replay": lambda m: _around(m._Sender, "_end", before="mlflow-end"),
 }
