@@ -1,0 +1,120 @@
+"""Resident memory of one warm training process over 200 trials.
+
+    python -m benchmarks.memory
+
+Trials of one epoch on the project's nuclei images at 32×32, through the process that a sweep uses (`workers.warm`), with
+its checkpoints, scores, spool and saved model: the paper's losses in turn with ever new γ, α and seeds. `one shape`
+keeps one network, as a sweep over losses does. `two shapes` has another network every fifth trial, as a sweep over data
+sets does at worst. The memory is read after each trial; the goal compares the last with the tenth.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from benchmarks import harness
+from benchmarks.harness import Measured, Row, Setting
+from workers import losses
+from workers.datasets import get_reader
+from workers.prepared import PreparedDataset, prepare
+from workers.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
+from workers.splits import make_split
+from workers.warm import WarmProcess
+
+SETTLED = 10
+TRIALS = 200
+LOSSES = ("ce", "focal", "dice", "tversky", "focal_tversky", "combo", "unified_focal_sym", "unified_focal_asym")
+SHAPES = {"one shape": (4,), "two shapes": (4, 6)}
+"""Filters of the first level, of the networks that take turns."""
+
+
+def measure(setting: Setting) -> Measured:
+    trials = {Setting.QUICK: 12, Setting.NORMAL: TRIALS, Setting.LONG: 2 * TRIALS}[setting]
+    raw, rows = {}, []
+    for name, filters in SHAPES.items():
+        if setting != Setting.LONG and name == "two shapes":
+            trials = min(trials, 60)
+        with tempfile.TemporaryDirectory() as folder:
+            raw[name] = resident(Path(folder), filters, trials)
+        rows.append(growth(f"resident memory after {trials} warm trials, {name}", raw[name]))
+    return Measured(rows, {"mib": raw})
+
+
+def growth(what: str, resident: Sequence[float]) -> Row:
+    settled, last = resident[SETTLED - 1], resident[-1]
+    each = [after / settled for after in resident[SETTLED:]]
+    detail = f"{settled:.0f} and {last:.0f} MiB"
+    return Row(what, "after the tenth", last / settled, min(each), max(each), goal=("≤", 1.1), detail=detail)
+
+
+def resident(folder: Path, filters: Sequence[int], trials: int) -> list[float]:
+    """MiB after each trial of one process."""
+    data, split = nuclei(folder)
+    process = WarmProcess(threads=1)
+    values = []
+    try:
+        for number in range(trials):
+            spec = trial(data, split, number, filters[number // 5 % len(filters)])
+            train(process, spec, folder)
+            values.append(psutil.Process(process.pid).memory_info().rss / 2**20)
+    finally:
+        process.close()
+    return values
+
+
+def nuclei(folder: Path) -> tuple[PreparedDataset, str]:
+    """Twelve images train, three validate, four test."""
+    reader = get_reader("nuclei", {"size": [32, 32]})
+    source = reader.default_source()
+    if source is None:
+        raise RuntimeError("the nuclei images are missing from the package")
+    cases = [case.id for case in reader.find_cases(source)]
+    data = prepare(reader, source, folder, exclude=cases[19:], processes=1)
+    split = make_split(data.cases, seed=0)
+    data.write_split(split)
+    return data, split.hash
+
+
+def trial(data: PreparedDataset, split: str, number: int, filters: int) -> TrialSpec:
+    name = LOSSES[number % len(LOSSES)]
+    share = (number + 1) / 1000  # every trial has parameters of its own
+    own = {"gamma": 0.1 + share} if name.startswith("unified") else {"alpha": 0.2 + share}
+    known = losses.graph_parameters(name)
+    return TrialSpec(
+        data=DataSpec("nuclei", data.classes, 2, data.key, split),
+        loss=LossSpec(name, losses.resolve_parameters(name, {k: v for k, v in own.items() if k in known})),
+        model=ModelSpec(base_filters=filters, depth=2),
+        training=replace(TrainingSpec(), epochs=1),
+        seed=number,
+    )
+
+
+def train(process: WarmProcess, spec: TrialSpec, folder: Path) -> None:
+    """One trial from its request to its last message; its folder is removed, as what is old is in a sweep."""
+    place = folder / spec.hash
+    request = {
+        "spec": spec.to_dict(),
+        "prepared_root": str(folder),
+        "folder": str(place),
+        "plugins": [],
+        "revision": "benchmark",
+        "pictures": True,
+        "tracking": {"sweep": "benchmark", "attempt": 1, "provenance": "real"},
+    }
+    process.train(request, place / "log.txt")
+    while (message := process.receive())["kind"] in ("started", "epoch"):
+        pass
+    if message["kind"] != "finished":
+        raise RuntimeError(f"the trial {spec.label} did not finish: {message}")
+    shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main("memory", __doc__, measure))
