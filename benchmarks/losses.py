@@ -1,26 +1,23 @@
-"""Value and gradient of every loss alone against cross entropy's, at the paper's 2D and 3D sizes.
+"""Value and gradient of every loss alone against cross entropy's, at the paper's 2D and 3D sizes; and whole steps.
 
-    python benchmarks/losses.py [--rounds 7] [--losses ce dice ...] [--xla] [--memory] [--whole-step]
+    python -m benchmarks.losses [--losses NAME …] [--xla]
 
-Prints one JSON object: milliseconds as medians over interleaved rounds, ratios to `ce` as medians over the rounds'
-own ratios with their smallest and largest. Beside ours stands Keras' `CategoricalCrossentropy`, which a user would pick
-instead. With --memory each loss's peak in a process of its own, above what it holds with the same inputs, as a multiple
-of the softmax output. With --whole-step a training step of a 2D U-Net (16 filters), with the 95%
-interval of the ratio's median by bootstrap.
+Each loss as a training step calls it: compiled, γ and other parameters as inputs, the distance map of `boundary` with
+the batch (what that costs the loading thread is a row of its own). One thread. With `--losses`, those alone, as a list
+of times. Beside ours stands Keras' `CategoricalCrossentropy`, which a user would pick instead: 6 to 9 times our cross
+entropy, against which the ratios are.
+
+Extra memory is the highest sum of live allocations in one value and gradient, from TensorFlow's own records, above the
+inputs and in multiples of the softmax output; the gradient itself is one of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import resource
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,37 +26,65 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers import losses, networks
-from workers.spec import ModelSpec
+from benchmarks import harness
+from benchmarks.harness import Measured, Row, Setting
+from workers import losses
+from workers.losses.distances import signed_distances
+from workers.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
+from workers.training import Learner, LossInput
 
-SHAPES = {"2d": (2, 288, 384, 2), "3d": (2, 96, 96, 96, 2)}
-KERAS = "keras CategoricalCrossentropy"
+SHAPES = {"2D": (2, 288, 384, 2), "3D": (2, 96, 96, 96, 2)}
+SMALL = {"2D": (2, 48, 64, 2), "3D": (2, 24, 24, 24, 2)}
+KERAS = "Keras' CategoricalCrossentropy"
+STEPPED = ("ce", "dice", "hybrid_focal", "unified_focal_asym", "dice_topk", "boundary")
+"""Losses of the whole steps: tracing each takes seconds."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--losses", nargs="*", default=[*losses.names(), KERAS])
-    parser.add_argument("--shapes", nargs="*", choices=tuple(SHAPES), default=list(SHAPES))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--xla", action="store_true")
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--whole-step", action="store_true")
-    parser.add_argument("--peak-of", nargs=2, metavar=("LOSS", "SHAPE"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    if arguments.peak_of:
-        print(peak(*arguments.peak_of))
-        return
-    chosen = list(dict.fromkeys(["ce", *arguments.losses]))
-    result: dict[str, Any] = {"machine": machine(arguments.threads), "xla": arguments.xla, "rounds": arguments.rounds}
-    for key in arguments.shapes:
-        result[key] = alone(chosen, SHAPES[key], arguments.rounds, xla=arguments.xla)
-        if arguments.memory:
-            result[key]["extra_memory_in_outputs"] = memory(chosen, key)
-    if arguments.whole_step:
-        result["whole_step_2d"] = whole_step([n for n in chosen if n != KERAS], arguments.rounds)
-    print(json.dumps(result, indent=1))
+def measure(setting: Setting) -> Measured:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    rounds = 2 if setting == Setting.QUICK else harness.ROUNDS
+    names = ["ce", "unified_focal_asym", "boundary"] if setting == Setting.QUICK else list(losses.names())
+    rows: list[Row] = []
+    raw: dict[str, Any] = {}
+    for size, shape in (SMALL if setting == Setting.QUICK else SHAPES).items():
+        for xla in (False, True):
+            seconds = raw[f"{size}, XLA {xla}"] = alone([*names, KERAS], shape, rounds, xla=xla)
+            rows += costliest(f"{size}, XLA {'on' if xla else 'off'}", seconds)
+        extra = raw[f"{size}, extra memory"] = {name: extra_memory(name, shape) for name in [*names, KERAS]}
+        rows.append(most_memory(size, extra))
+        maps = harness.interleaved({"map": harness.seconds_of(lambda s=shape: distance_map(s))}, rounds)["map"]  # type: ignore[misc]
+        raw[f"{size}, distance map"] = maps
+        what = f"distance map of `boundary` for one {'×'.join(map(str, shape[1:-1]))} sample, in the loading thread"
+        rows.append(harness.amount(what, [1e3 * s for s in maps], "ms"))
+    seconds = raw["whole steps"] = whole_steps([n for n in STEPPED if n in names], rounds if rounds < 5 else 15)
+    rows += (stepped(name, seconds) for name in ("unified_focal_asym", "boundary"))
+    return Measured(rows, raw)
+
+
+def costliest(where: str, seconds: dict[str, list[float]]) -> list[Row]:
+    """The costliest of the paper's losses and of the others."""
+    rows = []
+    for whose, paper in (("the paper's losses", True), ("the other losses", False)):
+        of_kind = [n for n in seconds if n not in (KERAS, "ce") and losses.definition(n).paper is paper]
+        ratios = {n: statistics.median(a / b for a, b in zip(seconds[n], seconds["ce"], strict=True)) for n in of_kind}
+        if not ratios:
+            continue
+        name = max(ratios, key=ratios.__getitem__)
+        detail = f"`{name}`, {milliseconds(seconds[name])} against {milliseconds(seconds['ce'])} ms"
+        what = f"value and gradient, {where}, the costliest of {whose}"
+        rows.append(harness.costs(what, "`ce`", seconds[name], seconds["ce"], goal=4.0, detail=detail))
+    return rows
+
+
+def most_memory(size: str, extra: dict[str, float]) -> Row:
+    name = max((n for n in extra if n != KERAS), key=extra.__getitem__)
+    detail = f"`{name}`; {KERAS} {harness.number(extra[KERAS])}"
+    what = f"extra memory of a loss, {size}, the largest"
+    return harness.amount(what, [extra[name]], "× the softmax output", goal=("≤", 3.0), detail=detail)
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    return harness.number(round(1e3 * statistics.median(seconds), 3))
 
 
 def inputs(shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -70,130 +95,148 @@ def inputs(shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(truth), prediction
 
 
-def value_and_gradient(name: str, *, xla: bool = False) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-    """A compiled step whose continuous parameters are graph inputs, as in training."""
+def truth_map(name: str, truth: np.ndarray) -> np.ndarray | None:
+    """What the batch brings for the loss besides its labels."""
+    if name == KERAS or not (reference := losses.definition(name).truth_map):
+        return None
+    function = losses.imported(reference)
+    return np.stack([function(labels, truth.shape[-1]) for labels in truth.argmax(-1).astype(np.uint8)])
+
+
+def distance_map(shape: tuple[int, ...]) -> None:
+    """Of a ball: what is segmented is in one place, not strewn as in `inputs`."""
+    places = np.indices(shape[1:-1]).T - np.array(shape[1:-1]) / 2
+    signed_distances(((min(shape[1:-1]) / 4) ** 2 > np.square(places).sum(-1).T).astype(np.uint8), 2)
+
+
+def made(name: str, tensors: dict[str, Any]) -> Callable[..., Any]:
+    function: Callable[..., Any] = (
+        keras.losses.CategoricalCrossentropy() if name == KERAS else losses.get_loss(name, **tensors)
+    )
+    return function
+
+
+def parameters(name: str) -> dict[str, np.ndarray]:
+    """The parameters that are inputs of the graph."""
     if name == KERAS:
-        keywords: dict[str, tf.Tensor] = {}
-        make = keras.losses.CategoricalCrossentropy
-    else:
-        values = losses.resolve_parameters(name)
-        keywords = {k: tf.constant(values[k], tf.float32) for k in losses.graph_parameters(name)}
+        return {}
+    values = losses.resolve_parameters(name)
+    return {k: np.float32(values[k]) for k in losses.graph_parameters(name)}  # type: ignore[arg-type,misc]
 
-        def make(**tensors: Any) -> Any:
-            return losses.get_loss(name, **tensors)
 
-    @tf.function(jit_compile=xla)
-    def step(truth: tf.Tensor, prediction: tf.Tensor, tensors: dict[str, tf.Tensor]) -> Any:
+def value_and_gradient(name: str, *, xla: bool) -> Callable[..., Any]:
+    @tf.function(jit_compile=xla, autograph=False)  # type: ignore[untyped-decorator]
+    def step(truth: Any, prediction: Any, tensors: Any, maps: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(prediction)
-            value = make(**tensors)(truth, prediction)
+            value = made(name, tensors)(truth, prediction, **maps)
         return value, tape.gradient(value, prediction)
 
-    return lambda truth, prediction: step(truth, prediction, keywords)
+    return step  # type: ignore[no-any-return]
 
 
-def alone(names: list[str], shape: tuple[int, ...], rounds: int, *, xla: bool) -> dict[str, Any]:
+def alone(names: Sequence[str], shape: tuple[int, ...], rounds: int, *, xla: bool) -> dict[str, list[float]]:
+    """Seconds of one value and gradient of each loss in each round."""
     truth, prediction = inputs(shape)
-    steps = {}
-    refused = {}
+    runs = {}
     for name in names:
         step = value_and_gradient(name, xla=xla)
-        try:
-            step(truth, prediction)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            refused[name] = str(error).splitlines()[0]
-            continue
-        steps[name] = step
-    times = interleaved({n: lambda s=s: s(truth, prediction)[0].numpy() for n, s in steps.items()}, rounds)
-    return {"shape": list(shape), "refused_by_xla": refused, **ratios(times)}
+        tensors = {k: tf.constant(v) for k, v in parameters(name).items()}
+        found = truth_map(name, truth.numpy())
+        maps = {} if found is None else {"truth_map": tf.constant(found)}
+
+        def call(step: Any = step, tensors: Any = tensors, maps: Any = maps) -> None:
+            step(truth, prediction, tensors, maps)[0].numpy()
+
+        call()
+        runs[name] = harness.seconds_of(call, at_least=0.05)
+    return harness.interleaved(runs, rounds)
 
 
-def whole_step(names: list[str], rounds: int) -> dict[str, Any]:
+def extra_memory(name: str, shape: tuple[int, ...]) -> float:
+    """Highest sum of live allocations of one value and gradient, in multiples of the softmax output."""
+    truth, prediction = (array.numpy() for array in inputs(shape))
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(inter_op_parallelism_threads=1)) as session:
+        feeds = {v1.placeholder(tf.float32, shape): array for array in (truth, prediction)}
+        given, predicted = feeds
+        tensors = {k: v1.placeholder_with_default(v, ()) for k, v in parameters(name).items()}
+        maps = {}
+        if (found := truth_map(name, truth)) is not None:
+            maps["truth_map"] = v1.placeholder(tf.float32, found.shape)
+            feeds[maps["truth_map"]] = found
+        value = made(name, tensors)(given, predicted, **maps)
+        wanted = [value, tf.gradients(value, predicted)[0].op]
+        session.run(wanted, feeds)
+        records = v1.RunMetadata()
+        options = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
+        session.run(wanted, feeds, options=options, run_metadata=records)
+    changes = [
+        (record.alloc_micros, -record.alloc_bytes)
+        for device in records.step_stats.dev_stats
+        for node in device.node_stats
+        for memory in node.memory
+        for record in memory.allocation_records
+    ]
+    live = highest = 0
+    for _, freed in sorted(changes):  # within one microsecond, what is taken comes before what is given back
+        live -= freed
+        highest = max(highest, live)
+    return highest / predicted_bytes(shape)
+
+
+def predicted_bytes(shape: tuple[int, ...]) -> float:
+    return float(np.prod(shape)) * 4
+
+
+def whole_steps(names: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """Seconds of a training step of a 2D U-Net with 16 filters on two images of 96×96."""
     truth, _ = inputs((2, 96, 96, 2))
-    image = tf.random.stateless_normal((2, 96, 96, 3), (1, 2))
-    steps = {}
+    labels = truth.numpy().argmax(-1).astype(np.uint8)
+    images = np.random.default_rng(1).standard_normal((2, 96, 96, 3), dtype=np.float32)
+    model, training = ModelSpec(base_filters=16), TrainingSpec()
+    learner = Learner(model, training, (96, 96, 3), 2)
+    learner.reset(0)
+    runs = {}
     for name in names:
-        model = networks.build(ModelSpec(base_filters=16), input_shape=(96, 96, 3), classes=2)
-        model.compile(keras.optimizers.SGD(0.01), loss=losses.get_loss(name))
-        steps[name] = lambda m=model: m.train_on_batch(image, truth)
-        steps[name]()
-    times = interleaved(steps, rounds)
-    report = ratios(times)
-    rng = np.random.default_rng(0)
-    for name, line in report["losses"].items():
-        each = np.array(times[name]) / np.array(times["ce"])
-        medians = np.median(rng.choice(each, (2000, len(each))), axis=1)
-        line["ratio_interval"] = [round(float(q), 3) for q in np.quantile(medians, (0.025, 0.975))]
-    return report
+        data = DataSpec("benchmark", ("background", "x"), 2)
+        loss = LossInput(TrialSpec(data, LossSpec(name, losses.resolve_parameters(name)), model, training))
+        found = truth_map(name, truth.numpy())
+        batch = (images, labels) if found is None else (images, labels, found)
+
+        def call(loss: LossInput = loss, batch: Any = batch) -> None:
+            learner.train_epoch(loss, [batch] * 3, 0.01)
+
+        call()
+        runs[name] = harness.seconds_of(call)
+    return {name: [s / 3 for s in values] for name, values in harness.interleaved(runs, rounds).items()}
 
 
-def interleaved(steps: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each step in each round; a round runs every step for at least 50 ms."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            begin, calls = time.perf_counter(), 0
-            while calls == 0 or time.perf_counter() - begin < 0.05:
-                step()
-                calls += 1
-            times[name].append((time.perf_counter() - begin) / calls * 1e3)
-    return times
+def stepped(name: str, seconds: dict[str, list[float]]) -> Row:
+    """The ratio of whole steps; its spread is the 95% interval of the median by bootstrap."""
+    each = np.array(seconds[name]) / np.array(seconds["ce"])
+    medians = np.median(np.random.default_rng(0).choice(each, (2000, len(each))), axis=1)
+    low, high = (float(q) for q in np.quantile(medians, (0.025, 0.975)))
+    what = f"whole training step with `{name}`, 2D U-Net of 16 filters, 2×96×96 (95% interval)"
+    return Row(what, "`ce`", float(np.median(each)), low, high, detail=f"{milliseconds(seconds[name])} ms")
 
 
-def ratios(times: dict[str, list[float]]) -> dict[str, Any]:
-    report = {}
-    for name, mine in times.items():
-        each = [a / b for a, b in zip(mine, times["ce"], strict=True)]
-        report[name] = {
-            "milliseconds": round(statistics.median(mine), 3),
-            "ratio": round(statistics.median(each), 2),
-            "smallest": round(min(each), 2),
-            "largest": round(max(each), 2),
-        }
-    return {"losses": report}
-
-
-def memory(names: list[str], key: str) -> dict[str, float]:
-    """Peak memory of one value and gradient above the inputs', in multiples of the softmax output."""
-    size = float(np.prod(SHAPES[key])) * 4 / 1024
-
-    def run(name: str) -> float:
-        command = [sys.executable, __file__, "--peak-of", name, key]
-        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    return {name: round(run(name) / size, 2) for name in names}
-
-
-def peak(name: str, key: str) -> float:
-    """Growth of this process's peak memory, in KiB, by the first value and gradient of this size.
-
-    An upper bound: preparing the graph for its first run (some MiB) is in it, less what that of two other sizes before
-    has brought already. A second run would show nothing, since the allocator keeps what the first took.
-    """
-    step = value_and_gradient(name)
-    for side in (8, 9):
-        step(*inputs((2, *(side for _ in SHAPES[key][1:-1]), 2)))
-    truth, prediction = inputs(SHAPES[key])
-    before = _status("VmRSS")
-    step(truth, prediction)
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> float:
-    with open("/proc/self/status") as file:  # noqa: PTH123
-        return float(next(line.split()[1] for line in file if line.startswith(field)))
-
-
-def machine(threads: int) -> dict[str, Any]:
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
+def some() -> int:
+    """A list of times of the chosen losses."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.losses")
+    parser.add_argument("--losses", nargs="+", required=True, choices=losses.names(), metavar="NAME")
+    parser.add_argument("--xla", action="store_true")
+    chosen = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    names = list(dict.fromkeys(["ce", *chosen.losses, KERAS]))
+    for size, shape in SHAPES.items():
+        seconds = alone(names, shape, harness.ROUNDS, xla=chosen.xla)
+        for name in names:
+            row = harness.costs(name, "ce", seconds[name], seconds["ce"], goal=None)
+            memory = harness.number(extra_memory(name, shape))
+            print(f"{size} {name:32} {milliseconds(seconds[name]):>6} ms {row.value:6.2f} × ce, memory {memory}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(some() if "--losses" in sys.argv else harness.main("losses", __doc__, measure))

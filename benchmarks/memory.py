@@ -2,10 +2,10 @@
 
     python -m benchmarks.memory
 
-Trials of one epoch on the project's nuclei images at 32×32, through the process that a sweep uses (`workers.warm`), with
-its checkpoints, scores, spool and saved model: the paper's losses in turn with ever new γ, α and seeds. `one shape`
-keeps one network, as a sweep over losses does. `two shapes` has another network every fifth trial, as a sweep over data
-sets does at worst. The memory is read after each trial; the goal compares the last with the tenth.
+Trials of one epoch on the project's nuclei images at 32×32, through the process that a sweep uses (`workers.warm`),
+with its checkpoints, scores, spool and saved model: the paper's losses in turn with ever new γ, α and seeds. `one
+shape` keeps one network, as a sweep over losses does. `two shapes` has another network every fifth trial, as a sweep
+over data sets does at worst. The memory is read after each trial; the goal compares the last with the tenth.
 """
 
 from __future__ import annotations

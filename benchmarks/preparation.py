@@ -1,92 +1,125 @@
-"""How much faster a case comes from the prepared folder than from its source files.
+"""Preparing a data set, coming back to it, and reading a case from it.
 
-Reads every case of the nuclei, and of synthetic sets in the five public layouts and sizes, from the source (read and
-preprocessed, as a loader without a prepared folder would do in each epoch) and from the prepared arrays. For volumes,
-one random training patch is read, as training does. Prints a line per data set with the ratio; exits 1 below 10.
+    python -m benchmarks.preparation
 
-    python benchmarks/preparation.py [--cases 6] [DATASET …]
+Against the same steps one by one without the prepared folder: each case read from its source files and preprocessed, as
+a loader without one would do in each epoch. Preparing hashes the files and writes the arrays besides. Coming back
+(`prepare` again) compares sizes and times of the files with those of the hashes and opens the arrays. Of a volume one
+random training patch is read, as training does. Synthetic sets have the public ones' layouts and sizes.
 """
 
 from __future__ import annotations
 
-import argparse
+import shutil
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks import harness
+from benchmarks.harness import Measured, Row, Setting
 from workers.datasets import Reader, get_reader, synthesise
 from workers.datasets.sources import included_cases
 from workers.prepared import PreparedDataset, prepare
 from workers.preprocessing import preprocess
 
+CASES = {
+    Setting.QUICK: {"nuclei": 0},
+    Setting.NORMAL: {"nuclei": 0, "cvc_clinicdb": 8, "kits19": 2},
+    Setting.LONG: {"nuclei": 0, "cvc_clinicdb": 40, "drive": 8, "bus2017": 40, "brats20": 6, "kits19": 6},
+}
+"""Data sets and the number of synthetic cases; the nuclei are real and come with the package."""
 PATCHES = {"brats20": (96, 96, 96), "kits19": (80, 160, 160)}
-TARGET = 10.0
 
 
-def from_source(reader: Reader, source: Path, names: tuple[str, ...]) -> float:
-    """Seconds per case, read and preprocessed."""
-    cases = [case for case in included_cases(reader, source)[0] if case.id in names]
+def measure(setting: Setting) -> Measured:
+    rounds = 2 if setting == Setting.QUICK else harness.ROUNDS
+    rows: list[Row] = []
+    raw: dict[str, Any] = {}
+    for name, number in CASES[setting].items():
+        with tempfile.TemporaryDirectory() as folder:
+            reader = get_reader(name)
+            source = reader.default_source() or synthesise(name, number, Path(folder) / name, 0)
+            cases, seconds = timed(reader, source, Path(folder) / "prepared", rounds)
+        raw[name] = {"cases": cases, "seconds": seconds}
+        rows += rows_of(f"{cases} {'cases' if number else 'real images'} of {name}", cases, seconds)
+    return Measured(rows, raw)
 
-    def epoch() -> None:
+
+def timed(reader: Reader, source: Path, root: Path, rounds: int) -> tuple[int, dict[str, list[float]]]:
+    """How many cases there are; seconds for all of them in each way and round."""
+    prepared = prepare(reader, source, root, processes=1)
+    cases = [case for case in included_cases(reader, source)[0] if case.id in prepared.case_ids]
+
+    def one_by_one() -> None:
         for files in cases:
             case = reader.read_case(files)
             preprocess(case.image, case.label, case.spacing, case.affine, reader.preprocessing)
 
-    return _best(epoch, repeats=3) / len(cases)
+    def anew() -> float:
+        shutil.rmtree(root)
+        return _seconds(lambda: prepare(reader, source, root, processes=1))
+
+    runs = {
+        "one by one": lambda: _seconds(one_by_one),
+        "prepared": anew,
+        "again": lambda: _seconds(lambda: prepare(reader, source, root, processes=1)),
+        "read": lambda: _seconds(lambda: read(prepare(reader, source, root, processes=1)), repeats=5),
+    }
+    # `read` opens the folder too, as a trial does; each round prepares before it comes back, whatever its direction.
+    values: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            values[name].append(run())
+    return len(cases), values
 
 
-def from_prepared(prepared: PreparedDataset) -> float:
-    """Seconds per case, copied into the arrays of a batch; the page cache is warm, as from the second epoch on."""
+def rows_of(what: str, cases: int, seconds: dict[str, list[float]]) -> Iterator[Row]:
+    rate, plain = (harness.number(cases / statistics.median(seconds[n])) for n in ("prepared", "one by one"))
+    detail = f"{rate} against {plain} cases a second of one core"
+    against = "read and preprocessed one by one, nothing kept"
+    yield harness.faster(
+        f"preparing {what}", against, seconds["prepared"], seconds["one by one"], goal=None, detail=detail
+    )
+    milliseconds = harness.number(round(1e3 * statistics.median(seconds["again"]), 1))
+    yield harness.faster(
+        f"coming back to {what}",
+        "the first run",
+        seconds["again"],
+        seconds["prepared"],
+        goal=50.0,
+        detail=f"{milliseconds} ms",
+    )
+    yield harness.faster(
+        f"an epoch's reading of {what}", "read and preprocessed", seconds["read"], seconds["one by one"], goal=10.0
+    )
+
+
+def read(prepared: PreparedDataset) -> None:
+    """Each case copied into the arrays of a batch; the page cache is warm, as from the second epoch on."""
     rng = np.random.default_rng(0)
     patch = PATCHES.get(prepared.name) or prepared.cases[0].shape
     images, labels = np.zeros((*patch, prepared.channels), np.float32), np.zeros(patch, np.uint8)
-
-    def epoch() -> None:
-        for case in prepared.case_ids:
-            image, label = prepared.image(case), prepared.label(case)
-            corner = [int(rng.integers(0, max(n - p, 0) + 1)) for n, p in zip(label.shape, patch, strict=True)]
-            window = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-            part = label[window]
-            target = tuple(slice(0, n) for n in part.shape)
-            images[target], labels[target] = image[window], part
-
-    return _best(epoch, repeats=10) / len(prepared.case_ids)
+    for case in prepared.case_ids:
+        image, label = prepared.image(case), prepared.label(case)
+        corner = [int(rng.integers(0, max(n - p, 0) + 1)) for n, p in zip(label.shape, patch, strict=True)]
+        window = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        part = label[window]
+        target = tuple(slice(0, n) for n in part.shape)
+        images[target], labels[target] = image[window], part
 
 
-def _best(epoch: Callable[[], None], repeats: int) -> float:
-    """The shortest of several times: what else runs on the machine can only lengthen one."""
-    times = []
+def _seconds(call: Callable[[], object], repeats: int = 1) -> float:
+    begin = time.perf_counter()
     for _ in range(repeats):
-        start = time.perf_counter()
-        epoch()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("datasets", nargs="*", metavar="DATASET")
-    parser.add_argument("--cases", type=int, default=6, help="cases of a synthetic set (default 6)")
-    arguments = parser.parse_args()
-    slow = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.datasets or ("nuclei", "cvc_clinicdb", "drive", "bus2017", "brats20", "kits19"):
-            reader = get_reader(name)
-            source = reader.default_source() or synthesise(name, arguments.cases, Path(folder) / name, 0)
-            prepared = prepare(reader, source, Path(folder) / "prepared")
-            before = from_source(reader, source, prepared.case_ids)
-            after = from_prepared(prepared)
-            print(f"{name:13} source {1e3 * before:9.2f} ms   prepared {1e3 * after:7.3f} ms   {before / after:6.0f} ×")
-            if before / after < TARGET:
-                slow.append(name)
-    if slow:
-        print(f"below {TARGET:g} ×: {', '.join(slow)}")
-    return int(bool(slow))
+        call()
+    return (time.perf_counter() - begin) / repeats
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(harness.main("preparation", __doc__, measure))

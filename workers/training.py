@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from workers import losses, networks
 from workers.batches import TruthMaps
@@ -215,9 +216,21 @@ class Learners:
         )
         if self._learner is None or key != self._key:
             self._learner = None
+            _forget_custom_gradients()
             keras.backend.clear_session()
             self._learner, self._key = Learner(spec.model, training, input_shape, classes), key
         return self._learner
+
+
+def _forget_custom_gradients() -> None:
+    """Lets go of the graphs of a network that is dropped.
+
+    TensorFlow registers the gradient of every traced `tf.custom_gradient` under a new name, for ever, and it holds the
+    whole graph: some 10 MiB for each loss and network. There is no public way to take one out.
+    """
+    registry = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+    for name in [n for n in registry if n.startswith("CustomGradient-")]:
+        del registry[name]
 
 
 def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None:
