@@ -366,7 +366,12 @@ def slots(resources: Mapping[str, float]) -> int:
 
 
 def execute(
-    coordinator: Coordinator, *, tracking: Tracking, logs: Path, resources: Mapping[str, Mapping[str, float]]
+    coordinator: Coordinator,
+    *,
+    tracking: Tracking,
+    logs: Path,
+    resources: Mapping[str, Mapping[str, float]],
+    trainable: type[tune.Trainable] = WarmTrainable,
 ) -> None:
     """Runs the coordinator's trials on the connected cluster until it has no more.
 
@@ -375,6 +380,7 @@ def execute(
         tracking: where workers report to.
         logs: folder for what the training processes print.
         resources: what a trial on each data set takes, see `resources_of`.
+        trainable: trains a trial, and passes its messages on as `WarmTrainable` does.
 
     Raises:
         RayUnavailableError: the cluster has no place for a single trial.
@@ -385,7 +391,7 @@ def execute(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(WarmTrainable, _placement),
+            tune.with_resources(trainable, _placement),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 search_alg=QueueSearcher(coordinator, tracking, places, logs, resources),

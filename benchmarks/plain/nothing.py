@@ -1,0 +1,196 @@
+"""Trials that do nothing: by plain Tune, or by the coordinator.
+
+    python -m benchmarks.plain.nothing tune|coordinator --trials 2000 --home DIR
+
+Each trial reports three times, as one of a single epoch does: that it has started, its epoch, and its end. Prints as
+JSON the seconds after which each trial was done, and the resident memory (MiB) at every tenth of them. The coordinator
+writes 22 images' scores for each, and records it in one of five Optuna studies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# First of all: it says to Ray what is to be left out, for both alike.
+from sweeper.tuning import Tracking, execute, ray_cluster  # isort: skip
+
+from ray import tune
+from rich.console import Console
+
+from storage.database import open_database
+from storage.records import NewTrial
+from storage.repository import Repository
+from storage.studies import Studies
+from sweeper.coordinator import Coordinator, Work
+from sweeper.lease import LeaseKeeper
+from sweeper.progress import display
+from workers.result import CaseScore, EpochRecord, TrialResult
+from workers.spec import DataSpec, LossSpec, TrialSpec
+
+SWEEP = "nothing"
+DATASETS = 5
+EPOCH = EpochRecord(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
+
+
+class Nothing(tune.Trainable):
+    """Answers like `sweeper.tuning.WarmTrainable`, at once. By plain Tune its results are as large."""
+
+    def setup(self, config: Mapping[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        request = new_config.get("request")
+        self._hash = Path(request["folder"]).name if request else str(new_config["number"])
+        self._place = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self._place += 1
+        messages = (
+            lambda: {"kind": "started", "resumed_from": 0, "remarks": [], "pid": 1, "host": "here", "device": "CPU"},
+            lambda: {"kind": "epoch", **asdict(EPOCH)},
+            lambda: {"kind": "finished", "result": result(self._hash).to_dict(), "mlflow_run": None},
+        )
+        return {"message": json.dumps(messages[self._place - 1]()), "done": self._place == len(messages)}
+
+
+class Watch:
+    """When each trial was done, and how the memory grew."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials, self.begin = trials, time.perf_counter()
+        self.done: list[float] = []
+        self.memory: list[int] = []
+
+    def tick(self) -> None:
+        self.done.append(round(time.perf_counter() - self.begin, 4))
+        if len(self.done) % max(self.trials // 10, 1) == 0:
+            self.memory.append(psutil.Process().memory_info().rss // 2**20)
+
+
+class Ticks(tune.Callback):
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.watch.tick()
+
+
+def result(trial_hash: str) -> TrialResult:
+    """A result of the usual size."""
+    scores = tuple(
+        CaseScore(partition, f"{partition}-{number}", "thing", 0.8, 0.7, 0.8, 0.8)
+        for partition, cases in (("validation", 10), ("test", 12))
+        for number in range(cases)
+    )
+    return TrialResult(trial_hash, scores, (EPOCH,), 1, False, 0, 19, 1000, 0.7, 0.1, 500.0, {"device": "CPU"})
+
+
+def new_trials(trials: int) -> list[NewTrial]:
+    """A sweep of many trials: five data sets, γ from 0 to 0.98, repeats."""
+    rows = []
+    for number in range(trials):
+        dataset, gamma, repeat = f"set{number % DATASETS}", number // DATASETS % 99 / 100, number // DATASETS // 99
+        spec = TrialSpec(
+            DataSpec(dataset, ("background", "thing"), 2, "p" * 16, "s" * 16),
+            LossSpec("unified_focal_asym", {"gamma": gamma, "delta": 0.6}),
+            repeat=repeat,
+            seed=repeat,
+        )
+        rows.append(
+            NewTrial(
+                hash=spec.hash,
+                spec=spec.to_dict(),
+                label=spec.label,
+                dataset=dataset,
+                loss=spec.loss.name,
+                gamma=gamma,
+                repeat=repeat,
+                seed=repeat,
+                results_version=spec.results_version,
+                study=f"{SWEEP}/{dataset}/{spec.loss.name}",
+                cost=10.0,
+            )
+        )
+    return rows
+
+
+def by_tune(trials: int, home: Path) -> Watch:
+    watch = Watch(trials)
+    with ray_cluster(""):
+        watch.begin = time.perf_counter()
+        tune.Tuner(
+            tune.with_resources(Nothing, {"cpu": 1}),
+            param_space={"number": tune.grid_search(list(range(trials)))},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="plain",
+                storage_path=str(home),
+                verbose=0,
+                callbacks=[Ticks(watch)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            ),
+        ).fit()
+    return watch
+
+
+def by_coordinator(trials: int, home: Path) -> Watch:
+    watch = Watch(trials)
+    with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
+        repository = Repository(database)
+        sweep = repository.create_sweep(SWEEP, grid={}, trials=new_trials(trials))
+        console = Console(file=(home / "printed").open("w"))
+        with LeaseKeeper(repository, SWEEP, 30.0) as keeper, Studies(database) as studies, ray_cluster(""):
+            watch.begin = time.perf_counter()
+            with display(console, os.cpu_count() or 1) as shown:
+                coordinator = Coordinator(
+                    repository, sweep, keeper, studies=studies, work=Work(home, home), observer=_Ticking(shown, watch)
+                )
+                execute(
+                    coordinator,
+                    tracking=Tracking("", "", ""),
+                    logs=home,
+                    resources={f"set{number}": {"CPU": 1.0, "GPU": 0.0} for number in range(DATASETS)},
+                    trainable=Nothing,
+                )
+                coordinator.close()
+    return watch
+
+
+class _Ticking:
+    """A display that counts what it is told."""
+
+    def __init__(self, shown: Any, watch: Watch) -> None:
+        self.changed, self._shown, self._watch = shown.changed, shown, watch
+
+    def say(self, line: str) -> None:
+        self._shown.say(line)
+        if line.startswith("finished "):
+            self._watch.tick()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("which", choices=("tune", "coordinator"))
+    parser.add_argument("--trials", type=int, required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    arguments = parser.parse_args()
+    run = by_tune if arguments.which == "tune" else by_coordinator
+    watch = run(arguments.trials, arguments.home)
+    print(json.dumps({"done": watch.done, "memory": watch.memory}))
+
+
+if __name__ == "__main__":
+    main()
