@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ from sweeper.alerts import alerting, check_target
 from sweeper.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError, GridError
-from sweeper.external import as_new
 from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, swept_variants, variant
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
@@ -34,6 +32,7 @@ from sweeper.progress import display, storage
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.search_space import family
 from sweeper.services import check_services
+from sweeper.session import Session
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
 from workers.spec import TrialSpec, is_external
@@ -52,15 +51,6 @@ CHECKPOINT_COPIES = 5
 """At most two epochs' weights, three best ones: what a running trial keeps (`workers.checkpoints`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What every command needs: settings, the open database, a console for a person."""
-
-    settings: Settings
-    repository: Repository
-    console: Console
-
-
 def sweep_table(grid: Grid) -> dict[str, Any]:
     """The grid as storage keeps it: everything that was set, nothing of what it was made from."""
     table: dict[str, Any] = grid.model_dump(mode="json", exclude_unset=True)
@@ -76,6 +66,8 @@ def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, ex
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
+    from sweeper.external import as_new  # with the analysis and SciPy: a second in which nothing trains
+
     known = check_name_and_space(now.settings, now.repository, grid, extend=extend)
     readies = data.prepare(grid, now.settings, preparation_line(now.console))
     identities = {name: one.identity for name, one in readies.items()}

@@ -20,7 +20,7 @@ from sweeper.search_space import family, point
 from workers.spec import is_external
 
 if TYPE_CHECKING:
-    from sweeper.launch import Session
+    from sweeper.session import Session
 
 
 def status_object(repository: Repository, name: str) -> dict[str, Any]:

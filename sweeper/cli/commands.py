@@ -42,7 +42,7 @@ from sweeper.errors import ServerError
 
 if TYPE_CHECKING:
     from sweeper.grid import Grid
-    from sweeper.launch import Session
+    from sweeper.session import Session
     from sweeper.settings import Settings
 
 app = typer.Typer(

@@ -15,8 +15,8 @@ from sweeper.errors import SettingsError
 
 if TYPE_CHECKING:
     from sweeper.grid import Grid
-    from sweeper.launch import Session
     from sweeper.server.client import Client
+    from sweeper.session import Session
     from sweeper.settings import Settings
     from sweeper.sweeps import Sweeps
 
@@ -109,7 +109,7 @@ def open_session(data: Path | None = None, *, notify: str | None = None, create:
     from storage.database import open_database
     from storage.errors import UnknownSweepError
     from storage.repository import Repository
-    from sweeper.launch import Session
+    from sweeper.session import Session
     from sweeper.settings import load_settings
 
     settings = load_settings(data=data, notify=notify)

@@ -173,8 +173,9 @@ def carry_out(path: Path) -> None:
     from sweeper.detach import start_detached
     from sweeper.grid import names_used
     from sweeper.grids import parse_grid
-    from sweeper.launch import Session, create
+    from sweeper.launch import create
     from sweeper.rehearsal import write_files
+    from sweeper.session import Session
     from sweeper.settings import load_settings
     from workers.plugins import describe_for
 

@@ -15,7 +15,8 @@ from storage.database import open_database
 from storage.records import Epoch, Outcome, Score, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper.launch import Session, run
+from sweeper.launch import run
+from sweeper.session import Session
 from sweeper.settings import Settings
 
 Command = Callable[..., Any]
