@@ -3,8 +3,8 @@
     python -m benchmarks.scale [--setting quick|normal|long]
 
 The coordinator runs trials that do nothing, and plain Tune the same ones (`benchmarks.plain.nothing`). The difference
-is what the queue, the lease, the database, the Optuna studies and the display cost. It is taken in tenths of the run, so
-that growth shows. `--setting long` runs 10,000 trials, the normal one 2,000. `sweeper status` and `sweeper report` look
+is what the queue, the lease, the database, the Optuna studies and the display cost. It is taken in tenths of the run,
+so that growth shows. `--setting long` runs 10,000 trials, the normal one 2,000. `sweeper status` and `report` look
 at sweeps whose finished trials were written for the benchmark, 22 images each.
 """
 

@@ -22,6 +22,9 @@ from workers.spec import is_external
 if TYPE_CHECKING:
     from sweeper.session import Session
 
+LISTED_TRIALS = 300
+"""More would take seconds to lay out, and nobody reads them."""
+
 
 def status_object(repository: Repository, name: str) -> dict[str, Any]:
     """The sweep and every trial's state, as JSON values.
@@ -117,7 +120,8 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
     table.add_column("state")
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
-    for t in trials:
+    shown = listed(trials)
+    for t in shown:
         state = t["state"] if t["failure"] is None else f"{t['state']}: {_words(t['failure'])}"
         if t["state"] == TrialState.QUEUED and t["setbacks"]:
             state += f" (after {_kinds([t['setbacks']])})"
@@ -131,8 +135,24 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
         f"search {s['study']}: {s['tried']} of {s['points']} points tried ({s['sampler']}, pruner {s['pruner']})"
         for s in status.get("searches", ())
     ]
+    if len(shown) < len(trials):
+        lines.append(f"{len(shown)} of {len(trials)} trials are listed; all: sweeper status {name} --json")
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
+
+
+def listed(trials: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The trials to list, in their order: all, or of many those that a person would look for first."""
+    if len(trials) <= LISTED_TRIALS:
+        return trials
+    calm = (TrialState.FINISHED, TrialState.QUEUED)
+
+    def calmness(place: int) -> int:
+        state = trials[place]["state"]
+        return calm.index(state) + 1 if state in calm else 0
+
+    first = sorted(range(len(trials)), key=calmness)
+    return [trials[i] for i in sorted(first[:LISTED_TRIALS])]
 
 
 def tried_points(

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from storage.records import Trial, TrialState
 from sweeper.settings import Settings
-from sweeper.status import closing_text, loss_names, status_text
+from sweeper.status import LISTED_TRIALS, closing_text, listed, loss_names, status_text
 
 
 def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:
@@ -133,3 +133,12 @@ def test_a_launch_among_servers_ends_with_where_a_browser_finds_them(tmp_path: P
     said = closing(seen, [tmp_path / "report.html"])
     assert said[1:3] == ["https://board.example  (the board)", "https://mlflow.example  (MLflow, with the report)"]
     assert not any("xdg-open" in line or "mlflow ui" in line for line in said)
+
+
+def test_of_very_many_trials_those_are_listed_that_one_would_look_for() -> None:
+    states = ["finished"] * LISTED_TRIALS + ["queued"] * LISTED_TRIALS + ["failed", "running"]
+    shown = listed([{"number": i, "state": state} for i, state in enumerate(states)])
+    assert len(shown) == LISTED_TRIALS
+    assert [t["state"] for t in shown] == ["finished"] * (LISTED_TRIALS - 2) + ["failed", "running"]
+    few = [{"number": i, "state": "queued"} for i in range(LISTED_TRIALS)]
+    assert listed(few) == few
