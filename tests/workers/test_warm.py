@@ -132,6 +132,27 @@ def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: Tiny
     assert (tmp_path / f"epoch-{message['epoch']:06d}.npz").exists()
 
 
+def test_a_supervised_trial_waits_for_a_word_after_each_epoch(
+    shared: WarmProcess, data: TinyData, tmp_path: Path
+) -> None:
+    """So one that is given up trains no further epoch; and one that goes on from a checkpoint asks before it trains."""
+    request = {**request_for(data, data.spec(epochs=4), tmp_path), "supervised": True}
+    shared.train(request, tmp_path / "log.txt")
+    assert shared.receive() == {"kind": "started", "resumed_from": 0, "remarks": []}
+    assert shared.receive()["epoch"] == 1
+    shared.order("go_on")
+    assert shared.receive()["epoch"] == 2
+    shared.order("prune")
+    assert shared.receive() == {"kind": "interrupted", "order": "prune", "epoch": 2}
+    (end,) = [r.fields for r in read_records(tmp_path / "spool.jsonl") if r.kind == "end"]
+    assert (end["status"], end["tags"]["state"], end["tags"]["pruned_after_epoch"]) == ("KILLED", "pruned", "2")
+    shared.order("go_on")  # too late for this trial, and not meant for the next
+    shared.train(request, tmp_path / "log.txt")
+    assert shared.receive()["resumed_from"] == 2
+    shared.order("prune")
+    assert shared.receive() == {"kind": "interrupted", "order": "prune", "epoch": 2}
+
+
 def test_loading_processes_live_as_long_as_their_trial(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     spec = data.spec("ce", epochs=2)
     alone = messages(shared, data, spec, tmp_path / "alone")[-1]
