@@ -114,7 +114,7 @@ def _line(trials: Sequence[tuple[float, float]]) -> Line:
 
 
 def longest_first(costs: Mapping[str, float]) -> list[str]:
-    """Trial hashes in the order in which they should start; ties in their own order."""
+    """Trial hashes in the order in which a sweep starts them; ties in their own order."""
     return sorted(costs, key=lambda key: -costs[key])
 
 
@@ -160,21 +160,36 @@ def _first_to_finish(longest: Sequence[float], speeds: Sequence[float]) -> float
 
 
 def _packed(longest: Sequence[float], speeds: Sequence[float], until: float) -> float | None:
-    """When the last device ends if all trials fit into `until`, else None."""
-    room = [until * speed for speed in speeds]
-    for work_seconds in longest:
-        left, device = min(
-            ((space - work_seconds, d) for d, space in enumerate(room) if space >= work_seconds), default=(0.0, -1)
-        )
-        if device < 0:
-            return None
-        room[device] = left
-    return max(until - space / speed for space, speed in zip(room, speeds, strict=True))
+    """When the last device ends if all trials fit into `until`, else None: each where it leaves the least room, or
+    else on the fastest device that has room, which now and then fits where the other does not."""
+    for least_room in (True, False):
+        room = [until * speed for speed in sorted(speeds, reverse=True)]
+        for work_seconds in longest:
+            fits = [(space if least_room else 0.0, d) for d, space in enumerate(room) if space >= work_seconds]
+            if not fits:
+                break
+            room[min(fits)[1]] -= work_seconds
+        else:
+            return max(until - space / speed for space, speed in zip(room, sorted(speeds, reverse=True), strict=True))
+    return None
 
 
-def finish_in(seconds: Iterable[float], slots: int) -> float:
-    """Seconds until the given remaining trials have run on `slots` equal places, longest first."""
-    heap = [0.0] * max(slots, 1)
-    for duration in sorted(seconds, reverse=True):
-        heapq.heappush(heap, heapq.heappop(heap) + duration)
-    return max(heap)
+def finish_in(seconds: Iterable[float], places: int | Sequence[float]) -> float:
+    """Seconds until the given trials have run as a sweep runs them: longest first, each where a place is free first.
+
+    Ray places a trial and knows no speeds, so that on devices of different speeds a long trial may fall to a slow one,
+    and the end be later than `makespan`.
+
+    Args:
+        seconds: of each remaining trial on a device of speed 1.
+        places: how many there are, or the speed of each; one is assumed where there is none.
+    """
+    speeds = [1.0] * max(places, 1) if isinstance(places, int) else places
+    free = [(0.0, -speed) for speed in speeds]
+    heapq.heapify(free)
+    end = 0.0
+    for work_seconds in sorted(seconds, reverse=True):
+        start, slowness = heapq.heappop(free)
+        end = max(end, start - work_seconds / slowness)
+        heapq.heappush(free, (start - work_seconds / slowness, slowness))
+    return end

@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,8 @@ def test_small_schedules() -> None:
     assert finish_in([3, 3, 2, 2, 2], 2) == 7.0
     assert makespan([4.0, 1.0], [2.0, 0.5]) == pytest.approx(2.0)
     assert finish_in([], 3) == 0.0
+    assert finish_in([4.0, 4.0, 1.0], [1.0, 0.5]) == 8.0  # a long one falls to the slow device
+    assert finish_in([4.0, 1.0], [0.5, 2.0]) == pytest.approx(2.0)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=4), st.floats(0, 1e6), max_size=30))
@@ -87,15 +90,32 @@ def paper_seconds() -> list[float]:
 MIXES = {"equal": [1.0], "two kinds": [1.0, 0.5], "three kinds": [1.0, 0.8, 0.6], "four": [1.0, 0.75, 0.5, 0.25]}
 
 
+DEVICES = (1, 2, 3, 5, 8, 12, 16, 20, 24, 32, 48, 64)
+
+
+def draws(mix: str) -> Iterator[list[float]]:
+    """Speeds of 1 to 64 devices, four draws for each number."""
+    for devices, seed in itertools.product(DEVICES, range(4)):
+        yield random.Random(100 * seed + devices).choices(MIXES[mix], k=devices)
+
+
 @pytest.mark.parametrize("mix", MIXES)
-@pytest.mark.parametrize("devices", [1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64])
-def test_the_paper_s_grid_ends_within_a_tenth_of_what_is_possible(mix: str, devices: int) -> None:
+def test_the_paper_s_grid_ends_within_a_tenth_of_what_is_possible(mix: str) -> None:
     """On 1 to 64 devices of mixed speeds. The fractional bound is not reachable where 40 long trials meet about as many
     devices, so that where it is missed the bound is that of whole trials, by integer programming."""
-    speeds = random.Random(devices).choices(MIXES[mix], k=devices)
     seconds = paper_seconds()
-    end = makespan(seconds, speeds)
-    assert end <= 1.1 * whole_trials_bound(seconds, speeds, end)
+    for speeds in draws(mix):
+        end = makespan(seconds, speeds)
+        assert end <= 1.1 * whole_trials_bound(seconds, speeds, end), speeds
+
+
+@pytest.mark.parametrize(("mix", "worst"), [("equal", 1.1), ("two kinds", 1.4), ("three kinds", 1.4), ("four", 2.1)])
+def test_as_a_sweep_runs_it_the_paper_s_grid_ends_so_much_later(mix: str, worst: float) -> None:
+    """Within a tenth where all devices are alike. Ray knows no speeds: docs/grids.md says what mixed ones may cost."""
+    seconds = paper_seconds()
+    late = [finish_in(seconds, speeds) / makespan(seconds, speeds) for speeds in draws(mix)]
+    assert min(late) >= 1 - 1e-9
+    assert max(late) <= worst
 
 
 def whole_trials_bound(seconds: list[float], speeds: list[float], end: float) -> float:
