@@ -217,14 +217,23 @@ class Adaptive:
     def _seen(self, search: SearchStudy, trials: Sequence[Trial]) -> list[Seen]:
         template, names = search.cell.template, search.cell.names
         own = {t.hash for t in self._own(search, trials)}
+        listed = {t.hash for t in trials} - own
         kin = self._repository.trials_of_loss(template.data.dataset, template.loss.name)
         stored = {t.hash: t for t in kin if family(t.spec, names) == search.cell.family}
         ended = (TrialState.FINISHED, TrialState.PRUNED)
-        earlier = [t for t in stored.values() if t.hash not in own and t.state in ended]
+        earlier = [t for t in stored.values() if t.hash not in own and (t.state in ended or t.hash in listed)]
         earlier.sort(key=lambda t: (t.finished_at or 0.0, t.hash))
         mine = [stored.get(t.hash, t) for t in trials if t.hash in own]
         return [
-            Seen(t.hash, search.cell.point(t.spec), t.state, t.val_dsc, self._known_scores(search, t), t.hash in own)
+            Seen(
+                t.hash,
+                search.cell.point(t.spec),
+                t.state,
+                t.val_dsc,
+                self._known_scores(search, t),
+                own=t.hash in own,
+                listed=t.hash in listed,
+            )
             for t in (*earlier, *mine)
         ]
 

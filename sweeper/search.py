@@ -37,7 +37,8 @@ class Seen:
         state: of the trial.
         value: its validation DSC once it has finished.
         scores: the validation DSC after each of its epochs.
-        own: whether this search suggested it; other trials of the family are from earlier sweeps.
+        own: whether this search suggested it; other trials of the family are of earlier sweeps, or listed by the grid.
+        listed: whether the grid lists it beside the search, which need not suggest it then.
     """
 
     hash: str
@@ -46,6 +47,7 @@ class Seen:
     value: float | None = None
     scores: Mapping[int, float] = field(default_factory=dict)
     own: bool = True
+    listed: bool = False
 
 
 class StudySearch:
@@ -60,6 +62,7 @@ class StudySearch:
     def __init__(self, cell: SearchCell, settings: Settings, seen: Sequence[Seen]) -> None:
         self._cell, self._settings = cell, settings
         self._tried = [dict(s.point) for s in seen if s.own]
+        self._taken = [dict(s.point) for s in seen if s.own or s.listed]
         self._known = bool([s for s in seen if s.own or s.state is TrialState.FINISHED])
         self._open: dict[str, Trial] = {}
         self._doomed: set[str] = set()
@@ -81,7 +84,7 @@ class StudySearch:
         if self.tried >= self._settings.trials:
             return None
         default = self._cell.point(self._cell.template.to_dict())
-        if self._settings.from_default and not self._known and self._cell.has(default):
+        if self._settings.from_default and not self._known and self._cell.has(default) and default not in self._taken:
             return default
         number = self.tried
         for ask in range(ASKS):
@@ -94,10 +97,10 @@ class StudySearch:
                 )
             trial = self._ask()
             point = {domain.name: domain.fit(trial.params[domain.name]) for domain in self._cell.domains}
-            if point not in self._tried:
+            if point not in self._taken:
                 return point
             self._tell(trial, None)
-        left = [point for point in self._cell.points() if point not in self._tried]
+        left = [point for point in self._cell.points() if point not in self._taken]
         return left[self._seed(number, ASKS) % len(left)] if left else None
 
     def report(self, trial_hash: str, epoch: int, score: float) -> bool:

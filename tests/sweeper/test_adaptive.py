@@ -321,6 +321,16 @@ def test_what_a_search_gave_up_is_trained_to_its_end_by_a_fixed_grid(database: D
     assert len(bench.optuna()) == SETTINGS.trials
 
 
+def test_what_the_grid_lists_is_not_suggested_too(database: Database, tmp_path: Path) -> None:
+    listed = {"name": "unified_focal_asym", "gamma": 0.5}
+    searched = {"name": "unified_focal_asym", "gamma": [0.3, 0.5, 0.7]}
+    bench = Bench(database, tmp_path, losses=[listed, searched])
+    bench.run()
+    assert bench.close() is SweepState.FINISHED
+    assert sorted(t.gamma or 0.0 for t in bench.trials()) == [0.3, 0.5, 0.7]
+    assert [t.gamma for t in bench.trials() if t.study is None] == [0.5]
+
+
 def test_every_point_is_trained_with_every_seed(database: Database, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, trials=2, pruner="none", pruner_settings={})
     bench = Bench(database, tmp_path, settings=settings, seeds=[3, 5])
