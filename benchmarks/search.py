@@ -75,7 +75,7 @@ class Found:
 
 def measure(setting: Setting) -> Measured:
     """See the module."""
-    kept = os.environ.get("SWEEPER_BENCH_HOME")
+    kept, draws = os.environ.get("SWEEPER_BENCH_HOME"), 2 if setting is Setting.QUICK else DRAWS
     with tempfile.TemporaryDirectory() as scratch:
         studies = trained(Path(kept or scratch), quick=setting is Setting.QUICK)
     ways: dict[str, Callable[[Curves, int], Found]] = {
@@ -87,7 +87,7 @@ def measure(setting: Setting) -> Measured:
         "γ = 0.5 alone": lambda c, s: Found(c[0.5].value, len(c[0.5].scores), 1, 0),
     }
     found = {
-        name: [(study, draw, way(curves, draw)) for study, curves in studies.items() for draw in range(DRAWS)]
+        name: [(study, draw, way(curves, draw)) for study, curves in studies.items() for draw in range(draws)]
         for name, way in ways.items()
     }
     rows: list[Row] = []
