@@ -3,5 +3,5 @@
 A benchmark is a module with a `measure` that `benchmarks.harness.main` calls; its name stands in `BENCHMARKS`.
 """
 
-BENCHMARKS = ("sweep", "scale", "search", "pipeline", "inference", "losses", "preparation", "memory")
+BENCHMARKS = ("sweep", "scale", "search", "pipeline", "inference", "losses", "preparation", "memory", "board")
 """What `make bench` runs, in this order."""

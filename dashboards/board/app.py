@@ -224,15 +224,12 @@ def _add_browser_side(app: Dash) -> None:
         Output("grid-note", "children"),
         Input("grid-data", "data"),
         Input("filter-text", "value"),
-        Input("filter-state", "value"),
     )
     # The library that draws curves is large: it comes after the grid.
     clientside(ClientsideFunction("board", "later"), Output("curves-wanted", "data"), Input("curves-version", "data"))
     clientside(
         ClientsideFunction("board", "permit"),
         Output("control-set", "disabled"),
-        Output("retry-set", "disabled"),
-        Output("cell-set", "disabled"),
         Output("token-note", "children"),
         Input("token", "value"),
     )

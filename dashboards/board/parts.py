@@ -51,11 +51,7 @@ def page(*, server: bool, every: int) -> Any:
                     _section(
                         "failures-title",
                         "Failures",
-                        html.Fieldset(
-                            [html.Legend("Failed trials", className="hidden"), html.Div(id="failures")],
-                            id="retry-set",
-                            disabled=True,
-                        ),
+                        html.Div(id="failures"),
                     ),
                     _section("control-title", "Control", *_control(server)),
                 ]
@@ -83,17 +79,22 @@ def _grid() -> list[Any]:
                         dcc.Input(id="filter-text", type="text", value="", debounce=False, autoComplete="off"),
                     ]
                 ),
-                html.Fieldset(
+                html.Div(
                     [
-                        html.Legend("Trials that are"),
-                        dcc.RadioItems(
-                            id="filter-state",
-                            options=[{"label": state, "value": state} for state in STATES],
-                            value="all",
-                            inline=True,
+                        html.Span("Trials that are", id="filter-name", className="label"),
+                        *(
+                            html.Button(
+                                state,
+                                type="button",
+                                id={"type": "state", "state": state},
+                                **_aria(pressed="true" if state == "all" else "false"),
+                            )
+                            for state in STATES
                         ),
                     ],
-                    className="plain",
+                    id="filter-state",
+                    role="group",
+                    **_aria(labelledby="filter-name"),
                 ),
             ],
             className="filters",
@@ -105,11 +106,7 @@ def _grid() -> list[Any]:
             className="legend",
         ),
         html.P("A cell shows its trials: click it, or go there by the arrow keys and press Enter.", className="muted"),
-        html.Fieldset(
-            [html.Legend("The chosen cell", className="hidden"), html.Div(id="cell", hidden=True, className="cell")],
-            id="cell-set",
-            disabled=True,
-        ),
+        html.Div(id="cell", hidden=True, className="cell"),
     ]
 
 
@@ -193,7 +190,7 @@ def problem(message: str, *, unknown: bool) -> tuple[Any, Any]:
     title = "No such sweep" if unknown else "The sweeps cannot be read"
     found: list[Any] = [html.P(message, className="banner", role="alert")]
     if unknown:
-        found.append(html.P(html.A("The newest sweep", href="?")))
+        found.append(html.P(html.A("Back to the board", href="?")))
     return html.H1(title), found
 
 
@@ -344,10 +341,12 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> A
 
 
 def _data(title: str, value: Any) -> Any:
-    return html.Td(value, className="words") if title in ("error", "kind") else html.Td(value)
+    kind = {"error": "words", "kind": "words", "host": "place", "device": "place"}.get(title)
+    return html.Td(value) if kind is None else html.Td(value, className=kind)
 
 
 def _retry(trial: str, label: str, kind: str = "retry") -> Any:
+    # Whether it can be pressed is the browser's matter, which has the token (assets/board.js).
     return html.Button(
         "Retry", id={"type": kind, "trial": trial}, type="button", **_aria(label=f"Retry {label}, {trial[:8]}")
     )

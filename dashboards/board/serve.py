@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from types import TracebackType
 from typing import Any, Self
@@ -52,10 +53,12 @@ class Listener:
     def serve(self, application: Any) -> None:
         """Serves a WSGI application until Ctrl-C or SIGTERM."""
         options = {
-            "bind": [f"fd://{self._socket.fileno()}"],
+            "bind": [f"fd://{os.dup(self._socket.fileno())}"],  # gunicorn closes the number that it is given
             "worker_class": "gthread",
             "workers": 1,
             "threads": THREADS,
+            # With connections that are kept, a browser that closes many at once can leave a request without an answer.
+            "keepalive": 0,
             "loglevel": "warning",  # no log of requests: a person's token is in one
             "control_socket_disable": True,
             "timeout": 120,

@@ -174,9 +174,16 @@
       : shown ? shown + " of " + rows.length + " rows, " + trials + (trials === 1 ? " cell fits." : " cells fit.") : "Nothing fits the filter.";
   }
 
-  function draw(data, text, state) {
+  document.addEventListener("click", function (event) {
+    const pressed = event.target.closest("#filter-state button");
+    if (!pressed) return;
+    for (const button of pressed.parentElement.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button === pressed));
+    filters.state = pressed.textContent;
+    if (snapshot) window.dash_clientside.set_props("grid-note", { children: filter() });
+  });
+
+  function draw(data, text) {
     filters.text = text || "";
-    filters.state = state || "all";
     const place = document.getElementById("grid");
     if (!data) {
       shape = ""; buttons = []; rows = []; sets = []; snapshot = null;
@@ -202,9 +209,19 @@
     return new Promise(function (done) { requestAnimationFrame(function () { setTimeout(done, 50, version || null); }); });
   }
 
+  /* Without a token nothing can be asked for; buttons that appear later are no exception. */
+  let permitted = false;
+  function lock() {
+    for (const button of document.querySelectorAll("#failures button, #cell button")) {
+      if (button.disabled === permitted) button.disabled = !permitted;
+    }
+  }
+  new MutationObserver(lock).observe(document.documentElement, { childList: true, subtree: true });
+
   function permit(token) {
-    const without = !token;
-    return [without, without, without, without ? "Without a token this page only shows." : "The token stays in this tab and goes along with each request."];
+    permitted = Boolean(token);
+    lock();
+    return [!permitted, permitted ? "The token stays in this tab and goes along with each request." : "Without a token this page only shows."];
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, later: later, permit: permit } });
