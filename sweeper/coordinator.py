@@ -60,6 +60,7 @@ class Running:
     val_dsc: float | None = None
     seconds: float = 0.0
     pruned: str = ""
+    mlflow_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,10 @@ class Coordinator:
         if running is None:
             return
         kind = message["kind"]
+        run = message.get("mlflow_run")
+        if run and run != running.mlflow_run and kind != "finished":  # whose outcome has it
+            self.keeper.write(self.repository.set_mlflow_run, run, trial=trial_hash)
+            running.mlflow_run = run
         if kind == "started":
             self._on_started(running, message)
         elif kind == "epoch":

@@ -308,6 +308,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                 return False
     with LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper:
         parent = _tracker(now, sweep).run_id
+        keeper.write(repository.set_mlflow_run, parent)
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
             adaptive = _adaptive(now, grid, readies, studies)
             if adaptive is not None:
@@ -384,7 +385,7 @@ def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
             if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
                 runs[trial.hash] = run
         _note_runs(now, sweep_name, runs)
-        tracker.artifacts(files, "report")
+        tracker.report(sweep.description, files, "report.html")
         tracker.register_best(best_trials(trials))
         tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
     except TrackingUnavailableError as error:

@@ -148,6 +148,8 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
         if message["kind"] == "finished" or message.get("order") == "prune":
             message["mlflow_run"] = self._run_id()
+        elif found := run_id(self._spool):  # whoever looks at a running or a failed trial wants its run, too
+            message["mlflow_run"] = found
         if message["kind"] == "failed":
             message["stderr"] = process.stderr_tail()
             process.close()

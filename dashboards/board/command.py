@@ -34,6 +34,13 @@ def board(
             source.check(sweep)
         source.close()  # the process that serves opens its own connections
         hosts = [name for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name]
-        app = make_app(source, sweep=sweep, server=server or "", mlflow=settings.mlflow_uri, host=host, hosts=hosts)
+        app = make_app(
+            source,
+            sweep=sweep,
+            server=server or "",
+            mlflow=settings.mlflow_url or settings.mlflow_uri,
+            host=host,
+            hosts=hosts,
+        )
         typer.echo(f"the board is at {listener.url}; Ctrl-C ends it")
         listener.serve(app.server)

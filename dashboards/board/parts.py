@@ -12,6 +12,7 @@ from dashboards.board import view
 from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
 from dashboards.board.source import Snapshot
 from storage.records import Sweep, Trial, TrialState
+from workers.tracking import run_page
 
 STATES = ("all", *(state.value for state in TrialState))
 
@@ -219,7 +220,7 @@ def summary(snapshot: Snapshot, mlflow: str) -> Any:
     counts = {state: sum(t.state is state for t in snapshot.trials) for state in TrialState}
     ended = len(snapshot.trials) - counts[TrialState.QUEUED] - counts[TrialState.RUNNING]
     rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in view.facts(snapshot)]
-    if href := view.run_address(mlflow, snapshot.sweep.mlflow_run):
+    if href := run_page(mlflow, snapshot.sweep.mlflow_run):
         rows.append(html.Div([html.Dt("MLflow"), html.Dd(html.A("The sweep's run, with its report", href=href))]))
     bar = html.Progress(value=str(ended), max=str(max(len(snapshot.trials), 1)), **_aria(label="Trials that ended"))
     return [bar, html.Dl(rows)]
@@ -311,7 +312,7 @@ def cell(snapshot: Snapshot, selected: Sequence[str], trials: Sequence[Trial], m
             f"{t.epochs} of {t.spec['training']['epochs']}",
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
             "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
-            _linked("MLflow run", view.run_page(mlflow, t), otherwise="–"),
+            _linked("MLflow run", run_page(mlflow, t.mlflow_run), otherwise="–"),
             _retry(t.hash, t.label, kind="retry-cell") if t.state is TrialState.FAILED else "",
         )
         for t in trials

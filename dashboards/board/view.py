@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from dashboards.board.source import Snapshot
 from storage.records import AttemptState, FailureKind, SweepState, Trial, TrialState
 from sweeper.heatmap import KIND_WORDS, Cell, HeatMap
 from sweeper.progress import duration
 from workers.spec import RESULTS_VERSION
+from workers.tracking import run_page
 
 LEVELS = 7
 """Shades of the heat map."""
@@ -153,7 +153,7 @@ def places(snapshot: Snapshot, mlflow: str) -> list[Place]:
             epoch=f"{own[a.trial].epochs} of {own[a.trial].spec['training']['epochs']}",
             dsc=f"{snapshot.newest[a.trial].val_dsc:.3f}" if a.trial in snapshot.newest else "–",
             since=duration(max(snapshot.now - a.started_at, 0.0)),
-            run=run_page(mlflow, own[a.trial]),
+            run=run_page(mlflow, own[a.trial].mlflow_run),
         )
         for a in snapshot.attempts
         if a.state is AttemptState.RUNNING and a.trial in own and snapshot.lease is not None
@@ -169,25 +169,11 @@ def failures(snapshot: Snapshot, mlflow: str) -> list[Failure]:
             kind=kind_words(t.failure),
             error=first_line(t.error or ""),
             attempts=t.attempts,
-            run=run_page(mlflow, t),
+            run=run_page(mlflow, t.mlflow_run),
         )
         for t in snapshot.trials
         if t.state is TrialState.FAILED
     ]
-
-
-def run_page(mlflow: str, trial: Trial) -> str:
-    """The address of the trial's run in MLflow's pages; see `run_address`."""
-    return run_address(mlflow, trial.mlflow_run)
-
-
-def run_address(mlflow: str, run: str | None) -> str:
-    """The address of a run in MLflow's pages; empty where there is none, or MLflow is no server."""
-    if not run or not mlflow.startswith(("http://", "https://")):
-        return ""
-    parts = urlsplit(mlflow)
-    host = parts.netloc.rpartition("@")[2]  # no password in a page
-    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/#/runs/{quote(run, safe='')}"
 
 
 def kind_words(kind: FailureKind | None) -> str:

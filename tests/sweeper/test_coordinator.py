@@ -179,6 +179,18 @@ def test_a_resumed_sweep_has_its_retries_anew(database: Database, tmp_path: Path
     assert len(bench.repository.attempts(trial)) == 12
 
 
+def test_the_mlflow_run_of_a_running_and_of_a_failed_trial_is_known(bench: Bench) -> None:
+    trial = claim(bench.coordinator)
+    epoch = {"kind": "epoch", "epoch": 1, "loss": 0.5, "val_loss": 0.5, "val_dsc": 0.5, "learning_rate": 0.1}
+    epoch |= {"steps": 1, "seconds": 0.1}
+    bench.coordinator.hear(trial, epoch)
+    assert bench.repository.trial(trial).mlflow_run is None
+    bench.coordinator.hear(trial, epoch | {"epoch": 2, "mlflow_run": "abc"})
+    assert bench.repository.trial(trial).mlflow_run == "abc"
+    bench.coordinator.hear(trial, {"kind": "failed", "failure": "bad_data", "error": "torn", "mlflow_run": "abc"})
+    assert bench.repository.trial(trial).mlflow_run == "abc"
+
+
 def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
     def started(resumed_from: int, *remarks: str) -> str:
         trial = claim(bench.coordinator)

@@ -11,7 +11,7 @@ from workers.tracking.replay import ReplayResult, replay, run_id
 from workers.tracking.replayer import Replayer
 from workers.tracking.spool import Spool
 from workers.tracking.sweep import BestModel, SweepTracker
-from workers.tracking.views import runs_page
+from workers.tracking.views import run_page, runs_page
 
 __all__ = [
     "BestModel",
@@ -24,5 +24,6 @@ __all__ = [
     "ensure_store",
     "replay",
     "run_id",
+    "run_page",
     "runs_page",
 ]

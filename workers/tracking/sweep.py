@@ -12,7 +12,7 @@ from typing import Any, Literal
 from workers.spec import content_hash
 from workers.tracking.client import RefusedError, call, connect, ensure_store
 from workers.tracking.describe import TRIAL_TAG, metric_key
-from workers.tracking.views import dataset_view
+from workers.tracking.views import artifact_link, dataset_view
 
 SWEEP_TAG = "sweeper.sweep"
 """Marks a sweep's parent run; its value is a hash of the sweep's name, which may hold any character."""
@@ -112,6 +112,19 @@ class SweepTracker:
     def describe(self, description: str) -> None:
         """Replaces the markdown description."""
         self._tag({"mlflow.note.content": description})
+
+    def report(self, description: str, paths: Iterable[Path], page: str, folder: str = "report") -> None:
+        """Attaches the report, and links to its page from the description.
+
+        Args:
+            description: markdown, above the link.
+            paths: files, or folders with all that is in them.
+            page: the page's path among them.
+            folder: of the artifacts.
+        """
+        self.artifacts(paths, folder)
+        link = artifact_link(self.experiment_id, self.run_id, f"{folder}/{page}")
+        self.describe(f"{description}\n\n[The report]({link}): tables, tests and figures.".strip())
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Figures of the whole sweep, such as the number of finished trials."""

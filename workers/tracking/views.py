@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from urllib.parse import quote, urlsplit
 
 _COLUMNS = {
     "attributes.`Run Name`": 320,
@@ -31,6 +32,19 @@ _COLUMNS = {
 def runs_page(base: str, experiment_id: str) -> str:
     """The address of an experiment's runs in the UI at `base`, in its mode for training (the other is for agents)."""
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def run_page(base: str, run_id: str | None) -> str:
+    """The address of a run in the UI at `base`, without any password; empty where there is no run, or no UI there."""
+    parts = urlsplit(base)
+    if not run_id or parts.scheme not in ("http", "https"):
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/#/runs/{quote(run_id, safe='')}"
+
+
+def artifact_link(experiment_id: str, run_id: str, path: str) -> str:
+    """The address of a run's artifact from any other page of the same UI, whatever the UI's own address."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifactPath/{quote(path)}"
 
 
 def dataset_view(dataset: str, *, provenance: str, now: int) -> tuple[str, str]:

@@ -93,11 +93,6 @@ def test_failures_and_places_with_their_mlflow_runs(source: Source, repository: 
     ]
 
 
-@pytest.mark.parametrize("uri", ["", "sqlite:////tmp/mlflow.db", "databricks"])
-def test_without_a_web_address_there_is_no_link(uri: str) -> None:
-    assert view.run_address(uri, "abc") == ""
-
-
 def test_a_long_error_is_its_first_line(source: Source) -> None:
     assert view.first_line("\n one \n two") == "one "
     assert len(view.first_line("x" * 1000)) == 300

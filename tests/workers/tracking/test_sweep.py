@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.workers.tracking.tracking_samples import NOBODY, fake_keras_file, runs, trial, with_model
-from workers.tracking import SweepTracker, TrackingUnavailableError, replay, runs_page
+from workers.tracking import SweepTracker, TrackingUnavailableError, replay, run_page, runs_page
 from workers.tracking.client import connect
 
 
@@ -88,6 +88,38 @@ def test_each_data_set_gets_a_view_sorted_by_test_dsc(uri: str) -> None:
     client.create_run(tracker.experiment_id, tags={"dataset": "nuclei", "provenance": "rehearsal"})
     assert len(client.search_runs([tracker.experiment_id], table["searchFilter"])) == 1
     assert runs_page("http://h:1/", "4") == "http://h:1/#/experiments/4/runs?workflowType=machine_learning"
+
+
+def test_the_description_links_to_the_report(uri: str, tmp_path: Path) -> None:
+    tracker = SweepTracker(uri, "linked", experiment="tests")
+    run = tracker.start(description="What it asks.")
+    written = tmp_path / "written"
+    (written / "figures").mkdir(parents=True)
+    for name in ("report.html", "figures/gamma.svg", "figures/gamma.png"):
+        (written / name).write_text("x")
+    for _ in range(2):  # repeating it changes nothing
+        tracker.report("What it asks.", [written], "report.html")
+    note = connect(uri).get_run(run).data.tags["mlflow.note.content"]
+    page = f"#/experiments/{tracker.experiment_id}/runs/{run}/artifactPath/report/report.html"
+    assert note == f"What it asks.\n\n[The report]({page}): tables, tests and figures."
+    client = connect(uri)
+    kept = {a.path for folder in ("report", "report/figures") for a in client.list_artifacts(run, folder)}
+    assert {"report/report.html", "report/figures/gamma.svg", "report/figures/gamma.png"} <= kept
+
+
+@pytest.mark.parametrize(
+    ("base", "page"),
+    [
+        ("http://h:5000", "http://h:5000/#/runs/a"),
+        ("https://name:secret@h/base/", "https://h/base/#/runs/a"),
+        ("sqlite:////tmp/mlflow.db", ""),
+        ("databricks", ""),
+        ("", ""),
+    ],
+)
+def test_the_page_of_a_run(base: str, page: str) -> None:
+    assert run_page(base, "a") == page
+    assert run_page(base, None) == ""
 
 
 def test_the_best_model_is_registered_once_and_its_alias_moves(uri: str, tmp_path: Path) -> None:
