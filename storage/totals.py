@@ -65,12 +65,12 @@ def read_totals(database: Database, bounds: Sequence[float], *, most_sweeps: int
     seconds = TrialRow.train_seconds + func.coalesce(TrialRow.evaluate_seconds, 0.0)
 
     def work(connection: Connection) -> Totals:
-        sweeps = dict(connection.execute(select(SweepRow.state, func.count()).group_by(SweepRow.state)).tuples().all())
-        attempts = dict(
-            connection.execute(select(AttemptRow.state, func.count()).group_by(AttemptRow.state)).tuples().all()
-        )
+        by_state = select(SweepRow.state, func.count()).group_by(SweepRow.state)
+        sweeps = {row[0]: row[1] for row in connection.execute(by_state)}
+        by_end = select(AttemptRow.state, func.count()).group_by(AttemptRow.state)
+        attempts = {row[0]: row[1] for row in connection.execute(by_end)}
         failed = select(AttemptRow.kind, func.count()).where(AttemptRow.kind.is_not(None)).group_by(AttemptRow.kind)
-        failures = dict(connection.execute(failed).tuples().all())
+        failures = {row[0]: row[1] for row in connection.execute(failed)}
         timed = connection.execute(
             select(
                 func.count(),

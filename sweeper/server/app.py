@@ -92,6 +92,16 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": words[status]} for status in statuses}
 
 
+def _text(kind: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """An answer that is no JSON, with problems that are: FastAPI would describe both alike."""
+    reference = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    problems = {
+        status: {"description": problem["description"], "content": reference}
+        for status, problem in _problems(*statuses).items()
+    }
+    return {200: {"content": {kind: {"schema": {"type": "string"}}}}, **problems}
+
+
 def make_app(service: Service, tokens: Tokens, *, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
     """The application.
 
@@ -168,9 +178,14 @@ def _health(service: Service) -> APIRouter:
 
 
 def _metrics(service: Service, tokens: Tokens) -> APIRouter:
-    router = APIRouter(dependencies=[_needs(Role.READ, tokens)], responses=_problems(400, 401, 503))
+    router = APIRouter(dependencies=[_needs(Role.READ, tokens)])
 
-    @router.get("/metrics", response_class=PlainTextResponse, operation_id="metrics")
+    @router.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=_text("text/plain", 400, 401, 503),
+        operation_id="metrics",
+    )
     def metrics() -> PlainTextResponse:
         """Metrics of all coordinators, as Prometheus reads them."""
         return PlainTextResponse(exposition(service.sweeps.repository.database))
@@ -179,7 +194,9 @@ def _metrics(service: Service, tokens: Tokens) -> APIRouter:
 
 
 def _sweeps(service: Service, tokens: Tokens) -> APIRouter:
-    read = APIRouter(dependencies=[_needs(Role.READ, tokens)], responses=_problems(400, 401, 503))
+    always = (400, 401, 503)
+    read = APIRouter(dependencies=[_needs(Role.READ, tokens)], responses=_problems(*always))
+    texts = APIRouter(dependencies=[_needs(Role.READ, tokens)])
     full = APIRouter(dependencies=[_needs(Role.FULL, tokens)], responses=_problems(400, 401, 403, 413, 503))
     sweeps = service.sweeps
 
@@ -215,25 +232,31 @@ def _sweeps(service: Service, tokens: Tokens) -> APIRouter:
         """Everything about one trial, by the first digits of its hash."""
         return sweeps.trial(hash)
 
-    @read.get(
+    @texts.get(
         "/sweeps/{sweep}/report",
         response_class=HTMLResponse,
-        responses=_problems(404, 422),
+        responses=_text("text/html", *always, 404, 422),
         operation_id="report",
     )
     def report(sweep: SweepName) -> HTMLResponse:
         """The report that its coordinator wrote at its end: one page that needs no network."""
         return HTMLResponse(service.report(sweep))
 
-    @read.get(
-        "/sweeps/{sweep}/log", response_class=PlainTextResponse, responses=_problems(404, 422), operation_id="log"
+    @texts.get(
+        "/sweeps/{sweep}/log",
+        response_class=PlainTextResponse,
+        responses=_text("text/plain", *always, 404, 422),
+        operation_id="log",
     )
     def log(sweep: SweepName) -> PlainTextResponse:
         """The last of what its start and its coordinator printed."""
         return PlainTextResponse(service.log(sweep))
 
-    @read.get(
-        "/trials/{hash}/log", response_class=PlainTextResponse, responses=_problems(404, 422), operation_id="trial_log"
+    @texts.get(
+        "/trials/{hash}/log",
+        response_class=PlainTextResponse,
+        responses=_text("text/plain", *always, 404, 422),
+        operation_id="trial_log",
     )
     def trial_log(hash: HashPrefix) -> PlainTextResponse:
         """What a trial's training process wrote, where that is on the service's machine."""
@@ -276,4 +299,5 @@ def _sweeps(service: Service, tokens: Tokens) -> APIRouter:
     whole = APIRouter()
     whole.include_router(read)
     whole.include_router(full)
+    whole.include_router(texts)
     return whole

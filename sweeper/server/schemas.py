@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from sweeper.grid import NAME_PATTERN
+from sweeper.grids import shipped
 
 SweepName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 HashPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
+ShippedGrid = Annotated[SweepName, Field(json_schema_extra={"enum": list(shipped())})]
+GridText = Annotated[str, Field(json_schema_extra={"format": "grid"})]
+GridChange = Annotated[str, Field(json_schema_extra={"format": "grid-change"})]
 Number = float | Literal["NaN", "Infinity", "-Infinity"] | None
 """JSON has no number for what is not finite; null is undefined."""
 TrialState = Literal["queued", "running", "finished", "failed", "pruned", "stopped"]
@@ -17,7 +21,14 @@ Failure = Literal["lost", "out_of_memory", "diverged", "bad_data", "bad_settings
 SweepState = Literal["starting", "failed", "queued", "running", "finished", "stopped", "broken"]
 """`starting`: its data are being prepared; `failed`: it could not be started. In both it is not in the database yet."""
 
-MAX_CONCURRENCY = 10_000
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON knows one kind of number: 2.0 is whole, "2" is none. The range comes first, or the description would lack it.
+Concurrency = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_whole)]
+Limit = Annotated[int, Field(ge=1, le=1_000_000, description="Start at most so many trials."), BeforeValidator(_whole)]
 
 
 class _Asked(BaseModel):
@@ -33,7 +44,7 @@ class StopRequest(_Asked):
 class ScaleRequest(_Asked):
     """At most so many trials at once."""
 
-    concurrency: int = Field(ge=1, le=MAX_CONCURRENCY)
+    concurrency: Concurrency
 
 
 class RetryRequest(_Asked):
@@ -63,7 +74,7 @@ class RetryRequest(_Asked):
 class ResumeRequest(_Asked):
     """`limit`: at most so many trials are started; the rest stays queued."""
 
-    limit: int | None = Field(default=None, ge=1, le=1_000_000)
+    limit: Limit | None = None
 
 
 class PlanRequest(_Asked):
@@ -80,9 +91,9 @@ class PlanRequest(_Asked):
         },
     )
 
-    grid: SweepName | None = Field(default=None, description="A shipped grid: demo, gamma, paper.")
-    toml: str | None = Field(default=None, description="A grid file's text.", json_schema_extra={"format": "grid"})
-    set: list[Annotated[str, Field(json_schema_extra={"format": "grid-change"})]] = Field(
+    grid: ShippedGrid | None = Field(default=None, description="A shipped grid.")
+    toml: GridText | None = Field(default=None, description="A grid file's text.")
+    set: list[GridChange] = Field(
         default=[], max_length=1000, description="Changes of keys, such as training.epochs=5."
     )
     name: SweepName | None = Field(default=None, description="Name of the sweep; the grid's name unless given.")
@@ -100,7 +111,7 @@ class LaunchRequest(PlanRequest):
     """A grid to run. `extend` grows an existing sweep by the grid's new cells."""
 
     extend: bool = False
-    limit: int | None = Field(default=None, ge=1, le=1_000_000, description="Start at most so many trials.")
+    limit: Limit | None = None
 
 
 class Reply(BaseModel):
