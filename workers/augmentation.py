@@ -132,17 +132,19 @@ def augment(
         raise ParameterError(f"spatial_transform is {settings.spatial_transform!r}; known: {known}")
     transforms = choose(sequence, settings)
     target = tuple(size) if size is not None else label.shape
-    if not (transforms.spatial or transforms.brightness):
-        return _mirrored(_middle(image, target), _middle(label, target), transforms)
+    given = image, label
     if transforms.spatial and settings.spatial_transform == "fast":
         image, label = _fast(image, label, transforms, target, sequence)
-    with _seeded(sequence):
-        if transforms.spatial and settings.spatial_transform == "batchgenerators":
-            image, label = _by_batchgenerators(image, label, transforms, target)
-        if transforms.brightness:
-            brighten = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)
-            image = _channels_last(brighten(data=_channels_first(image))["data"])
-    return _mirrored(_middle(image, target), _middle(label, target), transforms)
+    by_batchgenerators = transforms.spatial and settings.spatial_transform == "batchgenerators"
+    if by_batchgenerators or transforms.brightness:
+        with _seeded(sequence):
+            if by_batchgenerators:
+                image, label = _by_batchgenerators(image, label, transforms, target)
+            if transforms.brightness:
+                brighten = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)
+                image = _channels_last(brighten(data=_channels_first(image))["data"])
+    image, label = _mirrored(_middle(image, target), _middle(label, target), transforms)
+    return _new(image, given[0], np.float32), _new(label, given[1], np.uint8)
 
 
 def _by_batchgenerators(
@@ -216,11 +218,16 @@ def _middle(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _mirrored(image: np.ndarray, label: np.ndarray, transforms: Transforms) -> tuple[np.ndarray, np.ndarray]:
-    """Copies, flipped along the last two spatial axes as chosen."""
+    """Views, flipped along the last two spatial axes as chosen."""
     vertical, horizontal = label.ndim - 2, label.ndim - 1
     chosen = ((vertical, transforms.mirror_vertical), (horizontal, transforms.mirror_horizontal))
     axes = tuple(axis for axis, on in chosen if on)
-    return np.flip(image, axes).astype(np.float32, order="C"), np.flip(label, axes).astype(np.uint8, order="C")
+    return np.flip(image, axes), np.flip(label, axes)
+
+
+def _new(array: np.ndarray, given: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """The array in rows and of the dtype: a copy only where it is another's, of another type or order."""
+    return array.astype(dtype, order="C", copy=np.may_share_memory(array, given))
 
 
 def _generator(sequence: np.random.SeedSequence) -> np.random.Generator:

@@ -111,13 +111,23 @@ class _Batches:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """One batch of an epoch, made in the calling thread."""
+        full = (self.training.batch_size, *self.shape[:-1])
+        arrays: Batch = np.empty((*full, self.shape[-1]), np.float32), np.empty(full, np.uint8)
+        if self._truth_maps is not None:
+            arrays = *arrays, np.empty((*full, self._truth_maps.channels), np.float32)
+        length = self.fill(epoch, step, arrays)
+        return tuple(array[:length] for array in arrays)
+
+    def fill(self, epoch: int, step: int, arrays: Batch) -> int:
+        """Makes one batch of an epoch into the arrays of a full one; returns the number of its images."""
         first = step * self.training.batch_size
         order = self._order(epoch)[first : first + self.training.batch_size]
-        samples = [self._sample(epoch, first + i, int(number)) for i, number in enumerate(order)]
-        images, labels = np.stack([image for image, _ in samples]), np.stack([label for _, label in samples])
-        if self._truth_maps is None:
-            return images, labels
-        return images, labels, np.stack([self._truth_maps(label) for label in labels])
+        for place, number in enumerate(order):
+            image, label = self._sample(epoch, first + place, int(number))
+            arrays[0][place], arrays[1][place] = image, label
+            if self._truth_maps is not None:
+                arrays[2][place] = self._truth_maps(label)
+        return len(order)
 
     def close(self) -> None:
         """End the loading processes, if there are any; may be called twice."""

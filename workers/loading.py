@@ -47,8 +47,8 @@ def prefetch(makers: Iterable[Callable[[], Batch]], ahead: int) -> Iterator[Batc
 class BatchMaker(Protocol):
     """What a loading process needs; it is pickled once per process."""
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """One batch of an epoch."""
+    def fill(self, epoch: int, step: int, arrays: Batch) -> int:
+        """Makes one batch of an epoch into the arrays of a full one; returns the number of its images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,4 @@ def _fill(epoch: int, step: int, slot: int) -> int:
     if _process is None:
         raise RuntimeError("a batch was asked of a process that was not started by a ProcessLoader")
     maker, layout, memory = _process
-    made = maker.batch(epoch, step)
-    for array, values in zip(layout.arrays(memory, slot), made, strict=True):
-        array[: len(values)] = values
-    return len(made[0])
+    return maker.fill(epoch, step, layout.arrays(memory, slot))
