@@ -11,7 +11,7 @@ step() {
 
 start() {  # SERVICE…: all of the profile unless named
     local said
-    said=$(docker compose up --detach --wait --wait-timeout 600 --no-build "$@" 2>&1) || { echo "$said" >&2; return 1; }
+    said=$(docker compose up --detach --wait --wait-timeout 900 --no-build "$@" 2>&1) || { echo "$said" >&2; return 1; }
 }
 
 patiently() {  # SECONDS COMMAND…: until it succeeds
@@ -19,7 +19,7 @@ patiently() {  # SECONDS COMMAND…: until it succeeds
     shift
     until "$@" 2>/dev/null; do
         [ "$SECONDS" -lt "$until" ] || { echo "in vain: $*" >&2; return 1; }
-        sleep 1
+        sleep 2
     done
 }
 
@@ -64,7 +64,7 @@ gamma = {gammas}
 base_filters = 4
 depth = 2
 [training]
-epochs = 30
+epochs = 10
 '''}))
 P
 }
