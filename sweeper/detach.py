@@ -92,7 +92,8 @@ def refuse_running(repository: Repository, sweep: str) -> None:
     lease = repository.lease(sweep)
     if lease is not None and running(repository, sweep):
         raise LeaseHeldError(
-            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}",
+            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}. If that one was killed, "
+            f"the sweep is free in {lease.expires_at - repository.database.now():.0f} s",
             holder=lease.holder,
             expires_at=lease.expires_at,
         )

@@ -36,6 +36,7 @@ def test_every_trial_finishes_and_the_report_is_there(home: Home, launched: str)
     assert status["state"] == "finished"
     assert [t["state"] for t in status["trials"]] == ["finished"] * 3
     assert all(0 <= t["test_dsc"] <= 1 for t in status["trials"])
+    assert launched.count("prepared nuclei: 60 of 60 cases") == 1
     assert "Look at it:" in launched
     report = home.folder / "reports" / "tiny" / "report.html"
     assert "unified_focal_asym" in report.read_text() or "Unified Focal (asym)" in report.read_text()

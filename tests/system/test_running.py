@@ -78,7 +78,7 @@ def test_background_attach_scale_two_at_once_and_stop(home: Home) -> None:
     grid = home.grid(LONG_GRID, "long.toml")
     assert "runs in the background" in home.run("launch", "--grid", grid, "--detach")
     wait_for(some_epoch(home, "long"))
-    assert "is held by" in home.run("launch", "--grid", grid, code=2)
+    assert "is run by" in home.run("launch", "--grid", grid, code=2)
     home.run("scale", "long", "1")
     watching = home.start("attach", "long")
     home.run("stop", "long", "--now")

@@ -303,7 +303,7 @@ def test_a_sweep_that_somebody_runs_is_left_alone(sweeper: Any, stored: Path) ->
     with open_database(f"sqlite:///{stored / 'sweeper.db'}") as database:
         Repository(database).acquire_lease("demo", "somebody", 60)
     for words in (["resume", "demo"], ["resume", "demo", "--detach"]):
-        assert_told(sweeper(*words), ["'demo' is run by somebody", "sweeper attach demo"])
+        assert_told(sweeper(*words), ["'demo' is run by somebody", "sweeper attach demo", "free in"])
     assert not (stored / "prepared").exists()
 
 

@@ -46,7 +46,7 @@ def test_a_second_coordinator_is_refused_and_lost_workers_are_replaced(sweep: Sw
     run = sweep.go()
     worker = sweep.hold("mid-epoch", run)
     refused = sweep.home.run("resume", SWEEP, code=2)
-    assert "is held by" in refused
+    assert "is run by" in refused
     assert f"(pid {run.pid})" in refused
     os.kill(worker, signal.SIGKILL)
     run.says("SIGKILL; queued again")
