@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.errors import SweepConflictError
 from storage.records import Trial
+from sweeper.search_space import domain_of
 from workers.spec import RESULTS_VERSION, TrialSpec, is_external
 
 SHOWN = 3
@@ -105,7 +106,12 @@ def refuse_another_search(
             search["seeds"],
         ):
             old, new = (
-                {**one["settings"], "domains": one["domains"], "seeds": one["seeds"]} for one in (before, search)
+                {
+                    **one["settings"],
+                    "chosen": "; ".join(str(domain_of(domain)) for domain in one["domains"]),
+                    "seeds": one["seeds"],
+                }
+                for one in (before, search)
             )
             changes = [f"{key} {_shown(old.get(key))} → {_shown(new[key])}" for key in new if old.get(key) != new[key]]
             differs, grows = f"search {study} differs: {_some(changes)}", False
