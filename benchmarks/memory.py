@@ -40,7 +40,7 @@ def measure(setting: Setting) -> Measured:
     raw, rows = {}, []
     for name, filters in SHAPES.items():
         if setting != Setting.LONG and name == "two shapes":
-            trials = min(trials, 60)
+            trials = min(trials, 40)
         with tempfile.TemporaryDirectory() as folder:
             raw[name] = resident(Path(folder), filters, trials)
         rows.append(growth(f"resident memory after {trials} warm trials, {name}", raw[name]))

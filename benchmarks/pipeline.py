@@ -111,7 +111,7 @@ def rates(task: Task, cases: Cases, rounds: int) -> dict[str, list[float]]:
     settings = {"ours": spec, "ours, fast": replace(spec, spatial_transform="fast")}
     loaders = {name: TrainingBatches(cases, cases.names, s, SEED, processes=1) for name, s in settings.items()}
     theirs = {"batchgenerators": Plain(cases, task, spec, deck, crop_first=False)}
-    if task.patch is not None:
+    if task.patch is not None and len(set(task.patch)) == 1:  # one size shows it
         theirs["batchgenerators, cropped first"] = Plain(cases, task, spec, deck, crop_first=True)
     epochs = {name: lambda b=b: b.epoch(deck) for name, b in loaders.items()} | {n: p.epoch for n, p in theirs.items()}
 
