@@ -57,6 +57,7 @@ def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: list[dict[str
             "plugins": plugins,
             "revision": "test",
             "pictures": False,
+            "supervised": False,
             "tracking": {"sweep": "test", "attempt": 1, "provenance": "real"},
         },
         "log": str(folder / "log.txt"),
