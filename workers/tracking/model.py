@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -141,8 +142,6 @@ def _signature(record: ModelRecord) -> Any:
 
 def _write_example(model: Model, record: ModelRecord, folder: Path) -> None:
     """One image, cut to its middle where the network's axes are free: MLflow keeps it as text, twice."""
-    from mlflow.models.utils import _save_example
-
     if record.input_example is None:
         return
     try:
@@ -153,7 +152,19 @@ def _write_example(model: Model, record: ModelRecord, folder: Path) -> None:
     for size, free in zip(batch.shape[1:], record.input_shape, strict=False):
         width = min(size, EXAMPLE_WIDTH) if free is None else size
         cut.append(slice((size - width) // 2, (size - width) // 2 + width))
-    _save_example(model, np.ascontiguousarray(batch[tuple(cut)], dtype=np.float32), str(folder))
+    array = np.ascontiguousarray(batch[tuple(cut)], dtype=np.float32)
+    example = _example(array.shape, array.tobytes())
+    example.save(str(folder))
+    model.saved_input_example_info = dict(example.info)
+
+
+@lru_cache(maxsize=1)
+def _example(shape: tuple[int, ...], data: bytes) -> Any:
+    """MLflow's texts of an image. Its trials share one, and to write it out as text took half of a short trial's
+    sending."""
+    from mlflow.models.utils import _Example
+
+    return _Example(np.frombuffer(data, np.float32).reshape(shape))
 
 
 def _add_environment(model: Model, folder: Path, requirements: list[str]) -> None:
