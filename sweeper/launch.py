@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -306,10 +307,16 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                 adaptive.ended(trials)
                 _plain(console)(f"nothing to train: {_all_done(trials)}")
                 return False
-    with LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper:
-        parent = _tracker(now, sweep).run_id
-        keeper.write(repository.set_mlflow_run, parent)
+    with (
+        LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
+        ThreadPoolExecutor(1, "mlflow") as aside,
+    ):
+        # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
+        tracked = aside.submit(_tracker, now, sweep)
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
+            # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
+            parent = tracked.result().run_id
+            keeper.write(repository.set_mlflow_run, parent)
             adaptive = _adaptive(now, grid, readies, studies)
             if adaptive is not None:
                 adaptive.describe()
