@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.routing import compile_path
 
 from storage.errors import (
     LeaseHeldError,
@@ -135,6 +136,19 @@ def _explain_errors(app: FastAPI) -> None:
             message = str(one["msg"]).removeprefix("Value error, ")
             lines.append(f"{where}: {message}")
         return _problem(422, "; ".join(lines))
+
+    @app.exception_handler(405)
+    async def another_method(request: Request, error: HTTPException) -> JSONResponse:
+        # Starlette names the methods of the first route alone that has the path.
+        methods = [
+            method.upper()
+            for path, operations in app.openapi()["paths"].items()
+            if compile_path(path)[0].match(request.url.path)
+            for method in operations
+        ]
+        answer = _problem(405, error.detail)
+        answer.headers["Allow"] = ", ".join(methods)
+        return answer
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
         return _problem(status_of(error), str(error))

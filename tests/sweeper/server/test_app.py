@@ -210,3 +210,20 @@ def test_a_large_body_is_refused(served: Any) -> None:
     assert answer.json()["detail"]
     pieces = (large[i : i + 65536] for i in range(0, len(large), 65536))
     assert served.full.post(f"{API}/sweeps/demo/stop", content=pieces, headers=headers).status_code == 413
+
+
+def test_another_method_is_told_what_there_is(served: Any) -> None:
+    for path, allowed in ((f"{API}/sweeps", "GET, POST"), (f"{API}/sweeps/demo", "GET"), (f"{API}/plan", "POST")):
+        answer = served.full.delete(path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+        assert answer.json() == {"detail": "Method Not Allowed"}
+
+
+def test_an_error_of_ours_shows_nothing_of_the_inside(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("secret path /srv")
+
+    monkeypatch.setattr(served.service, "list", broken)
+    answer = served.read.get(f"{API}/sweeps")
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "an error of the service itself; its log says more"}
