@@ -272,8 +272,9 @@ def _smaller(response: Response) -> Response:
 
 
 def _snapshot(source: Source, search: str | None, preset: str | None) -> Snapshot | None:
+    """What the page shows: the poll has just made it."""
     name = chosen(source, search, preset)
-    return None if name is None else source.snapshot(name, source.pulse(name))
+    return None if name is None else source.newest(name)
 
 
 def _unless(known: str | None, version: str, make: Callable[[], tuple[Any, Any]]) -> Any:

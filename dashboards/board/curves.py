@@ -65,6 +65,10 @@ def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, Any] | None:
                     "hovertemplate": "%{y:.3f}, not swept over γ",
                 }
             )
+    scores = own["val_dsc"]
+    low, high = float(scores.min()), float(scores.max())
+    # Room above and below, also where there is a single score.
+    margin = max(0.06 * (high - low), 0.005)
     return {
         "data": traces,
         "layout": {
@@ -73,7 +77,13 @@ def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, Any] | None:
             "height": 320 + 18 * len(traces),
             "margin": {"l": 52, "r": 12, "t": 8, "b": 44},
             "xaxis": {"title": {"text": "γ"}, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
-            "yaxis": {"title": {"text": "validation DSC"}, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
+            "yaxis": {
+                "title": {"text": "validation DSC"},
+                "gridcolor": "rgba(128,128,128,0.25)",
+                "zeroline": False,
+                "range": [low - margin, high + margin],
+            },
+            "showlegend": True,
             "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
             "uirevision": dataset,  # a zoom outlives new points
         },

@@ -112,6 +112,15 @@ class Source:
             self._kept[name] = (snapshot, time.monotonic(), time.monotonic() - begin)
             return snapshot
 
+    def newest(self, name: str) -> Snapshot:
+        """What was last made of the sweep, without asking the database; made where there is none yet.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        kept = self._kept.get(name)
+        return self.snapshot(name, self.pulse(name)) if kept is None else kept[0]
+
     def _open(self) -> Repository:
         with self._lock:
             if self._repository is None:

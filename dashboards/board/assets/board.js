@@ -198,6 +198,7 @@
         shape = now;
         chosen = null;
         build(place);
+        if (!rows.length) place.replaceChildren();
       }
       update();
     }
