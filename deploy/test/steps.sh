@@ -11,7 +11,12 @@ step() {
 
 start() {  # SERVICE…: all of the profile unless named
     local said
-    said=$(docker compose up --detach --wait --wait-timeout 900 --no-build "$@" 2>&1) || { echo "$said" >&2; return 1; }
+    # A service that failed once and was started again by the engine has ended the waiting, not the start.
+    for _ in 1 2 3; do
+        said=$(docker compose up --detach --wait --wait-timeout 900 --no-build "$@" 2>&1) && return
+    done
+    echo "$said" >&2
+    return 1
 }
 
 patiently() {  # SECONDS COMMAND…: until it succeeds
