@@ -103,7 +103,7 @@ refused "Read-only file system" docker compose exec -T service touch /opt/sweepe
 step "a study through the API, and each service killed once"
 # Twelve trials of some seconds. A kill waits until one more is finished, and so meets a sweep that has got over the last.
 api POST sweeps "$(study)" >/dev/null
-for service in postgres mlflow ray-worker board service ray-head; do
+for service in ray-worker ray-head service postgres mlflow board; do
     before=$(finished)
     patiently 600 more_than "$before"
     [ "$(state)" = running ]
