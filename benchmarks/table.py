@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BENCHMARKS
+from benchmarks import BENCHMARKS, BY_NAME
 from benchmarks.harness import RESULTS, Setting, number
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -23,7 +23,7 @@ BEGIN, END = "<!-- results: python -m benchmarks.table -->", "<!-- end of result
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """The results that are there, in the order of `BENCHMARKS`."""
-    paths = [folder / f"{name}.json" for name in BENCHMARKS]
+    paths = [folder / f"{name}.json" for name in (*BENCHMARKS, *BY_NAME)]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
 
 
