@@ -267,6 +267,9 @@ class Coordinator:
         weights = {t.hash: self.adaptive.weight(t, trials) if self.adaptive is not None else 1 for t in waiting}
         queued = {t.hash: (t.cost or 0.0) * weights[t.hash] for t in waiting}
         self._queue = longest_first(queued)
+        if self.adaptive is not None:
+            # What a killed coordinator, or another sweep, has ended and nobody recorded.
+            self.adaptive.ended(trials)
 
     @property
     def trials(self) -> list[Trial]:
@@ -283,12 +286,10 @@ class Coordinator:
         """Writes down what the searches try next. A point that is finished already costs nothing; the next follows."""
         if self.adaptive is None:
             return
-        self.adaptive.ended(self.trials)
         while new := self.adaptive.next_trials(self.trials, idle=not self._queue):
             self.keeper.write(self.repository.add_trials, new)
             self.refresh()
             self.observer.say(f"search: {new[0].label}" + (f" ({len(new)} seeds)" if len(new) > 1 else ""))
-            self.adaptive.ended(self.trials)
 
     def _searching(self) -> bool:
         return self.adaptive is not None and self.adaptive.unfinished(self.trials)
