@@ -86,6 +86,10 @@ finished() {
     api GET sweeps/up-test 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["counts"]["finished"])' 2>/dev/null || echo 0
 }
 
+answers() {
+    api GET sweeps/up-test >/dev/null
+}
+
 more_than() {
     [ "$(finished)" -gt "$1" ]
 }

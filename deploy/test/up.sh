@@ -104,6 +104,7 @@ step "a study through the API, and each service killed once"
 # Twelve trials of some seconds. A kill waits until one more is finished, and so meets a sweep that has got over the last.
 api POST sweeps "$(study)" >/dev/null
 for service in ray-worker ray-head service postgres mlflow board; do
+    patiently 600 answers
     before=$(finished)
     patiently 600 more_than "$before"
     [ "$(state)" = running ]
