@@ -28,7 +28,7 @@ def specs(of: Grid) -> Any:
     return expand(of, bare_identities(of))
 
 
-@pytest.mark.parametrize("name", ["demo", "gamma", "paper"])
+@pytest.mark.parametrize("name", ["adaptive", "demo", "gamma", "paper"])
 def test_same_cells_under_other_hashes(name: str) -> None:
     whole = load_grid(name)
     small = rehearsal_of(whole, ROOT)

@@ -22,7 +22,8 @@ def address(served: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The service of `served` on a free port, with SWEEPER_TOKEN set to its token of the full role."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(served.full.app, log_level="warning"))
+    # Its own logging would end every handler that is there, and with TensorFlow's also pytest's standard error.
+    server = uvicorn.Server(uvicorn.Config(served.full.app, log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     monkeypatch.setenv("SWEEPER_TOKEN", served.full.headers["Authorization"].removeprefix("Bearer "))
