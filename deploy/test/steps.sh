@@ -102,6 +102,16 @@ for one in (trials := json.load(sys.stdin)["trials"]):
 json.dump(sorted(trials, key=lambda one: one["hash"]), sys.stdout, indent=1, sort_keys=True)'
 }
 
+complete() {  # FILE: takes the results; fails where a trial lacks its score or its MLflow run, or MLflow a finished run
+    results >"$1"
+    python3 - "$1" <<'P' && [ "$(mlflow_runs)" = 13 ]
+import json, sys
+trials = json.load(open(sys.argv[1]))
+whole = [t for t in trials if t["state"] == "finished" and 0 <= t["test_dsc"] <= 1 and t["mlflow_run"]]
+sys.exit(len(trials) != 12 or len(whole) != 12)
+P
+}
+
 mlflow_runs() {  # finished ones of the experiment
     local url=http://127.0.0.1:$MLFLOW_PORT/api/2.0/mlflow experiment
     call() { curl --silent --show-error --fail-with-body --max-time 60 --user "sweeper:$(<"$SECRETS/mlflow_password")" "$@"; }

@@ -118,13 +118,8 @@ patiently 900 is finished
 [ "$(finished)" = 12 ]
 
 step "results are complete"
-results >"$work/before.json"
-python3 - "$work/before.json" <<'P'
-import json, sys
-trials = json.load(open(sys.argv[1]))
-assert len(trials) == 12, len(trials)
-assert all(t["state"] == "finished" and 0 <= t["test_dsc"] <= 1 and t["mlflow_run"] for t in trials), trials
-P
+# The last of what MLflow missed is sent, and its runs are noted, after the last trial.
+patiently 300 complete "$work/before.json"
 runs=$(mlflow_runs)
 [ "$runs" = 13 ] || { echo "MLflow has $runs runs that are finished, not the sweep and its 12 trials"; exit 1; }
 docker compose run --rm -T sweeper report up-test </dev/null >/dev/null 2>&1
