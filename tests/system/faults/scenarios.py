@@ -35,6 +35,7 @@ PATIENCE = 300.0
 """Seconds until something that must happen counts as not happening; how long it takes decides nothing."""
 
 EPOCHS = 8
+GAMMAS = "[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]"
 GRID = f"""
 name = "faults"
 
@@ -47,7 +48,7 @@ name = "ce"
 
 [[losses]]
 name = "unified_focal_asym"
-gamma = [0.2, 0.3, 0.4, 0.6, 0.8]
+gamma = {GAMMAS}
 
 [model]
 base_filters = 4
@@ -60,7 +61,8 @@ early_stopping_patience = 100
 [resources]
 cpus = {(os.cpu_count() or 2) / 2}
 """
-"""Six trials, two at a time whatever the machine."""
+"""Ten trials, two at a time whatever the machine: enough that each fault of `test_local` still meets one, for one
+worker goes on while a test holds the other."""
 
 SWEEP = "faults"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.records import TrialState
-from tests.system.faults.scenarios import GRID, SWEEP, Sweep
+from tests.system.faults.scenarios import GAMMAS, GRID, SWEEP, Sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,7 +36,7 @@ register(LossDefinition("fragile", fragile))
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[Sweep]:
-    grid = GRID.replace('"unified_focal_asym"\ngamma = [0.2, 0.3, 0.4, 0.6, 0.8]', '"fragile"')
+    grid = GRID.replace(f'"unified_focal_asym"\ngamma = {GAMMAS}', '"fragile"')
     grid = grid.replace('[[losses]]\nname = "ce"\n', "").replace('name = "faults"', 'name = "faults"\nrepeats = 5', 1)
     made = Sweep(tmp_path / "sweep", grid=grid.replace("epochs = 8", "epochs = 1"))
     yield made

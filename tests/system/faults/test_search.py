@@ -17,7 +17,7 @@ import pytest
 from storage.database import open_database
 from storage.records import AttemptState, TrialState
 from storage.studies import Studies
-from tests.system.faults.scenarios import GRID, SWEEP, Sweep
+from tests.system.faults.scenarios import GAMMAS, GRID, SWEEP, Sweep
 from workers.tracking.client import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -26,7 +26,7 @@ POINTS = 4
 SEARCH = (
     (
         GRID.replace('[[losses]]\nname = "ce"\n\n', "")
-        .replace("gamma = [0.2, 0.3, 0.4, 0.6, 0.8]", "gamma = { low = 0.5, high = 0.99 }")
+        .replace(f"gamma = {GAMMAS}", "gamma = { low = 0.5, high = 0.99 }")
         .replace(f"cpus = {(os.cpu_count() or 2) / 2}", f"cpus = {os.cpu_count() or 2}")
     )
     + f"""
