@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from storage.records import TrialState
-from tests.system.faults.scenarios import SWEEP, Reference, Sweep, wait_for
+from tests.system.faults.scenarios import SWEEP, Reference, Sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -123,14 +123,14 @@ def _fill(ballast: Path) -> None:
 
 
 def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) -> None:
-    damaged = sweep.damage()
-    if damaged is None:
+    while (damaged := sweep.damage()) is None:
         run = sweep.go()
-        wait_for(lambda: any(len(list(f.glob("epoch-*"))) > 1 for f in _folders(sweep)), "two checkpoints", alive=run)
+        sweep.hold("mid-epoch", run)  # whoever trains waits there, so that the checkpoints stay as they are
+        while not any(len(list(f.glob("epoch-*.npz"))) > 1 for f in _unfinished(sweep)):
+            sweep.release()
+            sweep.hold("mid-epoch", run)
         run.kill()
         sweep.alone()
-        damaged = sweep.damage()
-    assert damaged is not None
     before, newest = damaged
     run = sweep.go()
     run.says(f"epoch-{newest:06d}.npz is damaged")
@@ -145,8 +145,8 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
     reference.so_far(sweep)
 
 
-def _folders(sweep: Sweep) -> list[Path]:
-    return [f for f in (sweep.home.folder / "trials").iterdir() if f.is_dir()]
+def _unfinished(sweep: Sweep) -> list[Path]:
+    return [f for f in (sweep.home.folder / "trials").glob("*/") if not (f / "result.json").exists()]
 
 
 def test_killed_after_the_result_before_the_study_and_before_mlflow_s_last_write(
