@@ -21,7 +21,7 @@ test: install-dev lint  ## Install, check, and run the fast tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: install-dev  ## The tests with real training and real faults
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile --durations=25
 
 soak: install-dev  ## Kill a sweep at random moments for MINUTES=30, with SEED if you like, and compare
 	$(BIN)/python -m tests.system.faults.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
