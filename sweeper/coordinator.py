@@ -243,12 +243,17 @@ class Coordinator:
             self._end(running)
             self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
 
-    def close(self) -> SweepState:
-        """Writes the sweep's final state."""
+    def close(self, *, broke_off: bool = False) -> SweepState:
+        """Writes the sweep's final state.
+
+        Args:
+            broke_off: whether an error ends it. Unless it was to stop anyway, the sweep then stays running by its
+                state, as after a kill, and whoever looks for abandoned sweeps goes on with it.
+        """
         self._recorder.close()
         self.abandon()
         self.refresh()
-        state = self._final_state()
+        state = self._final_state(broke_off)
         self.keeper.write(self.repository.set_sweep_state, state, self.reason)
         self.state = state
         self._tell()
@@ -409,11 +414,13 @@ class Coordinator:
         """Whether another sweep is running a trial that this one shares."""
         return any(t.state is TrialState.RUNNING and t.hash not in self.running for t in self._trials.values())
 
-    def _final_state(self) -> SweepState:
+    def _final_state(self, broke_off: bool) -> SweepState:
         open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
         if self._broken:
             return SweepState.BROKEN
-        return SweepState.STOPPED if open_trials or self._searching() else SweepState.FINISHED
+        if not open_trials and not self._searching():
+            return SweepState.FINISHED
+        return SweepState.RUNNING if broke_off and not self.draining else SweepState.STOPPED
 
     def _end(self, running: Running) -> None:
         self.running.pop(running.trial.hash, None)

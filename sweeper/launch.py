@@ -344,6 +344,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     adaptive=adaptive,
                 )
                 with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
+                    broke_off = True  # by an error of Ray's, say, whose head is gone
                     try:
                         with _signals(coordinator):
                             execute(
@@ -352,8 +353,9 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                                 logs=settings.logs,
                                 resources=resources,
                             )
+                        broke_off = False
                     finally:
-                        coordinator.close()
+                        coordinator.close(broke_off=broke_off)
     return True
 
 

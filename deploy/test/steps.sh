@@ -144,12 +144,15 @@ ports = {"%s:%s" % (p["HostIp"], p["HostPort"]) for one in json.load(sys.stdin)
 print(*sorted(ports))'
 }
 
-secrets_in() {  # FILE…: fails where one of the secrets stands in one
+no_secret_leaks() {  # neither into what the services have said since they were made, nor into their configuration
     local secret word
+    docker compose logs >"$work/logs" 2>&1
+    docker compose ps --all --quiet | xargs docker inspect >"$work/configuration"
+    [ -s "$work/logs" ]
     for secret in "$SECRETS"/*; do
         while read -r word; do
-            if grep --quiet --fixed-strings -- "${word##*:}" "$@"; then
-                echo "the secret $(basename "$secret") stands in: $(grep --files-with-matches --fixed-strings -- "${word##*:}" "$@")" >&2
+            if grep --fixed-strings --max-count 1 -- "${word##*:}" "$work/logs" "$work/configuration"; then
+                echo "there stands the secret $(basename "$secret")" >&2
                 return 1
             fi
         done <"$secret"

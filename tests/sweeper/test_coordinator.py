@@ -17,6 +17,7 @@ from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.coordinator import Coordinator, Running, Work, outcome_of
 from sweeper.lease import LeaseKeeper
+from sweeper.server.recovery import abandoned
 from workers.result import CaseScore, EpochRecord, TrialResult
 
 COSTS = {"a" * 16: 5.0, "b" * 16: 9.0, "c" * 16: 7.0}
@@ -320,6 +321,20 @@ def test_closing_gives_back_what_runs(bench: Bench) -> None:
     trial = claim(bench.coordinator)
     assert bench.coordinator.close() is SweepState.STOPPED
     assert bench.state(trial) is TrialState.QUEUED
+
+
+def test_a_sweep_that_an_error_broke_off_is_abandoned_not_stopped(bench: Bench) -> None:
+    trial = claim(bench.coordinator)
+    assert bench.coordinator.close(broke_off=True) is SweepState.RUNNING
+    assert (bench.repository.sweep("s").state, bench.state(trial)) == (SweepState.RUNNING, TrialState.QUEUED)
+    bench.keeper.__exit__(None, None, None)
+    assert abandoned(bench.repository) == ["s"]
+
+
+def test_a_sweep_that_was_to_stop_when_an_error_broke_it_off_is_stopped(bench: Bench) -> None:
+    claim(bench.coordinator)
+    bench.coordinator.stop_now("stopped by request")
+    assert bench.coordinator.close(broke_off=True) is SweepState.STOPPED
 
 
 def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tmp_path: Path) -> None:
