@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
@@ -96,16 +97,16 @@ def watch(repository: Repository, name: str, console: Console) -> None:
         return draw(picture, console.width, console.height - 1)
 
     # Not the terminal's other screen: what was seen last stays.
-    with Live(fitting(), console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        try:
-            pulse = ""
-            while picture.lease is not None or picture.sweep.state not in ended:
-                time.sleep(POLL_SECONDS)
-                if (newer := repository.pulse(name)) != pulse:
-                    pulse, picture = newer, take_picture(repository, name)
-                live.update(fitting(), refresh=True)
-        except KeyboardInterrupt:
-            return
+    with (
+        suppress(KeyboardInterrupt),
+        Live(fitting(), console=console, auto_refresh=False, vertical_overflow="crop") as live,
+    ):
+        pulse = ""
+        while picture.lease is not None or picture.sweep.state not in ended:
+            time.sleep(POLL_SECONDS)
+            if (newer := repository.pulse(name)) != pulse:
+                pulse, picture = newer, take_picture(repository, name)
+            live.update(fitting(), refresh=True)
 
 
 def draw(picture: Picture, width: int, height: int | None = None) -> RenderableType:
