@@ -51,10 +51,12 @@ status_of() {  # URL [curl options]
     curl --silent --output /dev/null --max-time 60 --write-out '%{http_code}' "$@"
 }
 
+trials=20
+
 study() {
-    python3 - <<'P'
-import json
-gammas = [round(0.05 * n, 2) for n in range(1, 12)]
+    python3 - "$trials" <<'P'
+import json, sys
+gammas = [round(0.05 * n, 2) for n in range(1, int(sys.argv[1]))]
 print(json.dumps({"toml": f'''
 name = "up-test"
 [[datasets]]
@@ -104,11 +106,11 @@ json.dump(sorted(trials, key=lambda one: one["hash"]), sys.stdout, indent=1, sor
 
 complete() {  # FILE: takes the results; fails where a trial lacks its score or its MLflow run, or MLflow a finished run
     results >"$1"
-    python3 - "$1" <<'P' && [ "$(mlflow_runs)" = 13 ]
+    python3 - "$1" "$trials" <<'P' && [ "$(mlflow_runs)" = $((trials + 1)) ]  # the sweep's own, too
 import json, sys
 trials = json.load(open(sys.argv[1]))
 whole = [t for t in trials if t["state"] == "finished" and 0 <= t["test_dsc"] <= 1 and t["mlflow_run"]]
-sys.exit(len(trials) != 12 or len(whole) != 12)
+sys.exit(not len(trials) == len(whole) == int(sys.argv[2]))
 P
 }
 
