@@ -150,6 +150,8 @@ def train(
             listener=Listener(started, report),
             loaders=int(request.get("loaders", 0)),
         )
+        for record in result.history:  # an attempt killed between its checkpoint and its spool left one out
+            spool.epoch(record)
         _report(spool, spec, result, Path(request["prepared_root"]), folder, pictures=request["pictures"])
     except InterruptedTrialError as interrupted:
         if spool is not None and interrupted.order is Order.PRUNE:

@@ -321,7 +321,7 @@ class Sweep:
             r.data.tags["sweeper.trial"]: (
                 r.info.run_id,
                 r.info.status,
-                [(m.step, m.value) for m in client.get_metric_history(r.info.run_id, "val_dsc")],
+                sorted((m.step, m.value) for m in client.get_metric_history(r.info.run_id, "val_dsc")),
                 r.data.metrics.get("test_dsc"),
             )
             for r in runs
