@@ -155,6 +155,19 @@ class Sweep:
         known = self._commands > 0
         return self.start("resume", SWEEP) if known else self.start("launch", "--grid", self.home.grid(self.grid))
 
+    def overslept(self) -> None:
+        """A coordinator is paused past its lease, and another one takes over; woken up, it says so and ends."""
+        sleeper = self.go()
+        self.hold("mid-epoch", sleeper)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        self.release()
+        self.free()
+        other = self.go()
+        other.says(" epoch")  # from which one a trial of the sleeper goes on
+        sleeper.process.send_signal(signal.SIGCONT)
+        assert "lease" in sleeper.ends(2)
+        other.ends()
+
     # Break points.
 
     def arm(self, *points: str) -> None:

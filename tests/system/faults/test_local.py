@@ -171,14 +171,5 @@ def test_killed_after_the_result_before_the_study_and_before_mlflow_s_last_write
 def test_a_coordinator_that_slept_past_its_lease_writes_nothing_and_the_answers_are_the_same(
     sweep: Sweep, reference: Reference
 ) -> None:
-    sleeper = sweep.go()
-    sweep.hold("mid-epoch", sleeper)
-    sleeper.process.send_signal(signal.SIGSTOP)
-    sweep.release()
-    sweep.free()
-    other = sweep.go()
-    other.says(" epoch")  # from which one a trial of the sleeper goes on
-    sleeper.process.send_signal(signal.SIGCONT)
-    assert "lease" in sleeper.ends(2)
-    other.ends()
+    sweep.overslept()
     reference.equals(sweep)

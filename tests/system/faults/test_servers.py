@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -132,14 +131,5 @@ def test_database_and_mlflow_crash_and_come_back(
 
 
 def test_another_coordinator_takes_over_from_a_sleeping_one(sweep: Sweep, reference: Reference) -> None:
-    sleeper = sweep.go()
-    sweep.hold("mid-epoch", sleeper)
-    sleeper.process.send_signal(signal.SIGSTOP)
-    sweep.release()
-    sweep.free()
-    other = sweep.go()
-    other.says(" epoch")  # from which one a trial of the sleeper goes on
-    sleeper.process.send_signal(signal.SIGCONT)
-    assert "lease" in sleeper.ends(2)
-    other.ends()
+    sweep.overslept()
     reference.equals(sweep)
