@@ -48,14 +48,14 @@ joined() {
     grep --quiet --no-messages --line-regexp raylet /proc/[0-9]*/comm
 }
 
-# Coordinators are processes of their own. Told twice, they let what runs end after its epoch.
+# Coordinators are processes of their own. By this signal they let what runs end after its epoch, and leave their sweeps
+# to the next service.
 end_all() {
     local coordinators
     coordinators=$(grep --files-with-matches --no-messages --null-data --line-regexp resume /proc/[0-9]*/cmdline |
         cut --delimiter=/ --fields=3)
-    kill -TERM $coordinators "$server" 2>/dev/null || true
-    sleep 1
-    kill -TERM $coordinators 2>/dev/null || true
+    kill -USR1 $coordinators 2>/dev/null || true
+    kill -TERM "$server" 2>/dev/null || true
     while kill -0 $coordinators 2>/dev/null; do sleep 1; done
 }
 

@@ -114,6 +114,7 @@ class Coordinator:
         self._ends: deque[FailureKind | None] = deque(maxlen=retries.BREAKER)
         self._failures: Counter[tuple[str, FailureKind]] = Counter()
         self._broken = False
+        self._handed_over = False
         self._queue: list[str] = []
         self._trials: dict[str, Trial] = {}
         self._recorder = StudyRecorder(studies)
@@ -236,6 +237,11 @@ class Coordinator:
     def stop_now(self, reason: str) -> None:
         """Ends what runs after its current epoch; `sweeper resume` goes on from its checkpoint."""
         self.draining, self.stopping, self.reason = True, True, reason
+
+    def hand_over(self, reason: str) -> None:
+        """The same, but the sweep stays running by its state: whoever looks for abandoned sweeps goes on with it."""
+        self.stop_now(reason)
+        self._handed_over = True
 
     def abandon(self) -> None:
         """Puts trials that were interrupted without a message back into the queue."""
@@ -420,7 +426,8 @@ class Coordinator:
             return SweepState.BROKEN
         if not open_trials and not self._searching():
             return SweepState.FINISHED
-        return SweepState.RUNNING if broke_off and not self.draining else SweepState.STOPPED
+        goes_on = self._handed_over or (broke_off and not self.draining)
+        return SweepState.RUNNING if goes_on else SweepState.STOPPED
 
     def _end(self, running: Running) -> None:
         self.running.pop(running.trial.hash, None)

@@ -36,7 +36,7 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
     refuse_running(repository, sweep)
     log = settings.logs / f"{sweep}.coordinator.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "sweeper", "resume", sweep, *(["--limit", str(limit)] if limit else [])]
+    command = [sys.executable, "-m", "sweeper", "resume", sweep, *([] if limit is None else ["--limit", str(limit)])]
     with log.open("a", encoding="utf-8") as file:
         start = file.tell()
         process = subprocess.Popen(

@@ -44,7 +44,7 @@ def start_job(settings: Settings, repository: Repository, sweep: str, limit: int
     logging.getLogger("ray.dashboard.modules").setLevel(logging.ERROR)
     job = f"sweeper-{sweep}-{uuid4().hex[:8]}"
     file = write_environment(settings, job)
-    limited = ["--limit", str(limit)] if limit else []
+    limited = [] if limit is None else ["--limit", str(limit)]
     words = [sys.executable, "-m", "sweeper.jobs", str(file), "resume", sweep, *limited]
     try:
         client = JobSubmissionClient(settings.ray_address)

@@ -1,4 +1,4 @@
-"""From a grid to a finished sweep: prepare the data, write the sweep down, run it, report. Where all edges meet."""
+"""From a grid to a finished sweep: prepare the data, write the sweep down, run it. Where all edges meet."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
-from storage.errors import LeaseHeldError, UnknownSweepError
+from storage.errors import UnknownSweepError
 from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper import data
+from sweeper import begun, data
 from sweeper.adaptive import Adaptive, SearchStudy
 from sweeper.alerts import alerting, check_target
 from sweeper.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
-from sweeper.errors import DiskSpaceError, GridError
+from sweeper.errors import DiskSpaceError
 from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, swept_variants, variant
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper
 from sweeper.logs import about
 from sweeper.progress import display, storage
+from sweeper.publish import EXPERIMENT, parent_run, provenance
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.search_space import family
 from sweeper.services import check_services
@@ -37,12 +38,6 @@ from sweeper.session import Session
 from sweeper.settings import Settings
 from workers.plugins import load_datasets
 from workers.spec import TrialSpec, is_external
-
-if TYPE_CHECKING:
-    from workers.tracking import SweepTracker
-
-EXPERIMENT = "sweeper"
-"""The MLflow experiment that holds all sweeps."""
 
 UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
 """What a fixed grid still has to train; its pruned trials are those that another sweep's search gave up."""
@@ -311,8 +306,9 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
+        begun.begin(settings, sweep_name, begun.Begun(keeper.since, limit))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
-        tracked = aside.submit(_tracker, now, sweep)
+        tracked = aside.submit(parent_run, now, sweep)
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
             # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
             parent = tracked.result().run_id
@@ -336,7 +332,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                         trials=settings.trials,
                         plugins=sweep.details.get("plugins", []),
                         pictures={d.name: d.pictures for d in grid.datasets},
-                        provenance=_provenance(sweep),
+                        provenance=provenance(sweep),
                         revision=revision(),
                     ),
                     observer=observer,
@@ -375,85 +371,20 @@ def _adaptive(now: Session, grid: Grid, readies: Mapping[str, data.ReadyDataset]
     return Adaptive(now.repository, studies, searches, fixed=fixed, make_trial=make_trial)
 
 
-def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
-    """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
-
-    May be repeated. An MLflow that is away is a line on the console; the spools keep what it lacks.
-    """
-    from workers.process import SPOOL_FILE
-    from workers.tracking import TrackingUnavailableError, replay, run_id
-
-    settings, sweep = now.settings, now.repository.sweep(sweep_name)
-    trials = now.repository.trials(sweep_name)
-    try:
-        tracker = _tracker(now, sweep)
-        runs = {}
-        for trial in trials:
-            spool = settings.trials / trial.hash / SPOOL_FILE
-            replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
-            if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
-                runs[trial.hash] = run
-        _note_runs(now, sweep_name, runs)
-        tracker.report(sweep.description, files, "report.html")
-        tracker.register_best(best_trials(trials))
-        tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
-    except TrackingUnavailableError as error:
-        now.console.print(f"{error}; what it lacks is sent by: sweeper resume {sweep_name}", markup=False)
-
-
-def _note_runs(now: Session, sweep_name: str, runs: Mapping[str, str]) -> None:
-    """Writes down the MLflow run of each trial that had none when it finished, since MLflow was away."""
-    if runs:
-        with (
-            suppress(LeaseHeldError),  # whoever runs the sweep now does it at its end
-            LeaseKeeper(now.repository, sweep_name, now.settings.lease_seconds, running=False) as keeper,
-        ):
-            for trial, run in runs.items():
-                keeper.write(now.repository.set_mlflow_run, run, trial=trial)
-
-
-def best_trials(trials: Sequence[Trial]) -> dict[str, str]:
-    """The hash of the finished trial with the highest validation DSC, per data set."""
-    best: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.state is TrialState.FINISHED and trial.val_dsc is not None and not is_external(trial.spec):
-            leader = best.get(trial.dataset)
-            if leader is None or trial.val_dsc > (leader.val_dsc or 0.0):
-                best[trial.dataset] = trial
-    return {dataset: trial.hash for dataset, trial in best.items()}
-
-
-def _tracker(now: Session, sweep: Sweep) -> SweepTracker:
-    """The sweep's parent run in MLflow, made where it is missing."""
-    from workers.tracking import SweepTracker
-
-    settings = now.settings
-    tracker = SweepTracker(settings.mlflow, sweep.name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
-    datasets = list(sweep.details.get("data", {}))
-    tracker.start(datasets=datasets, provenance=_provenance(sweep), description=sweep.description)
-    return tracker
-
-
-def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
-    """Writes the report through whatever package offers one (`dashboards` does)."""
-    from importlib.metadata import entry_points
-
-    offers = entry_points(group="sweeper.reports")
-    if not offers:
-        raise GridError("no package offers a report: install sweeper with its package `dashboards`")
-    write = next(iter(offers)).load()
-    files: list[Path] = write(now.settings, now.repository, sweep_name, out, tuple(formats))
-    return files
-
-
 @contextmanager
 def _signals(coordinator: Coordinator) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch."""
+    """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch.
+
+    SIGUSR1 does that at once and is not about the sweep: this machine ends, and another coordinator goes on.
+    """
 
     def ask(number: int, frame: object) -> None:
         name = signal.Signals(number).name
         again = f"sweeper resume {coordinator.sweep.name}"
-        if coordinator.draining:
+        if number == signal.SIGUSR1:
+            coordinator.hand_over(f"handed over by {name}")
+            coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
+        elif coordinator.draining:
             coordinator.stop_now(f"stopped by {name}")
             coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
         else:
@@ -463,7 +394,7 @@ def _signals(coordinator: Coordinator) -> Iterator[None]:
                 f"go on later with: {again}"
             )
 
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield
     finally:
@@ -515,14 +446,6 @@ def revision() -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     return f"version {version('sweeper')}"
-
-
-def _provenance(sweep: Sweep) -> str:
-    """`rehearsal`, `synthetic` or `real`: what every run of the sweep is marked with."""
-    if sweep.rehearsal:
-        return "rehearsal"
-    kinds = {one["provenance"] for one in sweep.details.get("data", {}).values()}
-    return "synthetic" if "synthetic" in kinds else "real"
 
 
 def _all_done(trials: Sequence[Trial]) -> str:

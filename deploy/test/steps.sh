@@ -51,12 +51,12 @@ status_of() {  # URL [curl options]
     curl --silent --output /dev/null --max-time 60 --write-out '%{http_code}' "$@"
 }
 
-trials=20
+trials=28
 
 study() {
     python3 - "$trials" <<'P'
 import json, sys
-gammas = [round(0.05 * n, 2) for n in range(1, int(sys.argv[1]))]
+gammas = [round(0.03 * n, 2) for n in range(1, int(sys.argv[1]))]
 print(json.dumps({"toml": f'''
 name = "up-test"
 [[datasets]]
@@ -86,6 +86,12 @@ is() {
 
 finished() {
     api GET sweeps/up-test 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["counts"]["finished"])' 2>/dev/null || echo 0
+}
+
+says() {  # WORDS: in the sweep's log, however its lines are broken
+    local said
+    said=$(api GET sweeps/up-test/log | tr --squeeze-repeats '\n ' ' ')
+    grep --quiet --fixed-strings -- "$1" <<<"$said"
 }
 
 answers() {

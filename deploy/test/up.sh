@@ -116,12 +116,25 @@ for service in ray-worker ray-head service postgres mlflow board; do
     docker start "$container" >/dev/null
     echo "$service was killed with $before of $trials trials finished, and started again"
 done
+
+step "down and up in the middle: the sweep goes on"
+patiently 600 more_than "$(finished)"
+docker compose down >/dev/null 2>&1
+start
+[ "$(state)" = running ]
+patiently 600 more_than "$(finished)"
+
+step "MLflow away as the sweep ends: the service sends it the rest when it is back"
+[ "$(state)" = running ]
+container=$(docker compose ps --quiet mlflow)
+docker kill "$container" >/dev/null
 patiently 900 is finished
 [ "$(finished)" = "$trials" ]
+patiently 300 says "what it lacks is sent by"
+docker start "$container" >/dev/null
 
 step "results are complete"
-# The last of what MLflow missed is sent, and its runs are noted, after the last trial.
-patiently 300 complete "$work/before.json"
+patiently 600 complete "$work/before.json"
 runs=$(mlflow_runs)
 said=$(docker compose run --rm -T sweeper report up-test </dev/null 2>&1) || { echo "$said" >&2; exit 1; }
 

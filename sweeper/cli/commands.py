@@ -293,7 +293,7 @@ def report(
 
     Example: sweeper report demo --out report --format html,latex
     """
-    from sweeper.launch import report as write
+    from sweeper.publish import report as write
 
     if out is not None:
         check_folder(out)
@@ -416,6 +416,8 @@ def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = No
     from sweeper.detach import start_detached
     from sweeper.jobs import in_cluster, start_job
     from sweeper.launch import run
+    from sweeper.publish import finish
+    from sweeper.status import closing_text
 
     if detach:
         if in_cluster(now.settings):
@@ -431,16 +433,4 @@ def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = No
         )
         return
     run(now, name, limit=limit)
-    _finish(now, name)
-
-
-def _finish(now: Session, name: str) -> None:
-    """The report, on disk and in MLflow, and the three commands to look at what was found."""
-    from sweeper.launch import publish
-    from sweeper.launch import report as write
-    from sweeper.status import closing_text
-
-    folder = now.settings.reports / name
-    files = write(now, name, folder)
-    publish(now, name, [folder])
-    now.console.print(closing_text(now, name, files))
+    now.console.print(closing_text(now, name, finish(now, name)))

@@ -63,7 +63,7 @@ NameOption = Annotated[
 ]
 RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same trials, tiny and on synthetic files.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
+    int | None, typer.Option(min=0, metavar="N", help="Start at most N trials; the rest stays queued.")
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Run in the background, or as a job of the cluster.")]
 NotifyOption = Annotated[

@@ -25,7 +25,7 @@ def score(
     Example: sweeper score demo --predictions DIR --dataset nuclei --label nnunet
     """
     from sweeper.external import score_masks
-    from sweeper.launch import publish, report
+    from sweeper.publish import finish
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)
@@ -39,7 +39,5 @@ def score(
             markup=False,
             highlight=False,
         )
-        folder = now.settings.reports / name
-        page = report(now, name, folder)[0]
-        publish(now, name, [folder])
+        page = finish(now, name)[0]
         console().print(str(page), markup=False, highlight=False, soft_wrap=True)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
-from storage.errors import StorageError
 from storage.records import SweepState
 from storage.repository import Repository
+from sweeper import begun
 from sweeper.detach import running
 from sweeper.errors import EXPECTED
+from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
 
-EVERY_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -25,6 +24,8 @@ class Recovery:
 
     A sweep that is abandoned again and again is resumed after 1, 2, 4 … minutes, at most an hour: one whose coordinator
     dies of its own work must not be started for ever at full speed. One that is held when its wait is over is mended.
+
+    What a lost coordinator was limited to, its successor is.
 
     Args:
         service: what resumes.
@@ -48,22 +49,12 @@ class Recovery:
                 continue
             self._waits[name] = now, min(max(2 * wait, EVERY_SECONDS), LONGEST_WAIT_SECONDS)
             try:
-                self.service.resume(name)
+                self.service.resume(name, begun.left(self.service.sweeps.settings, repository, name))
                 resumed.append(name)
                 _log.warning("the coordinator of %s is gone without a word; going on with it", name)
             except EXPECTED as error:
                 _log.warning("%s is abandoned and cannot be resumed yet: %s", name, error)
         return resumed
-
-    def run(self, ending: threading.Event) -> None:
-        """`run_once` now and every minute, until the event is set."""
-        while True:
-            try:
-                self.run_once()
-            except StorageError as error:
-                _log.warning("abandoned sweeps are looked for later: %s", error)
-            if ending.wait(EVERY_SECONDS):
-                return
 
 
 def abandoned(repository: Repository) -> list[str]:

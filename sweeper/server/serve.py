@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import uvicorn
 
@@ -16,6 +14,8 @@ from storage.repository import Repository
 from sweeper import logs
 from sweeper.errors import ServerError
 from sweeper.server.app import make_app
+from sweeper.server.delivery import Delivery
+from sweeper.server.duties import on_duty
 from sweeper.server.guard import LOOPBACK
 from sweeper.server.recovery import Recovery
 from sweeper.server.service import Service
@@ -66,21 +66,8 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
         shown = f"[{host}]" if ":" in host else host
         say(f"serving on http://{shown}:{listener.getsockname()[1]}/api/v1")
         config = uvicorn.Config(app, server_header=False, log_config=None)
-        with recovering(service) if resume else nullcontext():
+        with on_duty(Delivery(service), *([Recovery(service)] if resume else [])):
             uvicorn.Server(config).run(sockets=[listener])
-
-
-@contextmanager
-def recovering(service: Service) -> Iterator[None]:
-    """Goes on with abandoned sweeps beside the block, from a thread of its own."""
-    ending = threading.Event()
-    thread = threading.Thread(target=Recovery(service).run, args=(ending,), name="recovery", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join()
 
 
 def bound(host: str, port: int) -> socket.socket:

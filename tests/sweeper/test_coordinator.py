@@ -337,6 +337,16 @@ def test_a_sweep_that_was_to_stop_when_an_error_broke_it_off_is_stopped(bench: B
     assert bench.coordinator.close(broke_off=True) is SweepState.STOPPED
 
 
+def test_a_sweep_that_is_handed_over_is_abandoned_not_stopped(bench: Bench) -> None:
+    trial = claim(bench.coordinator)
+    bench.coordinator.hand_over("this machine ends")
+    assert bench.coordinator.next() is None
+    assert bench.coordinator.close() is SweepState.RUNNING
+    assert bench.state(trial) is TrialState.QUEUED
+    bench.keeper.__exit__(None, None, None)
+    assert abandoned(bench.repository) == ["s"]
+
+
 def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tmp_path: Path) -> None:
     bench = Bench(database, tmp_path, lease_seconds=1.0)
     trial = claim(bench.coordinator)

@@ -22,7 +22,8 @@ from sweeper.coordinator import outcome_of
 from sweeper.errors import GridError
 from sweeper.external import Scored, score_masks
 from sweeper.grids import parse_grid
-from sweeper.launch import best_trials, create
+from sweeper.launch import create
+from sweeper.publish import best_trials
 from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.status import closing_text

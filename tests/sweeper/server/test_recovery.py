@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from storage.records import SweepState
+from storage.records import SweepState, TrialState
+from sweeper import begun
 from sweeper.server.recovery import Recovery, abandoned
 
 
@@ -75,6 +76,22 @@ def test_one_that_is_held_when_its_wait_is_over_is_mended(served: Any, recovery:
     clock.now = 181.0
     assert recovery.run_once() == ["demo"]
     served.service.starts.join(30)
+
+
+@pytest.mark.parametrize(("begun_at", "limit"), [(0.0, 3), (1e12, 5)])
+def test_what_the_lost_coordinator_was_limited_to_its_successor_is(
+    served: Any, recovery: Recovery, begun_at: float, limit: int
+) -> None:
+    """Of those that it began, two trials have ended; a third goes on. A run that began later has ended none."""
+    begun.begin(served.service.sweeps.settings, "demo", begun.Begun(begun_at, 5))
+    trial = served.repository.trials("demo")[2]
+    assert trial.state is TrialState.FAILED
+    lease = served.repository.acquire_lease("demo", "test", 60)
+    served.repository.retry(lease, [trial.hash])
+    served.repository.renew_lease(lease, -1)
+    assert recovery.run_once() == ["demo"]
+    assert starts(served) == 1
+    assert served.recorded.starts[0].limit == limit
 
 
 def test_servers_that_are_away_are_waited_for(

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 
 from storage.records import TrialState
+from tests.mlflow_server import MlflowServer
 from tests.postgres_server import PostgresServer, PostgresUnavailableError
 from tests.system.faults.scenarios import Reference, Sweep, wait_for
 
@@ -23,55 +17,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(1800)]
 
 OUTAGE = float(os.environ.get("SWEEPER_TEST_OUTAGE", "8"))
 """Seconds without database and MLflow, longer than the lease; by hand it was two minutes."""
-
-
-@dataclass
-class MlflowServer:
-    """A real `mlflow server` on a folder of its own."""
-
-    folder: Path
-    port: int = 0
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Starts it (again) with the same data; returns when it answers."""
-        self.folder.mkdir(exist_ok=True)
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        store = [
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/mlflow.db",
-            "--artifacts-destination",
-            f"{self.folder}/a",
-        ]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *store, "--workers", "1"], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        wait_for(self.answers, "MLflow's answer")
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def kill(self) -> None:
-        """SIGKILL to it and its worker processes."""
-        if self.process is not None and self.process.poll() is None:
-            first = psutil.Process(self.process.pid)
-            everyone = [first, *first.children(recursive=True)]
-            for process in everyone:
-                process.kill()
-            psutil.wait_procs(everyone, timeout=60)
-            self.process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
