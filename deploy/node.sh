@@ -54,7 +54,7 @@ end_all() {
     local coordinators
     coordinators=$(grep --files-with-matches --no-messages --null-data --line-regexp resume /proc/[0-9]*/cmdline |
         cut --delimiter=/ --fields=3)
-    kill -USR1 $coordinators 2>/dev/null || true
+    kill -USR2 $coordinators 2>/dev/null || true
     kill -TERM "$server" 2>/dev/null || true
     while kill -0 $coordinators 2>/dev/null; do sleep 1; done
 }

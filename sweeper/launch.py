@@ -375,13 +375,14 @@ def _adaptive(now: Session, grid: Grid, readies: Mapping[str, data.ReadyDataset]
 def _signals(coordinator: Coordinator) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch.
 
-    SIGUSR1 does that at once and is not about the sweep: this machine ends, and another coordinator goes on.
+    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator goes on. (SIGUSR1 is
+    Tune's own.)
     """
 
     def ask(number: int, frame: object) -> None:
         name = signal.Signals(number).name
         again = f"sweeper resume {coordinator.sweep.name}"
-        if number == signal.SIGUSR1:
+        if number == signal.SIGUSR2:
             coordinator.hand_over(f"handed over by {name}")
             coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
         elif coordinator.draining:
@@ -394,7 +395,7 @@ def _signals(coordinator: Coordinator) -> Iterator[None]:
                 f"go on later with: {again}"
             )
 
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     try:
         yield
     finally:

@@ -162,7 +162,7 @@ step "a study whose time runs out, and goes on in another job"
 grid second 100
 second=$(job -- launch --grid "$work/second.toml")
 patiently 600 is second 'status["counts"]["finished"] > 0'
-scancel --batch --signal=USR1 "$second"  # as Slurm does five minutes before the end
+scancel --batch --signal=USR2 "$second"  # as Slurm does five minutes before the end
 patiently 600 ended "$second" COMPLETED
 is second 'status["state"] == "running" and status["counts"]["finished"] < 4'
 third=$(job -- resume second)

@@ -19,7 +19,7 @@ PROGRAMS = {
     "ray": "exit 0",
     "python3": "echo token",
     "sweeper": """
-        trap 'echo "handed over" >>"$CALLS"; exit 7' USR1
+        trap 'echo "handed over" >>"$CALLS"; exit 7' USR2
         echo "sweeper $* at $RAY_ADDRESS, $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >>"$CALLS"
         [ "$1" = launch ] || exit 3
         until false; do sleep 0.05; done""",
@@ -62,7 +62,7 @@ def test_before_its_time_is_over_the_command_hands_over(environment: dict[str, s
             time.sleep(0.05)
         while job.poll() is None:  # the first may come before the job knows whom to tell
             assert time.monotonic() < deadline
-            job.send_signal(signal.SIGUSR1)
+            job.send_signal(signal.SIGUSR2)
             time.sleep(0.2)
     assert job.returncode == 7
     assert calls.read_text().count("handed over") == 1
@@ -70,5 +70,5 @@ def test_before_its_time_is_over_the_command_hands_over(environment: dict[str, s
 
 def test_slurm_is_asked_for_that_signal() -> None:
     options = re.findall(r"^#SBATCH (\S+)$", JOB.read_text(), re.MULTILINE)
-    assert "--signal=B:USR1@300" in options
+    assert "--signal=B:USR2@300" in options
     assert "--ntasks-per-node=1" in options
