@@ -375,8 +375,8 @@ def _adaptive(now: Session, grid: Grid, readies: Mapping[str, data.ReadyDataset]
 def _signals(coordinator: Coordinator) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch.
 
-    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator goes on. (SIGUSR1 is
-    Tune's own.)
+    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator goes on. (SIGUSR1
+    is Tune's own.)
     """
 
     def ask(number: int, frame: object) -> None:

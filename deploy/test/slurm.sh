@@ -4,7 +4,7 @@
 #
 # Needs root and Debian's slurmctld, slurmd, slurm-client, munge; says so and ends with 77 where they are missing.
 # `sweeper` and `ray` are those of the PATH. Nothing of it is left.
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "$0")/../.."
 
 skip() {
@@ -44,7 +44,7 @@ trap 'echo "slurm.sh: line $LINENO fails: $BASH_COMMAND" >&2' ERR
 patiently() {  # SECONDS COMMAND…: until it succeeds
     local until=$((SECONDS + $1))
     shift
-    until "$@"; do
+    until "$@" 2>/dev/null; do
         [ "$SECONDS" -lt "$until" ] || { echo "in vain: $*" >&2; return 1; }
         sleep 1
     done
@@ -139,7 +139,7 @@ ended() {  # JOB STATE
     [ "$(scontrol show job "$1" | sed --quiet 's/.*JobState=\([A-Z]*\).*/\1/p')" = "$2" ]
 }
 is() {  # SWEEP WORD EXPRESSION: of the object that `status --json` prints
-    sweeper status "$1" --json 2>/dev/null | python3 -c "
+    sweeper status "$1" --json | python3 -c "
 import json, sys
 status = json.load(sys.stdin)
 sys.exit(not ($2))"
@@ -159,7 +159,7 @@ HOSTS
 [ "$hosts" = "${nodes[*]}" ] || { echo "trained on: $hosts" >&2; exit 1; }
 
 step "a study whose time runs out, and goes on in another job"
-grid second 100
+grid second 60
 second=$(job -- launch --grid "$work/second.toml")
 patiently 600 is second 'status["counts"]["finished"] > 0'
 scancel --batch --signal=USR2 "$second"  # as Slurm does five minutes before the end

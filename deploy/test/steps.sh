@@ -51,12 +51,12 @@ status_of() {  # URL [curl options]
     curl --silent --output /dev/null --max-time 60 --write-out '%{http_code}' "$@"
 }
 
-trials=28
+trials=64
 
 study() {
     python3 - "$trials" <<'P'
 import json, sys
-gammas = [round(0.03 * n, 2) for n in range(1, int(sys.argv[1]))]
+gammas = [round(0.015 * n, 3) for n in range(1, int(sys.argv[1]))]
 print(json.dumps({"toml": f'''
 name = "up-test"
 [[datasets]]
@@ -71,7 +71,7 @@ gamma = {gammas}
 base_filters = 4
 depth = 2
 [training]
-epochs = 10
+epochs = 8
 '''}))
 P
 }

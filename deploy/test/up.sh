@@ -8,7 +8,7 @@
 #                                there, stand-ins are made (deploy/test/stand-ins.sh)
 #   CA_BUNDLE                    see deploy/README.md
 #   KEEP_IMAGE=1                 leaves the image that was built, whose packages the next run need not load again
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=deploy/test/steps.sh
 . deploy/test/steps.sh
@@ -102,7 +102,7 @@ refused "Read-only file system" docker compose exec -T service touch /opt/sweepe
 [ "$(docker compose exec -T service id --user)" = 10001 ]
 
 step "a study through the API, and each service killed once"
-# Trials of some seconds, enough to outlast the kills. A kill waits until one more is finished, and so meets a sweep that
+# Trials of some seconds, enough to outlast the kills also on a quick machine. A kill waits until one more is finished, and so meets a sweep that
 # has got over the last.
 api POST sweeps "$(study)" >/dev/null
 for service in ray-worker ray-head service postgres mlflow board; do
@@ -128,7 +128,7 @@ step "MLflow away as the sweep ends: the service sends it the rest when it is ba
 [ "$(state)" = running ]
 container=$(docker compose ps --quiet mlflow)
 docker kill "$container" >/dev/null
-patiently 900 is finished
+patiently 3000 is finished
 [ "$(finished)" = "$trials" ]
 patiently 300 says "what it lacks is sent by"
 docker start "$container" >/dev/null

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -90,11 +91,29 @@ def test_background_attach_scale_two_at_once_and_stop(home: Home) -> None:
     assert {t["state"] for t in states["trials"]} == {"queued"}
 
 
-def test_ctrl_c_twice_keeps_the_checkpoint_and_resume_goes_on_from_it(home: Home) -> None:
-    process = home.start("resume", "long")
+def test_a_sweep_that_is_handed_over_is_free_and_running_by_its_state(home: Home) -> None:
+    """What a service that goes on with it needs: no lease, no stop, and the limit."""
+    process = home.start("resume", "long", "--limit", "5")
+    wait_for_an_epoch_more(home)
+    process.send_signal(signal.SIGUSR2)
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, out
+    assert "SIGUSR2: running trials end after this epoch" in out
+    status = home.json("status", "long")
+    assert (status["state"], status["lease"]) == ("running", None)
+    assert {t["state"] for t in status["trials"]} == {"queued"}
+    assert json.loads((home.folder / "begun" / "long.json").read_text())["limit"] == 5
+
+
+def wait_for_an_epoch_more(home: Home) -> None:
     wait_for(lambda: home.json("status", "long")["state"] == "running")
     epochs = {t["hash"]: t["epochs"] for t in home.json("status", "long")["trials"]}
     wait_for(lambda: any(t["epochs"] > epochs[t["hash"]] for t in home.json("status", "long")["trials"]))
+
+
+def test_ctrl_c_twice_keeps_the_checkpoint_and_resume_goes_on_from_it(home: Home) -> None:
+    process = home.start("resume", "long")
+    wait_for_an_epoch_more(home)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
