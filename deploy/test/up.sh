@@ -102,8 +102,8 @@ refused "Read-only file system" docker compose exec -T service touch /opt/sweepe
 [ "$(docker compose exec -T service id --user)" = 10001 ]
 
 step "a study through the API, and each service killed once"
-# Trials of some seconds, enough to outlast the kills also on a quick machine. A kill waits until one more is finished, and so meets a sweep that
-# has got over the last.
+# Trials of some seconds, enough to outlast the kills on a quick machine, too. A kill waits until one more is finished,
+# and so meets a sweep that has got over the last.
 api POST sweeps "$(study)" >/dev/null
 for service in ray-worker ray-head service postgres mlflow board; do
     patiently 600 answers
