@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Duty(Protocol):
-    """Looks for what there is to do, and does it. A `StorageError` of it is logged: the next round tries again."""
+    """Looks for what there is to do, and does it. An error of the database or of a file is logged, and the next round tries again."""
 
     def run_once(self) -> list[str]:
         """One round; the sweeps that something was begun for."""
@@ -44,7 +44,7 @@ def _rounds(duty: Duty, ending: threading.Event) -> None:
     while True:
         try:
             duty.run_once()
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             _log.warning("%s is tried again later: %s", threading.current_thread().name, error)
         if ending.wait(EVERY_SECONDS):
             return
