@@ -16,7 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 class Duty(Protocol):
-    """Looks for what there is to do, and does it. An error of the database or of a file is logged, and the next round tries again."""
+    """Looks for what there is to do, and does it.
+
+    An error of the database or of a file is logged, and the next round tries again.
+    """
 
     def run_once(self) -> list[str]:
         """One round; the sweeps that something was begun for."""
