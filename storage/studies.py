@@ -11,15 +11,16 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
+from storage import _optuna_rows
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
 from storage.records import Trial, TrialState
@@ -56,6 +57,14 @@ class StudyParameter:
     log: bool = False
 
 
+@dataclass(slots=True)
+class _Recorded:
+    """Hashes that a study holds, as far as they were read, and the id of the last trial that was."""
+
+    last: int = -1
+    hashes: set[str] = field(default_factory=set)
+
+
 class Studies:
     """Optuna studies in the database of `Database`, each maximising a score over γ and whatever else was searched.
 
@@ -68,6 +77,8 @@ class Studies:
         self._mutex = threading.Lock()
         self._rdb: RDBStorage | None = None
         self._cached: BaseStorage | None = None
+        self._bulk = False
+        self._recorded: dict[int, _Recorded] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -186,6 +197,7 @@ class Studies:
                 self._rdb.remove_session()
                 self._rdb.engine.dispose()
             self._rdb = self._cached = None
+            self._recorded.clear()
 
     @cached_property
     def gamma_distribution(self) -> FloatDistribution:
@@ -239,6 +251,9 @@ class Studies:
 
         def work(wanted: Mapping[str, FrozenTrial]) -> int:
             study = self._study(study_name, None)
+            study_id = self._storage.get_study_id_from_name(study_name)
+            if self._bulk:
+                return self._database.write(lambda connection: self._add_rows(connection, study_id, wanted))
             there = {t.user_attrs.get(HASH_ATTRIBUTE) for t in study.get_trials(deepcopy=False)}
             lacking = [frozen for trial_hash, frozen in wanted.items() if trial_hash not in there]
             for frozen in lacking:
@@ -248,11 +263,23 @@ class Studies:
         added = 0
         left = dict(trials)
         while left:
-            # In parts: nobody else can record while the lock is held, and each trial takes Optuna some milliseconds.
+            # In parts: nobody else can record while the lock is held.
             part = dict(islice(left.items(), BATCH))
             added += self._exclusively(partial(work, part))
             left = {trial_hash: frozen for trial_hash, frozen in left.items() if trial_hash not in part}
         return added
+
+    def _add_rows(self, connection: Connection, study_id: int, wanted: Mapping[str, FrozenTrial]) -> int:
+        """The same within one transaction, by rows of Optuna's tables. Only who holds the lock adds trials with a
+        hash, so that those of an id which was seen before need not be read again."""
+        recorded = self._recorded.setdefault(study_id, _Recorded())
+        for trial_id, trial_hash in _optuna_rows.attribute_since(connection, study_id, HASH_ATTRIBUTE, recorded.last):
+            recorded.last = trial_id
+            recorded.hashes.add(trial_hash)
+        lacking = [frozen for trial_hash, frozen in wanted.items() if trial_hash not in recorded.hashes]
+        if lacking:
+            _optuna_rows.add(connection, study_id, lacking)
+        return len(lacking)
 
     def _study(self, study_name: str, sampler: BaseSampler | None) -> Study:
         import optuna
@@ -284,6 +311,7 @@ class Studies:
                     "another: it and Optuna both use the table alembic_version. To upgrade Optuna's tables: "
                     "optuna storage upgrade --storage URL"
                 ) from error
+            self._bulk = self._rdb.get_current_version() == _optuna_rows.VERSION
             self._cached = get_storage(self._rdb)  # with Optuna's cache of finished trials before it
         return self._cached
 

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from storage_samples import new_trials, outcome, scores
 
 from storage.database import open_database
@@ -67,22 +68,21 @@ def record(url: str, count: int) -> None:
 
 def die_while_recording(url: str, moment: str) -> None:
     """Records one trial, and is killed just before Optuna's commit or just after it."""
-    from optuna.storages import RDBStorage
-
+    from storage import _optuna_rows
     from storage.studies import Studies
 
     with open_database(url) as database:
         studies = Studies(database)
         studies.values("s")
-        prepare = RDBStorage._get_prepared_new_trial
+        add = _optuna_rows.add
 
-        def dying(self: RDBStorage, *arguments: object, **named: object) -> None:
-            prepare(self, *arguments, **named)  # type: ignore[arg-type]
+        def dying(connection: Connection, *arguments: Any) -> None:
+            add(connection, *arguments)
             if moment == "after":
-                self.scoped_session.commit()
+                connection.commit()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        RDBStorage._get_prepared_new_trial = dying  # type: ignore[method-assign, assignment]
+        _optuna_rows.add = dying
         studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5})
 
 

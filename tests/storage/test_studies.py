@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 import signal
@@ -20,6 +21,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import text
 from storage_samples import new_trials, outcome
 
+from storage import _optuna_rows
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
 from storage.repository import Repository
@@ -74,6 +76,36 @@ def test_a_pruned_trial_with_its_scores_and_further_parameters(studies: Studies)
     assert pruned.distributions["learning_rate"] == optuna.distributions.FloatDistribution(0.01, 0.3, log=True)
     assert (complete.value, complete.intermediate_values) == (0.75, {1: 0.5})
     assert (without.state, without.value) == (PRUNED, None)
+
+
+@pytest.mark.parametrize("version", [_optuna_rows.VERSION, "another"])
+def test_a_trial_reads_as_one_that_optuna_added(
+    studies: Studies, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was written in bulk or, where Optuna's tables are of another version, by Optuna."""
+    monkeypatch.setattr(_optuna_rows, "VERSION", version)
+    rate = StudyParameter(0.03, 0.01, 0.3, log=True)
+    trials: dict[str, dict[str, Any]] = {
+        "a": {"gamma": 0.5, "value": 0.75, "user_attrs": {"test_dsc": 0.5, "note": None}},
+        "b": {"gamma": None, "value": None},
+        "c": {"gamma": 0.1, "value": None, "intermediate": {1: 0.25}, "pruned": True, "parameters": {"rate": rate}},
+    }
+    for trial_hash, values in trials.items():
+        assert studies.record("ours", trial_hash=trial_hash, **values)
+    ours, theirs = studies.study("ours"), studies.study("theirs")
+    for trial in ours.get_trials():
+        theirs.add_trial(trial)
+    assert not studies.record("theirs", trial_hash="a", **trials["a"]), "one that another program added"
+    assert studies.record("theirs", trial_hash="d", **trials["a"])
+    assert theirs.get_trials()[-1].number == 3
+    storage = RDBStorage(studies.optuna_url)
+    read = {name: optuna.load_study(study_name=name, storage=storage).trials for name in ("ours", "theirs")}
+    storage.remove_session()
+    storage.engine.dispose()
+    assert [t.number for t in read["ours"]] == [0, 1, 2]
+    for one, other in zip(read["ours"], read["theirs"], strict=False):
+        assert {**vars(one), "_trial_id": 0} == {**vars(other), "_trial_id": 0}
+        assert abs(datetime.datetime.now() - one.datetime_complete) < datetime.timedelta(minutes=10)
 
 
 def test_a_study_says_how_it_was_searched(studies: Studies) -> None:
