@@ -6,14 +6,24 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, or_, select, update
 
 from storage import _scores
 from storage._leases import LeaseMethods, hold
-from storage._statements import attempt_columns, insert, insert_absent, insert_many, to_attempt, to_trial, trial_columns
+from storage._statements import (
+    Insert,
+    attempt_columns,
+    insert_absent,
+    insert_for,
+    insert_many,
+    member_columns,
+    to_attempt,
+    to_trial,
+)
 from storage.columns import now
 from storage.errors import AttemptEndedError, UnknownTrialError
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
@@ -21,6 +31,57 @@ from storage.records import Attempt, AttemptState, Epoch, FailureKind, Lease, Ou
 
 AttemptHead = Row[str, int, str, str | None]
 """trial, number, state, error"""
+
+
+# The statements of a trial that goes well: on tables rather than on their classes, and built once (see `_statements`).
+_TRIAL, _ATTEMPT, _EPOCH = TrialRow.__table__.c, AttemptRow.__table__.c, EpochRow.__table__.c
+
+_IS_MEMBER = (MembershipRow.sweep_id == bindparam("held_sweep")) & (MembershipRow.trial == bindparam("member"))
+
+_TAKE = (
+    update(TrialRow.__table__)
+    .where(
+        _TRIAL.hash == bindparam("member"),
+        _TRIAL.state == TrialState.QUEUED,
+        select(literal(1)).where(_IS_MEMBER).exists(),
+    )
+    .values(
+        state=TrialState.RUNNING,
+        attempts=_TRIAL.attempts + 1,
+        sweep_id=bindparam("held_sweep"),
+        failure=None,
+        error=None,
+        started_at=func.coalesce(_TRIAL.started_at, now()),
+    )
+    .returning(_TRIAL.attempts)
+)
+
+_NEW_ATTEMPT = (
+    insert(AttemptRow.__table__)
+    .values(state=AttemptState.RUNNING, resumed_from=0, steps=0, started_at=now())
+    .returning(*attempt_columns().selected_columns)
+)
+
+_CHANGE_ATTEMPT = update(AttemptRow.__table__).where(_ATTEMPT.id == bindparam("changed"))
+_CHANGE_TRIAL = update(TrialRow.__table__).where(_TRIAL.hash == bindparam("changed"))
+
+_ADD_UP_STEPS = _CHANGE_ATTEMPT.values(
+    steps=select(func.sum(_EPOCH.steps)).where(_EPOCH.attempt_id == bindparam("changed")).scalar_subquery()
+)
+_REACH_EPOCH = _CHANGE_TRIAL.values(
+    epochs=case((_TRIAL.epochs > bindparam("reached"), _TRIAL.epochs), else_=bindparam("reached"))
+)
+_FINISH_ATTEMPT = _CHANGE_ATTEMPT.values(state=AttemptState.FINISHED, ended_at=now())
+_FINISH_TRIAL = _CHANGE_TRIAL.values(state=TrialState.FINISHED, finished_at=now())
+
+
+@cache
+def _put_epochs(dialect: str, *, attempt_too: bool) -> Insert:
+    """Inserts epochs, or replaces those that are there; `attempt_too`: also which attempt trained them."""
+    statement = insert_for(dialect, EpochRow)
+    kept = {"trial", "epoch"} if attempt_too else {"trial", "epoch", "attempt_id"}
+    changed = {c.name: statement.excluded[c.name] for c in _EPOCH if c.name not in kept}
+    return statement.on_conflict_do_update(index_elements=["trial", "epoch"], set_=changed)
 
 
 class AttemptMethods(LeaseMethods):
@@ -63,12 +124,7 @@ class AttemptMethods(LeaseMethods):
                 passed.append(trial_hash)
                 attempt = _claim(connection, lease, trial_hash, host, device, token)
                 if attempt is not None:
-                    row = connection.execute(
-                        trial_columns().where(
-                            MembershipRow.sweep_id == lease.sweep_id, MembershipRow.trial == attempt.trial
-                        )
-                    ).one()
-                    return to_trial(row), attempt
+                    return _member(connection, lease, attempt.trial), attempt
             return None
 
         return self.database.write(work)
@@ -96,9 +152,9 @@ class AttemptMethods(LeaseMethods):
             hold(connection, lease)
             attempt = _running(connection, lease, attempt_id)
             if values:
-                connection.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(values))
+                connection.execute(_CHANGE_ATTEMPT, {"changed": attempt_id, **values})
             if resumed_from is not None:
-                connection.execute(update(TrialRow).where(TrialRow.hash == attempt.trial).values(epochs=resumed_from))
+                connection.execute(_CHANGE_TRIAL, {"changed": attempt.trial, "epochs": resumed_from})
 
         self.database.write(work)
 
@@ -110,23 +166,21 @@ class AttemptMethods(LeaseMethods):
             LeaseLostError: see `hold`.
             AttemptEndedError: the attempt is not running.
         """
+        epoch_values = dataclasses.asdict(epoch)
 
         def work(connection: Connection) -> None:
             hold(connection, lease)
             attempt = _running(connection, lease, attempt_id)
-            row = {**dataclasses.asdict(epoch), "trial": attempt.trial, "attempt_id": attempt_id}
-            statement = insert(connection, EpochRow).values(row)
-            changed = {name: statement.excluded[name] for name in row if name not in ("trial", "epoch")}
-            connection.execute(statement.on_conflict_do_update(index_elements=["trial", "epoch"], set_=changed))
-            steps = select(func.sum(EpochRow.steps)).where(EpochRow.attempt_id == attempt_id).scalar_subquery()
-            connection.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(steps=steps))
-            furthest = case((TrialRow.epochs > epoch.epoch, TrialRow.epochs), else_=epoch.epoch)
-            connection.execute(update(TrialRow).where(TrialRow.hash == attempt.trial).values(epochs=furthest))
+            row = {**epoch_values, "trial": attempt.trial, "attempt_id": attempt_id}
+            connection.execute(_put_epochs(connection.dialect.name, attempt_too=True), row)
+            connection.execute(_ADD_UP_STEPS, {"changed": attempt_id})
+            connection.execute(_REACH_EPOCH, {"changed": attempt.trial, "reached": epoch.epoch})
 
         self.database.write(work)
 
-    def finish(self, lease: Lease, attempt_id: int, outcome: Outcome) -> None:
+    def finish(self, lease: Lease, attempt_id: int, outcome: Outcome) -> Trial:
         """Stores the whole outcome and ends attempt and trial, or writes nothing. Doing it again changes nothing.
+        Returns the trial as it then is.
 
         An epoch that nobody had reported, since its coordinator was killed after the checkpoint, counts for the attempt
         before: over all attempts, `steps` are the steps that were made.
@@ -137,47 +191,40 @@ class AttemptMethods(LeaseMethods):
             AttemptEndedError: the attempt has ended otherwise.
         """
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Trial:
             hold(connection, lease)
             attempt = _of_lease(connection, lease, attempt_id)
             rows = _scores.score_rows(attempt.trial, outcome)
             if attempt.state == AttemptState.FINISHED:
-                return
+                return _member(connection, lease, attempt.trial)
             _refuse_ended(attempt)
             environment = _store_environment(connection, outcome.environment)
             insert_many(connection, ScoreRow, rows)
             _store_history(connection, attempt, attempt_id, outcome)
             connection.execute(
-                update(AttemptRow)
-                .where(AttemptRow.id == attempt_id)
-                .values(
-                    state=AttemptState.FINISHED,
-                    steps=outcome.steps,
-                    resumed_from=outcome.resumed_from,
-                    ended_at=now(),
-                )
+                _FINISH_ATTEMPT,
+                {"changed": attempt_id, "steps": outcome.steps, "resumed_from": outcome.resumed_from},
             )
             connection.execute(
-                update(TrialRow)
-                .where(TrialRow.hash == attempt.trial)
-                .values(
-                    state=TrialState.FINISHED,
-                    epochs=len(outcome.history),
-                    best_epoch=outcome.best_epoch,
-                    val_loss=outcome.val_loss,
-                    val_dsc=outcome.val_dsc,
-                    test_dsc=outcome.test_dsc,
-                    train_seconds=outcome.train_seconds,
-                    evaluate_seconds=outcome.evaluate_seconds,
-                    peak_memory_mib=outcome.peak_memory_mib,
-                    parameters=outcome.parameters,
-                    environment=environment,
-                    mlflow_run=outcome.mlflow_run,
-                    finished_at=now(),
-                )
+                _FINISH_TRIAL,
+                {
+                    "changed": attempt.trial,
+                    "epochs": len(outcome.history),
+                    "best_epoch": outcome.best_epoch,
+                    "val_loss": outcome.val_loss,
+                    "val_dsc": outcome.val_dsc,
+                    "test_dsc": outcome.test_dsc,
+                    "train_seconds": outcome.train_seconds,
+                    "evaluate_seconds": outcome.evaluate_seconds,
+                    "peak_memory_mib": outcome.peak_memory_mib,
+                    "parameters": outcome.parameters,
+                    "environment": environment,
+                    "mlflow_run": outcome.mlflow_run,
+                },
             )
+            return _member(connection, lease, attempt.trial)
 
-        self.database.write(work)
+        return self.database.write(work)
 
     def fail(
         self,
@@ -258,44 +305,28 @@ def _claim(
     connection: Connection, lease: Lease, trial_hash: str, host: str, device: str | None, token: str
 ) -> Attempt | None:
     hold(connection, lease)
-    before = connection.execute(attempt_columns().where(AttemptRow.token == token)).one_or_none()
-    if before is not None:  # the commit's acknowledgement was lost, and this is the second run of this call
-        return to_attempt(before)
-    member = select(literal(1)).where(MembershipRow.sweep_id == lease.sweep_id, MembershipRow.trial == trial_hash)
-    take = (
-        update(TrialRow)
-        .where(TrialRow.hash == trial_hash, TrialRow.state == TrialState.QUEUED, member.exists())
-        .values(
-            state=TrialState.RUNNING,
-            attempts=TrialRow.attempts + 1,
-            sweep_id=lease.sweep_id,
-            failure=None,
-            error=None,
-            started_at=func.coalesce(TrialRow.started_at, now()),
-        )
-        .returning(TrialRow.attempts)
-    )
-    number = connection.execute(take).scalar_one_or_none()
-    if number is None and connection.execute(member).one_or_none() is None:
-        raise UnknownTrialError(f"sweep {lease.sweep_id} has no trial {trial_hash!r}")
-    if number is None and _free_orphan(connection, lease, trial_hash):
-        number = connection.execute(take).scalar_one_or_none()
+    wanted = {"held_sweep": lease.sweep_id, "member": trial_hash}
+    number = connection.execute(_TAKE, wanted).scalar_one_or_none()
+    if number is None:
+        before = connection.execute(attempt_columns().where(AttemptRow.token == token)).one_or_none()
+        if before is not None:  # the commit's acknowledgement was lost, and this is the second run of this call
+            return to_attempt(before)
+        if connection.execute(select(literal(1)).where(_IS_MEMBER), wanted).one_or_none() is None:
+            raise UnknownTrialError(f"sweep {lease.sweep_id} has no trial {trial_hash!r}")
+        if _free_orphan(connection, lease, trial_hash):
+            number = connection.execute(_TAKE, wanted).scalar_one_or_none()
     if number is None:
         return None
-    made = insert(connection, AttemptRow).values(
-        trial=trial_hash,
-        number=number,
-        sweep_id=lease.sweep_id,
-        fencing=lease.fencing,
-        token=token,
-        state=AttemptState.RUNNING,
-        host=host,
-        device=device,
-        resumed_from=0,
-        steps=0,
-        started_at=now(),
-    )
-    return to_attempt(connection.execute(made.returning(*attempt_columns().selected_columns)).one())
+    made = {
+        "trial": trial_hash,
+        "number": number,
+        "sweep_id": lease.sweep_id,
+        "fencing": lease.fencing,
+        "token": token,
+        "host": host,
+        "device": device,
+    }
+    return to_attempt(connection.execute(_NEW_ATTEMPT, made).one())
 
 
 def _first_claimable(
@@ -415,8 +446,11 @@ def _store_history(connection: Connection, attempt: AttemptHead, attempt_id: int
     rows = [
         {**dataclasses.asdict(e), "trial": attempt.trial, "attempt_id": trained_by[e.epoch]} for e in outcome.history
     ]
-    statement = insert(connection, EpochRow)
-    # An epoch that is there keeps the attempt that trained it.
-    kept = ("trial", "epoch", "attempt_id")
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in kept}
-    connection.execute(statement.on_conflict_do_update(index_elements=["trial", "epoch"], set_=changed), rows)
+    connection.execute(
+        _put_epochs(connection.dialect.name, attempt_too=False), rows
+    )  # one that is there stays whose it is
+
+
+def _member(connection: Connection, lease: Lease, trial_hash: str) -> Trial:
+    """The trial as the lease's sweep sees it."""
+    return to_trial(connection.execute(member_columns(), {"held_sweep": lease.sweep_id, "member": trial_hash}).one())

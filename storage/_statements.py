@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, literal, select
+from sqlalchemy import Connection, Row, Select, bindparam, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -20,24 +20,45 @@ Insert = sqlite.Insert | postgresql.Insert
 
 def insert(connection: Connection, table: type[Base]) -> Insert:
     """The database's own INSERT, which knows ON CONFLICT."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_for(connection.dialect.name, table)
 
 
 def insert_absent(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Inserts those of `rows` whose key is not there; leaves the others as they are."""
     if rows:
-        connection.execute(insert(connection, table).on_conflict_do_nothing(), [dict(row) for row in rows])
+        connection.execute(_insert_absent(connection.dialect.name, table), [dict(row) for row in rows])
 
 
 def insert_many(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts `rows` by one INSERT statement for each 3,000 of them."""
+    """Inserts `rows`; on a server by one INSERT statement for each 3,000 of them."""
     if rows:
-        # RETURNING is what makes SQLAlchemy put all rows into one statement in place of sending one for each.
         connection.execute(
-            insert(connection, table).returning(literal(1)),
+            _insert_many(connection.dialect.name, table),
             [dict(row) for row in rows],
             execution_options={"insertmanyvalues_page_size": 3000},
         )
+
+
+# On tables rather than on their classes, and built once: to build a statement takes longer than to run it, and one of
+# a class three times as long.
+
+
+@cache
+def insert_for(dialect: str, table: type[Base]) -> Insert:
+    """The INSERT of a database of the dialect, see `insert`."""
+    return postgresql.insert(table.__table__) if dialect == "postgresql" else sqlite.insert(table.__table__)
+
+
+@cache
+def _insert_absent(dialect: str, table: type[Base]) -> Insert:
+    return insert_for(dialect, table).on_conflict_do_nothing()
+
+
+@cache
+def _insert_many(dialect: str, table: type[Base]) -> Insert:
+    statement = insert_for(dialect, table)
+    # RETURNING is what makes SQLAlchemy put all rows into one statement in place of sending one for each.
+    return statement.returning(literal(1)) if dialect == "postgresql" else statement
 
 
 def sweep_row(connection: Connection, name: str) -> Row[Any]:
@@ -84,6 +105,14 @@ def trial_columns() -> Select[Any]:
         .select_from(MembershipRow)
         .join(TrialRow, TrialRow.hash == MembershipRow.trial)
         .outerjoin(runner, runner.id == TrialRow.sweep_id)
+    )
+
+
+@cache
+def member_columns() -> Select[Any]:
+    """The row for `to_trial` of the trial `member` of the sweep `held_sweep`."""
+    return trial_columns().where(
+        MembershipRow.sweep_id == bindparam("held_sweep"), MembershipRow.trial == bindparam("member")
     )
 
 

@@ -352,10 +352,10 @@ class Coordinator:
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
         outcome = outcome_of(result, mlflow_run)
-        self.keeper.write(self.repository.finish, running.attempt.id, outcome)
+        trial = self.keeper.write(self.repository.finish, running.attempt.id, outcome)
         self._end(running)
         self._ends.append(None)
-        self._trials[running.trial.hash] = trial = self.repository.trial(running.trial.hash, self.sweep.name)
+        self._trials[trial.hash] = trial
         if self.adaptive is not None and self._suggested(trial):
             self.adaptive.ended([trial])
         else:

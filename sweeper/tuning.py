@@ -98,7 +98,8 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             self._replayer.close(timeout=30)
 
     def _begin(self, config: Mapping[str, Any]) -> None:
-        request, log = config["request"], Path(config["log"])
+        task = json.loads(config["task"])
+        request, log = task["request"], Path(task["log"])
         spec_threads = int(request["spec"]["training"]["threads"])
         process = self._process
         if process is not None and self._busy:
@@ -106,19 +107,19 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         if (
             process is None
             or not process.alive()
-            or (process.threads, process.memory_share) != (spec_threads, config["memory_share"])
+            or (process.threads, process.memory_share) != (spec_threads, task["memory_share"])
             or process.outgrown()
         ):
             if process is not None:
                 process.close()
-            process = self._process = WarmProcess(spec_threads, config["memory_share"])
+            process = self._process = WarmProcess(spec_threads, task["memory_share"])
         if self._replayer is None:
-            tracking = config["tracking"]
+            tracking = task["tracking"]
             self._replayer = Replayer(
                 tracking["uri"], experiment=tracking["experiment"], parent_run=tracking["parent_run"]
             )
         self._spool = Path(request["folder"]) / SPOOL_FILE
-        self._orders = ray.get_actor(config["orders"]) if request["supervised"] else None
+        self._orders = ray.get_actor(task["orders"]) if request["supervised"] else None
         self._trial, self._waiting = Path(request["folder"]).name, False
         self._busy = True
         process.train(request, log)
@@ -241,11 +242,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         request = coordinator.request(running)
         if request["supervised"] and self._orders is None:
             self._orders = ray.remote(num_cpus=0)(Orders).options(name=self._orders_name).remote()
-        return {
+        task = {
             "request": {**request, "loaders": _loaders(running.trial.spec, resources)},
             "orders": self._orders_name,
             "log": str(self._logs / f"{trial_hash}.log"),
-            "resources": resources,
             # Several trials on one GPU: TensorFlow would take all of its memory.
             "memory_share": resources["GPU"] if 0 < resources["GPU"] < 1 else None,
             "tracking": {
@@ -254,6 +254,8 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
                 "parent_run": self._tracking.parent_run,
             },
         }
+        # As text, as the results are: Tune copies and flattens a trial's configuration again and again.
+        return {"hash": trial_hash, "task": json.dumps(task), "resources": resources}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._coordinator.poll()
@@ -285,6 +287,17 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
             self._coordinator.hear(trial_hash, json.loads(result["message"]))
             if (order := self._coordinator.order(trial_hash)) != "go_on":
                 ray.get(self._orders.give.remote(trial_hash, order))
+
+
+class _Forget(tune.Callback):  # type: ignore[misc]
+    """Tune keeps every trial and its last result, which here is thousands of scores that the database has."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial.last_result.pop("message", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the callback to restore it, and we never restore."""
+        return {}
 
 
 class _StopNow(tune.Stopper):  # type: ignore[misc]
@@ -406,6 +419,7 @@ def execute(
                 storage_path=scratch,
                 verbose=0,
                 stop=_StopNow(coordinator),
+                callbacks=[_Forget()],
                 log_to_file=False,
                 # The training process writes its own checkpoints, which outlive Tune.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
@@ -419,7 +433,7 @@ def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"{Path(trial.config['request']['folder']).name}-{trial.trial_id}"
+    return f"{trial.config['hash']}-{trial.trial_id}"
 
 
 def _device() -> str:

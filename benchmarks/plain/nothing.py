@@ -48,8 +48,9 @@ class Nothing(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        request = new_config.get("request")
-        self._hash = Path(request["folder"]).name if request else str(new_config["number"])
+        if "task" in new_config:
+            json.loads(new_config["task"])
+        self._hash = str(new_config.get("hash", new_config.get("number")))
         self._place = 0
         return True
 

@@ -49,7 +49,7 @@ def plugin(tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 
 def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
+    task = {
         "request": {
             "spec": spec.to_dict(),
             "prepared_root": str(data.root),
@@ -65,6 +65,7 @@ def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: list[dict[str
         # Refused at once, so that nothing waits for a run's id.
         "tracking": {"uri": f"sqlite:///{folder}/no-such-folder/mlflow.db", "experiment": "e", "parent_run": ""},
     }
+    return {"task": json.dumps(task)}
 
 
 def test_a_process_that_has_grown_is_replaced_and_another_kept(
