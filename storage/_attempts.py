@@ -21,6 +21,7 @@ from storage._statements import (
     insert_for,
     insert_many,
     member_columns,
+    table,
     to_attempt,
     to_trial,
 )
@@ -33,13 +34,13 @@ AttemptHead = Row[str, int, str, str | None]
 """trial, number, state, error"""
 
 
-# The statements of a trial that goes well: on tables rather than on their classes, and built once (see `_statements`).
-_TRIAL, _ATTEMPT, _EPOCH = TrialRow.__table__.c, AttemptRow.__table__.c, EpochRow.__table__.c
+# The statements of a trial that goes well: on tables rather than on their classes, and built once (see `table`).
+_TRIAL, _ATTEMPT, _EPOCH = table(TrialRow).c, table(AttemptRow).c, table(EpochRow).c
 
 _IS_MEMBER = (MembershipRow.sweep_id == bindparam("held_sweep")) & (MembershipRow.trial == bindparam("member"))
 
 _TAKE = (
-    update(TrialRow.__table__)
+    update(table(TrialRow))
     .where(
         _TRIAL.hash == bindparam("member"),
         _TRIAL.state == TrialState.QUEUED,
@@ -57,13 +58,13 @@ _TAKE = (
 )
 
 _NEW_ATTEMPT = (
-    insert(AttemptRow.__table__)
+    insert(table(AttemptRow))
     .values(state=AttemptState.RUNNING, resumed_from=0, steps=0, started_at=now())
     .returning(*attempt_columns().selected_columns)
 )
 
-_CHANGE_ATTEMPT = update(AttemptRow.__table__).where(_ATTEMPT.id == bindparam("changed"))
-_CHANGE_TRIAL = update(TrialRow.__table__).where(_TRIAL.hash == bindparam("changed"))
+_CHANGE_ATTEMPT = update(table(AttemptRow)).where(_ATTEMPT.id == bindparam("changed"))
+_CHANGE_TRIAL = update(table(TrialRow)).where(_TRIAL.hash == bindparam("changed"))
 
 _ADD_UP_STEPS = _CHANGE_ATTEMPT.values(
     steps=select(func.sum(_EPOCH.steps)).where(_EPOCH.attempt_id == bindparam("changed")).scalar_subquery()

@@ -32,7 +32,10 @@ def add(connection: Connection, study_id: int, trials: Sequence[FrozenTrial]) ->
         select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == study_id)
     ).scalar_one()
     ids = _add_heads(connection, study_id, trials, first)
-    values, parameters, attributes, steps = [], [], [], []
+    values: list[dict[str, Any]] = []
+    parameters: list[dict[str, Any]] = []
+    attributes: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
     for trial_id, trial in zip(ids, trials, strict=True):
         for objective, value in enumerate(trial.values or ()):
             stored, kind = models.TrialValueModel.value_to_stored_repr(value)
@@ -50,14 +53,9 @@ def add(connection: Connection, study_id: int, trials: Sequence[FrozenTrial]) ->
         for key, attribute in trial.user_attrs.items():
             attributes.append({"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)})
         for step, score in trial.intermediate_values.items():
-            stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(score)
+            kept, sort = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(score)
             steps.append(
-                {
-                    "trial_id": trial_id,
-                    "step": step,
-                    "intermediate_value": stored,
-                    "intermediate_value_type": kind,
-                }
+                {"trial_id": trial_id, "step": step, "intermediate_value": kept, "intermediate_value_type": sort}
             )
     for model, rows in (
         (models.TrialValueModel, values),

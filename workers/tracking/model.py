@@ -56,8 +56,28 @@ class ModelRecord:
         )
 
 
-def upload_model(client: MlflowClient, record: ModelRecord, run_id: str, name: str, *, key: str, attempts: int) -> str:
+def upload_model(
+    client: MlflowClient,
+    record: ModelRecord,
+    run_id: str,
+    name: str,
+    *,
+    experiment_id: str,
+    described: Mapping[str, Any],
+    key: str,
+    attempts: int,
+) -> str:
     """Puts the network into MLflow as the run's model and returns the model's id. Repeating it changes nothing.
+
+    Args:
+        client: MLflow's.
+        record: the network.
+        run_id: the trial's run.
+        name: the model's.
+        experiment_id: the run's experiment.
+        described: `tags` and `params` of the run, which the model gets, too.
+        key: names this record among all.
+        attempts: how often each call is tried.
 
     Raises:
         RefusedError: the file is not there or no Keras file.
@@ -67,24 +87,25 @@ def upload_model(client: MlflowClient, record: ModelRecord, run_id: str, name: s
 
     if not record.path.is_file():
         raise RefusedError(f"model file {record.path} is not there (any more)", missing=False)
-    run = call(lambda: client.get_run(run_id), "reading the run", attempts=attempts)
-    experiment_id = run.info.experiment_id
     found = call(
         lambda: client.search_logged_models([experiment_id], f"tags.`{_RECORD_TAG}` = '{key}'", max_results=1),
         "looking for the model",
         attempts=attempts,
     )
+    linked: set[str] = set()
     if found:
         model = found[0]
+        run = call(lambda: client.get_run(run_id), "reading the run", attempts=attempts)
+        linked = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
     else:
-        tags: dict[str, str] = {k: v for k, v in run.data.tags.items() if k in _MODEL_TAGS}
+        tags: dict[str, str] = {k: v for k, v in described["tags"].items() if k in _MODEL_TAGS}
         model = call(
             lambda: client.create_logged_model(
                 experiment_id,
                 name=name,
                 source_run_id=run_id,
                 tags={**tags, _RECORD_TAG: key},
-                params=dict(run.data.params),
+                params=dict(described["params"]),
                 model_type="segmentation",
             ),
             "creating the model",
@@ -92,7 +113,6 @@ def upload_model(client: MlflowClient, record: ModelRecord, run_id: str, name: s
         )
     model_id = str(model.model_id)
     if model.status != LoggedModelStatus.READY:
-        linked = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
         if model_id not in linked:  # MLflow refuses to link it twice
             link = LoggedModelOutput(model_id, step=0)
             call(lambda: client.log_outputs(run_id, [link]), "linking the model", attempts=attempts)

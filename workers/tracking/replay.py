@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MAXIMUM_METRICS = 1000
 """Metrics that MLflow accepts in one call."""
+
+_EXPERIMENTS: dict[tuple[str, str], str] = {}
+"""The ids of experiments by tracking URI and name."""
 
 _log = logging.getLogger(__name__)
 
@@ -156,6 +159,8 @@ class _Sender:
         try:
             after = self._send(client, batch)
         except RefusedError as error:
+            if error.missing:
+                _EXPERIMENTS.pop((self.uri, self.experiment), None)
             if error.missing and self.position.run_id and _run_is_gone(client, self.position.run_id):
                 raise _RunGoneError from error
             if len(batch) > 1 or not self.position.run_id:
@@ -182,7 +187,14 @@ class _Sender:
             record = ModelRecord.from_fields(first.fields, self.spool.parent)
             key = f"{self.position.run_id}:{first.number}"
             model_id = upload_model(
-                client, record, self.position.run_id, self.position.model_name, key=key, attempts=self.attempts
+                client,
+                record,
+                self.position.run_id,
+                self.position.model_name,
+                experiment_id=self._experiment_id(client),
+                described=self._described(),
+                key=key,
+                attempts=self.attempts,
             )
             return replace(self.position, model_id=model_id)
         if first.kind == "end":
@@ -247,16 +259,19 @@ class _Sender:
         from mlflow.entities import Metric, RunTag
 
         fields, run_id, model_id = record.fields, self.position.run_id, self.position.model_id
-        metrics = [Metric(key, float(value), record.at, fields["step"]) for key, value in fields["values"].items()]
+        # A metric that names a model is one of the run and of the model: MLflow writes both.
+        metrics = [
+            Metric(
+                key,
+                float(value),
+                record.at,
+                fields["step"],
+                **({"model_id": model_id, "run_id": run_id} if model_id and key.startswith(("test_", "val_")) else {}),
+            )
+            for key, value in fields["values"].items()
+        ]
         tags = [RunTag(key, str(value)[:5000]) for key, value in fields["tags"].items()]
         self._call(lambda: client.log_batch(run_id, metrics=metrics, tags=tags), "logging the outcome")
-        if model_id and metrics:
-            scores = [
-                Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id, run_id=run_id)
-                for m in metrics
-                if m.key.startswith(("test_", "val_"))
-            ]
-            self._call(lambda: client.log_batch(run_id, metrics=scores), "logging the model's scores")
         self._call(lambda: client.set_terminated(run_id, status=fields["status"], end_time=record.at), "ending the run")
 
     def _find_run(self, client: MlflowClient, trial: str) -> str:
@@ -272,11 +287,20 @@ class _Sender:
         )
         return str(runs[0].info.run_id) if runs else ""
 
+    def _described(self) -> Mapping[str, Any]:
+        """The fields of the last start that was sent: what the trial's run says of it."""
+        sent = [r for r in read_records(self.spool) if r.end <= self.position.offset and r.kind == "start"]
+        return sent[-1].fields
+
     def _experiment_id(self, client: MlflowClient) -> str:
+        """The experiment's id, asked for once in this process: it changes only where the store is emptied."""
+        known = _EXPERIMENTS.get((self.uri, self.experiment))
+        if known is not None:
+            return known
         found = self._call(lambda: client.get_experiment_by_name(self.experiment), "looking up the experiment")
         if found is None:
             raise TrackingInputError(f"MLflow has no experiment {self.experiment!r}; create it with ensure_store")
-        return str(found.experiment_id)
+        return _EXPERIMENTS.setdefault((self.uri, self.experiment), str(found.experiment_id))
 
     def _call(self, function: Callable[[], Any], doing: str) -> Any:
         return call(function, doing, attempts=self.attempts)
