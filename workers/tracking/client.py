@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
@@ -145,6 +145,16 @@ def ensure_store(
     for key, value in tags.items():
         call(partial(client.set_experiment_tag, identity, key, value), "describing the experiment")
     return str(identity)
+
+
+def artifacts_at(location: str, tracking_uri: str) -> Any:
+    """Where MLflow keeps the files of a run or model: the repository that its client makes, which would ask the store
+    for the location first."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
+
+    known = add_databricks_profile_info_to_artifact_uri(location, tracking_uri)  # type: ignore[no-untyped-call]
+    return get_artifact_repository(known, tracking_uri=tracking_uri)
 
 
 def call(function: Callable[[], T], doing: str, *, attempts: int = 1, patience: float = 0.0) -> T:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from workers.tracking.client import RefusedError, call
+from workers.tracking.client import RefusedError, artifacts_at, call
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +118,12 @@ def upload_model(
             call(lambda: client.log_outputs(run_id, [link]), "linking the model", attempts=attempts)
         with tempfile.TemporaryDirectory(dir=record.path.parent, prefix="mlflow-model-") as folder:
             write_model_folder(Path(folder), record, run_id=run_id, model_id=model_id, location=model.artifact_location)
-            call(lambda: client.log_model_artifacts(model_id, folder), "sending the model", attempts=attempts)
+            location = model.artifact_location
+            call(
+                lambda: artifacts_at(location, client.tracking_uri).log_artifacts(folder),
+                "sending the model",
+                attempts=attempts,
+            )
         call(
             lambda: client.finalize_logged_model(model_id, LoggedModelStatus.READY),
             "finishing the model",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from workers.spec import content_hash
-from workers.tracking.client import RefusedError, call, connect
+from workers.tracking.client import RefusedError, artifacts_at, call, connect
 from workers.tracking.describe import TRIAL_TAG
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
 from workers.tracking.model import ModelRecord, upload_model
@@ -56,11 +56,15 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """How far a spool was sent, to which store (a hash: the address may hold a password), and into which run."""
+    """How far a spool was sent, to which store (a hash: the address may hold a password), and into which run.
+
+    `artifacts` is where the run's files belong, as MLflow told when it made the run; empty where it was found.
+    """
 
     target: str
     offset: int = 0
     run_id: str = ""
+    artifacts: str = ""
     model_id: str = ""
     model_name: str = ""
     ended: bool = False
@@ -214,6 +218,7 @@ class _Sender:
             run_id = ""  # a person deleted it; the new attempt gets a run of its own
         run_id = run_id or self._find_run(client, tags[TRIAL_TAG])
         if run_id:
+            artifacts = self.position.artifacts if run_id == self.position.run_id else ""
             self._call(lambda: client.update_run(run_id, status="RUNNING", name=fields["name"]), "continuing a run")
             self._call(lambda: client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()]), "tagging a run")
         else:
@@ -223,8 +228,10 @@ class _Sender:
                 ),
                 "creating a run",
             )
-            run_id = made.info.run_id
-        self._move(replace(self.position, run_id=run_id, model_name=fields["model_name"], ended=False))
+            run_id, artifacts = made.info.run_id, made.info.artifact_uri
+        self._move(
+            replace(self.position, run_id=run_id, artifacts=artifacts, model_name=fields["model_name"], ended=False)
+        )
         params = [Param(k, v) for k, v in fields["params"].items()]
         self._call(lambda: client.log_batch(run_id, params=params), "logging parameters")
         dataset = Dataset(
@@ -252,8 +259,15 @@ class _Sender:
         if not path.is_file():
             raise RefusedError(f"artifact {path} of {self.spool} is not there (any more)", missing=False)
         folder = record.fields["folder"] or None
-        run_id = self.position.run_id
-        self._call(lambda: client.log_artifact(run_id, str(path), folder), f"sending {path.name}")
+        run_id, known = self.position.run_id, self.position.artifacts
+
+        def send() -> None:
+            if known:
+                artifacts_at(known, self.uri).log_artifact(str(path), folder)
+            else:
+                client.log_artifact(run_id, str(path), folder)
+
+        self._call(send, f"sending {path.name}")
 
     def _end(self, client: MlflowClient, record: SpoolRecord) -> None:
         from mlflow.entities import Metric, RunTag
