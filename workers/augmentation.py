@@ -16,16 +16,23 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from batchgenerators.augmentations.utils import (
+    create_zero_centered_coordinate_mesh,
+    elastic_deform_coordinates,
+    rotate_coords_2d,
+    rotate_coords_3d,
+    scale_coords,
+)
 from batchgenerators.transforms.color_transforms import BrightnessMultiplicativeTransform
-from batchgenerators.transforms.spatial_transforms import SpatialTransform
 
+from workers import fast_spatial
 from workers.errors import ParameterError
-from workers.fast_spatial import rotation_matrix, spatial_transform
+from workers.fast_spatial import rotation_matrix
 from workers.spec import TrainingSpec
 
 SCALE = (0.85, 1.25)
@@ -133,13 +140,10 @@ def augment(
     transforms = choose(sequence, settings)
     target = tuple(size) if size is not None else label.shape
     given = image, label
-    if transforms.spatial and settings.spatial_transform == "fast":
-        image, label = _fast(image, label, transforms, target, sequence)
-    by_batchgenerators = transforms.spatial and settings.spatial_transform == "batchgenerators"
-    if by_batchgenerators or transforms.brightness:
+    if transforms.spatial or transforms.brightness:
         with _seeded(sequence):
-            if by_batchgenerators:
-                image, label = _by_batchgenerators(image, label, transforms, target)
+            if transforms.spatial:
+                image, label = _moved(image, label, transforms, target, sequence, settings)
             if transforms.brightness:
                 brighten = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)
                 image = _channels_last(brighten(data=_channels_first(image))["data"])
@@ -147,59 +151,57 @@ def augment(
     return _new(image, given[0], np.float32), _new(label, given[1], np.uint8)
 
 
-def _by_batchgenerators(
-    image: np.ndarray, label: np.ndarray, transforms: Transforms, size: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    # A range of one value pins what was drawn already. The scale cannot be pinned: below 1 it draws from (scale, 1).
-    angles = [(angle, angle) for angle in transforms.rotation or (0.0, 0.0, 0.0)]
-    alpha, sigma = transforms.elastic or (0.0, ELASTIC_SIGMA[0])
-    transform = SpatialTransform(
-        size,
-        do_elastic_deform=transforms.elastic is not None,
-        alpha=(alpha, alpha),
-        sigma=(sigma, sigma),
-        do_rotation=transforms.rotation is not None,
-        angle_x=angles[0],
-        angle_y=angles[1],
-        angle_z=angles[2],
-        do_scale=transforms.scaling,
-        scale=SCALE,
-        border_mode_data="constant",
-        border_cval_data=0,
-        order_data=3,
-        border_mode_seg="constant",
-        border_cval_seg=0,
-        order_seg=0,
-        random_crop=False,
-        p_el_per_sample=1,
-        p_rot_per_sample=1,
-        p_scale_per_sample=1,
-        independent_scale_for_each_axis=False,
-    )
-    moved = transform(data=_channels_first(image), seg=label[np.newaxis, np.newaxis].astype(np.float32))
-    return _channels_last(moved["data"]), moved["seg"][0, 0].astype(np.uint8)
-
-
-def _fast(
+def _moved(
     image: np.ndarray,
     label: np.ndarray,
     transforms: Transforms,
     size: tuple[int, ...],
     sequence: np.random.SeedSequence,
+    settings: TrainingSpec,
 ) -> tuple[np.ndarray, np.ndarray]:
+    from workers.interpolation import at
+
+    fast = settings.spatial_transform == "fast"
+    coordinates = _fast_coordinates(transforms, size, sequence) if fast else _coordinates(transforms, size)
+    coordinates += ((np.asarray(label.shape, coordinates.dtype) - 1) / 2).reshape([-1] + [1] * label.ndim)
+    return at(image, label, coordinates, order=1 if fast else 3)
+
+
+def _coordinates(transforms: Transforms, size: tuple[int, ...]) -> np.ndarray:
+    """Where each voxel comes from, from the middle: batchgenerators' SpatialTransform step by step and draw by draw.
+
+    What `choose` has drawn already is skipped here, so that the rest is what SpatialTransform would draw.
+    """
+    coordinates: np.ndarray = create_zero_centered_coordinate_mesh(size)
+    if transforms.elastic is not None:
+        np.random.random(3)  # dice, α, σ
+        coordinates = elastic_deform_coordinates(coordinates, *transforms.elastic)
+    if transforms.rotation is not None:
+        turns = 1 if len(size) == 2 else 3
+        np.random.random(1 + 2 * turns)  # dice, and for each axis a dice and the angle
+        turn = rotate_coords_2d if turns == 1 else rotate_coords_3d
+        coordinates = turn(coordinates, *transforms.rotation[:turns])
+    if transforms.scaling:
+        np.random.random()  # dice
+        coordinates = scale_coords(coordinates, _scale(np.random.random(), np.random.uniform))
+    return coordinates
+
+
+def _fast_coordinates(transforms: Transforms, size: tuple[int, ...], sequence: np.random.SeedSequence) -> np.ndarray:
     generator = _generator(np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, _FAST)))
-    # As batchgenerators: enlarging and shrinking equally often, although the range is not symmetric.
-    low, high = (SCALE[0], 1.0) if generator.random() < 0.5 else (1.0, SCALE[1])
-    scale = float(generator.uniform(low, high))
-    return spatial_transform(
-        np.asarray(image),
-        np.asarray(label),
+    scale = _scale(generator.random(), generator.uniform)
+    return fast_spatial.coordinates(
         size,
         generator,
         scale=scale if transforms.scaling else 1.0,
         angles=transforms.rotation,
         elastic=transforms.elastic,
     )
+
+
+def _scale(side: float, uniform: Callable[[float, float], float]) -> float:
+    """As batchgenerators: enlarging and shrinking equally often, although the range is not symmetric."""
+    return float(uniform(SCALE[0], 1.0) if side < 0.5 else uniform(1.0, SCALE[1]))
 
 
 def _channels_first(image: np.ndarray) -> np.ndarray:

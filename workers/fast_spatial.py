@@ -3,8 +3,8 @@
 Scaling, rotation and elastic deformation are drawn as there and composed into one map. Two things differ. The elastic
 field, white noise under a Gaussian filter, is made from noise on a grid of a third of the filter's σ; smoothing and
 interpolation to the voxels are one small matrix product per axis, in float32. It has the same variance, covariance and
-decay towards the border. And images are interpolated linearly, not by cubic splines, which need a filter over the whole
-input first. So a trial with this setting gives other numbers, and the setting is part of its hash.
+decay towards the border. And images are then interpolated linearly, not by cubic splines, which need a filter over the
+whole input first. So a trial with this setting gives other numbers, and the setting is part of its hash.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.ndimage
 import scipy.sparse
 from batchgenerators.augmentations.utils import rotate_coords_2d, rotate_coords_3d
 
@@ -21,21 +20,17 @@ _NODES_PER_SIGMA = 3
 _TRUNCATE = 4.0  # in σ
 
 
-def spatial_transform(
-    image: np.ndarray,
-    label: np.ndarray,
+def coordinates(
     size: Sequence[int],
     generator: np.random.Generator,
     *,
     scale: float = 1.0,
     angles: Sequence[float] | None = None,
     elastic: tuple[float, float] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of an image and its mask after one composed map.
+) -> np.ndarray:
+    """Where each voxel of the result comes from, in voxels from the middle of the image: one composed map.
 
     Args:
-        image: float32 (*spatial, channels).
-        label: uint8 (*spatial).
         size: spatial size of the result.
         generator: draws the noise of the elastic field.
         scale: factor of the coordinates; above 1 the content shrinks, as in batchgenerators.
@@ -43,26 +38,20 @@ def spatial_transform(
         elastic: (α, σ) of the elastic field in voxels; None for none.
 
     Returns:
-        float32 (*size, channels), 0 outside the image; uint8 (*size), the nearest label, 0 outside.
+        float32 (dimensions, *size).
     """
     dimensions = len(size)
-    coordinates = np.zeros((dimensions, *size), dtype=np.float32)
+    mesh = np.zeros((dimensions, *size), dtype=np.float32)
     for axis, n in enumerate(size):
         if elastic is not None:
-            coordinates[axis] = elastic_field(size, *elastic, generator)
+            mesh[axis] = elastic_field(size, *elastic, generator)
         line = np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)
-        coordinates[axis] += line.reshape([-1 if a == axis else 1 for a in range(dimensions)])
+        mesh[axis] += line.reshape([-1 if a == axis else 1 for a in range(dimensions)])
     matrix = (scale * rotation_matrix(dimensions, angles)).astype(np.float32)
     # Neither here nor in the field a BLAS product: its threads fight with the trainer's and with each other for cores,
     # and the order of its sums depends on their number.
-    coordinates = np.einsum("ij,j...->i...", matrix, coordinates)
-    coordinates += ((np.asarray(label.shape, dtype=np.float32) - 1) / 2).reshape([-1] + [1] * dimensions)
-    moved = np.empty((*size, image.shape[-1]), dtype=np.float32)
-    for channel in range(image.shape[-1]):
-        scipy.ndimage.map_coordinates(
-            image[..., channel], coordinates, output=moved[..., channel], order=1, mode="constant", cval=0
-        )
-    return moved, scipy.ndimage.map_coordinates(label, coordinates, order=0, mode="constant", cval=0)
+    turned: np.ndarray = np.einsum("ij,j...->i...", matrix, mesh)
+    return turned
 
 
 def elastic_field(size: Sequence[int], alpha: float, sigma: float, generator: np.random.Generator) -> np.ndarray:

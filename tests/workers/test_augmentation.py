@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 import scipy.ndimage
+from batchgenerators.transforms.spatial_transforms import SpatialTransform
 
-from workers.augmentation import augment, choose, margin
+from workers.augmentation import SCALE, augment, choose, margin
 from workers.errors import ParameterError
 from workers.spec import TrainingSpec
 
@@ -192,6 +193,35 @@ def test_the_mask_moves_with_the_image(shape, names, half):
         assert np.abs(moved - mask[..., np.newaxis])[~edge].mean() < 0.02
         assert (np.rint(moved[..., 0]) == mask).mean() > 0.97
     assert max(changed) > 0.005
+
+
+@pytest.mark.parametrize("shape", [(48, 40), (20, 24, 16)])
+@pytest.mark.parametrize("names", [(n,) for n in SPATIAL] + [SPATIAL, ("elastic", "scaling"), ("rotation", "scaling")])
+def test_the_default_is_batchgenerators_own_transform_to_the_last_digit(shape, names):
+    image, label = sample(shape)
+    for seed in seeds_with(*names, count=3):
+        chosen = choose(sequence(seed), HALF)
+        angles = [(a, a) for a in chosen.rotation or (0.0,) * 3]
+        transform = SpatialTransform(
+            shape,
+            do_elastic_deform=chosen.elastic is not None,
+            alpha=(chosen.elastic or (0, 9))[:1] * 2,
+            sigma=(chosen.elastic or (0, 9))[1:] * 2,
+            do_rotation=chosen.rotation is not None,
+            angle_x=angles[0],
+            angle_y=angles[1],
+            angle_z=angles[2],
+            do_scale=chosen.scaling,
+            scale=SCALE,
+            border_mode_data="constant",
+            random_crop=False,
+        )
+        np.random.seed(sequence(seed).generate_state(8))
+        given = np.moveaxis(image, -1, 0)[np.newaxis], label[np.newaxis, np.newaxis].astype(np.float32)
+        expected = transform(data=given[0], seg=given[1])
+        moved, mask = augment(image, label, sequence(seed), HALF)
+        np.testing.assert_allclose(np.moveaxis(moved, -1, 0), expected["data"][0], rtol=0, atol=1e-6)
+        assert np.array_equal(mask, expected["seg"][0, 0])
 
 
 def test_outside_the_image_there_is_zero_and_background(half):

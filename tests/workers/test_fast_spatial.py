@@ -5,7 +5,8 @@ import pytest
 from batchgenerators.augmentations.spatial_transformations import augment_spatial
 from batchgenerators.augmentations.utils import create_zero_centered_coordinate_mesh, elastic_deform_coordinates
 
-from workers.fast_spatial import elastic_field, spatial_transform
+from workers.fast_spatial import coordinates, elastic_field
+from workers.interpolation import at
 
 
 def smooth(shape):
@@ -43,10 +44,10 @@ def test_rotation_and_scaling_are_the_map_of_batchgenerators(shape, size, angles
         border_mode_data="constant",
         random_crop=False,
     )
-    found, found_mask = spatial_transform(
-        image[..., None], label, size, np.random.default_rng(0), scale=scale, angles=angles
-    )
-    assert (found.dtype, found_mask.dtype) == (np.float32, np.uint8)
+    found = coordinates(size, np.random.default_rng(0), scale=scale, angles=angles)
+    assert found.dtype == np.float32
+    found += (np.array(shape).reshape([-1] + [1] * len(shape)) - 1) / 2
+    found, found_mask = at(image[..., None], label, found, order=1)
     assert np.abs(found[..., 0] - expected[0, 0]).max() < 0.02
     assert (found_mask == mask[0, 0]).mean() > 0.999
 
