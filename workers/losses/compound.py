@@ -50,4 +50,8 @@ def dice_focal(truth: Any, prediction: Any, *, lambda_: Any, alpha: Any, gamma: 
 
 def dice_topk(truth: Any, prediction: Any, *, k: float, smooth: Any, absent: str) -> Any:
     """Dice + cross entropy of the worst k percent of pixels (Ma et al. 2021, "Loss odyssey")."""
-    return dice(truth, prediction, smooth=smooth, absent=absent) + top_k_cross_entropy(truth, prediction, k=k)
+    worst = top_k_cross_entropy(truth, prediction, k=k)
+    # One after the other: side by side, the slopes of one would lie about while the other is at its largest.
+    with tf.control_dependencies([worst]):
+        region = dice(truth, prediction, smooth=smooth, absent=absent)
+    return region + worst

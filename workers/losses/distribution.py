@@ -39,14 +39,16 @@ def top_k_cross_entropy(truth: Any, prediction: Any, *, k: float) -> Any:
         per_pixel = -tf.math.log(clipped)
         flat = tf.reshape(per_pixel, (tf.shape(prediction)[0], -1))
         weights = tf.stop_gradient(tf.map_fn(lambda row: _worst(row, count), flat, parallel_iterations=1))
-        # Made here, so that it alone is kept until the gradient is taken.
+        # Made before the value, so that it alone is kept until the gradient is taken.
         slope = tf.where(tf.equal(clipped, of_truth), -tf.reshape(weights, tf.shape(clipped)) / clipped, 0.0)
 
         def gradient(upstream: Any) -> tuple[None, Any]:
             each = upstream / (count * tf.cast(tf.shape(prediction)[0], prediction.dtype))
             return None, truth * (each * slope)[..., tf.newaxis]
 
-        return tf.reduce_mean(tf.reduce_sum(weights * flat, axis=-1)) / count, gradient
+        with tf.control_dependencies([slope]):
+            value = tf.reduce_mean(tf.reduce_sum(weights * flat, axis=-1)) / count
+        return value, gradient
 
     return run(truth, prediction)
 
