@@ -1,8 +1,9 @@
 """The page: a Dash application over a `Source`. What the browser is sent holds no script but our own files.
 
-The grid is a real table that `assets/board.js` builds, since thousands of Dash components would take seconds. All the
-rest are Dash components, which React escapes. A page asks every two seconds; unless something has changed, the answer
-is empty.
+Dash tells every component in a page of every change, so that a thousand of them make a click slow. Its components are
+therefore those that never change, and the curves; what a sweep has to say goes to the browser as data, and
+`assets/board.js` makes a table of the grid and elements of the rest. A page asks every two seconds; unless something
+has changed, the answer is empty.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 from flask import Flask, Response, abort, request
 
@@ -98,12 +99,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
     @app.callback(
         Output("version", "data"),
         Output("grid-data", "data"),
-        Output("heading", "children"),
-        Output("banners", "children"),
-        Output("summary", "children"),
-        Output("workers", "children"),
-        Output("failures", "children"),
-        Output("sweeps", "children"),
+        Output("parts", "data"),
         Output("curves-version", "data"),
         Input("tick", "n_intervals"),
         Input("url", "search"),
@@ -133,12 +129,14 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         return (
             shown,
             view.grid(snapshot),
-            parts.heading(snapshot),
-            parts.banners(snapshot),
-            parts.summary(snapshot, mlflow),
-            parts.workers(snapshot, mlflow),
-            parts.failures(snapshot, mlflow),
-            parts.sweeps(sweeps, name),
+            {
+                "heading": parts.heading(snapshot),
+                "banners": parts.banners(snapshot),
+                "summary": parts.summary(snapshot, mlflow),
+                "workers": parts.workers(snapshot, mlflow),
+                "failures": parts.failures(snapshot, mlflow),
+                "sweeps": parts.sweeps(sweeps, name),
+            },
             no_update if snapshot.curves == known_curves else snapshot.curves,
         )
 
@@ -153,30 +151,26 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         return [] if snapshot is None else parts.curves(snapshot)
 
     @app.callback(
-        Output("cell", "children"),
-        Output("cell", "hidden"),
+        Output("cell-part", "data"),
         Input("selected", "data"),
         Input("version", "data"),
         State("url", "search"),
     )
     def details(selected: list[str] | None, version: str | None, search: str | None) -> Any:
         if not selected:
-            return [], True
+            return None
         try:
             snapshot = _snapshot(source, search, preset)
         except StorageError:
-            return no_update, no_update
+            return no_update
         trials = () if snapshot is None else view.trials_of(snapshot, *selected)
-        if snapshot is None or not trials:
-            return [], True
-        return parts.cell(snapshot, selected, trials, mlflow), False
+        return parts.cell(selected, trials, mlflow) if trials else None
 
 
 def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> None:
     @app.callback(
         Output("answer", "children"),
-        Input({"type": "retry", "trial": ALL}, "n_clicks"),
-        Input({"type": "retry-cell", "trial": ALL}, "n_clicks"),
+        Input("retry", "data"),
         Input("retry-all", "n_clicks"),
         Input("resume", "n_clicks"),
         Input("stop", "submit_n_clicks"),
@@ -187,24 +181,22 @@ def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> Non
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def act(*values: Any) -> Any:
+    def act(retry: dict[str, Any] | None, *values: Any) -> Any:
         token, concurrency, search = values[-3:]
-        pressed = ctx.triggered_id
-        if pressed is None or not any(one.get("value") for one in ctx.triggered):
-            raise PreventUpdate  # a button that has just appeared
         try:
             name = chosen(source, search, preset)
             if name is None:
                 raise PreventUpdate
-            said = _ask(api, name, pressed, token or "", concurrency)
+            trial = retry["trial"] if ctx.triggered_id == "retry" and retry else None
+            said = _ask(api, name, ctx.triggered_id, trial, token or "", concurrency)
         except (BoardError, StorageError) as error:
             return html.P(f"Not done: {error}", className="refused")
         return html.P(said)
 
 
-def _ask(api: Api, sweep: str, pressed: Any, token: str, concurrency: Any) -> str:
-    if isinstance(pressed, dict):
-        return api.retry(sweep, token, pressed["trial"])
+def _ask(api: Api, sweep: str, pressed: Any, trial: str | None, token: str, concurrency: Any) -> str:
+    if trial is not None:
+        return api.retry(sweep, token, trial)
     if pressed == "retry-all":
         return api.retry(sweep, token)
     if pressed == "resume":
@@ -225,6 +217,8 @@ def _add_browser_side(app: Dash) -> None:
         Input("grid-data", "data"),
         Input("filter-text", "value"),
     )
+    clientside(ClientsideFunction("board", "show"), Output("shown", "data"), Input("parts", "data"))
+    clientside(ClientsideFunction("board", "show_cell"), Output("cell-shown", "data"), Input("cell-part", "data"))
     # The library that draws curves is large: it comes after the grid.
     clientside(ClientsideFunction("board", "later"), Output("curves-wanted", "data"), Input("curves-version", "data"))
     clientside(
@@ -282,7 +276,7 @@ def _unless(known: str | None, version: str, make: Callable[[], tuple[Any, Any]]
     if known == version:
         raise PreventUpdate
     heading, message = make()
-    return version, None, heading, message, [], [], [], [], None
+    return version, None, {"heading": heading, "banners": message}, None
 
 
 def _digest(*values: Any) -> str:

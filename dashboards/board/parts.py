@@ -1,4 +1,7 @@
-"""The page's parts as Dash components. Text reaches the browser as JSON and is escaped there by React."""
+"""The page's parts, written as Dash components.
+
+`page` is Dash's. The others reach the browser as JSON, from which `assets/board.js` makes elements; text stays text.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,19 @@ _LEGEND = (
 )
 
 
+_STORES = (
+    "version", "grid-data", "parts", "shown", "selected", "cell-part", "cell-shown", "retry", "curves-version",
+    "curves-wanted",
+)  # fmt: skip
+
+
 def page(*, server: bool, every: int) -> Any:
     """The whole page, still empty; `server`: whether there is an API for the buttons."""
     return html.Div(
         [
             dcc.Location(id="url", refresh=False),
             dcc.Interval(id="tick", interval=every),
-            *(dcc.Store(id=name) for name in ("version", "grid-data", "selected", "curves-version", "curves-wanted")),
+            *(dcc.Store(id=name) for name in _STORES),
             html.A("Skip to the grid", href="#grid", className="skip"),
             html.Header(
                 [
@@ -300,7 +309,7 @@ def curves(snapshot: Snapshot) -> Any:
     return [html.Div(found, className="curves"), *note]
 
 
-def cell(snapshot: Snapshot, selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
+def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
     """The trials of one cell of the grid."""
     dataset, loss, column = selected
     rows = [
@@ -313,7 +322,7 @@ def cell(snapshot: Snapshot, selected: Sequence[str], trials: Sequence[Trial], m
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
             "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
             _linked("MLflow run", run_page(mlflow, t.mlflow_run), otherwise="–"),
-            _retry(t.hash, t.label, kind="retry-cell") if t.state is TrialState.FAILED else "",
+            _retry(t.hash, t.label) if t.state is TrialState.FAILED else "",
         )
         for t in trials
     ]
@@ -346,11 +355,10 @@ def _data(title: str, value: Any) -> Any:
     return html.Td(value) if kind is None else html.Td(value, className=kind)
 
 
-def _retry(trial: str, label: str, kind: str = "retry") -> Any:
+def _retry(trial: str, label: str) -> Any:
     # Whether it can be pressed is the browser's matter, which has the token (assets/board.js).
-    return html.Button(
-        "Retry", id={"type": kind, "trial": trial}, type="button", **_aria(label=f"Retry {label}, {trial[:8]}")
-    )
+    asks: Any = {"data-retry": trial, **_aria(label=f"Retry {label}, {trial[:8]}")}
+    return html.Button("Retry", type="button", **asks)
 
 
 def _linked(text: str, href: str, otherwise: str | None = None) -> Any:

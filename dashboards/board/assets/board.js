@@ -1,4 +1,5 @@
-/* The grid: a real table with a button in each cell, one tab stop, arrow keys. Text is set as text, never as HTML. */
+/* The grid: a real table with a button in each cell, one tab stop, arrow keys. The page's other parts: elements as the
+   server describes them. Text is set as text, never as HTML. */
 (function () {
   "use strict";
   const words = { queued: "queued", running: "running", finished: "finished", failed: "failed", pruned: "pruned", stopped: "stopped" };
@@ -205,6 +206,61 @@
     return filter();
   }
 
+  const attributes = { className: "class", tabIndex: "tabindex", colSpan: "colspan" };
+
+  /* Makes the children of an element those that were described, and leaves alone what is so already: the focus, and
+     what a person has opened, outlive a change. */
+  function patch(parent, described) {
+    const wanted = [described].flat(Infinity).filter((one) => one !== null && one !== undefined && one !== "");
+    while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
+    wanted.forEach(function (one, at) {
+      const old = parent.childNodes[at];
+      if (typeof one !== "object") {
+        if (!old || old.nodeType !== Node.TEXT_NODE) place(parent, old, document.createTextNode(one));
+        else if (old.data !== String(one)) old.data = one;
+        return;
+      }
+      const tag = one.type.toLowerCase();
+      const node = old && old.localName === tag ? old : place(parent, old, document.createElement(tag));
+      const given = {};
+      for (const [name, value] of Object.entries(one.props)) {
+        if (name !== "children" && value !== null) given[attributes[name] || name] = String(value);
+      }
+      for (const name in node.given) if (!(name in given)) node.removeAttribute(name);
+      for (const name in given) if (node.getAttribute(name) !== given[name]) node.setAttribute(name, given[name]);
+      node.given = given;
+      patch(node, one.props.children);
+    });
+  }
+
+  function place(parent, old, made) {
+    if (old) old.replaceWith(made); else parent.append(made);
+    return made;
+  }
+
+  function show(parts) {
+    for (const name of ["heading", "banners", "summary", "workers", "failures", "sweeps"]) {
+      if (parts) patch(document.getElementById(name), parts[name]);
+    }
+    lock();
+    return null;
+  }
+
+  function show_cell(part) {
+    const panel = document.getElementById("cell");
+    patch(panel, part);
+    panel.hidden = !part;
+    lock();
+    return null;
+  }
+
+  let asked = 0;
+  document.addEventListener("click", function (event) {
+    const button = event.target.closest("button[data-retry]");
+    // The same trial may be asked for twice: the number makes it another question.
+    if (button) window.dash_clientside.set_props("retry", { data: { trial: button.dataset.retry, number: ++asked } });
+  });
+
   function later(version) {
     // After the browser has painted what came before.
     return new Promise(function (done) { requestAnimationFrame(function () { setTimeout(done, 50, version || null); }); });
@@ -217,15 +273,13 @@
       if (button.disabled === permitted) button.disabled = !permitted;
     }
   }
-  new MutationObserver(lock).observe(document.documentElement, { childList: true, subtree: true });
-
   function permit(token) {
     permitted = Boolean(token);
     lock();
     return [!permitted, permitted ? "The token stays in this tab and goes along with each request." : "Without a token this page only shows."];
   }
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, later: later, permit: permit } });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, show: show, show_cell: show_cell, later: later, permit: permit } });
 
   /* A page that no longer gets answers says so; what it shows is then old. */
   const ask = window.fetch;

@@ -29,11 +29,7 @@ from storage.records import TrialState
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
 
-POLL = (
-    "..version.data...grid-data.data...heading.children...banners.children...summary.children...workers.children..."
-    "failures.children...sweeps.children...curves-version.data.."
-)
-
+POLL = "..version.data...grid-data.data...parts.data...curves-version.data.."
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 
@@ -73,6 +69,11 @@ class Page:
         return found
 
 
+def title(answer: Any) -> str:
+    """What a poll's answer puts at the top."""
+    return str(answer["parts"]["data"]["heading"][0]["props"]["children"])
+
+
 @pytest.fixture
 def page(source: Source) -> Page:
     return Page(source)
@@ -80,7 +81,7 @@ def page(source: Source) -> Page:
 
 def test_nothing_is_sent_unless_something_changed(page: Page, repository: Repository) -> None:
     first = page.poll()
-    assert first["heading"]["children"][0]["props"]["children"] == "demo"
+    assert title(first) == "demo"
     assert page.poll() is None
     lease = repository.lease("demo")
     assert lease is not None
@@ -92,21 +93,21 @@ def test_nothing_is_sent_unless_something_changed(page: Page, repository: Reposi
 
 def test_an_unknown_sweep_names_the_nearest(page: Page) -> None:
     found = page.poll("?sweep=dem")
-    assert "did you mean 'demo'?" in json.dumps(found["banners"])
+    assert "did you mean 'demo'?" in json.dumps(found["parts"]["data"]["banners"])
     assert found["grid-data"]["data"] is None
     assert page.poll("?sweep=dem") is None
-    assert page.poll("?sweep=demo")["heading"]["children"][0]["props"]["children"] == "demo"
+    assert title(page.poll("?sweep=demo")) == "demo"
 
 
 def test_a_database_that_comes_later_is_found(tmp_path: Path) -> None:
     source = Source(f"sqlite:///{tmp_path / 'sweeper.db'}")
     page = Page(source)
-    assert "there is no database" in json.dumps(page.poll()["banners"])
+    assert "there is no database" in json.dumps(page.poll()["parts"]["data"]["banners"])
     assert not (tmp_path / "sweeper.db").exists()
     with open_database(f"sqlite:///{tmp_path / 'sweeper.db'}") as database:
-        assert "No sweep yet" in json.dumps(page.poll()["heading"])
+        assert "No sweep yet" in json.dumps(page.poll()["parts"]["data"]["heading"])
         store(Repository(database), [Planned()], "first")
-        assert page.poll()["heading"]["children"][0]["props"]["children"] == "first"
+        assert title(page.poll()) == "first"
     source.close()
 
 
