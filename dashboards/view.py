@@ -124,6 +124,19 @@ def ordered_variants(answers: Answers, dataset: str, label: str) -> list[str]:
     return [str(v) for v in own.sort_values("mean", ascending=False, kind="stable")["variant"]]
 
 
+def chosen_on_validation(answers: Answers) -> str:
+    """The loss (and γ) of each data set that validation scores alone would choose; empty where there are none."""
+    known = answers.selection.dropna(subset=["val_dsc"])
+    if known.empty:
+        return ""
+    best = known.loc[known.groupby("dataset", sort=False, observed=True)["val_dsc"].idxmax()]
+    return "; ".join(
+        f"{short(r['variant'], 60)}{_at_gamma(r['gamma'])} on {r['dataset']} "
+        f"(validation DSC {_f(r['val_dsc'])}, test DSC {_f(r['test_dsc'])})"
+        for r in best.to_dict("records")
+    )
+
+
 def selection_table(answers: Answers) -> TextTable:
     """γ as chosen on validation, and beside it what choosing on the test set would have given."""
     chosen = answers.selection[answers.selection["gammas"] > 1]
@@ -437,6 +450,10 @@ def _g(value: Any) -> str:
 
 def _signed(value: Any, digits: int = 3) -> str:
     return "–" if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _at_gamma(value: Any) -> str:
+    return "" if pd.isna(value) else f" at γ = {value:g}"
 
 
 def _share(value: Any) -> str:

@@ -11,7 +11,12 @@ from matplotlib.patches import Patch
 from dashboards.figures.style import BLUE, ORANGE, PURPLE, YELLOW, Drawing, draw, short
 from sweeper.examples import Example, Examples, Plane
 
-_COLUMNS = 8
+_COLUMNS = {True: 8, False: 4}
+"""Losses beside one another, for volumes with their three planes and for flat images."""
+
+_WIDTH = 10.0
+"""Inches for a row of pictures."""
+
 _PIXELS = 200
 """Pictures are thinned to about so many pixels a side; the figure stays small enough to mail."""
 
@@ -19,13 +24,14 @@ _STRENGTH = 0.75
 
 
 def example_figures(examples: Examples) -> list[Drawing]:
-    """One figure for each eight losses; none where there is nothing to show."""
+    """One figure for each four losses, for each eight of volumes; none where there is nothing to show."""
     variants = sorted({e.variant for e in examples.shown})
-    blocks = [variants[i : i + _COLUMNS] for i in range(0, len(variants), _COLUMNS)]
-    return [_figure(examples, block, i) for i, block in enumerate(blocks)]
+    columns = _COLUMNS[any(len(e.planes) > 1 for e in examples.shown)]
+    blocks = [variants[i : i + columns] for i in range(0, len(variants), columns)]
+    return [_figure(examples, block, i, _WIDTH / columns) for i, block in enumerate(blocks)]
 
 
-def _figure(examples: Examples, variants: list[str], block: int) -> Drawing:
+def _figure(examples: Examples, variants: list[str], block: int, side: float) -> Drawing:
     cells = {(e.role, p.name, e.variant): (e, p) for e in examples.shown for p in e.planes if e.variant in variants}
     rows = list(dict.fromkeys((role, plane) for role, plane, _ in cells))
     heights = [max(_height(p) for (*row, _), (_, p) in cells.items() if tuple(row) == r) for r in rows]
@@ -60,7 +66,7 @@ def _figure(examples: Examples, variants: list[str], block: int) -> Drawing:
         f"The same test cases for each loss, picked by mean DSC over the losses ({cases}); the number is the DSC "
         "of the case. The yellow line is the truth.",
         f"Pictures of example segmentations of {examples.dataset}. {dsc}.",
-        (0.4 + 1.25 * max(3, len(variants)), 0.9 + sum(1.25 * h + 0.2 for h in heights)),
+        (0.4 + side * max(3, len(variants)), 0.9 + sum(side * h + 0.2 for h in heights)),
         paint,
     )
 
@@ -77,7 +83,7 @@ def _show(panel: Axes, example: Example, plane: Plane) -> None:
     truth, prediction = plane.truth[::step, ::step], plane.prediction[::step, ::step]
     panel.imshow(overlay(plane.image[::step, ::step], truth, prediction), interpolation="none", aspect=plane.aspect)
     if (truth > 0).any() and (truth == 0).any():
-        panel.contour(truth > 0, levels=[0.5], colors=YELLOW, linewidths=0.7)
+        panel.contour(truth > 0, levels=[0.5], colors=YELLOW, linewidths=0.5)
     panel.set_xlabel(f"{example.dsc:.3f}", fontsize=7, labelpad=2)
 
 

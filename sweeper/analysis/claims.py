@@ -261,5 +261,8 @@ def _training_time(trials: pd.DataFrame, dataset: str) -> _Finding:
         return _Finding(HOLDS, "all training times are identical")
     p = float(stats.kruskal(*groups).pvalue)
     medians = [float(np.median(g)) for g in groups]
-    numbers = f"Kruskal–Wallis p = {_p(p)} over {len(groups)} losses, medians {min(medians):.0f}–{max(medians):.0f} s"
+    numbers = (
+        f"Kruskal–Wallis p = {_p(p)} over the {len(groups)} losses with two or more trials, medians "
+        f"{min(medians):.0f}–{max(medians):.0f} s"
+    )
     return _Finding(HOLDS if p >= ALPHA else FAILS, numbers)

@@ -50,8 +50,8 @@ def _which_loss(dsc: pd.DataFrame, tests: pd.DataFrame) -> str:
     parts = [f"{variant} on {_and(places)}" for variant, places in ordered]
     clear = sum(tested > 0 and beaten == tested for _, _, beaten, tested in winners)
     return (
-        f"The highest mean DSC had {'; '.join(parts)}; the best loss was significantly better than every other one "
-        f"(signed-rank on the same images, Holm) on {clear} of these {len(winners)}."
+        f"The highest mean test DSC went to {'; '.join(parts)}; the best loss was significantly better than every "
+        f"other one (signed-rank on the same images, Holm) on {clear} of these {len(winners)}."
     )
 
 
@@ -59,7 +59,8 @@ def _one_winner(place: str, best: pd.Series, beaten: int, tested: int) -> str:
     at = "" if np.isnan(best["gamma"]) else f" (γ = {best['gamma']:g})"
     interval = "" if np.isnan(best["half_width"]) else f" ± {best['half_width']:.3f}"
     images = f"{best['n']} image{'' if best['n'] == 1 else 's'}"
-    text = f"On {place}, {best['variant']}{at} had the highest mean DSC, {best['mean']:.3f}{interval} over {images}"
+    score = f"{best['mean']:.3f}{interval} over {images}"
+    text = f"On {place}, {best['variant']}{at} had the highest mean test DSC, {score}"
     if not tested:
         return f"{text}, but no other loss could be tested against it"
     if not beaten:
@@ -98,13 +99,16 @@ def _how_much_gamma(stability: pd.DataFrame) -> str:
     where = f"{widest['variant']} on {widest['dataset']}"
     if len(stability) > 1:
         least, most = stability["range"].min(), widest["range"]
-        text = f"Over γ the mean DSC moved by {least:.3f} to {most:.3f} (most: {where})"
+        text = f"Over γ the mean test DSC moved by {least:.3f} to {most:.3f} (most: {where})"
     else:
-        text = f"Over {widest['gammas']} values of γ the mean DSC of {where} moved by {widest['range']:.3f}"
+        text = f"Over {widest['gammas']} values of γ the mean test DSC of {where} moved by {widest['range']:.3f}"
     if known.empty:
         return f"{text}; γ = {RECOMMENDED_GAMMA:g} did not run, so the recommended value was not tested."
-    found = "in no case" if differs == 0 else f"in {differs} of {len(known)} cases"
-    return f"{text}, and {found} did the best γ differ significantly from the recommended {RECOMMENDED_GAMMA:g}."
+    recommended = f"significantly from the recommended {RECOMMENDED_GAMMA:g}"
+    if len(known) == 1:
+        return f"{text}; the best γ {'differed' if differs else 'did not differ'} {recommended}."
+    each = "losses" if known["dataset"].nunique() == 1 else "pairs of loss and data set"
+    return f"{text}; the best γ differed {recommended} for {differs or 'none'} of the {len(known)} {each}."
 
 
 def _the_paper(claims: pd.DataFrame) -> str:

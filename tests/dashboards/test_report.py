@@ -121,6 +121,16 @@ def test_links_inside_the_page_lead_somewhere(whole):
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
+def test_it_says_which_loss_validation_alone_would_take(tmp_path):
+    study = Study()
+    study.add(make_trial("nuclei", "dice", val_dsc=0.7), [0.8, 0.9])
+    study.add(make_trial("nuclei", "unified_focal_asym", gamma=0.5, val_dsc=0.9), [0.5, 0.7])
+    _, _, page = report(study, tmp_path)
+    taken = "one would take Unified focal (asym) at γ = 0.5 on nuclei (validation DSC 0.900, test DSC 0.800)."
+    assert taken in shown(page)
+    assert "one would take" not in shown(report(Study(), tmp_path)[2])
+
+
 def test_tables_show_the_numbers_the_paper_and_the_repeats(whole):
     _, _, page = whole
     text = shown(page)

@@ -25,7 +25,8 @@ def test_one_loss_alone():
     study.add(make_trial("a", "ce"), [0.5])
     first, second, _ = sentences(study)
     assert first == (
-        "On a (thing), ce had the highest mean DSC, 0.500 over 1 image, but no other loss could be tested against it."
+        "On a (thing), ce had the highest mean test DSC, 0.500 over 1 image, but no other loss could be tested "
+        "against it."
     )
     assert "was not tested" in second
 
@@ -34,7 +35,7 @@ def test_a_clear_winner():
     study = Study()
     for loss, mean in (("ce", 0.6), ("dice", 0.8), ("focal", 0.5)):
         study.add(make_trial("a", loss), (mean + JITTER).tolist())
-    assert "dice had the highest mean DSC" in sentences(study)[0]
+    assert "dice had the highest mean test DSC" in sentences(study)[0]
     assert "significantly better than all 2 others" in sentences(study)[0]
 
 
@@ -48,13 +49,15 @@ def test_no_difference_is_not_called_equal():
 
 def test_many_data_sets_are_counted():
     first = sentences(paper_like(("a", "b", "c"), gammas=(0.4, 0.5)))[0]
-    assert first.startswith("The highest mean DSC had unified_focal_asym on a (thing), b (thing) and c (thing)")
+    winner = "unified_focal_asym on a (thing), b (thing) and c (thing)"
+    assert first.startswith(f"The highest mean test DSC went to {winner}")
     assert "of these 3" in first
 
 
 def test_gamma_s_sentence_compares_with_one_half():
     second = sentences(paper_like(gammas=(0.1, 0.5)))[1]
-    assert "recommended 0.5" in second
+    assert "the best γ differed significantly from the recommended 0.5 for none of the 2 losses." in second
+    assert "of the 4 pairs of loss and data set." in sentences(paper_like(("a", "b"), gammas=(0.1, 0.5)))[1]
     assert "did not run" in sentences(paper_like(gammas=(0.1, 0.2)))[1]
 
 
