@@ -66,6 +66,8 @@ class Learner:
             self.model = networks.build(model_spec, input_shape=input_shape, classes=classes)
         finally:
             keras.config.set_dtype_policy(before)
+        if training.xla:
+            networks.prepare_for_xla(self.model)
         optimiser = keras.optimizers.SGD(
             learning_rate=training.learning_rate,
             momentum=training.momentum,

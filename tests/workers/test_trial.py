@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.trials import TinyData, tiny_data
 from workers import losses
@@ -240,6 +241,7 @@ def test_loading_processes_move_no_number_and_end_with_the_trial(data: TinyData,
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_xla_is_a_setting_that_learns_the_same(data: TinyData, tmp_path: Path, precision: str) -> None:
+    tf.config.experimental.enable_op_determinism()  # as in a worker: XLA compiles less then
     plain, spec = (data.spec("ce", epochs=2, precision=precision, xla=xla) for xla in (False, True))
     assert spec.hash != plain.hash
     first = train(data, spec, tmp_path / "first", Learners())

@@ -32,6 +32,7 @@ __all__ = [
     "definition",
     "initial_weights",
     "names",
+    "prepare_for_xla",
     "register",
 ]
 
@@ -55,6 +56,16 @@ def build(spec: ModelSpec, *, input_shape: tuple[int, ...], classes: int) -> ker
     from workers.networks import _build
 
     return _build.build(spec, input_shape, classes)
+
+
+def prepare_for_xla(model: keras.Model) -> None:
+    """Makes a network's gradient one that XLA compiles where results must be reproducible, as in a worker.
+
+    Its values, its weights and what is saved of it stay as they are.
+    """
+    from workers.networks import _pooling
+
+    _pooling.write_out_gradients(model)
 
 
 def initial_weights(model: keras.Model, seed: int) -> list[np.ndarray]:
