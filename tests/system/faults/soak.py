@@ -42,6 +42,7 @@ class Soak:
     def __init__(self, seed: int, typical: float, say: Callable[[str], None]) -> None:
         self.random = random.Random(seed)
         self.typical, self.say = typical, say
+        self.patience = PATIENCE + 5 * typical  # on a busy machine everything takes longer
         self.suffered: Counter[str] = Counter()
 
     def disturb(self, sweep: Sweep, run: Run) -> None:
@@ -66,7 +67,7 @@ class Soak:
     def _everything(self, sweep: Sweep, run: Run) -> None:
         for process in sweep.processes():
             _kill(process)
-        run.process.wait(timeout=PATIENCE)
+        run.process.wait(timeout=self.patience)
 
     def _worker(self, sweep: Sweep, run: Run) -> None:
         self._one(sweep, lambda p: "workers.process" in p.cmdline())
@@ -76,7 +77,7 @@ class Soak:
 
     def _ray(self, sweep: Sweep, run: Run) -> None:
         if self._one(sweep, lambda p: p.name() in ("gcs_server", "raylet")):
-            run.process.wait(timeout=PATIENCE)
+            run.process.wait(timeout=self.patience)
 
     def _sleep(self, sweep: Sweep, run: Run) -> None:
         run.process.send_signal(signal.SIGSTOP)
@@ -87,18 +88,18 @@ class Soak:
         except subprocess.TimeoutExpired:
             self.say("    and woke up")
         run.process.send_signal(signal.SIGCONT)
-        run.process.wait(timeout=PATIENCE)
-        other.process.wait(timeout=PATIENCE)
+        run.process.wait(timeout=self.patience)
+        other.process.wait(timeout=self.patience)
 
     def _terminate(self, sweep: Sweep, run: Run) -> None:
         run.process.terminate()
-        run.process.wait(timeout=PATIENCE)
+        run.process.wait(timeout=self.patience)
 
     def _ctrl_c(self, sweep: Sweep, run: Run) -> None:
         for _ in range(2):
             os.killpg(run.pid, signal.SIGINT)
             time.sleep(self.random.uniform(0, 1))
-        run.process.wait(timeout=PATIENCE)
+        run.process.wait(timeout=self.patience)
 
     def _one(self, sweep: Sweep, wanted: Callable[[psutil.Process], bool]) -> bool:
         def fits(process: psutil.Process) -> bool:
@@ -141,7 +142,7 @@ def soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None]) ->
                 run = sweep.start("launch", "--grid", sweep.home.grid(sweep.grid))
                 while run.process.poll() is None and time.monotonic() < end and number < ROUNDS - 1:
                     made.disturb(sweep, run)
-                run.process.wait(timeout=PATIENCE)
+                run.process.wait(timeout=made.patience)
                 sweep.alone()
                 if run.process.returncode == 0 and sweep.state() == "finished":
                     break
