@@ -2,10 +2,11 @@
 
     python -m benchmarks.scale [--setting quick|normal|long]
 
-The coordinator runs trials that do nothing, and plain Tune the same ones (`benchmarks.plain.nothing`). The difference
-is what the queue, the lease, the database, the Optuna studies and the display cost. It is taken in tenths of the run,
-so that growth shows. `--setting long` runs 10,000 trials, the normal one 2,000. `sweeper status` and `report` look
-at sweeps whose finished trials were written for the benchmark, 22 images each.
+The coordinator runs trials that do nothing, and plain Tune the same ones, in turn (`benchmarks.plain.nothing`). The
+difference is what the queue, the lease, the database, the Optuna studies and the display cost. It is taken over the
+whole run, from the first trial's end until all is written and Ray is gone, and in tenths, so that growth shows.
+`--setting long` runs 10,000 trials once, the normal one 600 three times. `sweeper status` and `report` look at sweeps
+whose finished trials were written for the benchmark, 22 images each.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,25 @@ from benchmarks.harness import ROUNDS, Measured, Row, Setting
 SWEEP = "nothing"
 PARTS = 10
 
+Ran = dict[str, Any]
+"""What `benchmarks.plain.nothing` printed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Trials that run, that a report is on, and that a status is of; rounds of these two."""
+    """Trials that run, and how often; trials that a report is on, and that a status is of; rounds of these two."""
 
     trials: int
+    runs: int
     report: int
     status: int
     rounds: int
 
 
 EXTENTS = {
-    Setting.QUICK: Extent(50, 0, 50, 1),
-    Setting.NORMAL: Extent(2_000, 2_000, 10_000, 1),
-    Setting.LONG: Extent(10_000, 5_000, 10_000, ROUNDS),
+    Setting.QUICK: Extent(50, 1, 0, 50, 1),
+    Setting.NORMAL: Extent(600, 3, 2_000, 10_000, 1),
+    Setting.LONG: Extent(10_000, 1, 5_000, 10_000, ROUNDS),
 }
 TRIALS, REPORTED = 10_000, 5_000
 """What the goals are for."""
@@ -54,41 +59,58 @@ def measure(setting: Setting) -> Measured:
     extent = EXTENTS[setting]
     with tempfile.TemporaryDirectory(prefix="sweeper-bench-") as folder:
         scratch = Path(folder)
-        plain = _nothing("tune", extent.trials, scratch / "plain")
-        ours = _nothing("coordinator", extent.trials, scratch / "ours")
-        rows = [*_cost(extent.trials, plain["done"], ours["done"]), _memory(extent.trials, ours["memory"])]
+        plain, ours = _turns(extent, scratch)
+        rows = [*_cost(extent.trials, plain, ours), _memory(extent.trials, ours[-1]["memory"])]
         rows.append(_looks("status", scratch, extent.status, extent.status or 1, ROUNDS if extent.status > 50 else 1))
         if extent.report:
             rows.append(_looks("report", scratch, extent.report, REPORTED, extent.rounds))
     return Measured(rows, {"plain": plain, "ours": ours})
 
 
-def _nothing(which: str, trials: int, home: Path) -> dict[str, Any]:
+def _nothing(which: str, trials: int, home: Path) -> Ran:
     home.mkdir()
     command = [sys.executable, "-m", "benchmarks.plain.nothing", which, "--trials", str(trials), "--home", str(home)]
     printed = _run(command, {}).strip().splitlines()[-1]
-    found: dict[str, Any] = json.loads(printed)
+    found: Ran = json.loads(printed)
     if len(found["done"]) != trials:
         raise RuntimeError(f"{which}: {len(found['done'])} of {trials} trials were done")
     return found
 
 
-def _cost(trials: int, plain: Sequence[float], ours: Sequence[float]) -> list[Row]:
-    """Milliseconds per trial over plain Tune in each tenth, and how the last compares with the first.
+def _turns(extent: Extent, scratch: Path) -> tuple[list[Ran], list[Ran]]:
+    """Plain Tune and the coordinator in turn; who begins changes."""
+    ran: dict[str, list[Ran]] = {"tune": [], "coordinator": []}
+
+    def kept(which: str) -> Callable[[], float]:
+        def run() -> float:
+            home = scratch / f"{which}-{len(ran[which])}"
+            ran[which].append(_nothing(which, extent.trials, home))
+            return float(ran[which][-1]["ended"])
+
+        return run
+
+    harness.interleaved({which: kept(which) for which in ran}, extent.runs)
+    return ran["tune"], ran["coordinator"]
+
+
+def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran]) -> list[Row]:
+    """Milliseconds per trial over plain Tune, and how those of the last tenth compare with the first.
 
     What passes before the first result is the start of Ray's actors, in both alike.
     """
-    each = [(a - b) * 1e3 for a, b in zip(_paces(ours), _paces(plain), strict=True)]
-    whole = [f"{harness.number(statistics.median(_paces(done)) * 1e3)} ms" for done in (ours, plain)]
-    some = f"{trials:,} trials that do nothing"
+    whole = [_each(a, "done", "ended") - _each(b, "done", "ended") for a, b in zip(ours, plain, strict=True)]
+    cpu = [_each(a, "cpu", "cpu_ended") - _each(b, "cpu", "cpu_ended") for a, b in zip(ours, plain, strict=True)]
+    both = [f"{harness.number(statistics.median(_each(r, 'done', 'ended') for r in ran))} ms" for ran in (ours, plain)]
+    tenths = [_tenths(ran) for ran in (ours, plain)]
+    each = [a - b for a, b in zip(*tenths, strict=True)]
     growth = each[-1] / each[0]
     return [
         harness.amount(
-            f"the coordinator's own cost per trial over plain Tune, {some}",
-            each,
+            f"the coordinator's own cost per trial over plain Tune, {trials:,} trials that do nothing",
+            whole,
             "ms",
             goal=("≤", 15.0),
-            detail=f"{whole[0]} / {whole[1]} per trial; tenths of the run",
+            detail=f"{both[0]} / {both[1]} per trial; {harness.number(statistics.median(cpu))} ms of the processor",
         ),
         Row(
             f"the same, the last {trials // PARTS:,} trials",
@@ -97,8 +119,19 @@ def _cost(trials: int, plain: Sequence[float], ours: Sequence[float]) -> list[Ro
             growth,
             growth,
             goal=("≤", 1.2),
+            detail=f"tenths of the run: {', '.join(map(harness.number, each))} ms",
         ),
     ]
+
+
+def _each(ran: Ran, marks: str, end: str) -> float:
+    """Milliseconds per trial from the first one's end to the end of all."""
+    return float(ran[end] - ran[marks][0]) / max(len(ran[marks]) - 1, 1) * 1e3
+
+
+def _tenths(runs: Sequence[Ran]) -> list[float]:
+    """Milliseconds per trial in each tenth: the median of the runs."""
+    return [statistics.median(paces) * 1e3 for paces in zip(*(_paces(ran["done"]) for ran in runs), strict=True)]
 
 
 def _paces(done: Sequence[float]) -> list[float]:
