@@ -120,6 +120,8 @@ class AttemptMethods(LeaseMethods):
 
         def work(connection: Connection) -> tuple[Trial, Attempt] | None:
             hold(connection, lease)
+            if (before := _made_before(connection, token)) is not None:
+                return _member(connection, lease, before.trial), before
             passed: list[str] = []
             while (trial_hash := _first_claimable(connection, lease, order, passed)) is not None:
                 passed.append(trial_hash)
@@ -309,9 +311,8 @@ def _claim(
     wanted = {"held_sweep": lease.sweep_id, "member": trial_hash}
     number = connection.execute(_TAKE, wanted).scalar_one_or_none()
     if number is None:
-        before = connection.execute(attempt_columns().where(AttemptRow.token == token)).one_or_none()
-        if before is not None:  # the commit's acknowledgement was lost, and this is the second run of this call
-            return to_attempt(before)
+        if (before := _made_before(connection, token)) is not None:
+            return before
         if connection.execute(select(literal(1)).where(_IS_MEMBER), wanted).one_or_none() is None:
             raise UnknownTrialError(f"sweep {lease.sweep_id} has no trial {trial_hash!r}")
         if _free_orphan(connection, lease, trial_hash):
@@ -328,6 +329,12 @@ def _claim(
         "device": device,
     }
     return to_attempt(connection.execute(_NEW_ATTEMPT, made).one())
+
+
+def _made_before(connection: Connection, token: str) -> Attempt | None:
+    """The attempt that this call made already: the commit's acknowledgement was lost, and this is its second run."""
+    row = connection.execute(attempt_columns().where(AttemptRow.token == token)).one_or_none()
+    return None if row is None else to_attempt(row)
 
 
 def _first_claimable(

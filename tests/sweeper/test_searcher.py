@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -74,4 +75,4 @@ def test_a_part_of_a_gpu_is_that_part_of_its_memory(
     suggested = searcher(coordinator, tmp_path, gpu).suggest("a")
     assert isinstance(suggested, dict)
     assert suggested["resources"] == {"CPU": 1.0, "GPU": gpu}
-    assert suggested["memory_share"] == share
+    assert json.loads(suggested["task"])["memory_share"] == share
