@@ -31,7 +31,7 @@ tidy() {
     [ "$status" = 0 ] || tail --lines 40 "$work"/*.log "$work"/job-* >&2 || true
     for daemon in "${daemons[@]}"; do kill "$daemon" 2>/dev/null || true; done
     for node in "${nodes[@]}"; do
-        ip netns pids "$node" 2>/dev/null | xargs --no-run-if-empty kill -KILL || true
+        ip netns pids "$node" 2>/dev/null | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
         ip netns delete "$node" 2>/dev/null || true
     done
     wait
@@ -170,5 +170,5 @@ patiently 900 ended "$third" COMPLETED
 is second 'status["state"] == "finished" and status["counts"]["finished"] == 4'
 
 step "nothing of Ray is left on the nodes"
-[ -z "$(ls --directory /tmp/sweeper-"$first" /tmp/sweeper-"$second" /tmp/sweeper-"$third" 2>/dev/null)" ]
+for id in "$first" "$second" "$third"; do [ ! -e "/tmp/sweeper-$id" ]; done
 echo "slurm.sh: all of it holds, in $((SECONDS / 60)) min"

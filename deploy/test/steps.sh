@@ -88,10 +88,13 @@ finished() {
     api GET sweeps/up-test 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["counts"]["finished"])' 2>/dev/null || echo 0
 }
 
-says() {  # WORDS: in the sweep's log, however its lines are broken
-    local said
-    said=$(api GET sweeps/up-test/log | tr --squeeze-repeats '\n ' ' ')
-    grep --quiet --fixed-strings -- "$1" <<<"$said"
+given_up() {  # how often a coordinator of the sweep has left it to others to send MLflow the rest
+    api GET sweeps/up-test/log | tr --squeeze-repeats '\n ' ' ' | { grep --only-matching "what it lacks is sent by" || true; } |
+        wc --lines
+}
+
+given_up_more_than() {
+    [ "$(given_up)" -gt "$1" ]
 }
 
 answers() {

@@ -126,15 +126,17 @@ patiently 600 more_than "$(finished)"
 
 step "MLflow away as the sweep ends: the service sends it the rest when it is back"
 [ "$(state)" = running ]
+before=$(given_up)
 container=$(docker compose ps --quiet mlflow)
 docker kill "$container" >/dev/null
 patiently 3000 is finished
 [ "$(finished)" = "$trials" ]
-patiently 300 says "what it lacks is sent by"
+patiently 300 given_up_more_than "$before"
 docker start "$container" >/dev/null
 
 step "results are complete"
 patiently 600 complete "$work/before.json"
+docker compose exec -T service test -e /var/lib/sweeper/logs/up-test.delivery.log
 runs=$(mlflow_runs)
 said=$(docker compose run --rm -T sweeper report up-test </dev/null 2>&1) || { echo "$said" >&2; exit 1; }
 
