@@ -210,10 +210,11 @@ def line_of(row: Mapping[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits: 3.41, 34.1, 341."""
+    """Three digits: 0.012, 3.41, 34.1, 341."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:.0f}"
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    places = 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3
+    return f"{value:.{places}f}"
 
 
 def _processor() -> str:
