@@ -13,7 +13,8 @@ report. The others (`benchmarks.plain`) find their arrays ready, and write score
 
 Where a run has fewer trials than 24 (all but ours with two workers, unless `--setting long`), its time is extrapolated:
 what it took, and the time between two results for each of the others. A loop's trials are alike, so one per round
-stands for all. The normal setting has three rounds, each of two minutes; the long one has five.
+stands for all. The normal setting has three rounds of short trials, each of two minutes, and one of long ones, whose
+goals are none; the long one has five and one.
 """
 
 from __future__ import annotations
@@ -100,22 +101,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much of each a setting runs: values of γ for each loss, by sweeper with all workers, with one, by Tune, and
-    by one process; rounds of short and of long trials."""
+    """How much of each is run: values of γ for each loss, by sweeper with all workers, with one, by Tune, and by one
+    process; and rounds."""
 
     workers: int
     one: int
     tune: int
     process: int
     rounds: int
-    long_rounds: int
 
 
 EXTENTS = {
-    Setting.QUICK: Extent(1, 0, 0, 1, 1, 0),
-    Setting.NORMAL: Extent(8, 4, 1, 1, 3, 0),
-    Setting.LONG: Extent(8, 8, 8, 8, ROUNDS, 1),
+    Setting.QUICK: {SHORT: Extent(1, 0, 0, 1, 1)},
+    Setting.NORMAL: {SHORT: Extent(8, 4, 1, 1, 3), LONG: Extent(4, 2, 1, 1, 1)},
+    Setting.LONG: {SHORT: Extent(8, 8, 8, 8, ROUNDS), LONG: Extent(8, 8, 8, 8, 1)},
 }
+"""By the epochs of a trial."""
 
 
 class Bench:
@@ -199,23 +200,22 @@ def run(command: Sequence[str], trials: int, variables: Mapping[str, str]) -> Ru
 
 
 def measure(setting: Setting) -> Measured:
-    extent = EXTENTS[setting]
+    rows: list[Row] = []
+    raw = {}
     with tempfile.TemporaryDirectory(prefix="sweeper-bench-") as folder:
         bench = Bench(Path(folder))
-        short = _rounds(bench, extent, SHORT, extent.rounds)
-        rows = _rows("short", short, goals=True)
-        raw = {"short": _raw(short)}
-        if extent.long_rounds:
-            long = _rounds(bench, extent, LONG, extent.long_rounds)
-            rows += _rows("10 s", long, goals=False)
-            raw["long"] = _raw(long)
+        for epochs, extent in EXTENTS[setting].items():
+            kind = "short" if epochs == SHORT else "10 s"
+            runs = _rounds(bench, extent, epochs)
+            rows += _rows(kind, runs, goals=epochs == SHORT)
+            raw[kind] = _raw(runs)
     return Measured(rows, raw)
 
 
-def _rounds(bench: Bench, extent: Extent, epochs: int, rounds: int) -> dict[str, list[Run]]:
+def _rounds(bench: Bench, extent: Extent, epochs: int) -> dict[str, list[Run]]:
     """The runs of each kind in each round."""
     # Of a loop, one trial per round: the losses take turns.
-    one_of = [f"{LOSSES[n % len(LOSSES)]}:{GAMMAS[n % len(GAMMAS)]}" for n in range(rounds)]
+    one_of = [f"{LOSSES[n % len(LOSSES)]}:{GAMMAS[n % len(GAMMAS)]}" for n in range(extent.rounds)]
     runs: dict[str, list[Run]] = {}
 
     def kept(name: str, call: Callable[[], Run]) -> Callable[[], float]:
@@ -235,7 +235,7 @@ def _rounds(bench: Bench, extent: Extent, epochs: int, rounds: int) -> dict[str,
         calls["one worker"] = kept("one worker", lambda: bench.sweeper(extent.one, epochs, workers=1))
     if extent.tune:
         calls["tune"] = kept("tune", lambda: bench.tune(plain_trials(extent.tune), epochs))
-    harness.interleaved(calls, rounds)
+    harness.interleaved(calls, extent.rounds)
     return runs
 
 
