@@ -26,6 +26,7 @@ from sweeper.cli.options import (
     NotifyOption,
     PluginOption,
     RehearseOption,
+    RestOption,
     SetOption,
     SweepArgument,
     check_folder,
@@ -187,7 +188,7 @@ def plan(
 @app.command()
 def resume(
     sweep: SweepArgument = None,
-    limit: LimitOption = None,
+    limit: RestOption = None,
     detach: DetachOption = False,
     notify: NotifyOption = None,
 ) -> None:

@@ -63,7 +63,11 @@ NameOption = Annotated[
 ]
 RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same trials, tiny and on synthetic files.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Start at most N trials; the rest stays queued.")
+    int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
+]
+# A service that takes over from a coordinator which had reached its limit lets nothing more start: 0.
+RestOption = Annotated[
+    int | None, typer.Option("--limit", min=0, metavar="N", help="Start at most N trials; the rest stays queued.")
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Run in the background, or as a job of the cluster.")]
 NotifyOption = Annotated[
