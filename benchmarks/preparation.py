@@ -30,7 +30,7 @@ from workers.preprocessing import preprocess
 
 CASES = {
     Setting.QUICK: {"bus2017": 3},
-    Setting.NORMAL: {"nuclei": 0, "cvc_clinicdb": 8, "kits19": 2},
+    Setting.NORMAL: {"nuclei": 0, "cvc_clinicdb": 8, "kits19": 3},
     Setting.LONG: {"nuclei": 0, "cvc_clinicdb": 40, "drive": 8, "bus2017": 40, "brats20": 6, "kits19": 6},
 }
 """Data sets and the number of synthetic cases; the nuclei are real and come with the package."""
