@@ -454,9 +454,8 @@ def _store_history(connection: Connection, attempt: AttemptHead, attempt_id: int
     rows = [
         {**dataclasses.asdict(e), "trial": attempt.trial, "attempt_id": trained_by[e.epoch]} for e in outcome.history
     ]
-    connection.execute(
-        _put_epochs(connection.dialect.name, attempt_too=False), rows
-    )  # one that is there stays whose it is
+    # An epoch that is there keeps the attempt that trained it.
+    connection.execute(_put_epochs(connection.dialect.name, attempt_too=False), rows)
 
 
 def _member(connection: Connection, lease: Lease, trial_hash: str) -> Trial:
