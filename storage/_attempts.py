@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, or_, select, update
@@ -15,7 +15,6 @@ from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, 
 from storage import _scores
 from storage._leases import LeaseMethods, hold
 from storage._statements import (
-    Insert,
     attempt_columns,
     insert_absent,
     insert_for,
@@ -29,6 +28,9 @@ from storage.columns import now
 from storage.errors import AttemptEndedError, UnknownTrialError
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
 from storage.records import Attempt, AttemptState, Epoch, FailureKind, Lease, Outcome, Trial, TrialState
+
+if TYPE_CHECKING:
+    from storage._statements import Insert
 
 AttemptHead = Row[str, int, str, str | None]
 """trial, number, state, error"""

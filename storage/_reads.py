@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import Connection, Select, case, func, or_, select
 
 from storage._leases import LeaseMethods
 from storage._statements import (
@@ -33,7 +34,7 @@ from storage.models import (
     SweepRow,
     TrialRow,
 )
-from storage.records import Attempt, AttemptState, Epoch, Request, Sweep, Trial, TrialState
+from storage.records import Attempt, AttemptState, Epoch, FailureKind, Request, Sweep, Trial, TrialState
 
 SCORE_COLUMNS = ("trial", "partition", "case", "label", "dsc", "iou", "precision", "recall", "hd95", "asd")
 EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
@@ -55,8 +56,10 @@ class ReadMethods(LeaseMethods):
         statement = select(*SweepRow.__table__.c).order_by(SweepRow.id)
         return self.database.read(lambda c: [to_sweep(row) for row in c.execute(statement)])
 
-    def trials(self, sweep_name: str) -> list[Trial]:
-        """The sweep's trials in the order of its grid.
+    def trials(self, sweep_name: str, at_most: int | None = None) -> list[Trial]:
+        """The sweep's trials in the order of its grid: all, or so many, which one would look for first.
+
+        Those are the ones that are neither finished nor queued; then the finished.
 
         Raises:
             UnknownSweepError: there is no such sweep.
@@ -64,8 +67,12 @@ class ReadMethods(LeaseMethods):
 
         def work(connection: Connection) -> list[Trial]:
             sweep = sweep_row(connection, sweep_name)
-            statement = trial_columns().where(MembershipRow.sweep_id == sweep.id).order_by(MembershipRow.position)
-            return [to_trial(row) for row in connection.execute(statement)]
+            statement = trial_columns().where(MembershipRow.sweep_id == sweep.id)
+            if at_most is not None:
+                calm = case({TrialState.FINISHED: 1, TrialState.QUEUED: 2}, value=TrialRow.state, else_=0)
+                statement = statement.order_by(calm).limit(at_most)
+            found = connection.execute(statement.order_by(MembershipRow.position))
+            return sorted(map(to_trial, found), key=lambda trial: trial.position)
 
         return self.database.read(work)
 
@@ -121,17 +128,30 @@ class ReadMethods(LeaseMethods):
         Raises:
             UnknownSweepError: there is no such sweep.
         """
+        found: Counter[TrialState] = Counter()
+        for (state, _), count in self.ends(sweep_name).items():
+            found[state] += count
+        return {state: found[state] for state in TrialState}
 
-        def work(connection: Connection) -> dict[TrialState, int]:
+    def ends(self, sweep_name: str) -> dict[tuple[TrialState, FailureKind | None], int]:
+        """How many of the sweep's trials are in each state, the failed ones by what ended them.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> dict[tuple[TrialState, FailureKind | None], int]:
             sweep = sweep_row(connection, sweep_name)
             statement = (
-                select(TrialRow.state, func.count())
+                select(TrialRow.state, TrialRow.failure, func.count().label("trials"))
                 .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
                 .where(MembershipRow.sweep_id == sweep.id)
-                .group_by(TrialRow.state)
+                .group_by(TrialRow.state, TrialRow.failure)
             )
-            found = {row[0]: row[1] for row in connection.execute(statement)}
-            return {state: found.get(state.value, 0) for state in TrialState}
+            return {
+                (TrialState(row.state), None if row.failure is None else FailureKind(row.failure)): row.trials
+                for row in connection.execute(statement)
+            }
 
         return self.database.read(work)
 
@@ -156,6 +176,32 @@ class ReadMethods(LeaseMethods):
                 .order_by(AttemptRow.id)
             )
             return [to_attempt(row) for row in connection.execute(statement)]
+
+        return self.database.read(work)
+
+    def setbacks(self, sweep_name: str, *, but_of: TrialState | None = None) -> dict[str, dict[FailureKind, int]]:
+        """How many attempts at each of the sweep's trials failed or were lost, by kind, in the order in which they
+        began. Trials without any are left out, and those that are in the state `but_of`.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> dict[str, dict[FailureKind, int]]:
+            sweep = sweep_row(connection, sweep_name)
+            statement = (
+                select(AttemptRow.trial, AttemptRow.kind)
+                .join(MembershipRow, MembershipRow.trial == AttemptRow.trial)
+                .where(MembershipRow.sweep_id == sweep.id, AttemptRow.kind.is_not(None))
+                .order_by(AttemptRow.id)
+            )
+            if but_of is not None:
+                statement = statement.join(TrialRow, TrialRow.hash == AttemptRow.trial).where(TrialRow.state != but_of)
+            found: dict[str, dict[FailureKind, int]] = {}
+            for row in connection.execute(statement):
+                counts, kind = found.setdefault(row.trial, {}), FailureKind(row.kind)
+                counts[kind] = counts.get(kind, 0) + 1
+            return found
 
         return self.database.read(work)
 

@@ -9,31 +9,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, column, inspect, select, table, text
 
 from storage.errors import DatabaseURLError, SchemaMismatchError
 from storage.models import Base
 
 if TYPE_CHECKING:
+    from alembic.config import Config
+
     from storage.database import Database
+
+# Alembic is imported where a schema is changed, not where one is read: that would be a fifth of `sweeper status`.
+
+NEWEST = "0002"
+"""The version that this program writes: that of the last file in `migrations/versions`."""
 
 VERSION_TABLE = "sweeper_schema"
 _UPGRADE_LOCK = 7_305_128_001
 """Key of the Postgres advisory lock under which one process at a time changes the schema (any fixed number)."""
 
 
-def newest() -> str:
-    """The version that this program writes."""
-    return _scripts().get_current_head() or ""
-
-
 def current(connection: Connection) -> str | None:
     """The version of the tables that `connection` sees, None if they were never made."""
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar_one_or_none()
 
 
 def ensure(database: Database, *, create: bool) -> None:
@@ -48,10 +48,10 @@ def ensure(database: Database, *, create: bool) -> None:
         if not create:
             raise DatabaseURLError(f"{database.url} holds no Sweeper tables; check the URL, or launch a sweep first")
         upgrade(database)
-    elif version != newest():
+    elif version != NEWEST:
         _refuse_newer(database, version)
         raise SchemaMismatchError(
-            f"{database.url} has schema {version}, this program needs {newest()}; "
+            f"{database.url} has schema {version}, this program needs {NEWEST}; "
             "make a backup, then run: sweeper db upgrade"
         )
 
@@ -68,18 +68,22 @@ def upgrade(database: Database) -> str:
             _refuse_strangers(database, connection)
         else:
             _refuse_newer(database, version)
+        from alembic import command
+
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
     database.write(work)
-    return newest()
+    return NEWEST
 
 
 def _refuse_newer(database: Database, version: str) -> None:
-    if version not in {script.revision for script in _scripts().walk_revisions()}:
+    from alembic.script import ScriptDirectory
+
+    if version not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
         raise SchemaMismatchError(
-            f"{database.url} has schema {version}, which is newer than this program's {newest()}; "
+            f"{database.url} has schema {version}, which is newer than this program's {NEWEST}; "
             "update the program: pip install --upgrade sweeper"
         )
 
@@ -94,11 +98,9 @@ def _refuse_strangers(database: Database, connection: Connection) -> None:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     folder = str(Path(__file__).parent / "migrations")
     config.set_main_option("script_location", folder.replace("%", "%%"))
     return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())

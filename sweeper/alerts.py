@@ -31,7 +31,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from storage.records import SweepState
 from sweeper.coordinator import Coordinator
 from sweeper.errors import SettingsError
-from sweeper.progress import duration
+from sweeper.units import duration
 
 COMMAND_SECONDS = 30.0
 """A command that takes longer is killed, with all that it has started."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from storage.errors import LeaseHeldError
 from storage.records import AttemptState, SweepState, Trial, TrialState
 from storage.repository import Repository
 from sweeper.coordinator import Running
-from sweeper.errors import DetachError, NotRunningError
+from sweeper.errors import DetachError
+from sweeper.lease import refuse_running, running
 from sweeper.progress import display
 from sweeper.settings import Settings
 
@@ -79,30 +79,6 @@ def wait_until_held(repository: Repository, sweep: str, ended: Callable[[], str 
             raise DetachError(f"the coordinator of {sweep} ended before it held the sweep: {words}")
         time.sleep(0.2)
     raise DetachError(f"the coordinator of {sweep} did not take the sweep within {START_SECONDS:.0f} s")
-
-
-def running(repository: Repository, sweep: str) -> bool:
-    """Whether a living coordinator holds the sweep: its lease has not run out by the database's clock."""
-    lease = repository.lease(sweep)
-    return lease is not None and lease.expires_at > repository.database.now()
-
-
-def refuse_running(repository: Repository, sweep: str) -> None:
-    """Raises `LeaseHeldError` where a living coordinator holds the sweep."""
-    lease = repository.lease(sweep)
-    if lease is not None and running(repository, sweep):
-        raise LeaseHeldError(
-            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}. If that one was killed, "
-            f"the sweep is free in {lease.expires_at - repository.database.now():.0f} s",
-            holder=lease.holder,
-            expires_at=lease.expires_at,
-        )
-
-
-def require_running(repository: Repository, sweep: str) -> None:
-    """Raises `NotRunningError` where no living coordinator holds the sweep."""
-    if not running(repository, sweep):
-        raise NotRunningError(f"nobody is running {sweep}; go on with: sweeper resume {sweep}")
 
 
 def follow(repository: Repository, sweep: str, console: Console, slots: int) -> SweepState:

@@ -19,8 +19,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from storage.repository import Repository
-from sweeper.detach import refuse_running, wait_until_held
+from sweeper.detach import wait_until_held
 from sweeper.errors import RayUnavailableError
+from sweeper.lease import refuse_running
 from sweeper.settings import Settings
 
 PREFIXES = ("SWEEPER_", "MLFLOW_")

@@ -27,15 +27,16 @@ from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError
 from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, swept_variants, variant
 from sweeper.grids import parse_grid
-from sweeper.lease import LeaseKeeper
+from sweeper.lease import LeaseKeeper, refuse_running
 from sweeper.logs import about
-from sweeper.progress import display, storage
+from sweeper.progress import display
 from sweeper.publish import EXPERIMENT, parent_run, provenance
 from sweeper.schedule import CostModel, learn_costs
 from sweeper.search_space import family
 from sweeper.services import check_services
 from sweeper.session import Session
 from sweeper.settings import Settings
+from sweeper.units import storage
 from workers.plugins import load_datasets
 from workers.spec import TrialSpec, is_external
 
@@ -275,7 +276,6 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         LeaseHeldError: another coordinator is running the sweep.
         RayUnavailableError: no Ray to run it on.
     """
-    from sweeper.detach import refuse_running
     from sweeper.tuning import Tracking, execute, ray_cluster, resources_of, slots
 
     settings, repository, console = now.settings, now.repository, now.console

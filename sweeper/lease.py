@@ -1,4 +1,4 @@
-"""The right to write a sweep: taken, kept alive by a thread, and given back."""
+"""The right to write a sweep: taken, kept alive by a thread, given back; and whether somebody has it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from storage.errors import DatabaseUnavailableError, LeaseLostError
+from storage.errors import DatabaseUnavailableError, LeaseHeldError, LeaseLostError
 from storage.records import Lease
 from storage.repository import Repository
+from sweeper.errors import NotRunningError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,3 +97,27 @@ class LeaseKeeper:
 def holder_name() -> str:
     """Names this coordinator in a lease: host and process."""
     return f"{socket.gethostname()} (pid {os.getpid()})"
+
+
+def running(repository: Repository, sweep: str) -> bool:
+    """Whether a living coordinator holds the sweep: its lease has not run out by the database's clock."""
+    lease = repository.lease(sweep)
+    return lease is not None and lease.expires_at > repository.database.now()
+
+
+def refuse_running(repository: Repository, sweep: str) -> None:
+    """Raises `LeaseHeldError` where a living coordinator holds the sweep."""
+    lease = repository.lease(sweep)
+    if lease is not None and running(repository, sweep):
+        raise LeaseHeldError(
+            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}. If that one was killed, "
+            f"the sweep is free in {lease.expires_at - repository.database.now():.0f} s",
+            holder=lease.holder,
+            expires_at=lease.expires_at,
+        )
+
+
+def require_running(repository: Repository, sweep: str) -> None:
+    """Raises `NotRunningError` where no living coordinator holds the sweep."""
+    if not running(repository, sweep):
+        raise NotRunningError(f"nobody is running {sweep}; go on with: sweeper resume {sweep}")

@@ -22,10 +22,10 @@ from sweeper.adaptive import SearchStudy
 from sweeper.devices import Devices, devices_at_hand
 from sweeper.grid import Grid, expand, variant
 from sweeper.launch import learned_costs, predicted_bytes, searches_of
-from sweeper.progress import duration, storage
 from sweeper.schedule import CostModel, finish_in, learn_costs
 from sweeper.search_space import domain_of
 from sweeper.settings import Settings, existing_part
+from sweeper.units import duration, storage
 from workers.spec import TrialSpec
 
 

@@ -18,6 +18,7 @@ from storage.records import Trial, TrialState
 from sweeper.coordinator import Running
 from sweeper.logs import LogStream
 from sweeper.pace import remaining, time_scale
+from sweeper.units import duration
 
 LINE_EVERY_SECONDS = 15.0
 """Without a terminal: a summary line at most this often, besides a line for each event."""
@@ -71,25 +72,6 @@ def seconds_left(trials: Collection[Trial], running: Mapping[str, Running], slot
     own = {t.hash for t in trials}
     known = [*trials, *(r.trial for key, r in running.items() if key not in own)]
     return remaining(known, {key: now - r.since for key, r in running.items()}, scale, slots)
-
-
-def storage(size: float) -> str:
-    """`0.2 MB`, `72 MB`, `27.8 GB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 class _Lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,30 +15,42 @@ from rich.text import Text
 
 from storage.records import FailureKind, SweepState, Trial, TrialState
 from storage.repository import Repository
-from sweeper.progress import duration
 from sweeper.search_space import family, point
+from sweeper.units import duration
 from workers.spec import is_external
 
 if TYPE_CHECKING:
     from sweeper.session import Session
 
-LISTED_TRIALS = 300
-"""More would take seconds to lay out, and nobody reads them."""
+LISTED_TRIALS, MANY_TRIALS = 50, 300
+"""Of more than these many trials, so few are listed: to read and lay out thousands takes seconds, and nobody does."""
 
 
-def status_object(repository: Repository, name: str) -> dict[str, Any]:
-    """The sweep and every trial's state, as JSON values.
+def status_object(repository: Repository, name: str, *, brief: bool = False) -> dict[str, Any]:
+    """The sweep and its trials' states, as JSON values.
 
-    `variant` is the name of a trial's loss in `status_text`, `setbacks` counts its failed and lost attempts by kind.
-    A lease's `seconds_left` are negative once it has run out.
+    `failures` counts the failed trials by kind, `again` the failed and lost attempts at the others, `setbacks` those at
+    one trial. `variant` is the name of a trial's loss: it tells the trials apart that are here. A lease's
+    `seconds_left` are negative once it has run out.
+
+    Args:
+        repository: the database.
+        name: the sweep's.
+        brief: of many trials, only those that one would look for first.
     """
-    sweep, trials, lease = repository.sweep(name), repository.trials(name), repository.lease(name)
-    counts = Counter(t.state.value for t in trials)
-    losses = loss_names(trials)
-    setbacks: dict[str, Counter[str]] = {}
-    for attempt in repository.attempts_of_sweep(name):
-        if attempt.kind is not None:
-            setbacks.setdefault(attempt.trial, Counter())[attempt.kind.value] += 1
+    sweep, ends, lease = repository.sweep(name), repository.ends(name), repository.lease(name)
+    counts, failures, again = Counter[str](), Counter[str](), Counter[str]()
+    for (state, kind), count in ends.items():
+        counts[state.value] += count
+        if state is TrialState.FAILED and kind is not None:
+            failures[kind.value] += count
+    setbacks = repository.setbacks(name)
+    for kinds in repository.setbacks(name, but_of=TrialState.FAILED).values():
+        again.update({kind.value: count for kind, count in kinds.items()})
+    many = counts.total() > MANY_TRIALS
+    trials = repository.trials(name, LISTED_TRIALS if brief and many else None)
+    losses, searches = loss_names(trials), sweep.details.get("search", {})
+    everything = repository.trials(name) if searches and brief and many else trials
     now = repository.database.now()
     return {
         "sweep": sweep.name,
@@ -46,6 +58,8 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
         "reason": sweep.reason,
         "rehearsal": sweep.rehearsal,
         "counts": {state.value: counts[state.value] for state in TrialState},
+        "failures": dict(failures),
+        "again": dict(again),
         "lease": None
         if lease is None
         else {
@@ -59,10 +73,10 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
                 "study": study,
                 "sampler": search["settings"]["sampler"],
                 "pruner": search["settings"]["pruner"],
-                "tried": len(tried_points(study, search, trials)),
+                "tried": len(tried_points(study, search, everything)),
                 "points": search["points"],
             }
-            for study, search in sweep.details.get("search", {}).items()
+            for study, search in searches.items()
         ],
         "trials": [
             {
@@ -77,7 +91,7 @@ def status_object(repository: Repository, name: str) -> dict[str, Any]:
                 "state": t.state.value,
                 "attempts": t.attempts,
                 "epochs": t.epochs,
-                "setbacks": dict(setbacks.get(t.hash, {})),
+                "setbacks": {kind.value: count for kind, count in setbacks.get(t.hash, {}).items()},
                 "failure": None if t.failure is None else t.failure.value,
                 "error": t.error,
                 "val_dsc": t.val_dsc,
@@ -106,9 +120,9 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
     if alive:
         left = duration(lease["seconds_left"])
         lines.append(f"run by {lease['holder']}; its lease runs out in {left} unless it is renewed")
-    if again := _kinds(t["setbacks"] for t in trials if t["state"] != TrialState.FAILED):
+    if again := _kinds(status["again"]):
         lines.append(f"attempts that were tried again, or will be: {again}")
-    lines += _advice(name, status["state"], trials, alive=alive)
+    lines += _advice(status, alive=alive)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t["repeat"] for t in trials}) > 1
     table.add_column("trial", no_wrap=True)
@@ -120,11 +134,10 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
     table.add_column("state")
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
-    shown = listed(trials)
-    for t in shown:
+    for t in trials:
         state = t["state"] if t["failure"] is None else f"{t['state']}: {_words(t['failure'])}"
         if t["state"] == TrialState.QUEUED and t["setbacks"]:
-            state += f" (after {_kinds([t['setbacks']])})"
+            state += f" (after {_kinds(t['setbacks'])})"
         cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
         if with_repeat:
             cells.append(str(t["repeat"]))
@@ -135,24 +148,10 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
         f"search {s['study']}: {s['tried']} of {s['points']} points tried ({s['sampler']}, pruner {s['pruner']})"
         for s in status.get("searches", ())
     ]
-    if len(shown) < len(trials):
-        lines.append(f"{len(shown)} of {len(trials)} trials are listed; all: sweeper status {name} --json")
+    if len(trials) < (total := sum(status["counts"].values())):
+        lines.append(f"{len(trials)} of {total:,} trials are listed; all: sweeper status {name} --json")
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
-
-
-def listed(trials: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The trials to list, in their order: all, or of many those that a person would look for first."""
-    if len(trials) <= LISTED_TRIALS:
-        return trials
-    calm = (TrialState.FINISHED, TrialState.QUEUED)
-
-    def calmness(place: int) -> int:
-        state = trials[place]["state"]
-        return calm.index(state) + 1 if state in calm else 0
-
-    first = sorted(range(len(trials)), key=calmness)
-    return [trials[i] for i in sorted(first[:LISTED_TRIALS])]
 
 
 def tried_points(
@@ -182,7 +181,7 @@ def loss_names(trials: Sequence[Trial]) -> dict[str, str]:
     for t in trials:
         for key, value in t.spec["loss"]["parameters"].items():
             values.setdefault((t.loss, key), set()).add(str(value))
-    several_models = len({str(t.spec["model"]) for t in trials}) > 1
+    several_models = any(t.spec["model"] != trials[0].spec["model"] for t in trials)
     names = {}
     for t in trials:
         shown = {
@@ -312,29 +311,26 @@ _MENDS = {
 }
 
 
-def _advice(name: str, state: str, trials: Sequence[Mapping[str, Any]], *, alive: bool) -> list[str]:
+def _advice(status: Mapping[str, Any], *, alive: bool) -> list[str]:
     """The next step for whoever looks."""
-    kinds = Counter(t["failure"] for t in trials if t["state"] == TrialState.FAILED and t["failure"] is not None)
-    lines = [f"{kinds[kind]} {mend}" for kind, mend in _MENDS.items() if kinds[kind]]
+    name, counts, failures = status["sweep"], status["counts"], status["failures"]
+    lines = [f"{failures[kind]} {mend}" for kind, mend in _MENDS.items() if kind in failures]
     if lines:
         lines.append(f"then: sweeper retry {name} --failed")
-    if diverged := kinds[FailureKind.DIVERGED]:
+    if diverged := failures.get(FailureKind.DIVERGED):
         lines.append(f"{diverged} diverged (loss became NaN): a result of that loss, not retried")
     if alive:
         lines.append(f"end it with: sweeper stop {name}")
-    elif any(t["state"] in (TrialState.QUEUED, TrialState.RUNNING) for t in trials):
+    elif any(counts.get(state) for state in (TrialState.QUEUED, TrialState.RUNNING)):
         lines.append(f"nobody is running it; go on with: sweeper resume {name}")
-    elif state == SweepState.FINISHED and not lines:
+    elif status["state"] == SweepState.FINISHED and not lines:
         lines.append(f"report: sweeper report {name}")
     return lines
 
 
-def _kinds(setbacks: Iterable[Mapping[str, int]]) -> str:
+def _kinds(counts: Mapping[str, int]) -> str:
     """`2 lost, 1 out of memory`."""
-    total: Counter[str] = Counter()
-    for one in setbacks:
-        total.update(one)
-    return ", ".join(f"{count} {_words(kind)}" for kind, count in total.most_common())
+    return ", ".join(f"{count} {_words(kind)}" for kind, count in Counter(counts).most_common())
 
 
 def _words(kind: str) -> str:

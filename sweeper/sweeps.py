@@ -11,9 +11,8 @@ from typing import Any, Literal, Protocol
 from storage.errors import LeaseHeldError, UnknownSweepError
 from storage.records import TrialState
 from storage.repository import Repository
-from sweeper.detach import require_running, running
 from sweeper.errors import GridError, MissingFileError
-from sweeper.lease import LeaseKeeper
+from sweeper.lease import LeaseKeeper, require_running, running
 from sweeper.results import results_object, results_parquet
 from sweeper.settings import Settings
 from sweeper.status import status_object, trial_object
@@ -36,7 +35,7 @@ class Sweeps(Protocol):
     def list(self) -> list[dict[str, Any]]:
         """Every sweep, newest first: name, state, counts."""
 
-    def status(self, sweep: str) -> dict[str, Any]:
+    def status(self, sweep: str, *, brief: bool = False) -> dict[str, Any]:
         """`sweeper.status.status_object`."""
 
     def stop(self, sweep: str, *, now: bool) -> str:
@@ -96,8 +95,8 @@ class LocalSweeps:
             for sweep in sorted(self.repository.sweeps(), key=lambda s: s.created_at, reverse=True)
         ]
 
-    def status(self, sweep: str) -> dict[str, Any]:
-        return status_object(self.repository, sweep)
+    def status(self, sweep: str, *, brief: bool = False) -> dict[str, Any]:
+        return status_object(self.repository, sweep, brief=brief)
 
     def stop(self, sweep: str, *, now: bool) -> str:
         if not running(self.repository, sweep):

@@ -20,7 +20,7 @@ from storage.records import Attempt, AttemptState, Lease, Sweep, SweepState, Tri
 from storage.repository import Repository
 from sweeper.heatmap import KIND_WORDS, STATE_ORDER, Cell, HeatMap, Row, heat_map
 from sweeper.pace import Pace, pace
-from sweeper.progress import duration
+from sweeper.units import duration
 
 POLL_SECONDS = 1.0
 LABEL_WIDTH = 30

@@ -11,7 +11,7 @@ from typing import Any
 from dashboards.board.source import Snapshot
 from storage.records import AttemptState, FailureKind, SweepState, Trial, TrialState
 from sweeper.heatmap import KIND_WORDS, Cell, HeatMap
-from sweeper.progress import duration
+from sweeper.units import duration
 from workers.spec import RESULTS_VERSION
 from workers.tracking import run_page
 

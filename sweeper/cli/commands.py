@@ -220,18 +220,19 @@ def status(
     Example: sweeper status demo --watch
     """
     from sweeper.status import status_text
-    from sweeper.watch import watch
 
     if follow and as_json:
         raise typer.BadParameter("--watch is for a person and --json for a program; choose one")
     if follow and service() is not None:
         raise ServerError("--watch needs the database itself; ask the service again and again, or look at its board")
     if follow:
+        from sweeper.watch import watch
+
         with open_session() as now:
             watch(now.repository, chosen_sweep(now, sweep), console())
         return
     with open_sweeps() as sweeps:
-        found = sweeps.status(sweeps.name(sweep))
+        found = sweeps.status(sweeps.name(sweep), brief=not as_json)
     if as_json:
         print_json(found)
     else:

@@ -19,7 +19,8 @@ def attach(sweep: SweepArgument = None) -> None:
 
     Example: sweeper attach demo
     """
-    from sweeper.detach import follow, running
+    from sweeper.detach import follow
+    from sweeper.lease import running
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)

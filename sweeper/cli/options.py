@@ -135,9 +135,11 @@ def service() -> Client | None:
     Raises:
         ServerError, SettingsError: its address or the token cannot be used.
     """
+    if not _server:
+        return None
     from sweeper.server.client import connect
 
-    return connect(_server) if _server else None
+    return connect(_server)
 
 
 _server = ""

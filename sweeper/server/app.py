@@ -220,9 +220,12 @@ def _sweeps(service: Service, tokens: Tokens) -> APIRouter:
         return service.list()
 
     @read.get("/sweeps/{sweep}", response_model=SweepStatus, responses=_problems(404, 422), operation_id="status")
-    def status(sweep: SweepName) -> Any:
+    def status(
+        sweep: SweepName,
+        brief: Annotated[bool, Query(description="Of many trials, only those that one would look for first.")] = False,
+    ) -> Any:
         """How a sweep stands, trial by trial."""
-        return service.status(sweep)
+        return service.status(sweep, brief=brief)
 
     @read.get(
         "/sweeps/{sweep}/results",

@@ -74,8 +74,8 @@ class Client:
         found: list[dict[str, Any]] = self._get("sweeps").json()
         return found
 
-    def status(self, sweep: str) -> dict[str, Any]:
-        return self._object(self._get(f"sweeps/{_part(sweep)}"))
+    def status(self, sweep: str, *, brief: bool = False) -> dict[str, Any]:
+        return self._object(self._get(f"sweeps/{_part(sweep)}", {"brief": "true"} if brief else None))
 
     def stop(self, sweep: str, *, now: bool = False) -> str:
         return self._ask(f"sweeps/{_part(sweep)}/stop", {"now": now})

@@ -14,7 +14,7 @@ from storage.errors import UnknownSweepError
 from storage.records import SweepState
 from storage.repository import Repository
 from sweeper import begun
-from sweeper.detach import running
+from sweeper.lease import running
 from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
 from sweeper.server.tokens import without_tokens

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from storage.records import SweepState
 from storage.repository import Repository
 from sweeper import begun
-from sweeper.detach import running
 from sweeper.errors import EXPECTED
+from sweeper.lease import running
 from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
 

@@ -17,7 +17,8 @@ GridChange = Annotated[str, Field(json_schema_extra={"format": "grid-change"})]
 Number = float | Literal["NaN", "Infinity", "-Infinity"] | None
 """JSON has no number for what is not finite; null is undefined."""
 TrialState = Literal["queued", "running", "finished", "failed", "pruned", "stopped"]
-Failure = Literal["lost", "out_of_memory", "diverged", "bad_data", "bad_settings", "disk_full", "bug"] | None
+FailureKind = Literal["lost", "out_of_memory", "diverged", "bad_data", "bad_settings", "disk_full", "bug"]
+Failure = FailureKind | None
 SweepState = Literal["starting", "failed", "queued", "running", "finished", "stopped", "broken"]
 """`starting`: its data are being prepared; `failed`: it could not be started. In both it is not in the database yet."""
 
@@ -251,13 +252,15 @@ class TrialStatus(_Shown):
 
 
 class SweepStatus(_Shown):
-    """How a sweep stands, trial by trial."""
+    """How a sweep stands, trial by trial: failed trials by kind, and the failed and lost attempts at the others."""
 
     sweep: str
     state: SweepState
     reason: str
     rehearsal: bool
     counts: Counts
+    failures: dict[FailureKind, int]
+    again: dict[FailureKind, int]
     lease: Lease | None
     trials: list[TrialStatus]
 

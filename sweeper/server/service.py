@@ -9,9 +9,9 @@ from typing import Any
 
 from storage.errors import UnknownSweepError
 from storage.records import TrialState
-from sweeper.detach import refuse_running
 from sweeper.errors import MissingFileError, StartingError
 from sweeper.launch import check_name_and_space, check_services_and_data, sweep_table
+from sweeper.lease import refuse_running
 from sweeper.plan import make_plan
 from sweeper.server.schemas import Launched, LaunchRequest, PlanRequest
 from sweeper.server.starts import Start, Starts, now
@@ -42,14 +42,14 @@ class Service:
         known = {one["sweep"] for one in stored}
         return [*(_not_stored(start) for start in self.starts.all() if start.sweep not in known), *stored]
 
-    def status(self, sweep: str) -> dict[str, Any]:
+    def status(self, sweep: str, *, brief: bool = False) -> dict[str, Any]:
         start = self.starts.of(sweep)
         try:
-            status = self.sweeps.status(sweep)
+            status = self.sweeps.status(sweep, brief=brief)
         except UnknownSweepError:
             if start is None:
                 raise
-            return {**_not_stored(start), "lease": None, "trials": []}
+            return {**_not_stored(start), "lease": None, "failures": {}, "again": {}, "trials": []}
         lease = status["lease"]
         if start is not None and (lease is None or lease["expired"]):
             status["reason"] = _reason(start)

@@ -8,7 +8,7 @@ import math
 import pytest
 from storage_samples import epoch, let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
 
-from storage.errors import AttemptEndedError, UnknownTrialError
+from storage.errors import AttemptEndedError, UnknownSweepError, UnknownTrialError
 from storage.records import AttemptState, Epoch, FailureKind, TrialState
 from storage.repository import Repository
 
@@ -201,3 +201,38 @@ def test_an_attempt_of_another_sweep_is_out_of_reach(repository: Repository) -> 
     assert attempt is not None
     with pytest.raises(AttemptEndedError, match="has no attempt"):
         repository.finish(second, attempt.id, outcome())
+
+
+def test_of_a_sweep_one_sees_first_what_is_neither_finished_nor_queued(repository: Repository) -> None:
+    lease = make_sweep(repository, 6)
+    for number in (1, 3, 5):
+        attempt = repository.claim(lease, trial_hash(number))
+        assert attempt is not None
+        if number == 1:
+            repository.finish(lease, attempt.id, outcome())
+        elif number == 3:
+            repository.fail(lease, attempt.id, FailureKind.DIVERGED, "nan", requeue=False)
+    whole = repository.trials("study")
+    places = {n: [t.position for t in repository.trials("study", n)] for n in (1, 2, 3, 4, 6, 9)}
+    assert places == {1: [3], 2: [3, 5], 3: [1, 3, 5], 4: [0, 1, 3, 5], 6: [*range(6)], 9: [*range(6)]}
+    assert repository.trials("study", 3) == [whole[1], whole[3], whole[5]]
+
+
+def test_setbacks_and_ends_count_by_kind(repository: Repository) -> None:
+    lease = make_sweep(repository, 4)
+    lost, memory, bug = FailureKind.LOST, FailureKind.OUT_OF_MEMORY, FailureKind.BUG
+    for number, kinds in ((0, [lost, memory, lost]), (1, [memory]), (2, [bug])):
+        for kind in kinds:
+            attempt = repository.claim(lease, trial_hash(number))
+            assert attempt is not None
+            repository.fail(lease, attempt.id, kind, "gone", requeue=kind is not bug)
+    whole = {trial_hash(0): {lost: 2, memory: 1}, trial_hash(1): {memory: 1}, trial_hash(2): {bug: 1}}
+    assert repository.setbacks("study") == whole
+    assert repository.setbacks("study", but_of=TrialState.FAILED) == {k: whole[k] for k in list(whole)[:2]}
+    # What a queued trial met last is kept with it.
+    ends = repository.ends("study")
+    assert sum(ends.values()) == 4
+    assert ends[TrialState.FAILED, bug] == 1
+    assert repository.counts("study") == {s: {"queued": 3, "failed": 1}.get(s.value, 0) for s in TrialState}
+    with pytest.raises(UnknownSweepError):
+        repository.ends("another")

@@ -7,14 +7,13 @@ import time
 from dataclasses import replace
 from io import StringIO
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from storage.records import Attempt, AttemptState, Trial, TrialState
 from sweeper.coordinator import Running
-from sweeper.progress import display, duration, seconds_left, summary
+from sweeper.progress import display, seconds_left, summary
 
 TRIAL = Trial(
     hash="0" * 16, position=0, state=TrialState.QUEUED, spec={}, label="nuclei · ce [bold]", dataset="nuclei",
@@ -36,44 +35,6 @@ def running(number: int, *, since: float = 0.0, cost: float = 10.0) -> dict[str,
     )
     one = Running(trial(number, TrialState.RUNNING, cost=cost), attempt, time.monotonic() - since, epoch=3, val_dsc=0.5)
     return {one.trial.hash: one}
-
-
-UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-@given(st.floats(0, 1e8))
-def test_a_duration_says_what_it_was_to_half_of_its_last_unit(seconds: float) -> None:
-    words = duration(seconds).split()
-    assert len(words) in (2, 4)
-    read = sum(float(n) * UNITS[unit] for n, unit in zip(words[::2], words[1::2], strict=True))
-    last = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[words[-1]]
-    assert abs(read - seconds) <= (last / 2 if len(words) == 2 or last == 60.0 else last) + 60
-
-
-@given(st.floats(0, 1e7), st.floats(0, 1e7))
-def test_a_longer_time_never_reads_shorter(one: float, other: float) -> None:
-    def read(text: str) -> float:
-        words = text.split()
-        return sum(float(n) * UNITS[unit] for n, unit in zip(words[::2], words[1::2], strict=True))
-
-    low, high = sorted((one, other))
-    assert read(duration(low)) <= read(duration(high))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (45, "45 s"),
-        (89.4, "89 s"),
-        (90, "2 min"),
-        (3600, "1 h"),
-        (12000, "3 h 20 min"),
-        (187200, "2 d 4 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_summary_counts() -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from storage.records import Trial, TrialState
+from storage.database import open_database
+from storage.records import FailureKind, NewTrial, Trial, TrialState
+from storage.repository import Repository
+from sweeper.lease import LeaseKeeper
 from sweeper.settings import Settings
-from sweeper.status import LISTED_TRIALS, closing_text, listed, loss_names, status_text
+from sweeper.status import LISTED_TRIALS, MANY_TRIALS, closing_text, loss_names, status_object, status_text
 
 
 def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:
@@ -68,15 +74,26 @@ def test_no_two_trials_have_one_name(cells: list[tuple[str, float, float]]) -> N
 
 def said(*trials: dict[str, Any], state: str = "running", lease: dict[str, Any] | None = None) -> list[str]:
     fields = {"dataset": "nuclei", "gamma": None, "repeat": 0, "epochs": 0, "val_dsc": None, "test_dsc": None}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"hash": f"{n:016x}", "variant": "ce", "failure": None, "setbacks": {}, "train_seconds": None, **fields, **one}
         for n, one in enumerate(trials)
     ]
-    status = {"sweep": "s", "state": state, "reason": "", "rehearsal": False, "counts": {}, "lease": lease}
+    again: Counter[str] = Counter()
+    for row in rows:
+        again.update({} if row["state"] == "failed" else row["setbacks"])
+    status = {
+        "sweep": "s", "state": state, "reason": "", "rehearsal": False, "lease": lease, "trials": rows, "again": again,
+        "counts": Counter(row["state"] for row in rows),
+        "failures": Counter(row["failure"] for row in rows if row["failure"] is not None),
+    }  # fmt: skip
+    return [line.rstrip() for line in shown(status).splitlines()]
+
+
+def shown(status: dict[str, Any]) -> str:
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(status_text({**status, "trials": rows}))
-    return [line.rstrip() for line in captured.get().splitlines()]
+        console.print(status_text(status))
+    return captured.get()
 
 
 def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
@@ -135,10 +152,36 @@ def test_a_launch_among_servers_ends_with_where_a_browser_finds_them(tmp_path: P
     assert not any("xdg-open" in line or "mlflow ui" in line for line in said)
 
 
-def test_of_very_many_trials_those_are_listed_that_one_would_look_for() -> None:
-    states = ["finished"] * LISTED_TRIALS + ["queued"] * LISTED_TRIALS + ["failed", "running"]
-    shown = listed([{"number": i, "state": state} for i, state in enumerate(states)])
-    assert len(shown) == LISTED_TRIALS
-    assert [t["state"] for t in shown] == ["finished"] * (LISTED_TRIALS - 2) + ["failed", "running"]
-    few = [{"number": i, "state": "queued"} for i in range(LISTED_TRIALS)]
-    assert listed(few) == few
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    with open_database(f"sqlite:///{tmp_path / 'test.db'}") as database:
+        yield Repository(database)
+
+
+def queued(repository: Repository, count: int) -> list[str]:
+    """The hashes of a new sweep of so many trials."""
+    specs = [trial(n, "ce").spec for n in range(count)]
+    trials = [NewTrial(f"{n:016x}", specs[n], f"{n}", "nuclei", "ce", None, n, n, 1) for n in range(count)]
+    repository.create_sweep("s", grid={}, trials=trials)
+    return [one.hash for one in trials]
+
+
+def test_of_many_trials_those_are_listed_that_one_would_look_for(repository: Repository) -> None:
+    last = queued(repository, MANY_TRIALS + 1)[-1]
+    with LeaseKeeper(repository, "s", 30.0) as keeper:
+        for kind, requeue in ((FailureKind.LOST, True), (FailureKind.BUG, False)):
+            attempt = repository.claim(keeper.lease, last)
+            assert attempt is not None
+            repository.fail(keeper.lease, attempt.id, kind, "gone", requeue=requeue)
+    whole, brief = status_object(repository, "s"), status_object(repository, "s", brief=True)
+    assert len(whole["trials"]) == MANY_TRIALS + 1
+    assert brief["trials"] == [*whole["trials"][: LISTED_TRIALS - 1], whole["trials"][-1]]
+    assert {**whole, "trials": []} == {**brief, "trials": []}
+    assert (whole["counts"]["queued"], whole["failures"], whole["again"]) == (MANY_TRIALS, {"bug": 1}, {})
+    assert f"{LISTED_TRIALS} of {MANY_TRIALS + 1} trials are listed" in shown(brief)
+    assert "trials are listed" not in shown(whole)
+
+
+def test_of_few_trials_all_are_listed(repository: Repository) -> None:
+    queued(repository, MANY_TRIALS)
+    assert status_object(repository, "s", brief=True) == status_object(repository, "s")

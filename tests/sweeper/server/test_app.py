@@ -54,6 +54,7 @@ def test_changing_needs_the_full_role(served: Any, path: str, asked: dict[str, A
 
 def test_status_is_the_object_of_the_command(served: Any) -> None:
     assert served.read.get(f"{API}/sweeps/demo").json() == status_object(served.repository, "demo")
+    assert served.read.get(f"{API}/sweeps/demo?brief=true").json() == status_object(served.repository, "demo")
 
 
 def test_list_has_counts(served: Any) -> None:
