@@ -5,7 +5,7 @@
 The coordinator runs trials that do nothing, and plain Tune the same ones, in turn (`benchmarks.plain.nothing`). The
 difference is what the queue, the lease, the database, the Optuna studies and the display cost. It is taken over the
 whole run, from the first trial's end until all is written and Ray is gone, and in tenths, so that growth shows.
-`--setting long` runs 10,000 trials once, the normal one 600 three times. `sweeper status` and `report` look at sweeps
+`--setting long` runs 10,000 trials once, the normal one 400 five times. `sweeper status` and `report` look at sweeps
 whose finished trials were written for the benchmark, 22 images each.
 """
 
@@ -48,7 +48,7 @@ class Extent:
 
 EXTENTS = {
     Setting.QUICK: Extent(50, 1, 0, 50, 1),
-    Setting.NORMAL: Extent(600, 3, 2_000, 10_000, 1),
+    Setting.NORMAL: Extent(400, ROUNDS, 2_000, 10_000, ROUNDS),
     Setting.LONG: Extent(10_000, 1, 5_000, 10_000, ROUNDS),
 }
 TRIALS, REPORTED = 10_000, 5_000
@@ -94,7 +94,8 @@ def _turns(extent: Extent, scratch: Path) -> tuple[list[Ran], list[Ran]]:
 
 
 def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran]) -> list[Row]:
-    """Milliseconds per trial over plain Tune, and how those of the last tenth compare with the first.
+    """Milliseconds per trial over plain Tune; and how long a trial takes in the last tenth against the first, Tune's
+    part included, since the difference alone moves more with the machine's pace than with the trials.
 
     What passes before the first result is the start of Ray's actors, in both alike.
     """
@@ -102,8 +103,8 @@ def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran]) -> list[Row]:
     cpu = [_each(a, "cpu", "cpu_ended") - _each(b, "cpu", "cpu_ended") for a, b in zip(ours, plain, strict=True)]
     both = [f"{harness.number(statistics.median(_each(r, 'done', 'ended') for r in ran))} ms" for ran in (ours, plain)]
     tenths = [_tenths(ran) for ran in (ours, plain)]
-    each = [a - b for a, b in zip(*tenths, strict=True)]
-    growth = each[-1] / each[0]
+    growth = tenths[0][-1] / tenths[0][0]
+    shown = [", ".join(f"{pace:.0f}" for pace in each) for each in tenths]
     return [
         harness.amount(
             f"the coordinator's own cost per trial over plain Tune, {trials:,} trials that do nothing",
@@ -113,13 +114,13 @@ def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran]) -> list[Row]:
             detail=f"{both[0]} / {both[1]} per trial; {harness.number(statistics.median(cpu))} ms of the processor",
         ),
         Row(
-            f"the same, the last {trials // PARTS:,} trials",
-            f"the first {trials // PARTS:,}",
+            f"a trial by the coordinator, Tune's part included, in the last {trials // PARTS:,}",
+            f"in the first {trials // PARTS:,}",
             growth,
             growth,
             growth,
             goal=("≤", 1.2),
-            detail=f"tenths of the run: {', '.join(map(harness.number, each))} ms",
+            detail=f"tenths of the run: {shown[0]} ms; plain Tune: {shown[1]} ms",
         ),
     ]
 
