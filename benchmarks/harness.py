@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 ROUNDS = 5
-"""Medians are over at least so many interleaved rounds, but for the quick setting, and whole sweeps in normal."""
+"""Medians are over so many interleaved rounds at least, but for the quick setting and what the long one runs whole."""
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ray", "mlflow", "batchgenerators", "numpy", "sqlalchemy")

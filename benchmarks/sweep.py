@@ -13,8 +13,8 @@ report. The others (`benchmarks.plain`) find their arrays ready, and write score
 
 Where a run has fewer trials than 24 (all but ours with two workers, unless `--setting long`), its time is extrapolated:
 what it took, and the time between two results for each of the others. A loop's trials are alike, so one per round
-stands for all. The normal setting has three rounds of short trials, each of two minutes, and one of long ones, whose
-goals are none; the long one has five and one.
+stands for all. The normal setting has five rounds of short trials, of two and a half minutes each, and five of long
+ones, of nearly five; the long setting runs all trials of the short ones, and one round of all the long.
 """
 
 from __future__ import annotations
@@ -86,17 +86,12 @@ class Run:
 
     @property
     def between(self) -> float:
-        """Seconds from a result to the next: the median, which new losses' traces do not move, or of few the mean."""
-        steps = np.diff(self.results)
-        if not len(steps):
-            return self.seconds
-        return float(np.median(steps) if len(steps) > 4 else np.mean(steps))
-
-    @property
-    def rate(self) -> float:
-        """Results per second: of every two in a row, which one or two workers bring, the median."""
+        """Seconds from a result to the next: half the median time of two, since two workers bring them in pairs; of few
+        the mean. The median does not move with new losses' traces."""
         times = np.asarray(self.results)
-        return 2 / float(np.median(times[2:] - times[:-2])) if len(times) > 2 else 1 / self.between
+        if len(times) > 4:
+            return float(np.median(times[2:] - times[:-2])) / 2
+        return float(np.mean(np.diff(times))) if len(times) > 1 else self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,7 @@ class Extent:
 
 EXTENTS = {
     Setting.QUICK: {SHORT: Extent(1, 0, 0, 1, 1)},
-    Setting.NORMAL: {SHORT: Extent(8, 4, 1, 1, 3), LONG: Extent(4, 2, 1, 1, 1)},
+    Setting.NORMAL: {SHORT: Extent(8, 4, 1, 1, ROUNDS), LONG: Extent(2, 2, 1, 1, ROUNDS)},
     Setting.LONG: {SHORT: Extent(8, 8, 8, 8, ROUNDS), LONG: Extent(8, 8, 8, 8, 1)},
 }
 """By the epochs of a trial."""
@@ -282,7 +277,7 @@ def _rows(kind: str, runs: Mapping[str, Sequence[Run]], *, goals: bool) -> list[
         )
     )
     if "one worker" in runs:
-        rates = [a.rate / b.rate for a, b in zip(runs["sweeper"], runs["one worker"], strict=True)]
+        rates = [b.between / a.between for a, b in zip(runs["sweeper"], runs["one worker"], strict=True)]
         rows.append(
             harness.ratio(
                 f"{kind} trials per second, two workers",
