@@ -302,7 +302,7 @@ class _Forget(tune.Callback):  # type: ignore[misc]
         return {}
 
 
-class _InOrder(FIFOScheduler):  # type: ignore[misc]
+class InOrder(FIFOScheduler):  # type: ignore[misc]
     """First come, first served, among the trials that have not ended.
 
     Tune's own looks through all that there ever were, at every step: after 10,000 trials that takes as long as
@@ -443,7 +443,7 @@ def execute(
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 search_alg=QueueSearcher(coordinator, tracking, places, logs, resources),
-                scheduler=_InOrder(),
+                scheduler=InOrder(),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.database import open_database
 from storage.records import Trial
@@ -14,7 +19,10 @@ from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.coordinator import Coordinator, Running, Work
 from sweeper.lease import LeaseKeeper
-from sweeper.tuning import QueueSearcher, Tracking
+from sweeper.tuning import InOrder, QueueSearcher, Tracking
+
+from ray.tune.experiment import Trial as RayTrial  # isort: skip (sweeper.tuning says to Ray what is to be left out)
+from ray.tune.schedulers import FIFOScheduler  # isort: skip
 
 
 class Silent:
@@ -76,3 +84,22 @@ def test_a_part_of_a_gpu_is_that_part_of_its_memory(
     assert isinstance(suggested, dict)
     assert suggested["resources"] == {"CPU": 1.0, "GPU": gpu}
     assert json.loads(suggested["task"])["memory_share"] == share
+
+
+@given(st.lists(st.sampled_from(("add", "start", "complete", "error", "remove")), max_size=40), st.randoms())
+def test_the_scheduler_chooses_what_tunes_own_would(events: list[str], draw: random.Random) -> None:
+    ours, tunes = InOrder(), FIFOScheduler()
+    trials: list[Any] = []
+    tune = SimpleNamespace(get_trials=lambda: trials)
+    for event in events:
+        if event == "add":
+            trials.append(SimpleNamespace(trial_id=str(len(trials)), status=RayTrial.PENDING))
+            ours.on_trial_add(tune, trials[-1])
+        elif live := [t for t in trials if t.status in (RayTrial.PENDING, RayTrial.RUNNING)]:
+            one = draw.choice(live)
+            one.status = {"start": RayTrial.RUNNING, "error": RayTrial.ERROR}.get(event, RayTrial.TERMINATED)
+            if event == "complete":
+                ours.on_trial_complete(tune, one, {})
+            elif event != "start":
+                (ours.on_trial_error if event == "error" else ours.on_trial_remove)(tune, one)
+        assert ours.choose_trial_to_run(tune) is tunes.choose_trial_to_run(tune)
