@@ -30,10 +30,11 @@ from workers.preprocessing import preprocess
 
 CASES = {
     Setting.QUICK: {"bus2017": 3},
-    Setting.NORMAL: {"nuclei": 0, "cvc_clinicdb": 8, "kits19": 3},
-    Setting.LONG: {"nuclei": 0, "cvc_clinicdb": 40, "drive": 8, "bus2017": 40, "brats20": 6, "kits19": 6},
+    Setting.NORMAL: {"nuclei": 0, "cvc_clinicdb": 120, "kits19": 3},
+    Setting.LONG: {"nuclei": 0, "cvc_clinicdb": 612, "drive": 40, "bus2017": 163, "brats20": 6, "kits19": 6},
 }
-"""Data sets and the number of synthetic cases; the nuclei are real and come with the package."""
+"""Data sets and the number of synthetic cases: in the long setting as many as the public 2D sets have. The nuclei are
+real and come with the package."""
 PATCHES = {"brats20": (96, 96, 96), "kits19": (80, 160, 160)}
 
 
@@ -96,7 +97,7 @@ def rows_of(what: str, cases: int, seconds: dict[str, list[float]]) -> Iterator[
         detail=f"{milliseconds} ms",
     )
     yield harness.faster(
-        f"an epoch's reading of {what}", "read and preprocessed", seconds["read"], seconds["one by one"], goal=10.0
+        f"an epoch's reading of {what}", "read and preprocessed", seconds["read"], seconds["one by one"], goal=None
     )
 
 

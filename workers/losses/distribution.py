@@ -60,22 +60,23 @@ def _worst(values: Any, count: Any) -> Any:
     time of `top_k`, and a gradient without a scatter. The search ends as soon as exactly `count` lie above.
     """
     bits = tf.bitcast(values, tf.int64 if values.dtype == tf.float64 else tf.int32)
-    one = tf.ones((), bits.dtype)
+    one, wanted = tf.ones((), bits.dtype), tf.cast(count, tf.int32)
 
     def above(threshold: Any) -> Any:
-        return tf.reduce_sum(tf.cast(bits > threshold, values.dtype))
+        # Whole numbers may be added in any order, so XLA adds several at once.
+        return tf.reduce_sum(tf.cast(bits > threshold, tf.int32))
 
     def next_bit(bit: Any, least: Any, _: Any) -> tuple[Any, Any, Any]:
         candidate = least + tf.bitwise.left_shift(one, bit)
         larger = above(candidate - 1)
-        return bit - 1, tf.where(larger >= count, candidate, least), larger
+        return bit - 1, tf.where(larger >= wanted, candidate, least), larger
 
     # `least` is the highest threshold so far with at least `count` values from it on.
     first = one * (bits.dtype.size * 8 - 2)
     _, least, larger = tf.while_loop(
-        lambda bit, _, larger: tf.logical_and(bit >= 0, tf.not_equal(larger, count)),
+        lambda bit, _, larger: tf.logical_and(bit >= 0, tf.not_equal(larger, wanted)),
         next_bit,
-        (first, tf.zeros((), bits.dtype), tf.zeros((), values.dtype)),
+        (first, tf.zeros((), bits.dtype), 0),
         parallel_iterations=1,
     )
     from_least = tf.cast(bits >= least, values.dtype)
@@ -85,7 +86,7 @@ def _worst(values: Any, count: Any) -> Any:
         equal = from_least - more
         return more + equal * (count - tf.reduce_sum(more)) / tf.reduce_sum(equal)
 
-    return tf.cond(tf.equal(larger, count), lambda: from_least, divided)
+    return tf.cond(tf.equal(larger, wanted), lambda: from_least, divided)
 
 
 def weighted_mean(sums: Any, weights: Any, prediction: Any) -> Any:

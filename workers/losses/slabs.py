@@ -52,17 +52,30 @@ class Slabs:
             return tf.reshape(function(*arrays), self._shape)
         return tf.reshape(self._each(function, arrays, tf.TensorSpec(self._slab_shape, self._dtype)), self._shape)
 
-    def sums(self, function: Callable[..., Sequence[Any]], arrays: Sequence[Any]) -> tuple[Any, ...]:
-        """Sums over the pixels, each (batch, classes), of the arrays that `function` makes of a slab."""
+    def sums(
+        self, function: Callable[..., Sequence[Any]], arrays: Sequence[Any], *, kept: int = 0
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Sums over the pixels, each (batch, classes), of the arrays that `function` makes of a slab; of the last
+        `kept` of them no sums, but the arrays, `cut`."""
+
+        def parted(slab: Sequence[Any]) -> tuple[list[Any], tuple[Any, ...]]:
+            made = list(function(*slab))
+            summed = made[: len(made) - kept]
+            return [self._class_sums(values) for values in summed], tuple(made[len(summed) :])
+
         if self._per_image == 1:
-            return tuple(self._class_sums(values) for values in function(*arrays))
+            sums, rest = parted(arrays)
+            return tuple(sums), rest
 
         def of_slab(*slab: Any) -> Any:
-            return tf.stack([self._class_sums(values)[0] for values in function(*slab)])
+            sums, rest = parted(slab)
+            return tf.stack([values[0] for values in sums]), rest
 
-        found = self._each(of_slab, arrays, tf.TensorSpec((None, self._classes), self._dtype))
+        like_slab = tf.TensorSpec(self._slab_shape, self._dtype)
+        spec = tf.TensorSpec((None, self._classes), self._dtype), (like_slab,) * kept
+        found, rest = self._each(of_slab, arrays, spec)
         found = tf.reshape(found, (-1, self._per_image, tf.shape(found)[1], self._classes))
-        return tuple(tf.unstack(tf.reduce_sum(found, axis=1), axis=1))
+        return tuple(tf.unstack(tf.reduce_sum(found, axis=1), axis=1)), tuple(map(self.cut, rest))
 
     def _each(self, function: Callable[..., Any], arrays: Sequence[Any], spec: Any) -> Any:
         return tf.map_fn(

@@ -92,11 +92,16 @@ def _sums(
             counted = raw if counts == "raw" else p
             overlap = g * counted
             terms += [overlap, g - overlap, counted - overlap]
-        if entropy:
-            terms.append(-g * tf.math.log(p) * (1.0 if gamma is None else factor(p)))
-        return terms
+        if not entropy:
+            return terms
+        log = tf.math.log(p)
+        if gamma is None:
+            return [*terms, -g * log]
+        power = factor(p)
+        return [*terms, -g * log * power, power * (1.0 - exponents * p * log / (1.0 - p))]
 
-    def slope(g: Any, raw: Any, *upstream: Any) -> Any:
+    def slope(g: Any, raw: Any, *others: Any) -> Any:
+        share, upstream = (None, others) if gamma is None else (others[0], others[1:])
         p = clip(raw)
         inside = tf.equal(p, raw)
         total = None
@@ -106,8 +111,8 @@ def _sums(
             total = total if counts == "raw" else tf.where(inside, total, 0.0)
         if entropy:
             of_entropy = -g * upstream[-1] / p
-            if gamma is not None:
-                of_entropy *= factor(p) * (1.0 - exponents * p * tf.math.log(p) / (1.0 - p))
+            if share is not None:
+                of_entropy *= share
             of_entropy = tf.where(inside, of_entropy, 0.0)
             total = of_entropy if total is None else total + of_entropy
         return total
@@ -119,14 +124,17 @@ def _sums(
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def run(truth: Any, prediction: Any, exponent: Any) -> Any:
         arrays = [slabs.cut(truth), slabs.cut(prediction)]
+        # What the power does to the slope is made with the values, of the same logarithms and powers.
+        sums, shares = slabs.sums(values, arrays, kept=0 if gamma is None else 1)
 
         def gradient(*upstream: Any) -> tuple[None, Any, Any]:
-            d_prediction = slabs.map(slope, [*arrays, *(slabs.rows(u) for u in upstream)])
+            d_prediction = slabs.map(slope, [*arrays, *shares, *(slabs.rows(u) for u in upstream)])
             if gamma is None:
                 return None, d_prediction, None
-            d_exponent = tf.reduce_sum(upstream[-1] * slabs.sums(slope_in_exponent, arrays)[0], axis=0)
+            (of_exponent,), _ = slabs.sums(slope_in_exponent, arrays)
+            d_exponent = tf.reduce_sum(upstream[-1] * of_exponent, axis=0)
             return None, d_prediction, d_exponent if exponent.shape.rank else tf.reduce_sum(d_exponent)
 
-        return slabs.sums(values, arrays), gradient
+        return sums, gradient
 
     return run(truth, prediction, exponent)
