@@ -66,7 +66,7 @@ class StudySearch:
         self._known = bool([s for s in seen if s.own or s.state is TrialState.FINISHED])
         self._open: dict[str, Trial] = {}
         self._doomed: set[str] = set()
-        self._study = _study(settings, self._seed(0) if settings.replays else None)
+        self._study = _study(settings, self._seed(0) if settings.replays else None, f"{cell.family} {settings.seed}")
         for one in seen:
             if self._inside(one.point):
                 self._bring_back(one)
@@ -165,7 +165,7 @@ class StudySearch:
         return int(content_hash([self._settings.seed, self._cell.family, *number])[:8], 16)
 
 
-def _study(settings: Settings, seed: int | None) -> Study:
+def _study(settings: Settings, seed: int | None, name: str) -> Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -176,7 +176,8 @@ def _study(settings: Settings, seed: int | None) -> Study:
         else make_sampler(settings.sampler, settings.settings, startup=settings.startup, seed=seed)
     )
     pruner = make_pruner(settings.pruner, settings.pruner_settings, startup=settings.startup)
-    return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    # Hyperband draws a trial's bracket from the study's name and the trial's number; an unnamed study's name is random.
+    return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=name)
 
 
 def _frozen(one: Seen, distributions: Mapping[str, BaseDistribution]) -> Any:

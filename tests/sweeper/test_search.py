@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,6 +139,21 @@ def test_what_falls_behind_is_given_up_and_what_leads_is_not(pruner: str, option
     given_up = ends(0.2)
     assert given_up is not None
     assert given_up < EPOCHS
+
+
+def test_hyperband_puts_a_trial_into_the_same_bracket_each_time() -> None:
+    seen = [Seen(str(g), {"gamma": g}, TrialState.FINISHED, 0.8, curve(0.8)) for g in (0.1, 0.2, 0.3, 0.4)]
+    brackets = Settings(
+        trials=20, startup=2, pruner="hyperband", pruner_settings={"max_resource": 27, "reduction_factor": 3}
+    )
+
+    def told(seed: int) -> tuple[bool, ...]:
+        settings = replace(brackets, seed=seed)
+        search = StudySearch(FREE, settings, [*seen, Seen("now", {"gamma": 0.6}, TrialState.RUNNING)])
+        return tuple(search.report("now", epoch, score) for epoch, score in curve(0.2).items())
+
+    assert all(told(seed) == told(seed) for seed in range(8))
+    assert len({told(seed) for seed in range(8)}) > 1, "the brackets differ, or this shows nothing"
 
 
 @pytest.mark.parametrize("pruner", ["median", "asha"])
