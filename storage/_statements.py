@@ -100,10 +100,8 @@ def attempt_columns() -> Select[Any]:
 
 def to_attempt(row: Row[Any]) -> Attempt:
     """The record of a row of `attempt_columns`."""
-    values = _values(row)
-    kind = values["kind"]
-    values |= {"state": AttemptState(values["state"]), "kind": None if kind is None else FailureKind(kind)}
-    return Attempt(**values)
+    kind = None if row.kind is None else FailureKind(row.kind)
+    return Attempt(**{**row._mapping, "state": AttemptState(row.state), "kind": kind})
 
 
 @cache
@@ -130,15 +128,8 @@ def member_columns() -> Select[Any]:
 
 def to_trial(row: Row[Any]) -> Trial:
     """The record of a row of `trial_columns`."""
-    values = _values(row)
-    failure = values["failure"]
-    values |= {"state": TrialState(values["state"]), "failure": None if failure is None else FailureKind(failure)}
-    return Trial(**values)
-
-
-def _values(row: Row[Any]) -> dict[str, Any]:
-    """The row's values by column: `row._mapping` as a dictionary, in a tenth of its time."""
-    return dict(zip(row._fields, row, strict=True))
+    failure = None if row.failure is None else FailureKind(row.failure)
+    return Trial(**{**row._mapping, "state": TrialState(row.state), "failure": failure})
 
 
 def to_request(row: Row[Any]) -> Request:

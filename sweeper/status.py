@@ -47,10 +47,10 @@ def status_object(repository: Repository, name: str, *, brief: bool = False) -> 
     setbacks = repository.setbacks(name)
     for kinds in repository.setbacks(name, but_of=TrialState.FAILED).values():
         again.update({kind.value: count for kind, count in kinds.items()})
-    many = counts.total() > MANY_TRIALS
-    trials = repository.trials(name, LISTED_TRIALS if brief and many else None)
+    some = brief and counts.total() > MANY_TRIALS
+    trials = repository.trials(name, LISTED_TRIALS if some else None)
     losses, searches = loss_names(trials), sweep.details.get("search", {})
-    everything = repository.trials(name) if searches and brief and many else trials
+    everything = repository.trials(name) if searches and some else trials
     now = repository.database.now()
     return {
         "sweep": sweep.name,
