@@ -60,11 +60,12 @@ def _worst(values: Any, count: Any) -> Any:
     time of `top_k`, and a gradient without a scatter. The search ends as soon as exactly `count` lie above.
     """
     bits = tf.bitcast(values, tf.int64 if values.dtype == tf.float64 else tf.int32)
+    parts = tf.reshape(tf.pad(bits, [[0, -tf.size(bits) % 8]]), (8, -1))
     one, wanted = tf.ones((), bits.dtype), tf.cast(count, tf.int32)
 
     def above(threshold: Any) -> Any:
-        # Whole numbers may be added in any order, so XLA adds several at once.
-        return tf.reduce_sum(tf.cast(bits > threshold, tf.int32))
+        # Whole numbers may be added in any order: part upon part, which XLA adds in half the time of a row's own sum.
+        return tf.reduce_sum(tf.add_n(tf.unstack(tf.cast(parts > threshold, tf.int32))))
 
     def next_bit(bit: Any, least: Any, _: Any) -> tuple[Any, Any, Any]:
         candidate = least + tf.bitwise.left_shift(one, bit)
