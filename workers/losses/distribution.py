@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from workers.losses.sums import clip, entropy_sums, pixels
+from workers.losses.worst import worst
 
 
 def cross_entropy(truth: Any, prediction: Any) -> Any:
@@ -38,7 +39,7 @@ def top_k_cross_entropy(truth: Any, prediction: Any, *, k: float) -> Any:
         clipped = clip(of_truth)
         per_pixel = -tf.math.log(clipped)
         flat = tf.reshape(per_pixel, (tf.shape(prediction)[0], -1))
-        weights = tf.stop_gradient(tf.map_fn(lambda row: _worst(row, count), flat, parallel_iterations=1))
+        weights = tf.stop_gradient(tf.map_fn(lambda row: worst(row, count), flat, parallel_iterations=1))
         # Made before the value, so that it alone is kept until the gradient is taken.
         slope = tf.where(tf.equal(clipped, of_truth), -tf.reshape(weights, tf.shape(clipped)) / clipped, 0.0)
 
@@ -51,43 +52,6 @@ def top_k_cross_entropy(truth: Any, prediction: Any, *, k: float) -> Any:
         return value, gradient
 
     return run(truth, prediction)
-
-
-def _worst(values: Any, count: Any) -> Any:
-    """1 for the `count` largest of the vector `values` ≥ 0, 0 for the rest, the last place divided between equals.
-
-    The bits of positive floats are in the floats' order, so that a threshold is found bit by bit: a fraction of the
-    time of `top_k`, and a gradient without a scatter. The search ends as soon as exactly `count` lie above.
-    """
-    bits = tf.bitcast(values, tf.int64 if values.dtype == tf.float64 else tf.int32)
-    parts = tf.reshape(tf.pad(bits, [[0, -tf.size(bits) % 8]]), (8, -1))
-    one, wanted = tf.ones((), bits.dtype), tf.cast(count, tf.int32)
-
-    def above(threshold: Any) -> Any:
-        # Whole numbers may be added in any order: part upon part, which XLA adds in half the time of a row's own sum.
-        return tf.reduce_sum(tf.add_n(tf.unstack(tf.cast(parts > threshold, tf.int32))))
-
-    def next_bit(bit: Any, least: Any, _: Any) -> tuple[Any, Any, Any]:
-        candidate = least + tf.bitwise.left_shift(one, bit)
-        larger = above(candidate - 1)
-        return bit - 1, tf.where(larger >= wanted, candidate, least), larger
-
-    # `least` is the highest threshold so far with at least `count` values from it on.
-    first = one * (bits.dtype.size * 8 - 2)
-    _, least, larger = tf.while_loop(
-        lambda bit, _, larger: tf.logical_and(bit >= 0, tf.not_equal(larger, wanted)),
-        next_bit,
-        (first, tf.zeros((), bits.dtype), 0),
-        parallel_iterations=1,
-    )
-    from_least = tf.cast(bits >= least, values.dtype)
-
-    def divided() -> Any:
-        more = tf.cast(bits > least, values.dtype)
-        equal = from_least - more
-        return more + equal * (count - tf.reduce_sum(more)) / tf.reduce_sum(equal)
-
-    return tf.cond(tf.equal(larger, wanted), lambda: from_least, divided)
 
 
 def weighted_mean(sums: Any, weights: Any, prediction: Any) -> Any:
