@@ -36,13 +36,15 @@ from workers.training import Learner, LossInput
 SHAPES = {"2D": (2, 288, 384, 2), "3D": (2, 96, 96, 96, 2)}
 SMALL = {"2D": (2, 48, 64, 2), "3D": (2, 24, 24, 24, 2)}
 KERAS = "Keras' CategoricalCrossentropy"
+ROUNDS = 25
+"""Of losses alone: each takes a twentieth of a second, in which a shared machine may do half as much as in the next."""
 STEPPED = ("ce", "dice", "hybrid_focal", "unified_focal_asym", "dice_topk", "boundary")
 """Losses of the whole steps: tracing each takes seconds."""
 
 
 def measure(setting: Setting) -> Measured:
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    rounds = 2 if setting == Setting.QUICK else harness.ROUNDS
+    rounds = 2 if setting == Setting.QUICK else ROUNDS
     names = ["ce", "unified_focal_asym", "boundary"] if setting == Setting.QUICK else list(losses.names())
     rows: list[Row] = []
     raw: dict[str, Any] = {}
@@ -56,7 +58,7 @@ def measure(setting: Setting) -> Measured:
         raw[f"{size}, distance map"] = maps
         what = f"distance map of `boundary` for one {'×'.join(map(str, shape[1:-1]))} sample, in the loading thread"
         rows.append(harness.amount(what, [1e3 * s for s in maps], "ms"))
-    seconds = raw["whole steps"] = whole_steps([n for n in STEPPED if n in names], rounds if rounds < 5 else 15)
+    seconds = raw["whole steps"] = whole_steps([n for n in STEPPED if n in names], min(rounds, 15))
     rows += (stepped(name, seconds) for name in ("unified_focal_asym", "boundary"))
     return Measured(rows, raw)
 

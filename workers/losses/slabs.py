@@ -69,13 +69,15 @@ class Slabs:
 
         def of_slab(*slab: Any) -> Any:
             sums, rest = parted(slab)
-            return tf.stack([values[0] for values in sums]), rest
+            # Without the leading 1, unlike what `map` makes: of two equal shapes XLA would fill one array with zeros
+            # for both loops and copy it, and after so large a copy it goes on in another thread, its cache cold.
+            return tf.stack([values[0] for values in sums]), tuple(tf.squeeze(values, 0) for values in rest)
 
-        like_slab = tf.TensorSpec(self._slab_shape, self._dtype)
+        like_slab = tf.TensorSpec(self._slab_shape[1:], self._dtype)
         spec = tf.TensorSpec((None, self._classes), self._dtype), (like_slab,) * kept
         found, rest = self._each(of_slab, arrays, spec)
         found = tf.reshape(found, (-1, self._per_image, tf.shape(found)[1], self._classes))
-        return tuple(tf.unstack(tf.reduce_sum(found, axis=1), axis=1)), tuple(map(self.cut, rest))
+        return tuple(tf.unstack(tf.reduce_sum(found, axis=1), axis=1)), rest
 
     def _each(self, function: Callable[..., Any], arrays: Sequence[Any], spec: Any) -> Any:
         return tf.map_fn(
