@@ -20,9 +20,19 @@ def boundary(truth: Any, prediction: Any, *, alpha: Any, smooth: Any, absent: st
     training computes with the batch. Where it is missing, SciPy computes it within the step, on the host: many times
     slower, and not with XLA.
     """
-    rare = prediction[..., 1:]
+    rare = _rare(prediction)
     if truth_map is None:
         truth_map = tf.numpy_function(of_one_hot, [truth[..., 1:]], prediction.dtype, stateful=False)
     distance = tf.stop_gradient(tf.ensure_shape(truth_map, rare.shape))
     contour = tf.reduce_mean(distance * rare)
     return (1.0 - alpha) * generalised_dice(truth, prediction, smooth=smooth, absent=absent) + alpha * contour
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _rare(prediction: Any) -> Any:
+    """All classes but the background. A slice's own gradient, along an inner axis, takes two to seven times as long."""
+
+    def gradient(upstream: Any) -> Any:
+        return tf.concat([tf.zeros_like(prediction[..., :1]), upstream], axis=-1)
+
+    return prediction[..., 1:], gradient
