@@ -26,7 +26,8 @@ from benchmarks.harness import Measured, Row, Setting
 from storage.database import open_database
 from storage.records import TrialState
 from storage.repository import Repository
-from sweeper.grid import DataIdentity, Grid, search_cells
+from sweeper.expansion import DataIdentity, search_cells
+from sweeper.grid import Grid
 from sweeper.samplers import Settings
 from sweeper.search import Seen, StudySearch
 from sweeper.search_space import SearchCell
@@ -114,7 +115,7 @@ def measure(setting: Setting) -> Measured:
 
 def ours(seed: int, **changed: Any) -> Settings:
     """The shipped grid `adaptive`, but for the seed of its sampler and what is `changed`."""
-    from sweeper.grid import settings_of
+    from sweeper.expansion import settings_of
     from sweeper.grids import load_grid
 
     search = load_grid("adaptive").search

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import MissingDataError
-from sweeper.grid import DataIdentity, DatasetTable, Grid, evaluation_of, training_of
+from sweeper.expansion import DataIdentity, evaluation_of, training_of
+from sweeper.grid import DatasetTable, Grid
 from sweeper.settings import Settings
 from workers import datasets, prepared
 from workers.datasets import CaseFiles, Reader

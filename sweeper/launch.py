@@ -25,7 +25,8 @@ from sweeper.alerts import alerting, check_target
 from sweeper.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
 from sweeper.coordinator import Coordinator, Work
 from sweeper.errors import DiskSpaceError
-from sweeper.grid import DataIdentity, Grid, expand, search_cells, settings_of, swept_variants, variant
+from sweeper.expansion import DataIdentity, expand, search_cells, settings_of, swept_variants, variant
+from sweeper.grid import Grid
 from sweeper.grids import parse_grid
 from sweeper.lease import LeaseKeeper, refuse_running
 from sweeper.logs import about

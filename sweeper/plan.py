@@ -20,7 +20,8 @@ from storage.repository import Repository
 from sweeper import data
 from sweeper.adaptive import SearchStudy
 from sweeper.devices import Devices, devices_at_hand
-from sweeper.grid import Grid, expand, variant
+from sweeper.expansion import expand, variant
+from sweeper.grid import Grid
 from sweeper.launch import learned_costs, predicted_bytes, searches_of
 from sweeper.schedule import CostModel, finish_in, learn_costs
 from sweeper.search_space import domain_of

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.data import bare_identities, reader_of
-from sweeper.grid import Grid, expand, search_cells
+from sweeper.expansion import expand, search_cells
+from sweeper.grid import Grid
 from sweeper.grids import parse_grid
 from workers.datasets import Reader
 from workers.datasets.synthetic import synthesise
@@ -50,7 +51,7 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
     """One line for each setting in which the rehearsal's trials differ from the grid's, as the trials have it.
 
     Raises:
-        GridError: see `sweeper.grid.expand`.
+        GridError: see `sweeper.expansion.expand`.
     """
     changed: dict[tuple[str, str, str], list[str]] = {}
     for before, after in zip(_effective(grid), _effective(rehearsal), strict=True):

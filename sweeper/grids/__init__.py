@@ -1,4 +1,4 @@
-"""Grid files, shipped and of users: reads them, merges `extends` and `--set`, and checks. `sweeper.grid` expands."""
+"""Grid files, shipped and of users: reads them, merges `extends` and `--set`, and checks."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from storage.database import open_database
 from storage.records import Epoch, FailureKind, Outcome, Score
 from storage.repository import Repository
 from sweeper.cli import main
-from sweeper.grid import DataIdentity, expand
+from sweeper.expansion import DataIdentity, expand
 from sweeper.grids import load_grid
 from sweeper.launch import new_trials, sweep_table
 from sweeper.schedule import learn_costs

@@ -6,7 +6,8 @@ from storage.database import open_database
 from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
 from sweeper.data import identify
-from sweeper.grid import Grid, expand
+from sweeper.expansion import expand
+from sweeper.grid import Grid
 from sweeper.launch import new_trials, sweep_table
 from sweeper.schedule import learn_costs
 from sweeper.settings import Settings

@@ -19,7 +19,8 @@ from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.adaptive import Adaptive, SearchStudy
 from sweeper.coordinator import Coordinator, Running, Work
-from sweeper.grid import DataIdentity, Grid, expand, search_cells
+from sweeper.expansion import DataIdentity, expand, search_cells
+from sweeper.grid import Grid
 from sweeper.lease import LeaseKeeper
 from sweeper.samplers import Settings
 from tests.sweeper.test_coordinator import Notes, finished

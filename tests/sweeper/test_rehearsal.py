@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sweeper.data import bare_identities, identify
-from sweeper.grid import Grid, expand
+from sweeper.expansion import expand
+from sweeper.grid import Grid
 from sweeper.grids import load_grid, parse_grid
 from sweeper.launch import sweep_table
 from sweeper.rehearsal import CASES, EPOCHS, differences, rehearsal_of, write_files

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from sweeper.data import bare_identities, guessed_sizes, reader_of
-from sweeper.grid import expand
+from sweeper.expansion import expand
 from sweeper.grids import load_grid
 from sweeper.schedule import (
     FIRST_GUESS,

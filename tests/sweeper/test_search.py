@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from storage.records import TrialState
-from sweeper.grid import DataIdentity, Grid, search_cells
+from sweeper.expansion import DataIdentity, search_cells
+from sweeper.grid import Grid
 from sweeper.samplers import Settings, make_sampler
 from sweeper.search import Seen, StudySearch
 from sweeper.search_space import SearchCell

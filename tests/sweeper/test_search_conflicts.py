@@ -13,7 +13,7 @@ from storage.errors import SweepConflictError
 from storage.repository import Repository
 from sweeper import data
 from sweeper.conflicts import refuse_another_search
-from sweeper.grid import DataIdentity
+from sweeper.expansion import DataIdentity
 from sweeper.grids import parse_grid
 from sweeper.launch import Session, create, searched_specs, searches_of
 from sweeper.settings import Settings

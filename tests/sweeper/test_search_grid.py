@@ -10,7 +10,8 @@ import pytest
 
 from storage.studies import GAMMA_RANGE
 from sweeper.errors import GridError
-from sweeper.grid import SEARCHED_GAMMA, DataIdentity, Grid, expand, search_cells, settings_of
+from sweeper.expansion import SEARCHED_GAMMA, DataIdentity, expand, search_cells, settings_of
+from sweeper.grid import Grid
 from sweeper.grids import load_grid, parse_grid
 from sweeper.search_space import Domain, domain_of
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from sweeper.data import bare_identities
-from sweeper.grid import expand, search_cells
+from sweeper.expansion import expand, search_cells
 from sweeper.grids import load_grid, shipped
 from workers.spec import ModelSpec, TrialSpec
 

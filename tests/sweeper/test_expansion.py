@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import GridError
-from sweeper.grid import DataIdentity, Grid, expand, swept_variants, variant
+from sweeper.expansion import DataIdentity, expand, swept_variants, variant
+from sweeper.grid import Grid
 from workers import losses, networks
 from workers.losses.registry import unregister
 from workers.spec import TrialSpec
