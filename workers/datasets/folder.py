@@ -218,7 +218,8 @@ class PreparedDataset:
         size = known.bytes[FILES.index(f"{kind}.npy")]
         offset = size - math.prod(shape) * np.dtype(dtype).itemsize
         try:
-            array: npt.NDArray[Any] = np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+            # As text: of a Path NumPy would look up every folder on the way, for as long as the rest takes.
+            array: npt.NDArray[Any] = np.memmap(str(path), dtype, mode="r", offset=offset, shape=shape)
         except (OSError, ValueError) as error:
             raise _damaged(self.path, f"{path.name}: {error}") from error
         return array
