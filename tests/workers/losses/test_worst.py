@@ -16,9 +16,9 @@ from workers.losses.worst import GUESSES, PARTS, SAMPLE, worst
 KINDS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "as losses are": lambda rng, n: rng.exponential(1, n),
     "of every size": lambda rng, n: 10 ** rng.uniform(-30, 30, n),
-    "few different": lambda rng, n: rng.integers(0, 4, n),
+    "few different": lambda rng, n: rng.integers(1, 5, n),
     "nearly all equal": lambda rng, n: np.where(rng.random(n) < 0.95, 1e-7, rng.random(n)),
-    "all zero": lambda rng, n: np.zeros(n),
+    "all equal": lambda rng, n: np.full(n, 1e-7),
     "unlike its sample": lambda rng, n: np.tile([1e9, *rng.random(n // SAMPLE or 1)], n)[:n],
     "neighbours": lambda rng, n: (2**30 + rng.integers(0, n, n)).astype(np.int32).view(np.float32),
 }
