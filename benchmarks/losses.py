@@ -232,7 +232,7 @@ def some() -> int:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     names = list(dict.fromkeys(["ce", *chosen.losses, KERAS]))
     for size, shape in SHAPES.items():
-        seconds = alone(names, shape, harness.ROUNDS, xla=chosen.xla)
+        seconds = alone(names, shape, ROUNDS, xla=chosen.xla)
         for name in names:
             row = harness.costs(name, "ce", seconds[name], seconds["ce"], goal=None)
             memory = harness.number(extra_memory(name, shape))

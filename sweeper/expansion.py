@@ -50,8 +50,7 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
     Raises:
         GridError: the grid is empty, holds a cell twice, or names a loss, parameter or network that does not exist.
     """
-    specs: list[TrialSpec] = []
-    seen: dict[str, TrialSpec] = {}
+    specs: dict[str, TrialSpec] = {}
     seeds = _seeds(grid)
     for place in _places(grid, data):
         if place.domains:
@@ -60,10 +59,9 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
             spec = place.spec(grid, loss, repeat, seed)
             if not _kept(grid, spec):
                 continue
-            if spec.hash in seen:
+            if spec.hash in specs:
                 raise GridError(f"grid {grid.name!r} holds the cell «{spec.label}» twice; remove one of them")
-            seen[spec.hash] = spec
-            specs.append(spec)
+            specs[spec.hash] = spec
     searched = search_cells(grid, data)
     if not specs and not searched:
         raise GridError(f"grid {grid.name!r} is empty: it needs at least one data set and one loss that its rules keep")
@@ -73,7 +71,7 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
             "unified_focal_asym, without a value of it, or give a parameter a list or a range such as "
             "delta = { low = 0.4, high = 0.8 }"
         )
-    return tuple(specs)
+    return tuple(specs.values())
 
 
 def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCell, ...]:

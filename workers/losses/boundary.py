@@ -30,7 +30,7 @@ def boundary(truth: Any, prediction: Any, *, alpha: Any, smooth: Any, absent: st
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _rare(prediction: Any) -> Any:
-    """All classes but the background. A slice's own gradient, along an inner axis, takes two to seven times as long."""
+    """All classes but the background. A slice's own gradient, along an inner axis, takes two to six times as long."""
 
     def gradient(upstream: Any) -> Any:
         return tf.concat([tf.zeros_like(prediction[..., :1]), upstream], axis=-1)

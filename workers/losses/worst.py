@@ -22,6 +22,7 @@ GUESSES = 12
 """Guesses before the search goes by halves: few more are needed, unless the values are very uneven, or equal."""
 
 PARTS = 8
+"""Into which the values are cut to be counted: enough for XLA, and few enough not to cost without it."""
 
 
 def worst(values: Any, count: Any) -> Any:
