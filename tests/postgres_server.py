@@ -91,6 +91,11 @@ class PostgresServer:
             return False
         return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
+    @property
+    def refusals(self) -> int:
+        """How often it let nobody in, or had to end a connection."""
+        return (self.folder / "log").read_text().count(" FATAL: ")
+
     def url(self, database: str = "postgres", *, user: str = "sweeper", password: str = PASSWORD) -> str:
         """The URL of a database on this server."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"

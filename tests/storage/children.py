@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -86,17 +86,22 @@ def die_while_recording(url: str, moment: str) -> None:
         studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5})
 
 
-def claim_all(url: str, lease: Lease, start_line: Path, starters: int) -> list[str]:
-    """Claims until nothing is left, once `starters` processes stand at the line (a folder); the claimed hashes."""
+def claim_all(url: str, lease: Lease, hashes: Sequence[str], meeting: Path, processes: int) -> list[str]:
+    """Claims what it can get of `hashes`; those that it got.
+
+    After its first it waits in the folder `meeting` until each of the `processes` has one: SQLite's lock is not fair,
+    and one process alone might take everything before another one comes.
+    """
     claimed = []
     with open_database(url) as database:
         repository = Repository(database)
-        (start_line / str(os.getpid())).touch()
-        while len(list(start_line.iterdir())) < starters:
-            time.sleep(0.01)
-        while (pair := repository.claim_next(lease)) is not None:
-            claimed.append(pair[0].hash)
-            time.sleep(0.005)  # SQLite's lock is not fair: who comes back at once may keep it until nothing is left
+        for trial_hash in hashes:
+            if repository.claim(lease, trial_hash) is None:
+                continue
+            claimed.append(trial_hash)
+            (meeting / str(os.getpid())).touch()
+            while len(list(meeting.iterdir())) < processes:
+                time.sleep(0.01)
     return claimed
 
 

@@ -21,22 +21,28 @@ from storage.repository import Repository
 PROCESSES, FEW = 8, 4
 
 
-def test_several_processes_claim_each_trial_once(url: str, tmp_path: Path) -> None:
+@pytest.fixture
+def meeting(tmp_path: Path) -> Path:
+    """An empty folder in which the processes say that they hold a trial."""
+    (tmp_path / "meeting").mkdir()
+    return tmp_path / "meeting"
+
+
+def test_several_processes_claim_each_trial_once(url: str, meeting: Path) -> None:
     with open_database(url) as database:
         repository = Repository(database)
         repository.create_sweep("study", grid={}, trials=new_trials(100))
         lease = repository.acquire_lease("study", "holder", 1000)
-        line = tmp_path / "line"
-        line.mkdir()
-        claimed = run_together(*[(claim_all, url, lease, line, FEW)] * FEW)
-        assert Counter(h for part in claimed for h in part) == Counter(trial_hash(i) for i in range(100))
-        assert sum(bool(part) for part in claimed) > 1, "only one process claimed: nothing was shown"
+        hashes = [trial_hash(i) for i in range(100)]
+        claimed = run_together(*[(claim_all, url, lease, hashes, meeting, FEW)] * FEW)
+        assert all(claimed)
+        assert Counter(h for part in claimed for h in part) == Counter(hashes)
         assert {a.number for a in repository.attempts_of_sweep("study")} == {1}
         assert repository.counts("study")[TrialState.RUNNING] == 100
 
 
 @pytest.mark.slow
-def test_eight_sweeps_share_two_hundred_trials(url: str, tmp_path: Path) -> None:
+def test_eight_sweeps_share_two_hundred_trials(url: str, meeting: Path) -> None:
     """Each process holds a sweep of its own, and all sweeps have the same trials."""
     with open_database(url) as database:
         repository = Repository(database)
@@ -44,21 +50,18 @@ def test_eight_sweeps_share_two_hundred_trials(url: str, tmp_path: Path) -> None
         for number in range(PROCESSES):
             repository.create_sweep(f"study {number}", grid={}, trials=new_trials(200))
             leases.append(repository.acquire_lease(f"study {number}", f"holder{number}", 1000))
-        line = tmp_path / "line"
-        line.mkdir()
-        claimed = run_together(*((claim_all, url, lease, line, PROCESSES) for lease in leases))
-        assert Counter(h for part in claimed for h in part) == Counter(trial_hash(i) for i in range(200))
-        assert sum(bool(part) for part in claimed) > 1, "only one process claimed: nothing was shown"
+        hashes = [trial_hash(i) for i in range(200)]
+        claimed = run_together(*((claim_all, url, lease, hashes, meeting, PROCESSES) for lease in leases))
+        assert all(claimed)
+        assert Counter(h for part in claimed for h in part) == Counter(hashes)
 
 
-def test_a_killed_claimer_loses_its_trials_to_the_next_holder(url: str, tmp_path: Path) -> None:
+def test_a_killed_claimer_loses_its_trials_to_the_next_holder(url: str, meeting: Path) -> None:
     with open_database(url) as database:
         repository = Repository(database)
         repository.create_sweep("study", grid={}, trials=new_trials(2000))
         lease = repository.acquire_lease("study", "holder", 1000)
-        line = tmp_path / "line"
-        line.mkdir()
-        child = start(claim_all, url, lease, line, 1)
+        child = start(claim_all, url, lease, [trial_hash(i) for i in range(2000)], meeting, 1)
         while repository.counts("study")[TrialState.RUNNING] < 5:
             assert child.is_alive()
             time.sleep(0.05)
@@ -73,8 +76,8 @@ def test_a_killed_claimer_loses_its_trials_to_the_next_holder(url: str, tmp_path
         assert len(attempts) == running
         assert {a.state.value for a in attempts} == {"lost"}
         with pytest.raises(LeaseLostError):
-            repository.claim_next(lease)
-        assert repository.claim_next(new) is not None
+            repository.claim(lease, trial_hash(0))
+        assert repository.claim(new, trial_hash(0)) is not None
 
 
 def check_writers(url: str, processes: int, each: int) -> None:
