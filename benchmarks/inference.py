@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import Measured, Setting
-from workers import inference
+from workers.scoring import inference
 
 SHAPE = (128, 248, 248)
 """A case of KiTS19 at the paper's spacing, 3.22×1.62×1.62 mm."""
@@ -90,8 +90,8 @@ def network(patch: Sequence[int]) -> inference.Apply:
     """A small 3D U-Net that was called once."""
     import tensorflow as tf
 
+    from trials.spec import ModelSpec
     from workers import networks
-    from workers.spec import ModelSpec
 
     spec = ModelSpec(networks.default_model(3).name, base_filters=2, depth=1)
     model = networks.build(spec, input_shape=(*patch, 1), classes=CLASSES)

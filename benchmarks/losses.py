@@ -28,10 +28,10 @@ import tensorflow as tf
 
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
+from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses
 from workers.losses.distances import signed_distances
-from workers.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
-from workers.training import Learner, LossInput
+from workers.training.learner import Learner, LossInput
 
 SHAPES = {"2D": (2, 288, 384, 2), "3D": (2, 96, 96, 96, 2)}
 SMALL = {"2D": (2, 48, 64, 2), "3D": (2, 24, 24, 24, 2)}

@@ -2,10 +2,11 @@
 
     python -m benchmarks.memory
 
-Trials of one epoch on the project's nuclei images at 32×32, through the process that a sweep uses (`workers.warm`),
-with its checkpoints, scores, spool and saved model: the paper's losses in turn with ever new γ, α and seeds. `one
-shape` keeps one network, as a sweep over losses does. `two shapes` has another network every fifth trial, as a sweep
-over data sets does at worst. The memory is read after each trial; the goal compares the last with the tenth.
+Trials of one epoch on the project's nuclei images at 32×32, through the process that a sweep uses
+(`workers.process.warm`), with its checkpoints, scores, spool and saved model: the paper's losses in turn with ever new
+γ, α and seeds. `one shape` keeps one network, as a sweep over losses does. `two shapes` has another network every fifth
+trial, as a sweep over data sets does at worst. The memory is read after each trial; the goal compares the last with the
+tenth.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import psutil
 
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
+from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses
 from workers.datasets import get_reader
-from workers.prepared import PreparedDataset, prepare
-from workers.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
-from workers.splits import make_split
-from workers.warm import WarmProcess
+from workers.datasets.prepared import PreparedDataset, prepare
+from workers.datasets.splits import make_split
+from workers.process.warm import WarmProcess
 
 SETTLED = 10
 TRIALS = 200

@@ -2,7 +2,7 @@
 
     python -m benchmarks.pipeline
 
-Ours is what training uses (`workers.batches`), with one loading process and shared memory. The others are
+Ours is what training uses (`workers.training.batches`), with one loading process and shared memory. The others are
 `MultiThreadedAugmenter` with one process and the same transforms, interpolation and batch size, in two ways: the patch
 cut by `SpatialTransform` out of the whole volume (`random_crop`), as MIScnn does, the paper's library; and the volume
 cropped to the patch first, as in batchgenerators' own example, which shows zeros in the corners of a turned patch.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a worker: see workers.warm
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a worker: see workers.process.warm
 
 import numpy as np
 import psutil
@@ -36,9 +36,9 @@ from batchgenerators.transforms.spatial_transforms import MirrorTransform, Spati
 
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
-from workers import augmentation
-from workers.batches import TrainingBatches
-from workers.spec import TrainingSpec
+from trials.spec import TrainingSpec
+from workers.training import augmentation
+from workers.training.batches import TrainingBatches
 
 SEED = 1
 TICK = 0.01

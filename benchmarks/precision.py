@@ -20,12 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
+from trials.results import TrialResult
+from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses
 from workers.datasets import get_reader
-from workers.prepared import prepare
-from workers.result import TrialResult
-from workers.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
-from workers.splits import make_split
+from workers.datasets.prepared import prepare
+from workers.datasets.splits import make_split
 
 VARIANTS = {
     "float32": {},
@@ -37,8 +37,8 @@ LOSS = "unified_focal_asym"
 
 
 def measure(setting: Setting) -> Measured:
-    from workers.training import Learners, configure_device
-    from workers.trial import Listener, Order, run_trial
+    from workers.training.learner import Learners, configure_device
+    from workers.training.trial import Listener, Order, run_trial
 
     epochs = 1 if setting == Setting.QUICK else 10
     seeds = {Setting.QUICK: (0,), Setting.NORMAL: (0, 1, 2), Setting.LONG: tuple(range(10))}[setting]

@@ -24,9 +24,9 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
 from workers.datasets import Reader, get_reader, synthesise
+from workers.datasets.prepared import PreparedDataset, prepare
+from workers.datasets.preprocessing import preprocess
 from workers.datasets.sources import included_cases
-from workers.prepared import PreparedDataset, prepare
-from workers.preprocessing import preprocess
 
 CASES = {
     Setting.QUICK: {"bus2017": 3},

@@ -4,7 +4,7 @@ Trains the paper's nine values of γ for both unified losses on the demo's nucle
 launch`; then lets searches of the same trials choose. Training is deterministic, and a trial is known by the hash of
 its spec however its γ was chosen: a search that would train γ = 0.3 gets, epoch by epoch, the numbers that the grid's
 trial of γ = 0.3 has. So each trial is trained once, and the searches read its recorded epochs; the deciding code is
-the coordinator's own (`sweeper.search`).
+the coordinator's own (`sweeper.search.suggestions`).
 
 SWEEPER_BENCH_HOME names a folder that keeps the trained grid for the next time.
 """
@@ -26,11 +26,11 @@ from benchmarks.harness import Measured, Row, Setting
 from storage.database import open_database
 from storage.records import TrialState
 from storage.repository import Repository
-from sweeper.expansion import DataIdentity, search_cells
-from sweeper.grid import Grid
-from sweeper.samplers import Settings
-from sweeper.search import Seen, StudySearch
-from sweeper.search_space import SearchCell
+from sweeper.grids.expansion import DataIdentity, search_cells
+from sweeper.grids.schema import Grid
+from sweeper.search.samplers import Settings
+from sweeper.search.space import SearchCell
+from sweeper.search.suggestions import Seen, StudySearch
 
 GAMMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 VARIANTS = ("unified_focal_sym", "unified_focal_asym")
@@ -115,8 +115,8 @@ def measure(setting: Setting) -> Measured:
 
 def ours(seed: int, **changed: Any) -> Settings:
     """The shipped grid `adaptive`, but for the seed of its sampler and what is `changed`."""
-    from sweeper.expansion import settings_of
-    from sweeper.grids import load_grid
+    from sweeper.grids.expansion import settings_of
+    from sweeper.grids.files import load_grid
 
     search = load_grid("adaptive").search
     if search is None:

@@ -299,12 +299,12 @@ def _raw(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
 
 def _arrays(scratch: Path) -> Path:
     """The data as a user of plain scripts has them: resized arrays of the three parts in one file."""
-    from sweeper import data
-    from sweeper.grids import parse_grid
+    from sweeper.data import preparation
+    from sweeper.grids.files import parse_grid
     from sweeper.settings import Settings
 
     grid = parse_grid(_table(), "speed")
-    ready = data.prepare(grid, Settings(home=scratch / "home"), lambda *_: None)["nuclei"]
+    ready = preparation.prepare(grid, Settings(home=scratch / "home"), lambda *_: None)["nuclei"]
     arrays = {}
     for part in ("train", "validation", "test"):
         cases = getattr(ready.split, part)

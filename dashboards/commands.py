@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboards.report import write_study_report
+from dashboards.report.write import write_study_report
 from storage.repository import Repository
 from sweeper.settings import Settings
 from sweeper.study import keep_significance, read_study

@@ -16,9 +16,9 @@ import psutil
 
 from storage.database import open_database, schema_version
 from storage.errors import StorageError
-from sweeper.data import locate
+from sweeper.data.preparation import locate
 from sweeper.errors import SettingsError
-from sweeper.grids import load_grid
+from sweeper.grids.files import load_grid
 from sweeper.services import mlflow_fault, ray_fault
 from sweeper.settings import Settings, existing_part
 from workers.errors import DataError

@@ -23,7 +23,7 @@ from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
 from sweeper.analysis.significance import records
 from sweeper.settings import Settings
-from sweeper.status import tried_points
+from sweeper.views.status import tried_points
 
 
 @dataclass(frozen=True)

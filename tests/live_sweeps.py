@@ -8,7 +8,7 @@ from typing import Any
 
 from storage.records import Epoch, FailureKind, Lease, NewTrial, Outcome, Score, TrialState
 from storage.repository import Repository
-from workers.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
+from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 
 
 @dataclass(frozen=True)

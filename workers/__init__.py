@@ -3,8 +3,8 @@
 Knows no database and nothing of `sweeper`. Importing this package imports no TensorFlow.
 """
 
-from workers.result import CaseScore, EpochRecord, TrialResult
-from workers.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
+from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 
 __all__ = [
     "CaseScore",

@@ -25,10 +25,10 @@ from typing import Any
 import workers.datasets.registry
 import workers.losses.registry
 import workers.networks._registry
+from trials.spec import content_hash
 from workers.errors import InputError
 from workers.losses import LossDefinition, Parameter
 from workers.networks import NetworkDefinition
-from workers.spec import content_hash
 
 ENTRY_POINT_GROUPS = ("sweeper.losses", "sweeper.networks", "sweeper.datasets")
 DESCRIBE_SECONDS = 300.0

@@ -22,7 +22,9 @@ from typing import Any
 import psutil
 
 # First of all: it says to Ray what is to be left out, for both alike.
-from sweeper.tuning import Tracking, execute, ray_cluster  # isort: skip
+from sweeper.run.ray_cluster import ray_cluster
+
+from sweeper.run.ray_tune import Tracking, execute  # isort: skip
 
 from ray import tune
 from rich.console import Console
@@ -31,11 +33,11 @@ from storage.database import open_database
 from storage.records import NewTrial
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper.coordinator import Coordinator, Work
-from sweeper.lease import LeaseKeeper
-from sweeper.progress import display
-from workers.result import CaseScore, EpochRecord, TrialResult
-from workers.spec import DataSpec, LossSpec, TrialSpec
+from sweeper.run.coordinator import Coordinator, Work
+from sweeper.run.lease import LeaseKeeper
+from sweeper.run.progress import display
+from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.spec import DataSpec, LossSpec, TrialSpec
 
 SWEEP = "nothing"
 DATASETS = 5
@@ -43,7 +45,7 @@ EPOCH = EpochRecord(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 
 
 class Nothing(tune.Trainable):
-    """Answers like `sweeper.tuning.WarmTrainable`, at once. By plain Tune its results are as large."""
+    """Answers like `sweeper.run.ray_tune.WarmTrainable`, at once. By plain Tune its results are as large."""
 
     def setup(self, config: Mapping[str, Any]) -> None:
         self.reset_config(config)

@@ -19,9 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trials.spec import ModelSpec
 from workers import losses, networks
-from workers.metrics import score_case
-from workers.spec import ModelSpec
+from workers.scoring.metrics import score_case
 
 CLASSES = ("background", "nucleus")
 BATCH = 2

@@ -19,7 +19,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_u
 from dash.exceptions import PreventUpdate
 from flask import Flask, Response, abort, request
 
-from dashboards.board import parts, view
+from dashboards.board import content, parts
 from dashboards.board.buttons import Api
 from dashboards.board.source import Snapshot, Source
 from dashboards.errors import BoardError
@@ -128,7 +128,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
             raise PreventUpdate
         return (
             shown,
-            view.grid(snapshot),
+            content.grid(snapshot),
             {
                 "heading": parts.heading(snapshot),
                 "banners": parts.banners(snapshot),
@@ -163,7 +163,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
             snapshot = _snapshot(source, search, preset)
         except StorageError:
             return no_update
-        trials = () if snapshot is None else view.trials_of(snapshot, *selected)
+        trials = () if snapshot is None else content.trials_of(snapshot, *selected)
         return parts.cell(selected, trials, mlflow) if trials else None
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from dash import dcc, html
 
-from dashboards.board import view
+from dashboards.board import content
 from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
 from dashboards.board.source import Snapshot
 from storage.records import Sweep, Trial, TrialState
@@ -179,7 +179,7 @@ def _buttons() -> list[Any]:
 
 def heading(snapshot: Snapshot) -> list[Any]:
     """Name, state and description."""
-    found = [html.H1(snapshot.sweep.name), html.P(view.headline(snapshot), className="lead")]
+    found = [html.H1(snapshot.sweep.name), html.P(content.headline(snapshot), className="lead")]
     if snapshot.sweep.description:
         found.append(html.P(snapshot.sweep.description, className="muted"))
     return found
@@ -187,7 +187,7 @@ def heading(snapshot: Snapshot) -> list[Any]:
 
 def banners(snapshot: Snapshot) -> list[Any]:
     """What must not be overlooked."""
-    return [html.P(text, className="banner", role="note") for text in view.banners(snapshot)]
+    return [html.P(text, className="banner", role="note") for text in content.banners(snapshot)]
 
 
 def nothing_yet() -> tuple[Any, Any]:
@@ -228,7 +228,7 @@ def summary(snapshot: Snapshot, mlflow: str) -> Any:
     """What stands at the top, as a list of names and values, with a bar of what has ended."""
     counts = {state: sum(t.state is state for t in snapshot.trials) for state in TrialState}
     ended = len(snapshot.trials) - counts[TrialState.QUEUED] - counts[TrialState.RUNNING]
-    rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in view.facts(snapshot)]
+    rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in content.facts(snapshot)]
     if href := run_page(mlflow, snapshot.sweep.mlflow_run):
         rows.append(html.Div([html.Dt("MLflow"), html.Dd(html.A("The sweep's run, with its report", href=href))]))
     bar = html.Progress(value=str(ended), max=str(max(len(snapshot.trials), 1)), **_aria(label="Trials that ended"))
@@ -249,7 +249,7 @@ def workers(snapshot: Snapshot, mlflow: str) -> Any:
     ]
     running = [
         (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since)
-        for p in view.places(snapshot, mlflow)
+        for p in content.places(snapshot, mlflow)
     ]
     if not devices:
         return html.P("No trial ran in the last hour.", className="muted")
@@ -265,12 +265,12 @@ def workers(snapshot: Snapshot, mlflow: str) -> Any:
 
 def failures(snapshot: Snapshot, mlflow: str) -> Any:
     """The failed trials, each with a button."""
-    found = view.failures(snapshot, mlflow)
+    found = content.failures(snapshot, mlflow)
     if not found:
         return html.P("No trial has failed.", className="muted")
     rows = [
         (_linked(f.label, f.run), html.Code(f.trial[:8]), f.kind, f.error, str(f.attempts), _retry(f.trial, f.label))
-        for f in found[: view.MOST_FAILURES]
+        for f in found[: content.MOST_FAILURES]
     ]
     parts: list[Any] = [table("Failed trials", ("trial", "hash", "kind", "error", "attempts", ""), rows)]
     if len(found) > len(rows):
@@ -317,7 +317,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
             html.Code(t.hash[:8]),
             "–" if t.gamma is None else f"{t.gamma:g}",
             str(t.repeat),
-            t.state.value if t.failure is None or t.state is not TrialState.FAILED else view.kind_words(t.failure),
+            t.state.value if t.failure is None or t.state is not TrialState.FAILED else content.kind_words(t.failure),
             f"{t.epochs} of {t.spec['training']['epochs']}",
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
             "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
@@ -328,7 +328,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
     ]
     gamma = "" if column == "no γ" else f" · γ {column}"
     head = ("trial", "γ", "repeat", "state", "epoch", "validation DSC", "test DSC", "run", "")
-    errors = [html.P(f"{t.hash[:8]}: {view.first_line(t.error)}") for t in trials if t.error]
+    errors = [html.P(f"{t.hash[:8]}: {content.first_line(t.error)}") for t in trials if t.error]
     return [
         html.H3(f"{dataset} · {loss}{gamma}"),
         table("Trials of this cell", head, rows),

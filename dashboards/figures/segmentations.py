@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from dashboards.figures.style import BLUE, ORANGE, PURPLE, YELLOW, Drawing, draw, short
-from sweeper.examples import Example, Examples, Plane
+from sweeper.views.examples import Example, Examples, Plane
 
 _COLUMNS = {True: 8, False: 4}
 """Losses beside one another, for volumes with their three planes and for flat images."""

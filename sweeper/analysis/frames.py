@@ -15,8 +15,8 @@ import pandas as pd
 
 from storage.records import Trial, TrialState
 from sweeper.analysis.errors import AnalysisError
-from sweeper.variants import variant_names
-from workers.spec import RESULTS_VERSION, is_external
+from sweeper.grids.names import variant_names
+from trials.spec import RESULTS_VERSION, is_external
 
 METRICS = ("dsc", "iou", "precision", "recall")
 """The paper's four metrics (section 3.1.6), each in [0, 1], in the order of its tables."""

@@ -19,7 +19,7 @@ LOSSES = (
 
 @cache
 def _tables() -> pd.DataFrame:
-    with files("sweeper.paper").joinpath("tables.csv").open(encoding="utf-8") as file:
+    with files("sweeper.analysis").joinpath("paper_tables.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file).rename(columns={"class": "label"})
 
 

@@ -42,7 +42,7 @@ from sweeper.cli.options import (
 from sweeper.errors import ServerError
 
 if TYPE_CHECKING:
-    from sweeper.grid import Grid
+    from sweeper.grids.schema import Grid
     from sweeper.session import Session
     from sweeper.settings import Settings
 
@@ -128,8 +128,8 @@ def launch(
 
     Example: sweeper launch --grid paper --data ~/data
     """
-    from sweeper.launch import check_services_and_data, create
-    from sweeper.rehearsal import write_files
+    from sweeper.data.rehearsal import write_files
+    from sweeper.run.launch import check_services_and_data, create
     from sweeper.settings import load_settings
 
     if (there := service()) is not None:
@@ -219,14 +219,14 @@ def status(
 
     Example: sweeper status demo --watch
     """
-    from sweeper.status import status_text
+    from sweeper.views.status import status_text
 
     if follow and as_json:
         raise typer.BadParameter("--watch is for a person and --json for a program; choose one")
     if follow and service() is not None:
         raise ServerError("--watch needs the database itself; ask the service again and again, or look at its board")
     if follow:
-        from sweeper.watch import watch
+        from sweeper.views.terminal import watch
 
         with open_session() as now:
             watch(now.repository, chosen_sweep(now, sweep), console())
@@ -267,7 +267,7 @@ def retry(
     Example: sweeper retry demo --failed
     """
     from sweeper.errors import GridError
-    from sweeper.sweeps import LocalSweeps
+    from sweeper.verbs import LocalSweeps
 
     if not failed and not trial:
         raise GridError("say which trials: --failed, or --trial HASH")
@@ -295,7 +295,7 @@ def report(
 
     Example: sweeper report demo --out report --format html,latex
     """
-    from sweeper.publish import report as write
+    from sweeper.run.publishing import report as write
 
     if out is not None:
         check_folder(out)
@@ -318,8 +318,8 @@ def grids(
 
     Example: sweeper grids
     """
-    from sweeper.grid import Grid
-    from sweeper.grids import load_grid, shipped
+    from sweeper.grids.files import load_grid, shipped
+    from sweeper.grids.schema import Grid
 
     if schema:
         print_json(Grid.model_json_schema())
@@ -352,7 +352,7 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
     Example: sweeper show 7d47f8
     """
-    from sweeper.status import trial_text
+    from sweeper.views.status import trial_text
 
     with open_sweeps() as sweeps:
         console().print(trial_text(sweeps.trial(trial)))
@@ -372,7 +372,7 @@ def _grid(
     grid: str, sets: list[str] | None, name: str | None, plugins: list[Path] | None
 ) -> tuple[Grid, list[dict[str, Any]]]:
     """The chosen grid, and what its workers need of the plug-ins that were named or are installed."""
-    from sweeper.grid import names_used
+    from sweeper.grids.schema import names_used
     from workers.plugins import describe_for
 
     chosen = chosen_grid(grid, sets, name)
@@ -381,7 +381,7 @@ def _grid(
 
 def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
     """The rehearsal of a grid; prints how it differs."""
-    from sweeper.rehearsal import differences, rehearsal_of
+    from sweeper.data.rehearsal import differences, rehearsal_of
 
     rehearsal = rehearsal_of(grid, settings.home / "rehearsal")
     if say:
@@ -395,7 +395,7 @@ def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
 
 def _make_ready(now: Session) -> None:
     """What a run needs besides a sweep: a home to write to, and servers that answer."""
-    from sweeper.alerts import check_target
+    from sweeper.run.alerts import check_target
     from sweeper.services import check_services
 
     check_target(now.settings.notify)
@@ -404,7 +404,7 @@ def _make_ready(now: Session) -> None:
 
 
 def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
-    from sweeper.plan import make_plan, plan_text
+    from sweeper.run.plan import make_plan, plan_text
 
     plan = make_plan(grid, settings)
     if as_json:
@@ -415,11 +415,11 @@ def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
 
 def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:
     """Runs a sweep here to its end, or starts a coordinator for it: in the background, or as a job of the cluster."""
-    from sweeper.detach import start_detached
-    from sweeper.jobs import in_cluster, start_job
-    from sweeper.launch import run
-    from sweeper.publish import finish
-    from sweeper.status import closing_text
+    from sweeper.run.background import start_detached
+    from sweeper.run.launch import run
+    from sweeper.run.publishing import finish
+    from sweeper.run.ray_job import in_cluster, start_job
+    from sweeper.views.status import closing_text
 
     if detach:
         if in_cluster(now.settings):

@@ -19,8 +19,8 @@ def attach(sweep: SweepArgument = None) -> None:
 
     Example: sweeper attach demo
     """
-    from sweeper.detach import follow
-    from sweeper.lease import running
+    from sweeper.run.background import follow
+    from sweeper.run.lease import running
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)
@@ -61,7 +61,7 @@ def run(
     """
     import tempfile
 
-    from sweeper.alone import differences, run_alone
+    from sweeper.run.single_trial import differences, run_alone
 
     with open_session() as now:
         stored = now.repository.trial(trial)

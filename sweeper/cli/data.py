@@ -12,8 +12,8 @@ from rich.text import Text
 from sweeper.cli.options import DataOption, GridOption, check_file, check_folder, console
 
 if TYPE_CHECKING:
-    from sweeper.grid import Grid
-    from workers.prepared import PreparedDataset
+    from sweeper.grids.schema import Grid
+    from workers.datasets.prepared import PreparedDataset
 
 app = typer.Typer(rich_markup_mode=None)
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's name (sweeper data list).")]
@@ -35,8 +35,8 @@ def list_(data: DataOption = None) -> None:
 
     Example: sweeper data list --data ~/data
     """
-    from sweeper.data import locate
-    from sweeper.grid import DatasetTable
+    from sweeper.data.preparation import locate
+    from sweeper.grids.schema import DatasetTable
     from sweeper.settings import load_settings
     from workers.datasets import get_reader, names
     from workers.errors import DataError
@@ -62,7 +62,7 @@ def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption
 
     Example: sweeper data check drive --data ~/data
     """
-    from sweeper.data import locate, reader_of
+    from sweeper.data.preparation import locate, reader_of
     from sweeper.settings import load_settings
     from workers.datasets import check as examine
 
@@ -100,7 +100,7 @@ def show(
 
     Example: sweeper data show nuclei --grid demo --augmented 4
     """
-    from sweeper.data import augmented_samples
+    from sweeper.data.preparation import augmented_samples
     from workers.datasets import contact_sheet
 
     check_file(to)
@@ -143,8 +143,8 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
 
 def _grid_of(dataset: str, grid: str) -> Grid:
     """The grid with that data set alone: as the grid has it, or with its reader's defaults where the grid lacks it."""
-    from sweeper.grid import DatasetTable
-    from sweeper.grids import load_grid
+    from sweeper.grids.files import load_grid
+    from sweeper.grids.schema import DatasetTable
     from workers.datasets import get_reader
 
     whole = load_grid(grid)
@@ -157,8 +157,8 @@ def _grid_of(dataset: str, grid: str) -> Grid:
 
 def _prepared(grid: Grid, data: Path | None) -> PreparedDataset:
     """The grid's only data set, prepared."""
-    from sweeper.data import prepare as prepare_all
-    from sweeper.launch import preparation_line
+    from sweeper.data.preparation import prepare as prepare_all
+    from sweeper.run.launch import preparation_line
     from sweeper.settings import load_settings
 
     settings = load_settings(data=data)

@@ -14,16 +14,16 @@ from rich.console import Console
 from sweeper.errors import SettingsError
 
 if TYPE_CHECKING:
-    from sweeper.grid import Grid
+    from sweeper.grids.schema import Grid
     from sweeper.server.client import Client
     from sweeper.session import Session
     from sweeper.settings import Settings
-    from sweeper.sweeps import Sweeps
+    from sweeper.verbs import Sweeps
 
 
 def _grid_names(incomplete: str) -> list[str]:
     """For the shell's completion; a file's name it completes by itself."""
-    from sweeper.grids import shipped
+    from sweeper.grids.files import shipped
 
     return [name for name in shipped() if name.startswith(incomplete)]
 
@@ -92,7 +92,7 @@ def coordinator_console(settings: Settings) -> Console:
     from sweeper import logs
 
     logs.configure("json")
-    return logs.log_console("sweeper.coordinator")
+    return logs.log_console("sweeper.run.coordinator")
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def open_sweeps() -> Iterator[Sweeps]:
         ServerError: the service can't be reached.
         SettingsError, StorageError: see `open_session`.
     """
-    from sweeper.sweeps import LocalSweeps
+    from sweeper.verbs import LocalSweeps
 
     if (there := service()) is not None:
         with there:
@@ -198,14 +198,14 @@ def chosen_sweep(now: Session, name: str | None) -> str:
     Raises:
         UnknownSweepError: no sweep of that name, or none at all.
     """
-    from sweeper.sweeps import LocalSweeps
+    from sweeper.verbs import LocalSweeps
 
     return LocalSweeps(now.settings, now.repository).name(name)
 
 
 def chosen_grid(grid: str, sets: list[str] | None, name: str | None) -> Grid:
     """The grid with its changes, under the wanted name."""
-    from sweeper.grids import load_grid
+    from sweeper.grids.files import load_grid
 
     changes = [*(sets or ()), *([f'name="{name}"'] if name else ())]
     return load_grid(grid, changes)

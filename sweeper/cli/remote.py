@@ -124,7 +124,7 @@ def launch(there: Client, wanted: Mapping[str, Any]) -> None:
 
 def plan(there: Client, wanted: Mapping[str, Any], *, as_json: bool) -> None:
     """Shows a service's plan as one of this machine is shown."""
-    from sweeper.plan import plan_text
+    from sweeper.run.plan import plan_text
 
     found = there.plan(wanted)
     differences = found.pop("differences", [])

@@ -24,8 +24,8 @@ def score(
 
     Example: sweeper score demo --predictions DIR --dataset nuclei --label nnunet
     """
-    from sweeper.external import score_masks
-    from sweeper.publish import finish
+    from sweeper.run.external_masks import score_masks
+    from sweeper.run.publishing import finish
 
     with open_session() as now:
         name = chosen_sweep(now, sweep)

@@ -1,4 +1,4 @@
-"""The HTTP API: each verb of `sweeper.sweeps` under /api/v1, with tokens, limits and errors in our own words."""
+"""The HTTP API: each verb of `sweeper.verbs` under /api/v1, with tokens, limits and errors in our own words."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from sweeper.server.schemas import (
 )
 from sweeper.server.service import Service
 from sweeper.server.tokens import Role, Tokens
-from sweeper.sweeps import Table
+from sweeper.verbs import Table
 from workers.errors import DataError
 
 API = "/api/v1"

@@ -1,4 +1,4 @@
-"""Talks to a service (`sweeper serve`): the verbs of `sweeper.sweeps` over HTTP, and those that a service alone has."""
+"""Talks to a service (`sweeper serve`): the verbs of `sweeper.verbs` over HTTP, and those that a service alone has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.errors import UnknownSweepError
 from sweeper.errors import ServerError
 from sweeper.server.guard import LOOPBACK
 from sweeper.server.tokens import OWN_TOKEN, read_token
-from sweeper.sweeps import Table
+from sweeper.verbs import Table
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0

@@ -13,8 +13,8 @@ from pathlib import Path
 from storage.errors import UnknownSweepError
 from storage.records import SweepState
 from storage.repository import Repository
-from sweeper import begun
-from sweeper.lease import running
+from sweeper.run import unpublished
+from sweeper.run.lease import running
 from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
 from sweeper.server.tokens import without_tokens
@@ -29,7 +29,7 @@ Send = Callable[[str, Path], Callable[[], bool]]
 
 
 class Delivery:
-    """Sends what is noted (`sweeper.begun`) of sweeps that nobody runs, one attempt a sweep at a time.
+    """Sends what is noted (`sweeper.run.unpublished`) of sweeps that nobody runs, one attempt a sweep at a time.
 
     A coordinator that has just ended does it itself, so a sweep waits for a minute first. One that is not done after
     that is tried again after 1, 2, 4 … minutes, at most an hour; an MLflow that does not answer is no attempt.
@@ -49,7 +49,7 @@ class Delivery:
         """Begins with what is due; the names."""
         settings, now, sent = self.service.sweeps.settings, self._clock(), []
         self._sending = {name: going for name, going in self._sending.items() if going()}
-        due = [name for name in begun.noted(settings) if self._ended(name)]
+        due = [name for name in unpublished.noted(settings) if self._ended(name)]
         self._waits = {name: self._waits.get(name, (now, EVERY_SECONDS)) for name in due}
         for name in due:
             since, wait = self._waits[name]
@@ -96,7 +96,7 @@ def main() -> None:
 
     from storage.database import open_database
     from sweeper.errors import EXPECTED
-    from sweeper.publish import finish
+    from sweeper.run.publishing import finish
     from sweeper.session import Session
     from sweeper.settings import load_settings
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from storage.records import SweepState
 from storage.repository import Repository
-from sweeper import begun
 from sweeper.errors import EXPECTED
-from sweeper.lease import running
+from sweeper.run import unpublished
+from sweeper.run.lease import running
 from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
 
@@ -49,7 +49,7 @@ class Recovery:
                 continue
             self._waits[name] = now, min(max(2 * wait, EVERY_SECONDS), LONGEST_WAIT_SECONDS)
             try:
-                self.service.resume(name, begun.left(self.service.sweeps.settings, repository, name))
+                self.service.resume(name, unpublished.left(self.service.sweeps.settings, repository, name))
                 resumed.append(name)
                 _log.warning("the coordinator of %s is gone without a word; going on with it", name)
             except EXPECTED as error:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from sweeper.grid import NAME_PATTERN
-from sweeper.grids import shipped
+from sweeper.grids.files import shipped
+from sweeper.grids.schema import NAME_PATTERN
 
 SweepName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 HashPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]

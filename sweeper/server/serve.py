@@ -22,7 +22,7 @@ from sweeper.server.service import Service
 from sweeper.server.starts import Starts
 from sweeper.server.tokens import OWN_TOKEN, load_tokens
 from sweeper.settings import Settings
-from sweeper.sweeps import LocalSweeps
+from sweeper.verbs import LocalSweeps
 
 HOSTS_VARIABLE = "SWEEPER_ALLOWED_HOSTS"
 RETRY_SECONDS = 5.0

@@ -10,14 +10,14 @@ from typing import Any
 from storage.errors import UnknownSweepError
 from storage.records import TrialState
 from sweeper.errors import MissingFileError, StartingError
-from sweeper.launch import check_name_and_space, check_services_and_data, sweep_table
-from sweeper.lease import refuse_running
-from sweeper.plan import make_plan
+from sweeper.run.launch import check_name_and_space, check_services_and_data, sweep_table
+from sweeper.run.lease import refuse_running
+from sweeper.run.plan import make_plan
 from sweeper.server.schemas import Launched, LaunchRequest, PlanRequest
 from sweeper.server.starts import Start, Starts, now
 from sweeper.server.submissions import submitted_grid
 from sweeper.services import check_services
-from sweeper.sweeps import LocalSweeps
+from sweeper.verbs import LocalSweeps
 
 LOG_BYTES = 64 << 10
 """So much of a log's end is shown."""

@@ -170,11 +170,11 @@ def carry_out(path: Path) -> None:
 
     from storage.database import open_database
     from storage.repository import Repository
-    from sweeper.detach import start_detached
-    from sweeper.grid import names_used
-    from sweeper.grids import parse_grid
-    from sweeper.launch import create
-    from sweeper.rehearsal import write_files
+    from sweeper.data.rehearsal import write_files
+    from sweeper.grids.files import parse_grid
+    from sweeper.grids.schema import names_used
+    from sweeper.run.background import start_detached
+    from sweeper.run.launch import create
     from sweeper.session import Session
     from sweeper.settings import load_settings
     from workers.plugins import describe_for

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from sweeper.data.rehearsal import differences, rehearsal_of
 from sweeper.errors import GridError
-from sweeper.grid import Grid, names_used
-from sweeper.grids import grid_of_text, load_grid, shipped
-from sweeper.rehearsal import differences, rehearsal_of
+from sweeper.grids.files import grid_of_text, load_grid, shipped
+from sweeper.grids.schema import Grid, names_used
 from sweeper.server.schemas import PlanRequest
 from sweeper.settings import Settings
 from workers.errors import nearest

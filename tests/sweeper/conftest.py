@@ -15,10 +15,10 @@ from storage.database import open_database
 from storage.records import Epoch, FailureKind, Outcome, Score
 from storage.repository import Repository
 from sweeper.cli import main
-from sweeper.expansion import DataIdentity, expand
-from sweeper.grids import load_grid
-from sweeper.launch import new_trials, sweep_table
-from sweeper.schedule import learn_costs
+from sweeper.grids.expansion import DataIdentity, expand
+from sweeper.grids.files import load_grid
+from sweeper.run.launch import new_trials, sweep_table
+from sweeper.timing.costs import learn_costs
 
 NUCLEI = DataIdentity(("background", "nucleus"), 2, "p" * 16, "s" * 16)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from storage.database import open_database
 from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
-from sweeper.data import identify
-from sweeper.expansion import expand
-from sweeper.grid import Grid
-from sweeper.launch import new_trials, sweep_table
-from sweeper.schedule import learn_costs
+from sweeper.data.preparation import identify
+from sweeper.grids.expansion import expand
+from sweeper.grids.schema import Grid
+from sweeper.run.launch import new_trials, sweep_table
 from sweeper.settings import Settings
-from workers.spec import TrialSpec
+from sweeper.timing.costs import learn_costs
+from trials.spec import TrialSpec
 
 SECONDS = 30.0
 

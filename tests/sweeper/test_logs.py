@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeper import logs
-from sweeper.progress import display
+from sweeper.run.progress import display
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def test_a_coordinator_says_json(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json")
-    with logs.about(sweep="demo"), display(logs.log_console("sweeper.coordinator"), 1) as observer:
+    with logs.about(sweep="demo"), display(logs.log_console("sweeper.run.coordinator"), 1) as observer:
         observer.changed([], {})
         observer.say("finished «ce» [red]γ[/red]: test DSC 0.9")
     logging.getLogger("x").warning("after %d", 2)
@@ -37,7 +37,7 @@ def test_a_coordinator_says_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert {**second, "time": ""} == {
         "time": "",
         "level": "INFO",
-        "logger": "sweeper.coordinator",
+        "logger": "sweeper.run.coordinator",
         "message": "finished «ce» [red]γ[/red]: test DSC 0.9",
         "sweep": "demo",
     }

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from trials.spec import ModelSpec, content_hash
 from workers import losses, networks, plugins
 from workers.datasets import registry as datasets
 from workers.errors import ParameterError, UnknownNameError
 from workers.plugins import PluginError
-from workers.spec import ModelSpec, content_hash
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 JACCARD = EXAMPLES / "jaccard_loss.py"

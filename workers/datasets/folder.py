@@ -23,11 +23,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from trials.spec import content_hash
 from workers.datasets.reader import Excluded
+from workers.datasets.splits import Split
 from workers.errors import DataError
 from workers.files import atomic_write
-from workers.spec import content_hash
-from workers.splits import Split
 
 FORMAT = 2
 """Layout of the folder; another number is refused."""

@@ -15,8 +15,8 @@ import tifffile
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin, UnidentifiedImageError
 
+from workers.datasets.preprocessing import Image, Label
 from workers.errors import DataError
-from workers.preprocessing import Image, Label
 
 MAX_PIXELS = 1 << 26
 """Largest image that is decoded (8192×8192): a small file can declare any size and fill the memory."""

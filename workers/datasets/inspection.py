@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.datasets.parallel import each, processes_for
+from workers.datasets.preprocessing import canonical_order, preprocess
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.sources import hash_files, included_cases, provenance
 from workers.errors import DataError
-from workers.preprocessing import canonical_order, preprocess
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ import numpy as np
 
 from workers.datasets.image_folder import check_classes, check_group, group_of
 from workers.datasets.patterns import match_files, pair, require_partners
-from workers.datasets.reader import About, Case, CaseFiles, Reader
-from workers.datasets.volumes import Header, read_header, read_labels, read_volume
-from workers.errors import DataError, ParameterError
-from workers.preprocessing import (
+from workers.datasets.preprocessing import (
     Image,
     Label,
     canonical_affine,
     canonical_order,
     to_canonical,
 )
+from workers.datasets.reader import About, Case, CaseFiles, Reader
+from workers.datasets.volumes import Header, read_header, read_labels, read_volume
+from workers.errors import DataError, ParameterError
 
 _PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 """Axis of the canonical volume (z, y, x) that a slice is taken across."""

@@ -31,11 +31,11 @@ from workers.datasets.folder import (
     sorted_cases,
 )
 from workers.datasets.parallel import each, processes_for
+from workers.datasets.preprocessing import preprocess
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
 from workers.datasets.sources import included_cases, preparation_key, provenance
 from workers.errors import DataError
 from workers.files import atomic_write
-from workers.preprocessing import preprocess
 
 Progress = Callable[[int, int, str], None]
 """Called with cases done, cases in all, and the case that was just done."""

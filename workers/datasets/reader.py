@@ -1,7 +1,7 @@
 """What a data set is: a class that finds the cases of a folder and reads one of them.
 
 A new data set is one frozen dataclass derived from `Reader`, whose fields are its options, and one `register` line.
-Readers give what the files hold, with class indices as labels; `workers.preprocessing` does the rest.
+Readers give what the files hold, with class indices as labels; `workers.datasets.preprocessing` does the rest.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from workers.datasets.preprocessing import Affine, Image, Label, Preprocessing
 from workers.errors import ParameterError, WorkerError
-from workers.preprocessing import Affine, Image, Label, Preprocessing
 
 
 class ExcludedCaseError(WorkerError):

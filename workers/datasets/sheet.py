@@ -13,7 +13,7 @@ from PIL import ImageDraw
 from scipy.ndimage import binary_erosion
 
 from workers.datasets.folder import PreparedDataset
-from workers.preprocessing import Image, Label
+from workers.datasets.preprocessing import Image, Label
 
 Augment = Callable[[str, int], tuple[Image, Label]]
 """A case and the number of the sample to an augmented image (*spatial, channels) and label (*spatial)."""

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+from trials.spec import content_hash
 from workers.datasets.parallel import available_processes
 from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest
 from workers.files import atomic_write
-from workers.spec import content_hash
 
 PREPARATION_VERSION = 2
 """Raised whenever a change of ours may change a prepared array."""

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
+from workers.datasets.preprocessing import Affine, Image, Label
 from workers.errors import DataError
-from workers.preprocessing import Affine, Image, Label
 
 MAX_VOXELS = 1 << 30
 """Largest volume that is read, four times 512×512×1000; as float32 it takes 4 GiB."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from trials.spec import ParameterValue
 from workers.errors import ParameterError
 from workers.losses.parameters import Parameter
 from workers.losses.registry import LossDefinition, register
-from workers.spec import ParameterValue
 
 
 def _tversky_weights(values: Mapping[str, ParameterValue]) -> None:

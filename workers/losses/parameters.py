@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trials.spec import ParameterValue
 from workers.errors import ParameterError, nearest
-from workers.spec import ParameterValue
 
 
 @dataclass(frozen=True, slots=True)

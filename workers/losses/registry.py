@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trials.spec import ParameterValue
 from workers.errors import InputError, ParameterError, UnknownNameError, nearest
 from workers.losses.parameters import Parameter
-from workers.spec import ParameterValue
 
 Loss = Callable[[Any, Any], Any]
 """f(y_true, y_pred) -> scalar tensor; both of shape (batch, spatial..., classes)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trials.spec import ModelSpec
 from workers.networks._registry import (
     NetworkBuilder,
     NetworkDefinition,
@@ -18,7 +19,6 @@ from workers.networks._registry import (
     names,
     register,
 )
-from workers.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from trials.spec import ModelSpec
 from workers.errors import ParameterError
 from workers.networks._registry import check, definition
-from workers.spec import ModelSpec
 
 
 def build(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> keras.Model:

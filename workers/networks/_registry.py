@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+from trials.spec import ModelSpec
 from workers.errors import ParameterError, UnknownNameError
-from workers.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from trials.spec import ModelSpec
 from workers.errors import ParameterError
-from workers.spec import ModelSpec
 
 NORMALISATION_EPSILON = 1e-3
 BATCH_MOMENTUM = 0.99

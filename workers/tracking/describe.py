@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workers.result import METRICS, CaseScore, EpochRecord, TrialResult
-from workers.spec import TrialSpec
+from trials.results import METRICS, CaseScore, EpochRecord, TrialResult
+from trials.spec import TrialSpec
 
 MAXIMUM_PARAMETER_LENGTH = 6000
 """Characters that MLflow keeps of a parameter's value."""

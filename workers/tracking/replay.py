@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from workers.spec import content_hash
+from trials.spec import content_hash
 from workers.tracking.client import RefusedError, artifacts_at, call, connect
 from workers.tracking.describe import TRIAL_TAG
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError

@@ -27,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
 
-from workers.result import EpochRecord, TrialResult
-from workers.spec import TrialSpec
+from trials.results import EpochRecord, TrialResult
+from trials.spec import TrialSpec
 from workers.tracking.describe import epoch_values, final_values, model_name, run_params, run_tags
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]

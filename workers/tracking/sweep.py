@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from workers.spec import content_hash
+from trials.spec import content_hash
 from workers.tracking.client import RefusedError, call, connect, ensure_store
 from workers.tracking.describe import TRIAL_TAG, metric_key
 from workers.tracking.views import artifact_link, dataset_view

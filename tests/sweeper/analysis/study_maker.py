@@ -10,7 +10,7 @@ import numpy as np
 
 from storage.records import Epoch, FailureKind, NewTrial, Outcome, Score, Sweep, SweepState, Trial, TrialState
 from storage.repository import Repository
-from workers.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
+from trials.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
 
 BASELINES = {
     "ce": 0.0,

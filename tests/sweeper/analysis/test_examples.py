@@ -7,11 +7,11 @@ import pytest
 from study_maker import Study, make_trial
 
 from sweeper.analysis import analyse, score_frame, trial_frame
-from sweeper.examples import PREDICTIONS, load_examples, pick_cases
+from sweeper.views.examples import PREDICTIONS, load_examples, pick_cases
 from workers.datasets.image_folder import NUCLEI, Nuclei
+from workers.datasets.prepared import open_prepared, prepare
 from workers.datasets.registry import get_reader
 from workers.datasets.synthetic import synthesise
-from workers.prepared import open_prepared, prepare
 
 
 @pytest.fixture(scope="module")

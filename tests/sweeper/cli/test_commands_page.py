@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from sweeper.cli.commands import app
-from sweeper.grid import Grid
+from sweeper.grids.schema import Grid
 from sweeper.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -15,7 +15,7 @@ from storage.database import open_database
 from storage.records import Epoch, Outcome, Score, TrialState
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper.launch import run
+from sweeper.run.launch import run
 from sweeper.session import Session
 from sweeper.settings import Settings
 

@@ -17,7 +17,7 @@ import typer.main
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.cli.commands import app
-from sweeper.grids import load_grid
+from sweeper.grids.files import load_grid
 from sweeper.settings import load_settings
 from tests.sweeper.finished import finish
 

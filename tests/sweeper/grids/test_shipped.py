@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from sweeper.data import bare_identities
-from sweeper.expansion import expand, search_cells
-from sweeper.grids import load_grid, shipped
-from workers.spec import ModelSpec, TrialSpec
+from sweeper.data.preparation import bare_identities
+from sweeper.grids.expansion import expand, search_cells
+from sweeper.grids.files import load_grid, shipped
+from trials.spec import ModelSpec, TrialSpec
 
 IN_2D = ("cvc_clinicdb", "drive", "bus2017")
 IN_3D = ("brats20", "kits19")

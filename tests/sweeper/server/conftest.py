@@ -16,7 +16,7 @@ from sweeper.server.service import Service
 from sweeper.server.starts import Start, Starts, read_start
 from sweeper.server.tokens import load_tokens
 from sweeper.settings import load_settings
-from sweeper.sweeps import LocalSweeps
+from sweeper.verbs import LocalSweeps
 
 FULL, READ = "f" * 32, "r" * 32
 TOKENS = {"SWEEPER_TOKENS": f"read:{READ},full:{FULL}"}

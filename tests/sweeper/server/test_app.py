@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sweeper.status import status_object
+from sweeper.views.status import status_object
 
 API = "/api/v1"
 READS = (

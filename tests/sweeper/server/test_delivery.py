@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from storage.records import SweepState, TrialState
-from sweeper import begun
+from sweeper.run import unpublished
 from sweeper.server.delivery import Delivery, send_in_process
 from tests.mlflow_server import PATIENCE, MlflowServer
-from workers.spec import TrialSpec
+from trials.spec import TrialSpec
 from workers.tracking import Spool
 
 
@@ -67,7 +67,7 @@ def settings_of(served: Any) -> Any:
 def test_a_sweep_that_ended_with_a_note_is_sent_after_a_minute(
     served: Any, delivery: Delivery, clock: Clock, state: SweepState
 ) -> None:
-    begun.note(settings_of(served), "demo")
+    unpublished.note(settings_of(served), "demo")
     end(served, state)
     assert delivery.run_once() == []
     clock.now = 59.0
@@ -84,7 +84,7 @@ def test_without_a_note_nothing_is_sent(served: Any, delivery: Delivery, clock: 
 
 def test_one_that_runs_or_is_held_is_left_to_whoever_has_it(served: Any, delivery: Delivery, clock: Clock) -> None:
     """Its minute begins when it has ended."""
-    begun.note(settings_of(served), "demo")
+    unpublished.note(settings_of(served), "demo")
     for clock.now in (0.0, 60.0):
         assert delivery.run_once() == []  # abandoned: it will go on
     end(served)
@@ -101,7 +101,7 @@ def test_one_that_runs_or_is_held_is_left_to_whoever_has_it(served: Any, deliver
 def test_what_fails_is_tried_again_ever_more_rarely_and_never_twice_at_once(
     served: Any, delivery: Delivery, clock: Clock, sent: Sent
 ) -> None:
-    begun.note(settings_of(served), "demo")
+    unpublished.note(settings_of(served), "demo")
     end(served)
     minutes = []
     for minute in range(200):
@@ -115,7 +115,7 @@ def test_what_fails_is_tried_again_ever_more_rarely_and_never_twice_at_once(
 def test_an_mlflow_that_is_away_is_no_attempt(
     served: Any, delivery: Delivery, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun.note(settings_of(served), "demo")
+    unpublished.note(settings_of(served), "demo")
     end(served)
     settings = settings_of(served)
     away = settings.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"})
@@ -128,10 +128,10 @@ def test_an_mlflow_that_is_away_is_no_attempt(
 
 
 def test_a_note_of_a_sweep_that_is_not_here_is_left_alone(served: Any, delivery: Delivery, clock: Clock) -> None:
-    begun.note(settings_of(served), "elsewhere")
+    unpublished.note(settings_of(served), "elsewhere")
     for clock.now in (0.0, 60.0):
         assert delivery.run_once() == []
-    assert begun.noted(settings_of(served)) == ["elsewhere"]
+    assert unpublished.noted(settings_of(served)) == ["elsewhere"]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_server_that_comes_back_gets_all_of_it_once(
     with Spool(settings.trials / trial.hash / "spool.jsonl") as spool:
         spool.start(TrialSpec.from_dict(trial.spec), sweep="demo", attempt=1)
         spool.fail("stopped", "for the test", status="KILLED")
-    begun.note(settings, "demo")
+    unpublished.note(settings, "demo")
     end(served)
 
     def deliver() -> str:
@@ -176,10 +176,10 @@ def test_a_server_that_comes_back_gets_all_of_it_once(
     server.kill()
     waiting("demo", log := settings.logs / "demo.delivery.log")
     assert "could not be reached" in log.read_text()
-    assert begun.noted(settings) == ["demo"]
+    assert unpublished.noted(settings) == ["demo"]
     server.start()
     assert deliver() == ""
-    assert begun.noted(settings) == []
+    assert unpublished.noted(settings) == []
     client = mlflow.MlflowClient(server.url)
     (experiment,) = [e.experiment_id for e in client.search_experiments() if e.name == "sweeper"]
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}

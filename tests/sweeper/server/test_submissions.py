@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.grids import load_grid, parse_grid
-from sweeper.launch import sweep_table
+from sweeper.grids.files import load_grid, parse_grid
+from sweeper.run.launch import sweep_table
 from sweeper.server.starts import Start
 
 API = "/api/v1"

@@ -70,7 +70,7 @@ class Soak:
         run.process.wait(timeout=self.patience)
 
     def _worker(self, sweep: Sweep, run: Run) -> None:
-        self._one(sweep, lambda p: "workers.process" in p.cmdline())
+        self._one(sweep, lambda p: "workers.process.child" in p.cmdline())
 
     def _actor(self, sweep: Sweep, run: Run) -> None:
         self._one(sweep, lambda p: p.name().startswith("ray::"))

@@ -13,8 +13,8 @@ from PIL import Image
 
 from workers.datasets import check, get_reader
 from workers.datasets.patterns import match_files
+from workers.datasets.prepared import prepare
 from workers.errors import DataError, ParameterError
-from workers.prepared import prepare
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from workers.batches import TrainingBatches, ValidationBatches
+from trials.spec import TrainingSpec
 from workers.datasets import get_reader
-from workers.prepared import prepare
-from workers.spec import TrainingSpec
+from workers.datasets.prepared import prepare
+from workers.training.batches import TrainingBatches, ValidationBatches
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +23,7 @@ SCRIPT = """
 import resource, sys
 from pathlib import Path
 from workers.datasets import get_reader
-from workers.prepared import prepare
+from workers.datasets.prepared import prepare
 
 prepared = prepare(get_reader("kits19"), Path(sys.argv[1]), Path(sys.argv[2]), processes=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *prepared.cases[0].shape)

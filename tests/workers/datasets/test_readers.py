@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from workers.datasets import ExcludedCaseError, Reader, check, get_reader, names, synthesise
+from workers.datasets.prepared import prepare
+from workers.datasets.splits import make_split
 from workers.errors import DataError
-from workers.prepared import prepare
-from workers.splits import make_split
 
 PAPER = ("cvc_clinicdb", "drive", "bus2017", "brats20", "kits19")
 SMALL = {2: (40, 48), 3: (24, 32, 32)}

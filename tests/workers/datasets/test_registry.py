@@ -10,9 +10,9 @@ import pytest
 
 from workers.datasets import Case, CaseFiles, Reader, get_reader, names, register
 from workers.datasets import registry as registry_module
+from workers.datasets.prepared import prepare
 from workers.datasets.reader import About
 from workers.errors import InputError, ParameterError, UnknownNameError
-from workers.prepared import prepare
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from workers.datasets import contact_sheet, get_reader, synthesise
+from workers.datasets.prepared import PreparedDataset, prepare
 from workers.datasets.sheet import COLOURS
 from workers.errors import DataError
-from workers.prepared import PreparedDataset, prepare
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trials.spec import ModelSpec
 from workers import networks
 from workers.errors import ParameterError
 from workers.networks import _unet
-from workers.spec import ModelSpec
 
 NAMES = ("unet", "attention_unet", "residual_unet")
 

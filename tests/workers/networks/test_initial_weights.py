@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from trials.spec import ModelSpec
 from workers import networks
 from workers.errors import ParameterError
-from workers.spec import ModelSpec
 
 SMALL = ModelSpec("unet", base_filters=4, depth=2)
 

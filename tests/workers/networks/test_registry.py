@@ -5,15 +5,16 @@ import sys
 
 import pytest
 
+from trials.spec import ModelSpec
 from workers import networks
 from workers.errors import ParameterError, UnknownNameError
-from workers.spec import ModelSpec
 
 
 def test_the_registry_and_what_the_coordinator_needs_import_no_tensorflow():
     program = (
-        "import sys, workers.networks, workers.metrics, workers.batches, workers.inference, workers.augmentation\n"
-        "from workers.spec import ModelSpec\n"
+        "import sys, workers.networks, workers.scoring.metrics, workers.scoring.inference\n"
+        "import workers.training.augmentation, workers.training.batches\n"
+        "from trials.spec import ModelSpec\n"
         "workers.networks.check(ModelSpec(), 2)\n"
         "print(sorted({'tensorflow', 'keras', 'ray', 'mlflow'} & set(sys.modules)))"
     )

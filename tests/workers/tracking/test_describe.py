@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.tracking.tracking_samples import trial
-from workers.result import CaseScore, TrialResult
-from workers.spec import DataSpec, LossSpec, TrialSpec
+from trials.results import CaseScore, TrialResult
+from trials.spec import DataSpec, LossSpec, TrialSpec
 from workers.tracking.describe import final_values, metric_key, model_name, run_params, run_tags
 
 

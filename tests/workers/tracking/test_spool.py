@@ -98,7 +98,7 @@ def test_an_unreadable_line_holds_nothing_up(tmp_path: Path, caplog: pytest.LogC
 
 def test_reading_and_writing_need_neither_mlflow_nor_tensorflow() -> None:
     code = (
-        "import sys, workers.tracking, workers.overlays; "
+        "import sys, workers.tracking, workers.scoring.overlays; "
         "print([m for m in ('mlflow', 'tensorflow', 'keras', 'sqlalchemy', 'ray') if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

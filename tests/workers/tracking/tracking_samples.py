@@ -6,8 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from workers.result import CaseScore, EpochRecord, TrialResult
-from workers.spec import DataSpec, LossSpec, TrialSpec
+from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.spec import DataSpec, LossSpec, TrialSpec
 from workers.tracking import Spool
 from workers.tracking.client import connect
 

@@ -64,11 +64,11 @@ def _training(module: ModuleType) -> None:
 
 WRAPPED: dict[str, Callable[[ModuleType], object]] = {
     # The first step of an epoch is made, its checkpoint far away.
-    "workers.training": _training,
+    "workers.training.learner": _training,
     # The checkpoint of an epoch is about to be written; it is on disk, and the coordinator has not heard of it.
-    "workers.checkpoints": lambda m: _around(m.CheckpointFolder, "save", before="save", after="saved"),
+    "workers.training.checkpoints": lambda m: _around(m.CheckpointFolder, "save", before="save", after="saved"),
     # The result is on disk, and the coordinator has not heard of it.
-    "workers.trial": lambda m: _around(m, "run_trial", after="result"),
+    "workers.training.trial": lambda m: _around(m, "run_trial", after="result"),
     # The result is in the database, and not yet in the Optuna study; of a search likewise.
     "storage.studies": lambda m: (
         _around(m.Studies, "record_finished", before="study"),
@@ -77,7 +77,7 @@ WRAPPED: dict[str, Callable[[ModuleType], object]] = {
     # What a search suggested is written down, and not claimed.
     "storage._sweeps": lambda m: _around(m.SweepMethods, "add_trials", after="suggested"),
     # A search gives a trial up, and has told nobody.
-    "sweeper.adaptive": lambda m: _around(m.Adaptive, "heard", after="decided", when=bool),
+    "sweeper.search.adaptive": lambda m: _around(m.Adaptive, "heard", after="decided", when=bool),
     # The last write of a trial to MLflow is about to be made.
     "workers.tracking.replay": lambda m: _around(m._Sender, "_end", before="mlflow-end"),
 }

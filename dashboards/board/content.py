@@ -1,0 +1,224 @@
+"""From a snapshot to what the page shows: the grid as JSON for the browser, everything else as words. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dashboards.board.source import Snapshot
+from storage.records import AttemptState, FailureKind, SweepState, Trial, TrialState
+from sweeper.units import duration
+from sweeper.views.heat_map import KIND_WORDS, Cell, HeatMap
+from trials.spec import RESULTS_VERSION
+from workers.tracking import run_page
+
+LEVELS = 7
+"""Shades of the heat map."""
+
+MOST_FAILURES = 100
+"""Failed trials that are listed one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed trial."""
+
+    trial: str
+    label: str
+    kind: str
+    error: str
+    attempts: int
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A trial that runs now, and where."""
+
+    label: str
+    host: str
+    pid: str
+    device: str
+    epoch: str
+    dsc: str
+    since: str
+    run: str
+
+
+def grid(snapshot: Snapshot) -> dict[str, Any]:
+    """The heat map for the browser.
+
+    `columns` and `rows` are names, `cells` lists [row, column, state, what stands in it, shade from 0 to 6 or −1, what
+    else there is to say].
+    """
+    shown = snapshot.map
+    shades = _shades(shown)
+    return {
+        "sweep": snapshot.sweep.name,
+        "columns": [c.label for c in shown.columns],
+        "rows": [[row.dataset, row.loss] for row in shown.rows],
+        "cells": [
+            [r, c, cell.state.value, cell_text(cell), _shade(cell.dsc, shades.get(row.dataset)), _extra(cell)]
+            for r, row in enumerate(shown.rows)
+            for c, cell in row.cells.items()
+        ],
+    }
+
+
+def cell_text(cell: Cell) -> str:
+    """What stands in a cell: `0.812`, `▸12 0.80`, `✗ nan`, `·`; signs and words besides the colour."""
+    if cell.dsc is not None:
+        sign = {TrialState.FINISHED: "", TrialState.RUNNING: " ▸", TrialState.FAILED: " ✗", TrialState.QUEUED: " ·"}
+        return f"{cell.dsc:.3f}{sign.get(cell.state, ' …')}"
+    if cell.state is TrialState.RUNNING:
+        epoch = f"▸{cell.epoch}" if cell.epoch else "▸"
+        return epoch if cell.live is None else f"{epoch} {cell.live:.2f}"
+    if cell.state is TrialState.FAILED:
+        return f"✗ {KIND_WORDS[cell.failure]}" if cell.failure else "✗"
+    return {TrialState.QUEUED: "·", TrialState.FINISHED: "done"}.get(cell.state, cell.state.value)
+
+
+def trials_of(snapshot: Snapshot, dataset: str, loss: str, column: str) -> tuple[Trial, ...]:
+    """The trials of one cell; none where there is no such cell."""
+    for row in snapshot.map.rows:
+        if (row.dataset, row.loss) == (dataset, loss):
+            for at, cell in row.cells.items():
+                if snapshot.map.columns[at].label == column:
+                    return cell.trials
+    return ()
+
+
+def banners(snapshot: Snapshot) -> list[str]:
+    """What must not be overlooked."""
+    found = []
+    if snapshot.sweep.rehearsal:
+        found.append("REHEARSAL: tiny trials on synthetic files. Its scores say nothing about the losses.")
+    kinds = {t.spec.get("data", {}).get("provenance", "real") for t in snapshot.trials}
+    if "synthetic" in kinds and not snapshot.sweep.rehearsal:
+        found.append("Synthetic images: made by this program, they say nothing about real ones.")
+    outdated = sum(t.results_version != RESULTS_VERSION for t in snapshot.trials)
+    if outdated:
+        found.append(f"{outdated} trials are of another version of the results; they stand in no curve.")
+    return found
+
+
+def headline(snapshot: Snapshot) -> str:
+    """`running; 12 of 88 trials finished`."""
+    counts = Counter(t.state for t in snapshot.trials)
+    state = snapshot.sweep.state.value
+    if snapshot.lease is None and snapshot.sweep.state in (SweepState.RUNNING, SweepState.QUEUED):
+        state = "not running" if snapshot.sweep.state is SweepState.RUNNING else "queued"
+    return f"{state}; {counts[TrialState.FINISHED]} of {len(snapshot.trials)} trials finished"
+
+
+def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Name and value of what stands at the top."""
+    counts = Counter(t.state for t in snapshot.trials)
+    rows = [("Trials", ", ".join(f"{counts[s]} {s.value}" for s in TrialState if counts[s]) or "none")]
+    pace = snapshot.pace
+    waiting = counts[TrialState.QUEUED] + counts[TrialState.RUNNING]
+    if pace.left is not None and waiting and snapshot.lease is not None:
+        planned = "" if pace.measured else "; as planned, none has finished yet"
+        rows.append(("Finish", f"in about {duration(pace.left)}, {_clock(snapshot.now + pace.left)}{planned}"))
+    elif waiting:
+        rows.append(("Finish", f"nobody is running it; go on with: sweeper resume {snapshot.sweep.name}"))
+    elif snapshot.sweep.finished_at is not None:
+        rows.append(("Ended", _clock(snapshot.sweep.finished_at)))
+    if pace.per_hour is not None and snapshot.lease is not None:
+        rate = f"{pace.per_hour:,.0f}" if pace.per_hour >= 10 else f"{pace.per_hour:.1f}"
+        rows.append(("Throughput", f"{rate} trials an hour"))
+    if snapshot.lease is not None:
+        rows.append(("Coordinator", snapshot.lease.holder))
+    if snapshot.sweep.reason:
+        rows.append(("Reason", snapshot.sweep.reason))
+    open_requests = [r for r in snapshot.requests if r.done_at is None]
+    if open_requests:
+        rows.append(("Asked for", ", ".join(dict.fromkeys(r.verb for r in open_requests)) + "; not carried out yet"))
+    rows.append(("As of", _clock(snapshot.now)))
+    return rows
+
+
+def places(snapshot: Snapshot, mlflow: str) -> list[Place]:
+    """What runs now, in the order in which it began. What a dead coordinator left as running is not among them."""
+    own = {t.hash: t for t in snapshot.trials}
+    return [
+        Place(
+            label=own[a.trial].label,
+            host=a.host or "–",
+            pid="–" if a.pid is None else str(a.pid),
+            device=a.device or "–",
+            epoch=f"{own[a.trial].epochs} of {own[a.trial].spec['training']['epochs']}",
+            dsc=f"{snapshot.newest[a.trial].val_dsc:.3f}" if a.trial in snapshot.newest else "–",
+            since=duration(max(snapshot.now - a.started_at, 0.0)),
+            run=run_page(mlflow, own[a.trial].mlflow_run),
+        )
+        for a in snapshot.attempts
+        if a.state is AttemptState.RUNNING and a.trial in own and snapshot.lease is not None
+    ]
+
+
+def failures(snapshot: Snapshot, mlflow: str) -> list[Failure]:
+    """The failed trials in the order of the grid."""
+    return [
+        Failure(
+            trial=t.hash,
+            label=t.label,
+            kind=kind_words(t.failure),
+            error=first_line(t.error or ""),
+            attempts=t.attempts,
+            run=run_page(mlflow, t.mlflow_run),
+        )
+        for t in snapshot.trials
+        if t.state is TrialState.FAILED
+    ]
+
+
+def kind_words(kind: FailureKind | None) -> str:
+    """`diverged (the loss became NaN)`, `out of memory`."""
+    if kind is FailureKind.DIVERGED:
+        return "diverged (the loss became NaN)"
+    return "failed" if kind is None else kind.value.replace("_", " ")
+
+
+def first_line(text: str, limit: int = 300) -> str:
+    """The first line of an error, cut where it is long."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _extra(cell: Cell) -> str:
+    """What a cell's few signs leave out."""
+    parts = []
+    several = len(cell.trials) > 1
+    if several:
+        parts.append(", ".join(f"{n} {state.value}" for state, n in cell.counts.items()))
+    if cell.dsc is not None and (several or cell.state is not TrialState.FINISHED):
+        parts.append(f"mean validation DSC {cell.dsc:.3f}")
+    if cell.epoch:
+        live = "" if cell.live is None else f", validation DSC {cell.live:.3f}"
+        parts.append(f"epoch {cell.epoch} of {cell.epochs}{live}")
+    if cell.failure is not None:
+        parts.append(kind_words(cell.failure))
+    return "; ".join(parts)
+
+
+def _shades(shown: HeatMap) -> Mapping[str, tuple[float, float]]:
+    """The lowest and the highest DSC of each data set: losses are compared within one, never between two."""
+    found: dict[str, list[float]] = {}
+    for row in shown.rows:
+        found.setdefault(row.dataset, []).extend(c.dsc for c in row.cells.values() if c.dsc is not None)
+    return {dataset: (min(values), max(values)) for dataset, values in found.items() if values}
+
+
+def _shade(dsc: float | None, span: tuple[float, float] | None) -> int:
+    if dsc is None or span is None:
+        return -1
+    low, high = span
+    return LEVELS - 1 if high <= low else min(int((dsc - low) / (high - low) * LEVELS), LEVELS - 1)
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

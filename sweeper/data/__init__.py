@@ -1,0 +1,1 @@
+"""The data sets of a grid on this machine, real or synthetic."""

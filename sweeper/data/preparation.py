@@ -1,0 +1,301 @@
+"""The data sets of a grid on this machine: where they are, prepared once, split, and identified for the specs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import MissingDataError
+from sweeper.grids.expansion import DataIdentity, evaluation_of, training_of
+from sweeper.grids.schema import DatasetTable, Grid
+from sweeper.settings import Settings
+from workers import datasets
+from workers.datasets import CaseFiles, Reader, prepared
+from workers.datasets.prepared import PreparedDataset
+from workers.datasets.preprocessing import Image, Label
+from workers.datasets.sizes import prepared_bytes
+from workers.datasets.sources import included_cases
+from workers.datasets.splits import Split, make_split
+from workers.errors import DataError, InputError
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with the data set, cases done, cases in all, and the case's name."""
+
+
+UNKNOWN_SIZES = {2: (100, 256 * 256), 3: (100, 96**3)}
+"""Training images and voxels of a data set that is not here and of which Table 1 says nothing: a cost to start from."""
+
+TRAINING_SHARE = 0.64
+"""80% of 80%, where the split is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDataset:
+    """What can be told of a data set without preparing it. `source` is None when it is not on this machine.
+
+    `images` and `voxels` are those of its training set: exact once it is prepared, a guess before. `bytes` is about
+    what preparing it will take on the disk: 0 once it is prepared, and where it is not here.
+    """
+
+    identity: DataIdentity
+    source: Path | None
+    images: int
+    voxels: int
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyDataset:
+    """A prepared data set with its split.
+
+    `images` and `voxels` are those of its training set, for cost predictions; `ungrouped` is `About.ungrouped`.
+    """
+
+    prepared: PreparedDataset
+    split: Split
+    identity: DataIdentity
+    images: int
+    voxels: int
+    ungrouped: str = ""
+
+
+def reader_of(dataset: DatasetTable) -> Reader:
+    """The reader of a grid's data set, with its options.
+
+    Raises:
+        InputError: no such reader, or a wrong option.
+    """
+    return datasets.get_reader(dataset.reader or dataset.name, {**dataset.options, "name": dataset.name})
+
+
+def locate(dataset: DatasetTable, settings: Settings) -> Path:
+    """The folder that holds a data set's files.
+
+    Raises:
+        SettingsError: the folder of all data sets was named and does not exist.
+        DataError: it is not there; the message says how to get it.
+    """
+    settings.check_data_folder()
+    reader = reader_of(dataset)
+    if dataset.folder is not None:
+        folder = (settings.data_root / dataset.folder).expanduser()
+        if not folder.is_dir():
+            raise DataError(
+                f"data set {dataset.name!r}: its folder {folder} does not exist; mend `folder` in the grid (a relative "
+                "one counts from --data)"
+            )
+        return folder
+    return prepared.locate(reader, settings.data_root)
+
+
+def locate_all(grid: Grid, settings: Settings) -> dict[str, Path]:
+    """The folder of every data set of a grid.
+
+    Raises:
+        MissingDataError: some are not there: names each, where it was looked for, and how to get it.
+    """
+    found: dict[str, Path] = {}
+    missing: list[str] = []
+    for dataset in grid.datasets:
+        try:
+            found[dataset.name] = locate(dataset, settings)
+        except DataError as error:
+            missing.append(str(error))
+    if missing and len(grid.datasets) == 1:
+        raise MissingDataError(missing[0])
+    if missing:
+        raise MissingDataError(
+            f"{len(missing)} of {len(grid.datasets)} data sets of grid {grid.name!r} are missing:\n\n"
+            + "\n\n".join(missing)
+            + "\n\nPut them there, or name the folder that holds them with --data. To try the whole grid on small "
+            f"synthetic files first: sweeper launch --grid {grid.name} --rehearse"
+        )
+    return found
+
+
+def identify(grid: Grid, settings: Settings) -> dict[str, KnownDataset]:
+    """What is known of each data set of a grid. Prepares nothing and writes nothing.
+
+    Raises:
+        SettingsError: the folder of all data sets was named and does not exist.
+        DataError: a data set's folder is there, but its files are not laid out as they should be.
+    """
+    return {dataset.name: _identify(grid, dataset, settings) for dataset in grid.datasets}
+
+
+def prepare(
+    grid: Grid, settings: Settings, progress: Progress, *, keys: Mapping[str, str] | None = None
+) -> dict[str, ReadyDataset]:
+    """Prepares and splits every data set of a grid; what is prepared already is opened.
+
+    Args:
+        grid: the grid.
+        settings: where things are.
+        progress: is told of each case.
+        keys: keys of data sets that were prepared for this sweep before. Such a one is opened from its prepared
+            folder, so that a sweep can be resumed when its source has moved or `--data` is not given again.
+
+    Raises:
+        MissingDataError: see `locate_all`.
+        DataError: a file is damaged or not what the data set should hold.
+    """
+    done: dict[str, ReadyDataset] = {}
+    for dataset in grid.datasets:
+        key = (keys or {}).get(dataset.name, "")
+        if key and prepared.is_prepared(settings.prepared, dataset.name, key):
+            done[dataset.name] = one = _open(dataset, key, settings)
+            one.prepared.write_split(one.split)
+    rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
+    sources = locate_all(rest, settings)
+    for dataset in rest.datasets:
+        done[dataset.name] = _prepare(grid, dataset, sources[dataset.name], settings, progress)
+    return {dataset.name: done[dataset.name] for dataset in grid.datasets}
+
+
+def _open(dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
+    whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
+    return ready(dataset, whole, split_of(dataset, whole))
+
+
+def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
+    reader = reader_of(dataset)
+    _check_fields(grid, dataset, included_cases(reader, source, dataset.exclude)[0])
+    whole = prepared.prepare(
+        reader,
+        source,
+        settings.prepared,
+        exclude=dataset.exclude,
+        progress=lambda done, total, case: progress(dataset.name, done, total, case),
+    )
+    _check_sizes(grid, dataset, whole)
+    split = split_of(dataset, whole)
+    whole.write_split(split)
+    return ready(dataset, whole, split)
+
+
+def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int], tuple[Image, Label]]:
+    """What training of the grid's data set of that name sees of a case, to look at; the number stands for the epoch."""
+    from workers.training.batches import augmented_sample  # batchgenerators takes a second to import
+
+    training = training_of(grid, grid.dataset(whole.name))
+    # Epochs of their own for each case: in one epoch, all of them would draw the same transforms.
+    place = {case: i for i, case in enumerate(whole.case_ids)}
+    return lambda case, number: augmented_sample(
+        whole, case, training, grid.seed, 1 + number * len(place) + place[case]
+    )
+
+
+def _check_fields(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
+    """Refuses scores within the field of view where the files do not tell it."""
+    if evaluation_of(grid, dataset).field_of_view and (lacking := [case.id for case in cases if case.field is None]):
+        raise DataError(
+            f"data set {dataset.name!r}: evaluation.field_of_view asks for scores within the field of view, but "
+            f"{len(lacking)} of {len(cases)} images have no such mask (the first is {lacking[0]!r}); add the masks "
+            "that DRIVE's distribution has, or leave the setting out for this data set"
+        )
+
+
+def _check_sizes(grid: Grid, dataset: DatasetTable, whole: PreparedDataset) -> None:
+    """Refuses whole images of several sizes: a batch holds images of one size, and a trial would find out later."""
+    if training_of(grid, dataset).patch is None:
+        first = whole.cases[0]
+        for case in whole.cases:
+            if case.shape != first.shape:
+                raise DataError(
+                    f"data set {dataset.name!r}: {case.files[0]} has {_times(case.shape)} pixels, {first.files[0]} "
+                    f"{_times(first.shape)}, and a batch needs one size; set options.size = [height, width] to resize "
+                    "them all, or training.patch to train on parts"
+                )
+
+
+def split_of(dataset: DatasetTable, whole: PreparedDataset) -> Split:
+    """The split that a grid asks for."""
+    try:
+        return make_split(whole.cases, **dataset.split.model_dump())
+    except InputError as error:
+        raise type(error)(f"data set {dataset.name!r}: {error}") from error
+
+
+def ready(dataset: DatasetTable, whole: PreparedDataset, split: Split) -> ReadyDataset:
+    """A prepared data set with its split, and what specs need to know of both."""
+    identity = DataIdentity(
+        classes=whole.classes,
+        dimensions=whole.dimensions,
+        prepared=whole.key,
+        split=split.hash,
+        provenance=whole.provenance,
+    )
+    shapes = {case.id: case.shape for case in whole.cases}
+    voxels = [math.prod(shapes[case]) for case in split.train]
+    voxels_each = round(sum(voxels) / max(len(voxels), 1))
+    return ReadyDataset(whole, split, identity, len(split.train), voxels_each, reader_of(dataset).about.ungrouped)
+
+
+def bare_identities(grid: Grid) -> dict[str, DataIdentity]:
+    """What the readers alone tell of a grid's data sets: no file is looked at."""
+    readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
+    return {name: DataIdentity(reader.classes, reader.dimensions) for name, reader in readers.items()}
+
+
+def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDataset:
+    reader = reader_of(dataset)
+    bare = DataIdentity(reader.classes, reader.dimensions)
+    try:
+        source = locate(dataset, settings)
+    except DataError:
+        return KnownDataset(bare, None, *guessed_sizes(reader, None))
+    cases, _ = included_cases(reader, source, dataset.exclude)
+    _check_fields(grid, dataset, cases)
+    # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
+    if any(settings.prepared.glob(f"{dataset.name}-*")):
+        key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
+        if prepared.is_prepared(settings.prepared, dataset.name, key):
+            one = _open(dataset, key, settings)
+            return KnownDataset(one.identity, source, one.images, one.voxels)
+    return KnownDataset(bare, source, *guessed_sizes(reader, len(cases)), bytes=prepared_bytes(reader, cases))
+
+
+def guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
+    """A data set's training images and the voxels of each before it is prepared: from the cases that are there, from
+    Table 1 of the paper, or a guess."""
+    images, voxels = UNKNOWN_SIZES[reader.dimensions]
+    if (row := reader.about.table1) is not None:
+        images, voxels = row.train, math.prod(row.input[: reader.dimensions])
+    if reader.dimensions == 2 and reader.size is not None:
+        voxels = math.prod(reader.size)
+    return (images if cases is None else max(round(TRAINING_SHARE * cases), 1)), voxels
+
+
+def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, Any]:
+    """What the report says of the data: counts, what was left out, where it comes from. No paths."""
+    return {
+        name: {
+            "prepared": one.prepared.key,
+            "provenance": one.identity.provenance,
+            "cases": len(one.prepared.cases),
+            "split": {part: len(getattr(one.split, part)) for part in ("train", "validation", "test")},
+            "split_hash": one.split.hash,
+            "split_settings": dict(one.split.settings),
+            "excluded": [list(e) for e in one.prepared.excluded],
+            "groups": _groups(one),
+            "ungrouped": one.ungrouped,
+            "images": one.images,
+            "voxels": one.voxels,
+        }
+        for name, one in readies.items()
+    }
+
+
+def _groups(one: ReadyDataset) -> dict[str, int]:
+    """Patients or sequences that the files tell, and how many of them lie in the test set and outside of it."""
+    group = {case.id: case.group for case in one.prepared.cases}
+    test = {group[case] for case in one.split.test} - {None}
+    others = {group[case] for case in (*one.split.train, *one.split.validation)} - {None}
+    return {"known": len(test | others), "shared": len(test & others)}
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,272 @@
+"""A grid as its file says it: lists over data sets, losses with their parameters, networks and repeats.
+
+Pure: no files, no clock, no database. `sweeper.grids.files` reads the files, `sweeper.grids.expansion` makes the
+trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from sweeper.search import samplers
+from trials.spec import TrialSpec
+from workers.errors import nearest
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+
+
+class Table(BaseModel):
+    """A table of a grid file: unknown keys are refused, and numbers that JSON cannot hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def given(self) -> dict[str, Any]:
+        """The keys that the grid set."""
+        return self.model_dump(exclude_unset=True)
+
+
+class SplitTable(Table):
+    """How a data set is split. The paper: 20% for the test, 20% of the rest for validation, at random."""
+
+    seed: int = Field(default=0, ge=0)
+    test: float = Field(default=0.2, gt=0, lt=1)
+    validation: float = Field(default=0.2, gt=0, lt=1)
+    grouped: bool = False
+    folds: int | None = Field(default=None, ge=2)
+    fold: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitTable:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("a cross-validation needs both folds and fold, such as folds = 5, fold = 0")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold = {self.fold}: folds count from 0, the last of {self.folds} is {self.folds - 1}")
+        return self
+
+
+class ModelTable(Table):
+    """Settings of the network; what is left out is the paper's value for the data set's dimensions."""
+
+    name: str | None = None
+    base_filters: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1, le=8)
+    normalisation: Literal["instance", "batch", "none"] | None = None
+
+
+class TrainingTable(Table):
+    """Settings of the training; what is left out is the paper's value (`trials.spec.TrainingSpec`)."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    plateau_factor: float | None = Field(default=None, gt=0, le=1)
+    plateau_patience: int | None = Field(default=None, ge=1)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    min_delta: float | None = Field(default=None, ge=0)
+    augmentation_probability: Probability | None = None
+    spatial_transform: Literal["batchgenerators", "fast"] | None = None
+    patch: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    patches_per_case: int | None = Field(default=None, ge=1)
+    foreground_oversampling: Probability | None = None
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] | None = None
+    xla: bool | None = None
+    gradient_clip: float | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class EvaluationTable(Table):
+    """Settings of inference and scores."""
+
+    overlap: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    weighting: Literal["uniform", "gaussian"] | None = None
+    surface_distances: bool | None = None
+    native: bool | None = None
+    field_of_view: bool | None = None
+
+
+class ResourcesTable(Table):
+    """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none."""
+
+    cpus: float = Field(default=1.0, gt=0)
+    gpus: float | None = Field(default=None, ge=0)
+
+
+class DatasetTable(Table):
+    """A data set: a reader with its options, its split, and settings that differ for it."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    reader: str | None = None
+    folder: str | None = None
+    options: dict[str, Any] = {}
+    exclude: tuple[str, ...] = ()
+    pictures: bool = True
+    split: SplitTable = SplitTable()
+    model: ModelTable = ModelTable()
+    training: TrainingTable = TrainingTable()
+    evaluation: EvaluationTable = EvaluationTable()
+    resources: ResourcesTable | None = None
+
+    @field_validator("options")
+    @classmethod
+    def _finite(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key, value in options.items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise ValueError(f"{key} = {value!r} must be finite")
+        return options
+
+
+class LossTable(BaseModel):
+    """A loss. Every further key is a parameter of it; a list of values is an axis of the grid."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class RangeTable(Table):
+    """A range that a search chooses from, both ends included; `log` spreads the choice over the orders of magnitude."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> RangeTable:
+        if self.low >= self.high:
+            raise ValueError(f"a range needs low < high, not {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range needs low > 0, not {self.low:g}")
+        return self
+
+
+class SearchTable(Table):
+    """How γ, and whatever else a loss leaves open, is chosen. `search = "tpe"` is short for its `sampler` alone.
+
+    `trials` are the values tried in each study, each with every seed. `startup` are those before the sampler trusts
+    what it has seen, and `from_default` tries the loss's own default first. `settings` and `pruner_settings` are
+    arguments of the Optuna sampler and pruner. `learning_rate` is searched with the loss's own parameters.
+    """
+
+    sampler: str = "tpe"
+    settings: dict[str, Any] = {}
+    trials: int = Field(default=5, ge=1)
+    startup: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    from_default: bool = True
+    pruner: str = "median"
+    pruner_settings: dict[str, Any] = {}
+    learning_rate: RangeTable | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> SearchTable:
+        samplers.make_sampler(self.sampler, self.settings, startup=1, seed=0)
+        samplers.make_pruner(self.pruner, self.pruner_settings, startup=1)
+        if self.learning_rate is not None and self.learning_rate.low <= 0:
+            raise ValueError(f"learning_rate: low = {self.learning_rate.low:g} must be greater than 0")
+        return self
+
+
+def _search_table(value: object) -> object:
+    return {"sampler": value} if isinstance(value, str) else value
+
+
+Search = Annotated[SearchTable, BeforeValidator(_search_table, json_schema_input_type=str | SearchTable)]
+
+
+class Rule(Table):
+    """Matches cells by data set, loss, network or γ; what is left out matches all."""
+
+    dataset: str | None = None
+    loss: str | None = None
+    model: str | None = None
+    gamma: float | None = None
+
+    def matches(self, spec: TrialSpec) -> bool:
+        return (
+            (self.dataset is None or self.dataset == spec.data.dataset)
+            and (self.loss is None or self.loss == spec.loss.name)
+            and (self.model is None or self.model == spec.model.name)
+            and (self.gamma is None or self.gamma == spec.loss.gamma)
+        )
+
+
+class Grid(Table):
+    """A whole study as one table; `sweeper grids --schema` prints its JSON schema.
+
+    `share = false` trains every cell anew, even those that another sweep has finished.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    extends: str | None = None
+    seed: int = Field(default=0, ge=0)
+    repeats: int = Field(default=1, ge=1, le=1000)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+    rehearsal: bool = False
+    share: bool = True
+    datasets: tuple[DatasetTable, ...] = ()
+    losses: tuple[LossTable, ...] = ()
+    models: tuple[ModelTable, ...] = ()
+    model: ModelTable = ModelTable()
+    training: TrainingTable = TrainingTable()
+    evaluation: EvaluationTable = EvaluationTable()
+    resources: ResourcesTable = ResourcesTable()
+    search: Search | None = None
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Grid:
+        names = [d.name for d in self.datasets]
+        if twice := [n for n in names if names.count(n) > 1]:
+            raise ValueError(f"data set {twice[0]!r} is listed twice")
+        if twice_seeds := [s for s in self.seeds or () if (self.seeds or ()).count(s) > 1]:
+            raise ValueError(f"seeds: {twice_seeds[0]} is listed twice; a repeat with the same seed says nothing new")
+        if self.seeds is not None and "repeats" in self.model_fields_set and self.repeats != len(self.seeds):
+            raise ValueError(f"repeats = {self.repeats}, but {len(self.seeds)} seeds are listed; leave one of them out")
+        for loss in self.losses:
+            for name in loss.datasets or ():
+                _check_listed(f"loss {loss.name!r} names data set", name, names)
+        losses_listed = [loss.name for loss in self.losses]
+        for where, rule in (*(("include", r) for r in self.include), *(("exclude", r) for r in self.exclude)):
+            if rule.dataset is not None:
+                _check_listed(f"a rule of {where} names data set", rule.dataset, names)
+            if rule.loss is not None:
+                _check_listed(f"a rule of {where} names loss", rule.loss, losses_listed)
+            if rule.gamma is not None and self.search is not None:
+                raise ValueError(f"a rule of {where} names γ, which is searched: list the values to try at the loss")
+        return self
+
+    def dataset(self, name: str) -> DatasetTable:
+        return next(d for d in self.datasets if d.name == name)
+
+    def trial_resources(self, dataset: str) -> ResourcesTable:
+        return self.dataset(dataset).resources or self.resources
+
+
+def _check_listed(what: str, name: str, listed: Sequence[str]) -> None:
+    """A name that nothing bears would change nothing, and the mistake would show after hours of training."""
+    if name not in listed:
+        raise ValueError(f"{what} {name!r}, which the grid does not list{nearest(name, listed)}")
+
+
+def names_used(grid: Grid) -> dict[str, set[str]]:
+    """The losses, networks and readers of data sets that a grid names, known or not."""
+    tables = (grid.model, *grid.models, *(d.model for d in grid.datasets))
+    return {
+        "losses": {loss.name for loss in grid.losses},
+        "networks": {table.name for table in tables if table.name is not None},
+        "datasets": {d.reader or d.name for d in grid.datasets},
+    }

@@ -1,0 +1,1 @@
+"""Who runs a sweep: plan, launch, coordinator, Ray, the lease, and what is published at the end."""

@@ -1,0 +1,244 @@
+"""Tells somebody outside what became of a sweep: a command that is given JSON, or a web address that it is posted to.
+
+An alert goes out when the sweep has finished, when its circuit breaker has opened, when its coordinator gives up on an
+error, and when nothing has come of it for a while. Delivery has a thread and a time limit of its own: whatever the
+receiver does, the sweep neither waits nor fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from storage.records import SweepState
+from sweeper.errors import SettingsError
+from sweeper.run.coordinator import Coordinator
+from sweeper.units import duration
+
+COMMAND_SECONDS = 30.0
+"""A command that takes longer is killed, with all that it has started."""
+
+REQUEST_SECONDS = 10.0
+ATTEMPTS = 4
+"""How often a web address is tried that does not answer, or answers that the fault is its own."""
+
+
+class Event(StrEnum):
+    """What an alert is about."""
+
+    FINISHED = "finished"
+    """Every trial has ended; `counts` says how many of them have failed."""
+    BROKEN = "broken"
+    """The circuit breaker has stopped the sweep."""
+    ABORTED = "aborted"
+    """The coordinator ends on an error; the sweep can be resumed."""
+    STALLED = "stalled"
+    """No epoch and no end of a trial for a long time; told once until something comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What the receiver gets, as one JSON object. `counts` are trials by state, `at` is in seconds since 1970."""
+
+    sweep: str
+    event: Event
+    reason: str
+    counts: Mapping[str, int]
+    host: str
+    at: float
+
+    def body(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+class Alerts:
+    """Sends the alerts of one sweep.
+
+    Args:
+        target: a command with its arguments, or an http(s) address; empty sends nothing.
+        sweep: the sweep's name.
+        say: gets a line for a person when an alert could not be delivered.
+
+    Raises:
+        SettingsError: see `check_target`.
+    """
+
+    def __init__(self, target: str, sweep: str, say: Callable[[str], None]) -> None:
+        check_target(target)
+        self.target, self.sweep, self._say = target, sweep, say
+
+    def send(self, event: Event, counts: Mapping[str, int], reason: str = "") -> None:
+        """Sends an alert in the background. The program does not end before it is delivered or given up."""
+        if self.target:
+            alert = Alert(self.sweep, event, reason, dict(counts), socket.gethostname(), time.time())
+            threading.Thread(target=self._deliver, args=(alert,), name="alert").start()
+
+    def _deliver(self, alert: Alert) -> None:
+        fault = post(self.target, alert.body()) if _is_web(self.target) else run(self.target, alert.body())
+        if fault:
+            self._say(f"the alert that {alert.sweep} is {alert.event} was not delivered: {fault}")
+
+
+@contextmanager
+def alerting(coordinator: Coordinator, target: str, stall_seconds: float, say: Callable[[str], None]) -> Iterator[None]:
+    """Sends a coordinator's alerts: while it stands still, and once it has been closed or ends on an error.
+
+    Args:
+        coordinator: of the sweep; closed within.
+        target, say: see `Alerts`.
+        stall_seconds: so long without progress is told.
+
+    Raises:
+        SettingsError: see `check_target`.
+    """
+    alerts = Alerts(target, coordinator.sweep.name, say)
+    try:
+        with StallWatch(alerts, stall_seconds, lambda: coordinator.progressed, coordinator.counts):
+            yield
+    except Exception as error:
+        alerts.send(Event.ABORTED, coordinator.counts(), str(error))
+        raise
+    if coordinator.state is SweepState.FINISHED:
+        alerts.send(Event.FINISHED, coordinator.counts())
+    elif coordinator.state is SweepState.BROKEN:
+        alerts.send(Event.BROKEN, coordinator.counts(), coordinator.reason)
+
+
+class StallWatch:
+    """Sends an alert when nothing comes of a sweep, while it is open.
+
+    Args:
+        alerts: where to.
+        after: seconds without progress.
+        progressed: when something last came, by `time.monotonic`.
+        counts: the trials by state.
+    """
+
+    def __init__(
+        self,
+        alerts: Alerts,
+        after: float,
+        progressed: Callable[[], float],
+        counts: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._alerts, self._after = alerts, after
+        self._progressed, self._counts = progressed, counts
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stall-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        told = -1.0
+        while not self._closing.wait(min(self._after / 4, 10.0)):
+            last = self._progressed()
+            if time.monotonic() - last >= self._after and last != told:
+                told = last
+                reason = f"no epoch and no end of a trial for {duration(self._after)}"
+                self._alerts.send(Event.STALLED, self._counts(), reason)
+
+
+def check_target(target: str) -> None:
+    """Makes sure that alerts can be sent somewhere, before a sweep starts.
+
+    Raises:
+        SettingsError: no such command, or no whole address.
+    """
+    mend = "give --notify (or SWEEPER_NOTIFY) a command, or https://HOST/PATH"
+    if not target:
+        return
+    if _is_web(target):
+        try:
+            whole = bool(urlsplit(target).hostname)
+        except ValueError:
+            whole = False
+        if not whole:
+            raise SettingsError(f"the address for alerts names no host; {mend}")
+        return
+    try:
+        words = shlex.split(target)
+    except ValueError as error:
+        raise SettingsError(f"the command for alerts cannot be read ({error}): {target}; {mend}") from error
+    if not words or shutil.which(words[0]) is None:
+        raise SettingsError(f"the command for alerts is not there: {words[0] if words else target!r}; {mend}")
+
+
+def run(command: str, body: bytes) -> str:
+    """Gives `body` to the standard input of a command; why that failed, or an empty string."""
+    try:
+        process = subprocess.Popen(
+            shlex.split(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"
+    try:
+        process.communicate(body, timeout=COMMAND_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return f"the command took more than {COMMAND_SECONDS:.0f} s and was killed"
+    return f"the command ended with exit code {process.returncode}" if process.returncode else ""
+
+
+def post(address: str, body: bytes) -> str:
+    """Posts `body` to a web address; why that failed, or an empty string. The path, often a secret, is not told."""
+    host = urlsplit(address).hostname
+    retrying = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(multiplier=0.5, max=10),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    try:
+        retrying(_post_once, address, body)
+    except httpx.HTTPStatusError as error:
+        return f"{host} answers {error.response.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"{host}: {type(error).__name__}"
+    return ""
+
+
+def _post_once(address: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    httpx.post(address, content=body, headers=headers, timeout=REQUEST_SECONDS).raise_for_status()
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    return isinstance(error, httpx.TransportError)
+
+
+def _is_web(target: str) -> bool:
+    return target.startswith(("http://", "https://"))

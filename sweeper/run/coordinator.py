@@ -1,0 +1,473 @@
+"""The coordinator of one sweep: what runs next, and what is remembered of what ran.
+
+Knows no Ray: `sweeper.run.ray_tune` asks it for the next trial and tells it each message of a running one. It writes
+under the sweep's lease (`sweeper.run.lease`); once that is lost it writes nothing more.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from storage.records import (
+    Attempt,
+    AttemptState,
+    Epoch,
+    FailureKind,
+    Outcome,
+    Request,
+    Score,
+    Sweep,
+    SweepState,
+    Trial,
+    TrialState,
+)
+from storage.repository import Repository
+from storage.studies import Studies
+from sweeper.run import retry_policy
+from sweeper.run.lease import LeaseKeeper
+from sweeper.run.study_recorder import StudyRecorder
+from sweeper.search.adaptive import Adaptive
+from sweeper.timing.schedule import longest_first
+from trials.results import TrialResult
+
+POLL_SECONDS = 1.0
+Message = Mapping[str, Any]
+
+
+class Observer(Protocol):
+    """Sees what happens, in words for a person (`sweeper.run.progress`)."""
+
+    def changed(self, trials: Collection[Trial], running: Mapping[str, Running]) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Running:
+    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `pruned` says why its search gave it up."""
+
+    trial: Trial
+    attempt: Attempt
+    since: float
+    epoch: int = 0
+    val_dsc: float | None = None
+    seconds: float = 0.0
+    pruned: str = ""
+    mlflow_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where a worker finds and leaves things, the same for every trial of a sweep."""
+
+    prepared_root: Path
+    trials: Path
+    plugins: Sequence[Mapping[str, Any]] = ()
+    pictures: Mapping[str, bool] = field(default_factory=dict)
+    provenance: str = ""
+    revision: str = ""
+
+
+class Coordinator:
+    """Runs a sweep for whoever executes trials.
+
+    Args:
+        repository: the database.
+        sweep: the sweep.
+        keeper: its lease, held by this process.
+        studies: the Optuna studies.
+        work: where workers find and leave things.
+        observer: is told of every change.
+        limit: at most so many trials are started; the rest stays queued.
+        adaptive: the sweep's searches, if its grid has any.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        sweep: Sweep,
+        keeper: LeaseKeeper,
+        *,
+        studies: Studies,
+        work: Work,
+        observer: Observer,
+        limit: int | None = None,
+        adaptive: Adaptive | None = None,
+    ) -> None:
+        self.repository, self.sweep, self.keeper = repository, sweep, keeper
+        self.studies, self.work = studies, work
+        self.observer, self.limit, self.adaptive = observer, limit, adaptive
+        self.running: dict[str, Running] = {}
+        self.draining = False
+        self.stopping = False
+        self.reason = ""
+        self.state = SweepState.RUNNING
+        self.progressed = time.monotonic()  # when an epoch or a trial last ended
+        self.concurrency: int | None = None
+        self._ends: deque[FailureKind | None] = deque(maxlen=retry_policy.BREAKER)
+        self._failures: Counter[tuple[str, FailureKind]] = Counter()
+        self._broken = False
+        self._handed_over = False
+        self._queue: list[str] = []
+        self._trials: dict[str, Trial] = {}
+        self._recorder = StudyRecorder(studies)
+        self._started = 0
+        self._requests: deque[Request] = deque()
+        self._polled = 0.0
+        self.refresh()
+
+    # What the executor asks.
+
+    def next(self) -> Running | None:
+        """Claims the next trial, or returns None when there is none to start now (`done` tells whether ever)."""
+        self.poll()
+        if self.draining or self.done() or (self.limit is not None and self._started >= self.limit):
+            return None
+        if not self._queue and not self.running:
+            self.refresh()
+        self._suggest()
+        while self._queue:
+            trial = self._trials[self._queue.pop(0)]
+            attempt = self.keeper.write(self.repository.claim, trial.hash, host=_host())
+            if attempt is None:
+                continue
+            self._started += 1
+            running = Running(trial, attempt, time.monotonic())
+            self.running[trial.hash] = running
+            self._tell()
+            return running
+        return None
+
+    def done(self) -> bool:
+        """Whether nothing more will be started: all is final, the limit is reached, or the sweep is ending."""
+        if self.running:
+            return False
+        if self.draining or self.stopping:
+            return True
+        if self.limit is not None and self._started >= self.limit:
+            return True
+        return not self._queue and not self._unfinished() and not self._searching()
+
+    def request(self, running: Running) -> dict[str, Any]:
+        """What the training process needs to know of a claimed trial."""
+        trial = running.trial
+        # A plug-in that the trial does not use must not be able to break it.
+        sources = {trial.spec["loss"]["source"], trial.spec["model"]["source"]}
+        return {
+            "spec": dict(trial.spec),
+            "prepared_root": str(self.work.prepared_root),
+            "folder": str(self.work.trials / trial.hash),
+            "plugins": [dict(p) for p in self.work.plugins if p["source"] in sources],
+            "revision": self.work.revision,
+            "pictures": self.work.pictures.get(trial.dataset, True),
+            "supervised": self.adaptive is not None and self.adaptive.supervised(trial),
+            "tracking": {
+                "sweep": self.sweep.name,
+                "attempt": running.attempt.number,
+                "provenance": self.work.provenance,
+            },
+        }
+
+    def order(self, trial_hash: str) -> str:
+        """What a supervised trial is told after an epoch: `go_on`, or `prune` when its search has given it up."""
+        running = self.running.get(trial_hash)
+        return "prune" if running is not None and running.pruned else "go_on"
+
+    # What the executor tells.
+
+    def hear(self, trial_hash: str, message: Message) -> None:
+        """Takes a message of a running trial and writes down what follows from it."""
+        running = self.running.get(trial_hash)
+        if running is None:
+            return
+        kind = message["kind"]
+        run = message.get("mlflow_run")
+        if run and run != running.mlflow_run and kind != "finished":  # whose outcome has it
+            self.keeper.write(self.repository.set_mlflow_run, run, trial=trial_hash)
+            running.mlflow_run = run
+        if kind == "started":
+            self._on_started(running, message)
+        elif kind == "epoch":
+            self._on_epoch(running, message)
+        elif kind == "finished":
+            self._on_finished(running, TrialResult.from_dict(message["result"]), message.get("mlflow_run"))
+        elif kind == "failed":
+            self._on_failed(running, FailureKind(message["failure"]), message["error"], message.get("stderr", ""))
+        elif kind == "interrupted" and message["order"] == "prune":
+            self._on_pruned(running, message.get("mlflow_run"))
+        elif kind == "interrupted":
+            self._end(running)
+            self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
+        self._tell()
+
+    def lost(self, trial_hash: str, error: str) -> None:
+        """The worker of a running trial went away without a word."""
+        running = self.running.get(trial_hash)
+        if running is not None:
+            self._on_failed(running, FailureKind.LOST, error, "")
+            self._tell()
+
+    def poll(self) -> None:
+        """Carries out requests of other processes; cheap enough to be called often.
+
+        Raises:
+            LeaseLostError: another coordinator has taken the sweep over.
+        """
+        self.keeper.check()
+        now = time.monotonic()
+        if now - self._polled < POLL_SECONDS:
+            return
+        self._polled = now
+        for request in self.keeper.write(self.repository.pending_requests):
+            outcome = self._carry_out(request)
+            self.keeper.write(self.repository.complete_request, request.id, outcome)
+            self.observer.say(f"{request.verb}: {outcome}")
+
+    def drain(self, reason: str) -> None:
+        """Starts nothing more; what runs goes on to its end."""
+        self.draining, self.reason = True, reason
+
+    def stop_now(self, reason: str) -> None:
+        """Ends what runs after its current epoch; `sweeper resume` goes on from its checkpoint."""
+        self.draining, self.stopping, self.reason = True, True, reason
+
+    def hand_over(self, reason: str) -> None:
+        """The same, but the sweep stays running by its state: whoever looks for abandoned sweeps goes on with it."""
+        self.stop_now(reason)
+        self._handed_over = True
+
+    def abandon(self) -> None:
+        """Puts trials that were interrupted without a message back into the queue."""
+        for running in list(self.running.values()):
+            self._end(running)
+            self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
+
+    def close(self, *, broke_off: bool = False) -> SweepState:
+        """Writes the sweep's final state.
+
+        Args:
+            broke_off: whether an error ends it. Unless it was to stop anyway, the sweep then stays running by its
+                state, as after a kill, and whoever looks for abandoned sweeps goes on with it.
+        """
+        self._recorder.close()
+        self.abandon()
+        self.refresh()
+        state = self._final_state(broke_off)
+        self.keeper.write(self.repository.set_sweep_state, state, self.reason)
+        self.state = state
+        self._tell()
+        return state
+
+    def refresh(self) -> None:
+        """Reads the sweep's trials anew and orders the queue."""
+        trials = self.repository.trials(self.sweep.name)
+        # Another sweep's search gave these up; here they are cells of the grid.
+        given_up = [t.hash for t in trials if t.state is TrialState.PRUNED and not self._suggested(t)]
+        if given_up:
+            self.keeper.write(self.repository.retry, given_up)
+            trials = self.repository.trials(self.sweep.name)
+        self._trials = {t.hash: t for t in trials}
+        waiting = [t for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running]
+        weights = {t.hash: self.adaptive.weight(t, trials) if self.adaptive is not None else 1 for t in waiting}
+        queued = {t.hash: (t.cost or 0.0) * weights[t.hash] for t in waiting}
+        self._queue = longest_first(queued)
+        if self.adaptive is not None:
+            # What a killed coordinator, or another sweep, has ended and nobody recorded.
+            self.adaptive.ended(trials)
+
+    @property
+    def trials(self) -> list[Trial]:
+        return list(self._trials.values())
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state, as far as this process knows: asks no database, which may be away."""
+        states = Counter(TrialState.RUNNING if t.hash in self.running else t.state for t in list(self._trials.values()))
+        return {state.value: states[state] for state in TrialState}
+
+    # Inside.
+
+    def _suggest(self) -> None:
+        """Writes down what the searches try next. A point that is finished already costs nothing; the next follows."""
+        if self.adaptive is None:
+            return
+        while new := self.adaptive.next_trials(self.trials, idle=not self._queue):
+            self.keeper.write(self.repository.add_trials, new)
+            self.refresh()
+            self.observer.say(f"search: {new[0].label}" + (f" ({len(new)} seeds)" if len(new) > 1 else ""))
+
+    def _searching(self) -> bool:
+        return self.adaptive is not None and self.adaptive.unfinished(self.trials)
+
+    def _suggested(self, trial: Trial) -> bool:
+        return self.adaptive is not None and self.adaptive.search_of(trial) is not None
+
+    def _on_started(self, running: Running, message: Message) -> None:
+        running.epoch = int(message["resumed_from"])
+        if running.epoch:
+            self.observer.say(f"{running.trial.label}: goes on after epoch {running.epoch}")
+        elif running.attempt.number > 1:
+            why = "" if message["remarks"] else ", since no earlier attempt left a checkpoint"
+            self.observer.say(f"{running.trial.label}: starts from its first epoch{why}")
+        for remark in message["remarks"]:
+            self.observer.say(f"{running.trial.label}: {remark}")
+        self.keeper.write(
+            self.repository.annotate_attempt,
+            running.attempt.id,
+            resumed_from=running.epoch,
+            pid=message.get("pid"),
+            device=message.get("device"),
+            host=message.get("host"),
+        )
+        if self.adaptive is not None and self.adaptive.resumed(running.trial, running.epoch, self.trials):
+            # Decided already, by a coordinator that was killed before it could say so.
+            running.pruned = f"given up after epoch {running.epoch}"
+
+    def _on_epoch(self, running: Running, message: Message) -> None:
+        epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
+        running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
+        running.seconds += epoch.seconds
+        self.progressed = time.monotonic()
+        self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
+        if self.adaptive is not None and self.adaptive.heard(running.trial, epoch.epoch, epoch.val_dsc, self.trials):
+            running.pruned = f"given up after epoch {epoch.epoch} at a validation DSC of {epoch.val_dsc:.3f}"
+
+    def _on_pruned(self, running: Running, mlflow_run: str | None) -> None:
+        trial = running.trial
+        self.keeper.write(self.repository.prune, running.attempt.id, running.pruned)
+        if mlflow_run:
+            self.keeper.write(self.repository.set_mlflow_run, mlflow_run, trial=trial.hash)
+        self._end(running)
+        self._ends.append(None)
+        self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
+        if self.adaptive is not None:
+            self.adaptive.ended([self._trials[trial.hash]])
+        self.observer.say(f"pruned {trial.label}: {running.pruned}")
+
+    def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
+        outcome = outcome_of(result, mlflow_run)
+        trial = self.keeper.write(self.repository.finish, running.attempt.id, outcome)
+        self._end(running)
+        self._ends.append(None)
+        self._trials[trial.hash] = trial
+        if self.adaptive is not None and self._suggested(trial):
+            self.adaptive.ended([trial])
+        else:
+            self._recorder.add(trial)
+        dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
+        self.observer.say(
+            f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
+            f"{outcome.train_seconds + outcome.evaluate_seconds:.1f} s"
+        )
+
+    def _on_failed(self, running: Running, kind: FailureKind, error: str, stderr: str) -> None:
+        trial = running.trial
+        again = retry_policy.retry(kind, self._failures[trial.hash, kind])
+        self._failures[trial.hash, kind] += 1
+        state = AttemptState.LOST if kind is FailureKind.LOST else AttemptState.FAILED
+        self.keeper.write(
+            self.repository.fail, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
+        )
+        self._end(running)
+        self._ends.append(kind)
+        first_line = error.strip().partition("\n")[0]
+        self.observer.say(
+            f"{kind.value.replace('_', ' ')} {trial.label}: {first_line}; "
+            + ("queued again" if again else f"see: sweeper show {trial.hash[:8]}")
+        )
+        if again:
+            self._queue.append(trial.hash)
+        else:
+            self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
+            if self.adaptive is not None:
+                self.adaptive.ended([self._trials[trial.hash]])
+        if retry_policy.broken(list(self._ends)) and not self._broken:
+            words = kind.value.replace("_", " ")
+            halts = kind in retry_policy.HALTING
+            reason = words if halts else f"{retry_policy.BREAKER} attempts in a row ended the same way ({words})"
+            self._broken = True
+            self.drain(f"{reason}: {first_line}")
+            self.observer.say(f"stopping: {self.reason}; mend it, then: sweeper resume {self.sweep.name}")
+
+    def _carry_out(self, request: Request) -> str:
+        if request.verb in ("stop", "scale") and request.created_at < self.keeper.since:
+            return "meant for a coordinator that had gone"
+        if request.verb == "stop":
+            if request.arguments.get("now"):
+                self.stop_now("stopped by request")
+                return "running trials end after their current epoch"
+            self.drain("stopped by request")
+            return "running trials go on to their end, no new one starts"
+        if request.verb == "retry":
+            hashes = list(request.arguments.get("trials", []))
+            self.keeper.write(self.repository.retry, hashes)
+            for failure in [f for f in self._failures if f[0] in hashes]:
+                del self._failures[failure]
+            self.refresh()
+            return f"{len(hashes)} queued again"
+        if request.verb == "scale":
+            self.concurrency = int(request.arguments["concurrency"])
+            return f"at most {self.concurrency} trials at once from now on"
+        return f"unknown request {request.verb!r}, ignored"
+
+    def _unfinished(self) -> bool:
+        """Whether another sweep is running a trial that this one shares."""
+        return any(t.state is TrialState.RUNNING and t.hash not in self.running for t in self._trials.values())
+
+    def _final_state(self, broke_off: bool) -> SweepState:
+        open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
+        if self._broken:
+            return SweepState.BROKEN
+        if not open_trials and not self._searching():
+            return SweepState.FINISHED
+        goes_on = self._handed_over or (broke_off and not self.draining)
+        return SweepState.RUNNING if goes_on else SweepState.STOPPED
+
+    def _end(self, running: Running) -> None:
+        self.running.pop(running.trial.hash, None)
+        self.progressed = time.monotonic()
+
+    def _tell(self) -> None:
+        self.observer.changed(self._trials.values(), self.running)
+
+
+def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
+    """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes.
+
+    The validation loss is NaN where nothing was trained (`sweeper.run.external_masks`).
+    """
+    return Outcome(
+        scores=tuple(Score(**_fields(s, Score)) for s in result.scores),
+        history=tuple(Epoch(**_fields(e, Epoch)) for e in result.history),
+        best_epoch=result.best_epoch,
+        val_loss=result.history[result.best_epoch - 1].val_loss if result.history else math.nan,
+        val_dsc=_mean([s.dsc for s in result.scores if s.partition == "validation"]),
+        test_dsc=_mean([s.dsc for s in result.scores if s.partition == "test"]),
+        steps=result.steps,
+        resumed_from=result.resumed_from,
+        parameters=result.parameters,
+        train_seconds=result.train_seconds,
+        evaluate_seconds=result.evaluate_seconds,
+        peak_memory_mib=result.peak_memory_mib,
+        environment=result.environment,
+        mlflow_run=mlflow_run,
+    )
+
+
+def _fields(source: Any, target: type[Score] | type[Epoch]) -> dict[str, Any]:
+    return {f.name: getattr(source, f.name) for f in fields(target)}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [v for v in values if v is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _host() -> str:
+    return socket.gethostname()

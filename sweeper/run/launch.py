@@ -1,0 +1,468 @@
+"""From a grid to a finished sweep: prepare the data, write the sweep down, run it. Where all edges meet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from storage.errors import UnknownSweepError
+from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
+from storage.repository import Repository
+from storage.studies import Studies
+from sweeper.data import preparation
+from sweeper.errors import DiskSpaceError
+from sweeper.grids.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
+from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of, swept_variants, variant
+from sweeper.grids.files import parse_grid
+from sweeper.grids.schema import Grid
+from sweeper.logs import about
+from sweeper.run import unpublished
+from sweeper.run.alerts import alerting, check_target
+from sweeper.run.coordinator import Coordinator, Work
+from sweeper.run.lease import LeaseKeeper, refuse_running
+from sweeper.run.progress import display
+from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
+from sweeper.search.adaptive import Adaptive, SearchStudy
+from sweeper.search.space import family
+from sweeper.services import check_services
+from sweeper.session import Session
+from sweeper.settings import Settings
+from sweeper.timing.costs import CostModel, learn_costs
+from sweeper.units import storage
+from trials.spec import TrialSpec, is_external
+from workers.plugins import load_datasets
+
+UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
+"""What a fixed grid still has to train; its pruned trials are those that another sweep's search gave up."""
+
+BYTES_PER_PARAMETER = 4
+CHECKPOINT_COPIES = 5
+"""At most two epochs' weights, three best ones: what a running trial keeps (`workers.training.checkpoints`)."""
+
+
+def sweep_table(grid: Grid) -> dict[str, Any]:
+    """The grid as storage keeps it: everything that was set, nothing of what it was made from."""
+    table: dict[str, Any] = grid.model_dump(mode="json", exclude_unset=True)
+    table.pop("extends", None)
+    return table
+
+
+def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, extend: bool = False) -> Sweep:
+    """Prepares the grid's data and writes the sweep with its trials down. Repeating it changes nothing.
+
+    Raises:
+        MissingDataError, DataError: data sets are missing or damaged.
+        SweepConflictError: a sweep of that name has other trials.
+        DiskSpaceError: the sweep would not fit.
+    """
+    from sweeper.run.external_masks import as_new  # with the analysis and SciPy: a second in which nothing trains
+
+    known = check_name_and_space(now.settings, now.repository, grid, extend=extend)
+    readies = preparation.prepare(grid, now.settings, preparation_line(now.console))
+    identities = {name: one.identity for name, one in readies.items()}
+    specs, searches = expand(grid, identities), searches_of(grid, identities)
+    costs = learned_costs(now.repository)
+    listed, suggested = _apart(known, searches, specs)
+    refuse_another_grid(grid.name, listed, specs, extend=extend)
+    details = _details(now.repository, grid.name, preparation.describe(readies), plugins, searches, extend=extend)
+    rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()})
+    sweep = now.repository.create_sweep(
+        grid.name,
+        grid=sweep_table(grid),
+        # No grid has what a search suggested, nor masks that were scored.
+        trials=[*rows, *(as_new(t) for t in known if t in suggested or is_external(t.spec))],
+        rehearsal=grid.rehearsal,
+        description=grid.description.strip(),
+        details=details,
+        extend=extend,
+    )
+    for one in readies.values():
+        split = one.split
+        now.repository.save_split(
+            Split(
+                hash=split.hash,
+                dataset=one.prepared.name,
+                prepared=one.prepared.key,
+                settings=split.settings,
+                train=split.train,
+                validation=split.validation,
+                test=split.test,
+            )
+        )
+    return sweep
+
+
+def check_services_and_data(grid: Grid, settings: Settings) -> None:
+    """Finds whatever is wrong with the grid, the data's places and the servers, before anything is written.
+
+    Raises:
+        GridError, InputError: the grid can't be.
+        MissingDataError, DataError: data sets are missing, or not laid out as they should be.
+        RayUnavailableError, SettingsError: a server does not answer, or whoever is to be told of the end cannot be.
+    """
+    check_target(settings.notify)
+    expand(grid, {name: known.identity for name, known in preparation.identify(grid, settings).items()})
+    if not grid.rehearsal:
+        preparation.locate_all(grid, settings)
+    check_services(settings)
+
+
+def check_name_and_space(settings: Settings, repository: Repository, grid: Grid, *, extend: bool) -> list[Trial]:
+    """Refuses what can be refused without preparing data, which may take hours; the sweep's trials where it is there.
+
+    Raises:
+        SweepConflictError: a sweep of that name has other trials.
+        DiskSpaceError: the sweep would not fit.
+    """
+    here = preparation.identify(grid, settings)
+    identities = {name: one.identity for name, one in here.items()}
+    cells, searches = expand(grid, identities), searches_of(grid, identities)
+    known = _trials_of(repository, grid.name)
+    listed, suggested = _apart(known, searches, cells, bare=True)
+    refuse_another_grid(grid.name, listed, cells, extend=extend, key=unprepared_hash)
+    done = {unprepared_hash(TrialSpec.from_dict(t.spec)) for t in known if t.state is TrialState.FINISHED}
+    new = [spec for spec in cells if unprepared_hash(spec) not in done]
+    searched = searched_specs(searches)[len(suggested) :]
+    _check_space(settings, predicted_bytes([*new, *searched]) + sum(one.bytes for one in here.values()))
+    return known
+
+
+def _details(
+    repository: Repository,
+    name: str,
+    data_sets: Mapping[str, Any],
+    plugins: Sequence[Mapping[str, Any]],
+    searches: Sequence[SearchStudy],
+    *,
+    extend: bool,
+) -> dict[str, Any]:
+    """What a sweep remembers of its data, plug-ins and searches: of one that grows, the former ones as well.
+
+    Raises:
+        SweepConflictError: the sweep exists with other searches.
+    """
+    wanted = {search.name: search.to_dict() for search in searches}
+    try:
+        known = repository.sweep(name).details
+        refuse_another_search(name, known.get("search", {}), wanted, extend=extend)
+    except UnknownSweepError:
+        known = {}
+    former = known.get("plugins", [])
+    sources = {p["source"] for p in former}
+    return {
+        **({"search": wanted} if wanted else {}),
+        "data": {**known.get("data", {}), **data_sets},
+        "plugins": [*former, *(dict(p) for p in plugins if p["source"] not in sources)],
+    }
+
+
+def _trials_of(repository: Repository, name: str) -> list[Trial]:
+    """The trials of a sweep; none where there is no such sweep yet."""
+    try:
+        return repository.trials(name)
+    except UnknownSweepError:
+        return []
+
+
+def _apart(
+    known: Sequence[Trial], searches: Sequence[SearchStudy], specs: Sequence[TrialSpec], *, bare: bool = False
+) -> tuple[list[Trial], list[Trial]]:
+    """A sweep's trials that a grid lists or should list, and those that its searches suggested.
+
+    `bare` compares without what only preparation tells, since it is not known of all data sets yet.
+    """
+
+    def form(spec: TrialSpec) -> TrialSpec:
+        return unprepared(spec) if bare else spec
+
+    listed: list[Trial] = []
+    suggested: list[Trial] = []
+    wanted = {form(spec).hash for spec in specs}
+    families = {(s.name, s.cell.names): family(form(s.cell.template).to_dict(), s.cell.names) for s in searches}
+    for trial in known:
+        spec = form(TrialSpec.from_dict(trial.spec))
+        ours = any(
+            name == trial.study and family(spec.to_dict(), names) == of for (name, names), of in families.items()
+        )
+        (suggested if ours and spec.hash not in wanted else listed).append(trial)
+    return listed, suggested
+
+
+def searches_of(grid: Grid, data_sets: Mapping[str, DataIdentity]) -> tuple[SearchStudy, ...]:
+    """The searches of a grid, one for each study; none where it has no `search`."""
+    if grid.search is None:
+        return ()
+    cells = search_cells(grid, data_sets)
+    several = _several_models([*expand(grid, data_sets), *(cell.template for cell in cells)])
+    return tuple(
+        SearchStudy(_study(grid, cell.template, several), cell, settings_of(grid.search, len(cell.domains)))
+        for cell in cells
+    )
+
+
+def searched_specs(searches: Sequence[SearchStudy]) -> list[TrialSpec]:
+    """As many specs as the searches may train, for what they will cost: the templates, once for each."""
+    return [s.cell.template for s in searches for _ in range(s.budget * len(s.cell.seeds))]
+
+
+def new_trials(
+    grid: Grid, specs: Sequence[TrialSpec], costs: CostModel, sizes: Mapping[str, tuple[int, int]]
+) -> list[NewTrial]:
+    """The rows of a grid's trials. `sizes` gives the training images of each data set and the voxels of each."""
+    several, swept = _several_models(specs), swept_variants(specs)
+    return [
+        _new_trial(
+            spec,
+            _study(grid, spec, several) if (spec.data.dataset, variant(spec)) in swept else None,
+            costs.seconds(spec.to_dict(), *sizes[spec.data.dataset]),
+        )
+        for spec in specs
+    ]
+
+
+def _new_trial(spec: TrialSpec, study: str | None, cost: float) -> NewTrial:
+    return NewTrial(
+        hash=spec.hash,
+        spec=spec.to_dict(),
+        label=spec.label,
+        dataset=spec.data.dataset,
+        loss=spec.loss.name,
+        gamma=spec.loss.gamma if study is not None else None,
+        repeat=spec.repeat,
+        seed=spec.seed,
+        results_version=spec.results_version,
+        study=study,
+        cost=cost,
+    )
+
+
+def _several_models(specs: Sequence[TrialSpec]) -> bool:
+    return len({spec.model for spec in specs}) > 1
+
+
+def _study(grid: Grid, spec: TrialSpec, several_models: bool) -> str:
+    return f"{grid.name}/{spec.data.dataset}/{variant(spec, with_model=several_models)}"
+
+
+def learned_costs(repository: Repository) -> CostModel:
+    """The cost model of all finished trials in the database."""
+    measured = []
+    for sweep in repository.sweeps():
+        sizes = sweep.details.get("data", {})
+        for trial in repository.trials(sweep.name):
+            size = sizes.get(trial.dataset)
+            if trial.train_seconds is not None and size is not None and trial.epochs:
+                spec = json.loads(json.dumps(trial.spec))
+                spec["training"]["epochs"] = min(trial.epochs, 50) if trial.epochs <= 50 else trial.epochs * 4
+                measured.append((spec, trial.train_seconds, int(size["images"]), int(size["voxels"])))
+    return learn_costs(measured)
+
+
+def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
+    """Runs what is not finished of a sweep, and reports to MLflow. Prints what happens.
+
+    Returns:
+        Whether there was anything to run.
+
+    Raises:
+        LeaseHeldError: another coordinator is running the sweep.
+        RayUnavailableError: no Ray to run it on.
+    """
+    from sweeper.run.ray_cluster import ray_cluster, resources_of, slots
+    from sweeper.run.ray_tune import Tracking, execute
+
+    settings, repository, console = now.settings, now.repository, now.console
+    sweep = repository.sweep(sweep_name)
+    trials = repository.trials(sweep_name)
+    grid = parse_grid(sweep.grid, sweep_name)
+    if grid.search is None and not any(t.state in UNFINISHED for t in trials):
+        # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
+        with Studies(repository.database) as studies:
+            studies.record_finished(trials)
+        if sweep.state in (SweepState.QUEUED, SweepState.RUNNING):
+            with LeaseKeeper(repository, sweep_name, settings.lease_seconds, running=False) as keeper:
+                keeper.write(repository.set_sweep_state, SweepState.FINISHED)
+        _plain(console)(f"nothing to train: {_all_done(trials)}")
+        return False
+    refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
+    load_datasets(sweep.details.get("plugins", []))
+    keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
+    readies = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
+    if grid.search is not None:
+        with Studies(repository.database) as studies:
+            adaptive = _adaptive(now, grid, readies, studies)
+            if adaptive is not None and adaptive.finished(trials):
+                adaptive.ended(trials)
+                _plain(console)(f"nothing to train: {_all_done(trials)}")
+                return False
+    with (
+        LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
+        ThreadPoolExecutor(1, "mlflow") as aside,
+    ):
+        unpublished.begin(settings, sweep_name, unpublished.Begun(keeper.since, limit))
+        # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
+        tracked = aside.submit(parent_run, now, sweep)
+        with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
+            # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
+            parent = tracked.result().run_id
+            keeper.write(repository.set_mlflow_run, parent)
+            adaptive = _adaptive(now, grid, readies, studies)
+            if adaptive is not None:
+                adaptive.describe()
+            studies.record_finished([t for t in trials if adaptive is None or adaptive.search_of(t) is None])
+            resources = {d.name: resources_of(grid.trial_resources(d.name)) for d in grid.datasets}
+            with (
+                about(sweep=sweep_name),
+                display(console, max(slots(one) for one in resources.values())) as observer,
+            ):
+                coordinator = Coordinator(
+                    repository,
+                    sweep,
+                    keeper,
+                    studies=studies,
+                    work=Work(
+                        prepared_root=settings.prepared,
+                        trials=settings.trials,
+                        plugins=sweep.details.get("plugins", []),
+                        pictures={d.name: d.pictures for d in grid.datasets},
+                        provenance=provenance(sweep),
+                        revision=revision(),
+                    ),
+                    observer=observer,
+                    limit=limit,
+                    adaptive=adaptive,
+                )
+                with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
+                    broke_off = True  # by an error of Ray's, say, whose head is gone
+                    try:
+                        with _signals(coordinator):
+                            execute(
+                                coordinator,
+                                tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
+                                logs=settings.logs,
+                                resources=resources,
+                            )
+                        broke_off = False
+                    finally:
+                        coordinator.close(broke_off=broke_off)
+    return True
+
+
+def _adaptive(
+    now: Session, grid: Grid, readies: Mapping[str, preparation.ReadyDataset], studies: Studies
+) -> Adaptive | None:
+    """The searches of a grid whose data are ready; None where it has no `search`."""
+    identities = {name: one.identity for name, one in readies.items()}
+    searches = searches_of(grid, identities)
+    if not searches:
+        return None
+    costs = learned_costs(now.repository)
+
+    def make_trial(spec: TrialSpec, study: str) -> NewTrial:
+        size = readies[spec.data.dataset]
+        return _new_trial(spec, study, costs.seconds(spec.to_dict(), size.images, size.voxels))
+
+    fixed = frozenset(spec.hash for spec in expand(grid, identities))
+    return Adaptive(now.repository, studies, searches, fixed=fixed, make_trial=make_trial)
+
+
+@contextmanager
+def _signals(coordinator: Coordinator) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch.
+
+    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator goes on. (SIGUSR1
+    is Tune's own.)
+    """
+
+    def ask(number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        again = f"sweeper resume {coordinator.sweep.name}"
+        if number == signal.SIGUSR2:
+            coordinator.hand_over(f"handed over by {name}")
+            coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
+        elif coordinator.draining:
+            coordinator.stop_now(f"stopped by {name}")
+            coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
+        else:
+            coordinator.drain(f"drained by {name}")
+            coordinator.observer.say(
+                f"{name}: waiting for running trials, no new one starts; once more ends them after this epoch; "
+                f"go on later with: {again}"
+            )
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _plain(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, highlight=False)
+
+
+def preparation_line(console: Console) -> preparation.Progress:
+    """Prints how far preparations are: a line for each tenth of a large data set, and one at the end."""
+
+    def line(dataset: str, done: int, total: int, case: str) -> None:
+        if done == total or (total >= 100 and done % (total // 10) == 0):
+            console.print(f"prepared {dataset}: {done} of {total} cases", markup=False, highlight=False)
+
+    return line
+
+
+def _check_space(settings: Settings, needed: int) -> None:
+    free = shutil.disk_usage(settings.home).free
+    if needed > free:
+        raise DiskSpaceError(
+            f"the sweep needs about {storage(needed)} in {settings.home}, {storage(free)} are free; make room, "
+            "or set SWEEPER_HOME to a larger disk"
+        )
+
+
+def predicted_bytes(specs: Sequence[TrialSpec]) -> int:
+    """Disk space of trials: the model that stays of each, and the checkpoints of the largest while they run."""
+    sizes = [BYTES_PER_PARAMETER * _parameters(spec) for spec in specs]
+    return 2 * sum(sizes) + 16 * CHECKPOINT_COPIES * max(sizes, default=0)
+
+
+def _parameters(spec: TrialSpec) -> int:
+    """About how many parameters a U-Net has: its deepest level holds most of them."""
+    kernel = 3**spec.data.dimensions
+    return int(2 * kernel * (spec.model.base_filters * 2**spec.model.depth) ** 2 * 1.6)
+
+
+def revision() -> str:
+    """The program's git revision, with `-dirty` where files differ from it; its version where it is no checkout."""
+    here = Path(__file__).parents[2]
+    if (here / ".git").exists() and shutil.which("git"):
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return f"version {version('sweeper')}"
+
+
+def _all_done(trials: Sequence[Trial]) -> str:
+    finished = sum(t.state is TrialState.FINISHED for t in trials)
+    if finished == len(trials):
+        return f"all {finished} trials are finished"
+    failed = sum(t.state is TrialState.FAILED for t in trials)
+    pruned = sum(t.state is TrialState.PRUNED for t in trials)
+    parts = [f"{finished} of {len(trials)} trials are finished"]
+    if pruned:
+        parts.append(f"{pruned} were given up by their search")
+    if finished + pruned < len(trials):
+        parts.append(f"{failed or 'the others'} have failed; `sweeper retry --failed` queues them")
+    return ", ".join(parts)

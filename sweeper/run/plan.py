@@ -1,0 +1,282 @@
+"""What a grid would run: its trials, which are finished already, and what the rest will cost. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from storage.database import open_database, schema_version
+from storage.errors import UnknownSweepError, UnknownTrialError
+from storage.records import Trial, TrialState
+from storage.repository import Repository
+from sweeper.data import preparation
+from sweeper.grids.expansion import expand, variant
+from sweeper.grids.schema import Grid
+from sweeper.run.devices import Devices, devices_at_hand
+from sweeper.run.launch import learned_costs, predicted_bytes, searches_of
+from sweeper.search.adaptive import SearchStudy
+from sweeper.search.space import domain_of
+from sweeper.settings import Settings, existing_part
+from sweeper.timing.costs import CostModel, learn_costs
+from sweeper.timing.schedule import finish_in
+from sweeper.units import duration, storage
+from trials.spec import TrialSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`; `seconds` a prediction."""
+
+    spec: TrialSpec
+    state: str
+    sweep: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSearch:
+    """A study whose values are chosen as it goes. `tried` counts the points that the sweep of this name has already,
+    `seconds` predicts a trial that is not given up."""
+
+    study: SearchStudy
+    tried: int
+    seconds: float
+
+    @property
+    def left(self) -> int:
+        """How many trials it may still train, each point with every seed."""
+        return (self.study.budget - self.tried) * len(self.study.cell.seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A grid's trials and what they will cost on the devices at hand.
+
+    `bytes_models` is for models and checkpoints, `bytes_prepared` for data that are here and not prepared yet.
+    """
+
+    grid: Grid
+    trials: tuple[PlannedTrial, ...]
+    devices: Devices
+    costs: CostModel
+    bytes_models: int
+    bytes_prepared: int
+    bytes_free: int
+    missing: tuple[str, ...]
+    unprepared: tuple[str, ...]
+    searches: tuple[PlannedSearch, ...] = ()
+
+    @property
+    def open(self) -> tuple[PlannedTrial, ...]:
+        return tuple(t for t in self.trials if t.state != TrialState.FINISHED)
+
+    @property
+    def slots(self) -> int:
+        """How many trials run at once; 0 where none fits."""
+        return self.devices.places_of(self.grid)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds to the end, longest trial first; of searches at most, as if nothing were given up."""
+        searched = [s.seconds for s in self.searches for _ in range(s.left)]
+        return finish_in([*(t.seconds for t in self.open), *searched], self.slots)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values; `trials` holds each spec with its hash."""
+        return {
+            "grid": self.grid.name,
+            "rehearsal": self.grid.rehearsal,
+            "trials": [
+                {
+                    "hash": t.spec.hash,
+                    "label": t.spec.label,
+                    "dataset": t.spec.data.dataset,
+                    "loss": t.spec.loss.name,
+                    "variant": variant(t.spec),
+                    "gamma": t.spec.loss.gamma,
+                    "repeat": t.spec.repeat,
+                    "seed": t.spec.seed,
+                    "state": t.state,
+                    "sweep": t.sweep,
+                    "resolved": t.spec.resolved,
+                    "predicted_seconds": round(t.seconds, 1),
+                    "spec": t.spec.to_dict(),
+                }
+                for t in self.trials
+            ],
+            "searches": [
+                {
+                    "study": s.study.name,
+                    "variant": variant(s.study.cell.template),
+                    **s.study.to_dict(),
+                    "tried": s.tried,
+                    "trials_left": s.left,
+                    "epochs_at_most": s.left * s.study.cell.template.training.epochs,
+                    "predicted_seconds": round(s.seconds, 1),
+                }
+                for s in self.searches
+            ],
+            "finished": len(self.trials) - len(self.open),
+            "devices": {"cpus": self.devices.cpus, "gpus": self.devices.gpus, "text": str(self.devices)},
+            "slots": self.slots,
+            "predicted_seconds": round(self.seconds, 1),
+            "predicted_finish": (datetime.now(UTC) + timedelta(seconds=self.seconds)).isoformat(timespec="seconds"),
+            "predicted_bytes": self.bytes_models + self.bytes_prepared,
+            "predicted_bytes_prepared": self.bytes_prepared,
+            "free_bytes": self.bytes_free,
+            "costs_measured": bool(self.costs.groups),
+            "cost_model_error": self.costs.error,
+            "missing_data": list(self.missing),
+            "unprepared_data": list(self.unprepared),
+        }
+
+
+def make_plan(grid: Grid, settings: Settings) -> Plan:
+    """The plan of a grid now. Needs neither data nor a database; says what is missing.
+
+    Raises:
+        GridError: see `expand`.
+        SettingsError, DataError: see `sweeper.data.preparation.identify`.
+        StorageError: there is a database, and it cannot be read.
+        RayUnavailableError: nobody answers at RAY_ADDRESS.
+    """
+    known = preparation.identify(grid, settings)
+    identities = {name: one.identity for name, one in known.items()}
+    specs, searches = expand(grid, identities), searches_of(grid, identities)
+    stored, suggested, costs = _remembered(grid.name, specs, settings)
+    trials = []
+    for spec in specs:
+        trial, size = stored.get(spec.hash), known[spec.data.dataset]
+        seconds = costs.seconds(spec.to_dict(), size.images, size.voxels)
+        trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
+    planned = []
+    for search in searches:
+        template, size = search.cell.template, known[search.cell.template.data.dataset]
+        tried = search.points(t for t in suggested if search.owns(t) and t.hash not in stored)
+        planned.append(PlannedSearch(search, tried, costs.seconds(template.to_dict(), size.images, size.voxels)))
+    to_train = [t.spec for t in trials if t.state != TrialState.FINISHED]
+    to_train += [s.study.cell.template for s in planned for _ in range(s.left)]
+    return Plan(
+        grid=grid,
+        trials=tuple(trials),
+        devices=devices_at_hand(settings),
+        costs=costs,
+        bytes_models=predicted_bytes(to_train),
+        bytes_prepared=sum(one.bytes for one in known.values()),
+        bytes_free=shutil.disk_usage(existing_part(settings.home)).free,
+        missing=tuple(name for name, one in known.items() if one.source is None),
+        unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
+        searches=tuple(planned),
+    )
+
+
+def plan_text(plan: Mapping[str, Any]) -> RenderableType:
+    """What `Plan.to_dict` gives, for a person: a line for each trial, then what they will cost and what is missing."""
+    trials = plan["trials"]
+    models = {(t["dataset"], json.dumps(t["spec"]["model"], sort_keys=True)) for t in trials}
+    with_model = len(models) > len({t["dataset"] for t in trials})
+    with_repeat = len({t["repeat"] for t in trials}) > 1
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("data set", no_wrap=True)
+    table.add_column("loss", overflow="fold")
+    table.add_column("γ", justify="right", no_wrap=True)
+    if with_repeat:
+        table.add_column("repeat", justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("predicted", justify="right", no_wrap=True)
+    for t in trials:
+        loss = f"{t['variant']} · {t['spec']['model']['name']}" if with_model else t["variant"]
+        cells = [t["hash"][:8], t["dataset"], loss, "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
+        if with_repeat:
+            cells.append(str(t["repeat"]))
+        finished = t["state"] == TrialState.FINISHED
+        table.add_row(*map(Text, cells), t["state"], "" if finished else duration(t["predicted_seconds"]))
+    for s in plan.get("searches", ()):
+        chosen = "; ".join(str(domain_of(d)) for d in s["domains"])
+        cells = ["", s["dataset"], f"{s['variant']}: {chosen}", f"{s['tried']} of {s['points']}"]
+        if with_repeat:
+            cells.append("")
+        table.add_row(*map(Text, cells), "searched", f"{s['trials_left']} × {duration(s['predicted_seconds'])}")
+    return Group(table, Text("\n".join(_closing(plan))))
+
+
+def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
+    trials, done = plan["trials"], plan["finished"]
+    total = len(trials)
+    finished = [t for t in trials if t["state"] == TrialState.FINISHED]
+    elsewhere = [t["sweep"] for t in finished if t["sweep"] not in (None, plan["grid"])]
+    shared = f" ({len(elsewhere)} of them by {', '.join(dict.fromkeys(elsewhere))})" if elsewhere else ""
+    lines = ["", f"grid {plan['grid']}: {total} trials, {done} finished{shared}, {total - done} to run"]
+    searched = sum(s["trials_left"] for s in plan.get("searches", ()))
+    if searched:
+        epochs = sum(s["epochs_at_most"] for s in plan["searches"])
+        lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is given up)"
+    if done < total or searched:
+        lines += [*_time(plan), _disk(plan)]
+    if plan["missing_data"] and plan["rehearsal"]:
+        lines.append(f"synthetic files that `launch` writes first: {', '.join(plan['missing_data'])}")
+    elif plan["missing_data"]:
+        lines.append(f"missing data sets: {', '.join(plan['missing_data'])}; `sweeper data list` says how to get each")
+    if plan["unprepared_data"]:
+        names = ", ".join(plan["unprepared_data"])
+        lines.append(f"not prepared yet: {names}; `launch` does that first, and the trials' hashes change with it")
+    return lines
+
+
+def _time(plan: Mapping[str, Any]) -> Iterator[str]:
+    """How long it will take, where and until when, and how good that prediction is."""
+    where = plan["devices"]["text"]
+    if not plan["slots"]:
+        yield f"no trial fits on {where}: lower [resources] in the grid"
+    else:
+        finish = datetime.fromisoformat(plan["predicted_finish"]).astimezone()
+        yield f"time: {duration(plan['predicted_seconds'])} on {where}, {plan['slots']} at once"
+        yield f"finish: about {finish:%Y-%m-%d %H:%M}, if started now"
+    error = plan["cost_model_error"]
+    if not plan["costs_measured"]:
+        yield "how sure: a first guess for a CPU core; it learns from the trials that finish here"
+    else:
+        wrong = "" if error is None else f"; predicting each from the others is {error:.0%} off on average"
+        yield f"how sure: learned from finished trials{wrong}"
+
+
+def _disk(plan: Mapping[str, Any]) -> str:
+    """What it will take on the disk, and whether that is there."""
+    needed, prepared, free = plan["predicted_bytes"], plan["predicted_bytes_prepared"], plan["free_bytes"]
+    of = f" ({storage(prepared)} of it prepared data)" if prepared else ""
+    without = ", without the data that are missing" if plan["missing_data"] and not plan["rehearsal"] else ""
+    return f"disk: {storage(needed)}{of}{without}; {storage(free)} are free" + (
+        ": TOO LITTLE, `launch` will refuse" if needed > free else ""
+    )
+
+
+def _remembered(
+    name: str, specs: Sequence[TrialSpec], settings: Settings
+) -> tuple[Mapping[str, Trial], Sequence[Trial], CostModel]:
+    """Stored trials of these hashes, those of the sweep of that name, and the cost model; nothing where there is no
+    database yet."""
+    file = settings.database_file
+    if (file is not None and not file.exists()) or schema_version(settings.database) is None:
+        return {}, [], learn_costs([])
+    with open_database(settings.database, create=False) as database:
+        repository = Repository(database)
+        found = {}
+        for spec in specs:
+            try:
+                found[spec.hash] = repository.trial(spec.hash)
+            except UnknownTrialError:
+                continue
+        try:
+            own = repository.trials(name)
+        except UnknownSweepError:
+            own = []
+        return found, own, learned_costs(repository)

@@ -1,0 +1,110 @@
+"""What remains to do when a run has ended: the report, and all that MLflow lacks of the sweep. Both may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import LeaseHeldError
+from storage.records import Sweep, SweepState, Trial, TrialState
+from sweeper.errors import GridError
+from sweeper.run import unpublished
+from sweeper.run.lease import LeaseKeeper
+from sweeper.session import Session
+from trials.spec import is_external
+
+if TYPE_CHECKING:
+    from workers.tracking import SweepTracker
+
+EXPERIMENT = "sweeper"
+"""The MLflow experiment that holds all sweeps."""
+
+
+def finish(now: Session, sweep_name: str) -> list[Path]:
+    """Writes the report, on disk and into MLflow, which is sent what it lacks; the report's files."""
+    folder = now.settings.reports / sweep_name
+    files = report(now, sweep_name, folder)
+    publish(now, sweep_name, [folder])
+    return files
+
+
+def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
+    """Writes the report through whatever package offers one (`dashboards` does)."""
+    offers = entry_points(group="sweeper.reports")
+    if not offers:
+        raise GridError("no package offers a report: install sweeper with its package `dashboards`")
+    write = next(iter(offers)).load()
+    files: list[Path] = write(now.settings, now.repository, sweep_name, out, tuple(formats))
+    return files
+
+
+def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
+    """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
+
+    The sweep's lease is held meanwhile; whoever holds it already does the same at its end. An MLflow that is away is a
+    line on the console: the spools keep what it lacks, and the sweep's note (`sweeper.run.unpublished`) stays.
+    """
+    from workers.tracking import TrackingUnavailableError
+
+    settings = now.settings
+    try:
+        with LeaseKeeper(now.repository, sweep_name, settings.lease_seconds, running=False) as keeper:
+            unpublished.note(settings, sweep_name)
+            _send(now, keeper, files)
+            if now.repository.sweep(sweep_name).state is not SweepState.RUNNING:
+                unpublished.forget(settings, sweep_name)
+    except LeaseHeldError:
+        pass
+    except TrackingUnavailableError as error:
+        now.console.print(
+            f"{error}; what it lacks is sent by `sweeper serve`, or by: sweeper resume {sweep_name}", markup=False
+        )
+
+
+def _send(now: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
+    from workers.process.child import SPOOL_FILE
+    from workers.tracking import replay, run_id
+
+    settings, sweep = now.settings, now.repository.sweep(keeper.sweep)
+    trials = now.repository.trials(sweep.name)
+    tracker = parent_run(now, sweep)
+    for trial in trials:
+        spool = settings.trials / trial.hash / SPOOL_FILE
+        replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
+        if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
+            keeper.write(now.repository.set_mlflow_run, run, trial=trial.hash)  # MLflow was away when it finished
+    tracker.report(sweep.description, files, "report.html")
+    tracker.register_best(best_trials(trials))
+    tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
+
+
+def best_trials(trials: Sequence[Trial]) -> dict[str, str]:
+    """The hash of the finished trial with the highest validation DSC, per data set."""
+    best: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.state is TrialState.FINISHED and trial.val_dsc is not None and not is_external(trial.spec):
+            leader = best.get(trial.dataset)
+            if leader is None or trial.val_dsc > (leader.val_dsc or 0.0):
+                best[trial.dataset] = trial
+    return {dataset: trial.hash for dataset, trial in best.items()}
+
+
+def parent_run(now: Session, sweep: Sweep) -> SweepTracker:
+    """The sweep's own run in MLflow, made where it is missing."""
+    from workers.tracking import SweepTracker
+
+    settings = now.settings
+    tracker = SweepTracker(settings.mlflow, sweep.name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
+    datasets: Mapping[str, object] = sweep.details.get("data", {})
+    tracker.start(datasets=list(datasets), provenance=provenance(sweep), description=sweep.description)
+    return tracker
+
+
+def provenance(sweep: Sweep) -> str:
+    """`rehearsal`, `synthetic` or `real`: what every run of the sweep is marked with."""
+    if sweep.rehearsal:
+        return "rehearsal"
+    kinds = {one["provenance"] for one in sweep.details.get("data", {}).values()}
+    return "synthetic" if "synthetic" in kinds else "real"

@@ -1,0 +1,94 @@
+"""The Ray cluster that trials run on: connected to or started, and what it has room for.
+
+Imported before Ray is, since Ray reads its settings from the environment when it is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sweeper.errors import RayUnavailableError
+from sweeper.grids.schema import ResourcesTable
+
+# Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
+# it listens on an address that other users of this machine, or of its network, can reach.
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""What passes through Ray are results of some kilobytes; its default, 30% of the memory, would only be in the way."""
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[None]:
+    """Connects to the Ray cluster at `address`, or starts one on this machine when it is empty.
+
+    The local one is guarded by a random token, has no dashboard, and is gone at the end.
+
+    Raises:
+        RayUnavailableError: nobody answers at the address, or the local Ray cannot start.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        options["address"] = address
+    else:
+        options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError, RayError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = f"no Ray cluster answers at RAY_ADDRESS={address}" if address else "the local Ray cannot start"
+        raise RayUnavailableError(f"{where} ({first}); see `sweeper doctor`") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the connected cluster has, in Ray's words."""
+    return dict(ray.cluster_resources())
+
+
+def resources_of(table: ResourcesTable) -> dict[str, float]:
+    """What a trial takes, in Ray's words; by default a whole GPU where the connected cluster has any."""
+    gpus = table.gpus
+    if gpus is None:
+        gpus = 1.0 if cluster_resources().get("GPU", 0) >= 1 else 0.0
+    return {"CPU": table.cpus, "GPU": gpus}
+
+
+def slots(resources: Mapping[str, float]) -> int:
+    """How many trials of the given resources the connected cluster runs at once.
+
+    Raises:
+        RayUnavailableError: not a single one.
+    """
+    total = cluster_resources()
+    fits = int(min(total.get(kind, 0) // amount for kind, amount in resources.items() if amount > 0))
+    if fits < 1:
+        raise RayUnavailableError(
+            f"a trial needs {resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs, the cluster has "
+            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}; lower [resources] in the grid"
+        )
+    return fits

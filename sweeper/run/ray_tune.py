@@ -1,0 +1,397 @@
+"""Ray Tune as the executor of a sweep: a thin trainable with a warm training process, and a searcher that asks the
+coordinator what runs next.
+
+Tune's own experiment state is disposable: it lies in a temporary folder, and `sweeper resume` starts from the database.
+TensorFlow is imported by the training process alone (`workers.process.child`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.run.coordinator import Coordinator
+from sweeper.run.ray_cluster import slots  # before Ray: it sets what Ray reads when it is imported
+from workers.errors import WorkerLostError
+from workers.process.child import SPOOL_FILE
+from workers.process.warm import Message, WarmProcess
+from workers.tracking import Replayer, Spool, run_id
+
+# isort: split
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+RUN_ID_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Where workers report to."""
+
+    uri: str
+    experiment: str
+    parent_run: str
+
+
+class WarmTrainable(tune.Trainable):  # type: ignore[misc]
+    """Owns one warm training process and passes its messages on. Holds no TensorFlow."""
+
+    def setup(self, config: Mapping[str, Any]) -> None:
+        self._process: WarmProcess | None = None
+        self._replayer: Replayer | None = None
+        self._orders: Any = None
+        self._busy = self._waiting = False
+        self._begin(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._waiting and self._process is not None:
+            self._process.order(self._order())
+        message = self._receive()
+        resumed = message["kind"] == "started" and message["resumed_from"] > 0
+        self._waiting = self._orders is not None and (message["kind"] == "epoch" or resumed)
+        done = message["kind"] not in ("started", "epoch")
+        # As text: Tune flattens nested results at every step, and a final result holds thousands of scores.
+        return {"message": json.dumps(message), "done": done}
+
+    def cleanup(self) -> None:
+        if self._process is not None:
+            self._process.close()
+        if self._replayer is not None:
+            self._replayer.close(timeout=30)
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        task = json.loads(config["task"])
+        request, log = task["request"], Path(task["log"])
+        spec_threads = int(request["spec"]["training"]["threads"])
+        process = self._process
+        if process is not None and self._busy:
+            self._quieten(process)
+        if (
+            process is None
+            or not process.alive()
+            or (process.threads, process.memory_share) != (spec_threads, task["memory_share"])
+            or process.outgrown()
+        ):
+            if process is not None:
+                process.close()
+            process = self._process = WarmProcess(spec_threads, task["memory_share"])
+        if self._replayer is None:
+            tracking = task["tracking"]
+            self._replayer = Replayer(
+                tracking["uri"], experiment=tracking["experiment"], parent_run=tracking["parent_run"]
+            )
+        self._spool = Path(request["folder"]) / SPOOL_FILE
+        self._orders = ray.get_actor(task["orders"]) if request["supervised"] else None
+        self._trial, self._waiting = Path(request["folder"]).name, False
+        self._busy = True
+        process.train(request, log)
+
+    def _receive(self) -> Message:
+        process = self._process
+        if process is None:
+            raise RuntimeError("step before setup")
+        try:
+            message = process.receive()
+        except WorkerLostError as error:
+            self._busy = False
+            process.close()
+            failure = "out_of_memory" if error.out_of_memory else "lost"
+            with Spool(self._spool) as spool:
+                spool.fail(failure, str(error))
+            self._flush()
+            return {
+                "kind": "failed",
+                "failure": failure,
+                "error": str(error),
+                "stderr": error.stderr_tail,
+            }
+        if message["kind"] == "started":
+            # Only now does the spool hold this attempt's start; one whose last attempt has ended is forgotten.
+            self._watch()
+            message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
+        if message["kind"] == "finished" or message.get("order") == "prune":
+            message["mlflow_run"] = self._run_id()
+        elif found := run_id(self._spool):  # whoever looks at a running or a failed trial wants its run, too
+            message["mlflow_run"] = found
+        if message["kind"] == "failed":
+            message["stderr"] = process.stderr_tail()
+            process.close()
+        if message["kind"] not in ("started", "epoch"):
+            self._busy = False
+            self._flush()
+        return message
+
+    def _order(self) -> str:
+        """What the coordinator says to the epoch that it has just heard of."""
+        order: str = ray.get(self._orders.take.remote(self._trial))
+        return order
+
+    def _quieten(self, process: WarmProcess) -> None:
+        """Tune ended the trial between two epochs: let the process reach its checkpoint."""
+        try:
+            process.order("stop")
+            while process.receive()["kind"] in ("started", "epoch"):
+                pass
+        except WorkerLostError as error:
+            _log.warning("%s", error)
+        self._busy = False
+
+    def _run_id(self) -> str | None:
+        """The trial's MLflow run. A trial of a second may be done before its run was made: that is waited for, unless
+        MLflow is away."""
+        deadline = time.monotonic() + RUN_ID_SECONDS
+        while not (found := run_id(self._spool)) and time.monotonic() < deadline:
+            result = None if self._replayer is None else self._replayer.pending().get(self._spool)
+            if result is not None and result.error:
+                break
+            time.sleep(0.05)
+        return found or None
+
+    def _watch(self) -> None:
+        if self._replayer is not None:
+            self._replayer.watch(self._spool)
+            self._replayer.flush()
+
+    def _flush(self) -> None:
+        if self._replayer is not None:
+            self._replayer.flush()
+
+
+class Orders:
+    """What supervised trials are told after an epoch. Tune runs a trial's next step only once its searcher has heard
+    the last, so that the order is always there before it is asked for."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, str] = {}
+
+    def give(self, trial: str, order: str) -> None:
+        self._orders[trial] = order
+
+    def take(self, trial: str) -> str:
+        """The order for the trial, once; `go_on` where none was given."""
+        return self._orders.pop(trial, "go_on")
+
+
+class QueueSearcher(Searcher):  # type: ignore[misc]
+    """What Tune runs next is what the coordinator claims next."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        tracking: Tracking,
+        slots: int,
+        logs: Path,
+        resources: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        super().__init__()
+        self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
+        self._logs, self._resources = logs, resources
+        self._hashes: dict[str, str] = {}
+        self._orders_name = f"orders-{secrets.token_hex(8)}"
+        self._orders: Any = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        coordinator = self._coordinator
+        if len(self._hashes) >= (coordinator.concurrency or self._slots):
+            coordinator.poll()
+            return None
+        running = coordinator.next()
+        if running is None:
+            return Searcher.FINISHED if coordinator.done() else None
+        trial_hash = running.trial.hash
+        resources = dict(self._resources[running.trial.dataset])
+        self._hashes[trial_id] = trial_hash
+        request = coordinator.request(running)
+        if request["supervised"] and self._orders is None:
+            self._orders = ray.remote(num_cpus=0)(Orders).options(name=self._orders_name).remote()
+        task = {
+            "request": {**request, "loaders": _loaders(running.trial.spec, resources)},
+            "orders": self._orders_name,
+            "log": str(self._logs / f"{trial_hash}.log"),
+            # Several trials on one GPU: TensorFlow would take all of its memory.
+            "memory_share": resources["GPU"] if 0 < resources["GPU"] < 1 else None,
+            "tracking": {
+                "uri": self._tracking.uri,
+                "experiment": self._tracking.experiment,
+                "parent_run": self._tracking.parent_run,
+            },
+        }
+        # As text, as the results are: Tune copies and flattens a trial's configuration again and again.
+        return {"hash": trial_hash, "task": json.dumps(task), "resources": resources}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._coordinator.poll()
+        self._hear(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial_hash = self._hashes.get(trial_id)
+        if trial_hash is None:
+            return
+        if error:
+            self._coordinator.lost(trial_hash, "the Ray actor of this trial died")
+        elif result is not None and result.get("done"):
+            self._hear(trial_id, result)
+        del self._hashes[trial_id]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the searcher to restore it, and we never restore."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the database holds the queue."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the database holds the queue."""
+
+    def _hear(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        if trial_id in self._hashes and "message" in result:
+            trial_hash = self._hashes[trial_id]
+            self._coordinator.hear(trial_hash, json.loads(result["message"]))
+            if (order := self._coordinator.order(trial_hash)) != "go_on":
+                ray.get(self._orders.give.remote(trial_hash, order))
+
+
+class _Forget(tune.Callback):  # type: ignore[misc]
+    """Tune keeps every trial and its last result, which here is thousands of scores that the database has."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial.last_result.pop("message", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the callback to restore it, and we never restore."""
+        return {}
+
+
+class InOrder(FIFOScheduler):  # type: ignore[misc]
+    """First come, first served, among the trials that have not ended.
+
+    Tune's own looks through all that there ever were, at every step: after 10,000 trials that takes as long as
+    everything else that Tune does for one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the scheduler to restore it, and we never restore."""
+        return {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._live[trial.trial_id] = trial
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._live.pop(trial.trial_id, None)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
+        self._live.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._live.pop(trial.trial_id, None)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        return next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)
+
+
+class _StopNow(tune.Stopper):  # type: ignore[misc]
+    """Ends every trial at its next report once the coordinator says so."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the stopper to restore it, and we never restore."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._coordinator.stopping
+
+    def stop_all(self) -> bool:
+        return self._coordinator.stopping
+
+
+def _loaders(spec: Mapping[str, Any], resources: Mapping[str, float]) -> int:
+    """Processes that load batches: one for each CPU of the trial beyond its training threads.
+
+    A large GPU outruns the one thread that loads where there is none.
+    """
+    return max(int(resources["CPU"]) - int(spec["training"]["threads"]), 0)
+
+
+def execute(
+    coordinator: Coordinator,
+    *,
+    tracking: Tracking,
+    logs: Path,
+    resources: Mapping[str, Mapping[str, float]],
+    trainable: type[tune.Trainable] = WarmTrainable,
+) -> None:
+    """Runs the coordinator's trials on the connected cluster until it has no more.
+
+    Args:
+        coordinator: says what runs next, and is told what happens.
+        tracking: where workers report to.
+        logs: folder for what the training processes print.
+        resources: what a trial on each data set takes, see `resources_of`.
+        trainable: trains a trial, and passes its messages on as `WarmTrainable` does.
+
+    Raises:
+        RayUnavailableError: the cluster has no place for a single trial.
+        LeaseLostError: another coordinator has taken the sweep over.
+    """
+    places = max(slots(one) for one in resources.values())
+    # It lists trials that did not complete as an error; the coordinator tells of each in its own words.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, _placement),
+            tune_config=tune.TuneConfig(
+                num_samples=-1,
+                search_alg=QueueSearcher(coordinator, tracking, places, logs, resources),
+                scheduler=InOrder(),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                stop=_StopNow(coordinator),
+                callbacks=[_Forget()],
+                log_to_file=False,
+                # The training process writes its own checkpoints, which outlive Tune.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            ),
+        )
+        tuner.fit()
+
+
+def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([dict(config["resources"])])
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['hash']}-{trial.trial_id}"
+
+
+def _device() -> str:
+    visible = ray.get_gpu_ids()
+    return f"GPU {','.join(str(g) for g in visible)}" if visible else "CPU"

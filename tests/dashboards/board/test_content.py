@@ -1,0 +1,123 @@
+"""What the page says of a sweep, from rows in a real database."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dashboards.board import content
+from dashboards.board.curves import curve_figure, in_words
+from dashboards.board.source import Snapshot, Source
+from storage.records import FailureKind, SweepState, TrialState
+from storage.repository import Repository
+from tests.live_sweeps import Planned, bring, store
+
+
+def look(source: Source, name: str = "demo") -> Snapshot:
+    return source.snapshot(name, source.pulse(name))
+
+
+def test_the_grid_has_every_state_in_signs_and_words(source: Source) -> None:
+    shown = content.grid(look(source))
+    assert shown["columns"] == ["no γ", "0.1", "0.3", "0.5", "0.7", "0.9"]
+    cells = {
+        (*shown["rows"][r], shown["columns"][c]): (state, text, shade, extra)
+        for r, c, state, text, shade, extra in shown["cells"]
+    }
+    asym = "unified_focal_asym"
+    assert cells["nuclei", "ce", "no γ"] == ("finished", "0.761", 6, "")
+    assert cells["nuclei", "dice", "no γ"] == ("failed", "✗ nan", -1, "diverged (the loss became NaN)")
+    assert cells["nuclei", "focal", "no γ"] == ("failed", "✗ lost", -1, "lost")
+    assert cells["nuclei", asym, "0.1"] == ("finished", "0.720", 0, "")
+    assert cells["nuclei", asym, "0.5"] == ("running", "▸12 0.80", -1, "epoch 12 of 100, validation DSC 0.800")
+    assert cells["nuclei", asym, "0.7"] == ("running", "▸", -1, "")
+    assert cells["nuclei", asym, "0.9"] == ("queued", "·", -1, "")
+    assert cells["drive", "ce", "no γ"] == ("finished", "0.750", 6, "2 finished; mean validation DSC 0.750")
+    assert cells["drive", "dice", "no γ"][:2] == ("queued", "0.650 ·")
+    assert cells["drive", "focal", "no γ"][:2] == ("stopped", "stopped")
+    assert cells["drive", asym, "0.1"][:2] == ("pruned", "pruned")
+    assert len(cells) == len(shown["cells"]) == 13
+    json.dumps(shown, allow_nan=False)
+
+
+def test_facts_predict_the_end_and_name_the_coordinator(source: Source, repository: Repository) -> None:
+    found = dict(content.facts(look(source)))
+    assert found["Trials"] == "3 queued, 2 running, 6 finished, 2 failed, 1 pruned, 1 stopped"
+    assert found["Finish"].startswith("in about ")
+    assert found["Coordinator"] == "test-host:1:0"
+    assert found["Throughput"].endswith("trials an hour")
+    repository.add_request("demo", "scale", {"concurrency": 2})
+    assert dict(content.facts(look(source)))["Asked for"] == "scale; not carried out yet"
+
+
+def test_a_sweep_that_nobody_runs_says_how_to_go_on(source: Source, repository: Repository) -> None:
+    lease = repository.lease("demo")
+    assert lease is not None
+    repository.release_lease(lease)
+    found = look(source)
+    assert dict(content.facts(found))["Finish"] == "nobody is running it; go on with: sweeper resume demo"
+    assert content.headline(found) == "not running; 6 of 15 trials finished"
+
+
+def test_a_finished_sweep(source: Source, repository: Repository) -> None:
+    lease = store(repository, [Planned(loss="combo", state=TrialState.FINISHED)], "done")
+    repository.set_sweep_state(lease, SweepState.FINISHED)
+    repository.release_lease(lease)
+    found = dict(content.facts(look(source, "done")))
+    assert "Finish" not in found
+    assert found["Ended"].endswith("UTC")
+
+
+def test_what_must_not_be_overlooked(source: Source, repository: Repository) -> None:
+    assert content.banners(look(source)) == []
+    store(repository, [Planned(loss="combo")], "tiny", rehearsal=True)
+    (banner,) = content.banners(look(source, "tiny"))
+    assert banner.startswith("REHEARSAL")
+
+
+def test_failures_and_places_with_their_mlflow_runs(source: Source, repository: Repository) -> None:
+    lease = repository.lease("demo")
+    assert lease is not None
+    failed = Planned(loss="focal", state=TrialState.FAILED)
+    repository.set_mlflow_run(lease, "abc", trial=failed.spec.hash)
+    found = content.failures(look(source), "https://name:secret@mlflow.example/base/")
+    assert [(f.kind, f.error, f.run) for f in found] == [
+        ("diverged (the loss became NaN)", "the loss became NaN in epoch 3", ""),
+        ("lost", "worker killed by signal 9", "https://mlflow.example/base/#/runs/abc"),
+    ]
+    places = content.places(look(source), "")
+    assert [(p.host, p.pid, p.device, p.epoch, p.dsc) for p in places] == [
+        ("gpu-box", "4711", "GPU 0", "12 of 100", "0.800"),
+        ("gpu-box", "4711", "GPU 0", "0 of 100", "–"),
+    ]
+
+
+def test_a_long_error_is_its_first_line(source: Source) -> None:
+    assert content.first_line("\n one \n two") == "one "
+    assert len(content.first_line("x" * 1000)) == 300
+
+
+def test_curves_grow_as_trials_finish(source: Source, repository: Repository) -> None:
+    before = look(source)
+    figure = curve_figure(before.means, "nuclei")
+    assert figure is not None
+    lines = {trace["name"]: trace for trace in figure["data"]}
+    assert lines["Unified focal (asym)"]["x"] == [0.1, 0.3]
+    assert lines["Unified focal (asym)"]["y"] == pytest.approx([0.72, 0.76])
+    assert lines["CE"]["line"]["dash"] == "dash"
+    lease = repository.lease("demo")
+    assert lease is not None
+    repository.retry(lease, [])
+    bring(repository, lease, Planned(loss="unified_focal_asym", gamma=0.9, state=TrialState.FINISHED, dsc=0.5))
+    after = look(source)
+    assert after.curves != before.curves
+    grown = curve_figure(after.means, "nuclei")
+    assert grown is not None
+    assert next(t for t in grown["data"] if t["name"] == "Unified focal (asym)")["x"] == [0.1, 0.3, 0.9]
+    assert "unified_focal_asym 0.500 to 0.760 over 3 γ" in in_words(after.means, "nuclei")
+
+
+def test_no_curve_before_a_trial_has_finished(source: Source, repository: Repository) -> None:
+    store(repository, [Planned(loss="combo", state=TrialState.FAILED, failure=FailureKind.BUG)], "young")
+    assert curve_figure(look(source, "young").means, "nuclei") is None

@@ -1,0 +1,169 @@
+"""Figures: labels that keep apart, SVG that fits a page, overlays whose colours say what is wrong."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import scikit_posthocs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboards.figures.family import family_figure
+from dashboards.figures.gamma import gamma_figure
+from dashboards.figures.segmentations import example_figures, overlay
+from dashboards.figures.significance import critical_difference
+from dashboards.figures.style import _LOSS_COLOURS, BLUE, INK, ORANGE, PURPLE, loss_colour, short, spread
+from sweeper.analysis import RankSummary
+from sweeper.views.examples import Example, Examples, Plane
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_labels_keep_apart_in_their_order_and_within_the_axes(heights):
+    placed = spread(heights, 0.05, 0.0, 1.0)
+    order = np.argsort(heights, kind="stable")
+    gaps = np.diff(np.array(placed)[order])
+    assert (gaps >= 0.05 * 0.999).all()
+    assert all(-1e-9 <= p <= 1 + 1e-9 for p in placed)
+
+
+def test_labels_that_are_far_apart_stay_where_they_are():
+    assert spread([0.2, 0.8, 0.5], 0.1, 0, 1) == pytest.approx([0.2, 0.8, 0.5])
+
+
+def test_more_labels_than_room_stay_apart():
+    placed = spread([0.5] * 8, 0.2, 0, 1)
+    assert np.diff(sorted(placed)).min() >= 0.19
+
+
+def test_the_paper_s_losses_have_eight_colours():
+    assert len(set(_LOSS_COLOURS.values())) == len(_LOSS_COLOURS) == 8
+
+
+def test_other_losses_have_colours_of_their_own():
+    names = ["ce", "mine", "yours", "theirs"]
+    assert len({loss_colour(n, names) for n in names[1:]}) == 3
+
+
+def test_short_names_keep_both_ends():
+    assert short("unified_focal_sym (delta=0.7)", 60) == "Unified focal (sym) (delta=0.7)"
+    cut = short("x" * 50 + "end", 20)
+    assert len(cut) <= 20
+    assert cut.endswith("end")
+
+
+def test_inline_svg_has_ids_of_its_own_and_the_page_s_colours():
+    drawing = family_figure()
+    inline = drawing.inline()
+    assert inline.startswith("<svg")
+    ids = re.findall(r'\bid="([^"]+)"', inline)
+    assert ids
+    assert all(i.startswith("fig1-family-") for i in ids)
+    references = set(re.findall(r'xlink:href="#([^"]+)"', inline)) | set(re.findall(r"url\(#([^)]+)\)", inline))
+    assert references <= set(ids)
+    assert "var(--ink)" in inline
+    assert INK not in inline
+    assert "<text" not in inline  # fonts are paths, so that no reader needs the font
+    assert "<text" not in drawing.svg
+
+
+def test_drawing_twice_gives_the_same_bytes():
+    one, other = family_figure(), family_figure()
+    assert one.svg == other.svg
+    assert one.png == other.png
+
+
+def colour(code):
+    return np.array([int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def test_errors_have_their_colours_and_right_pixels_none():
+    image = np.zeros((2, 3, 3), np.float32)
+    truth = np.array([[0, 1, 1], [0, 2, 1]], np.uint8)
+    prediction = np.array([[1, 0, 1], [0, 1, 1]], np.uint8)
+    shown = overlay(image, truth, prediction)
+    assert shown[0, 0] == pytest.approx(0.75 * colour(ORANGE))  # false positive
+    assert shown[0, 1] == pytest.approx(0.75 * colour(BLUE))  # false negative
+    assert shown[1, 1] == pytest.approx(0.75 * colour(PURPLE))  # another class
+    assert not shown[0, 2].any()
+    assert not shown[1, 0].any()
+
+
+def examples(variants, planes=("",)):
+    rng = np.random.default_rng(0)
+    truth = np.zeros((40, 30), np.uint8)
+    truth[10:25, 8:20] = 1
+    shown = [
+        Example(role, f"case-{role}", variant, 0.8, tuple(
+            Plane(name, rng.random((40, 30, 3)).astype(np.float32), truth, np.roll(truth, 3, axis=0))
+            for name in planes
+        ))
+        for variant in variants
+        for role in ("median", "best", "worst")
+    ]  # fmt: skip
+    return Examples("nuclei", tuple(shown))
+
+
+def test_many_losses_are_shown_in_blocks_of_four_and_of_volumes_in_blocks_of_eight():
+    losses = [f"loss{i}" for i in range(6)]
+    figures = example_figures(examples(losses))
+    assert [f.name for f in figures] == ["fig4-examples-nuclei", "fig4-examples-nuclei-2"]
+    assert [loss for loss in losses if loss in figures[1].alt] == ["loss4", "loss5"]
+    (figure,) = example_figures(examples(losses, ("axial", "coronal", "sagittal")))
+    assert all(loss in figure.alt for loss in losses)
+
+
+def test_nothing_has_no_figure():
+    assert example_figures(Examples("nuclei", problems=("none here",))) == []
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the package drew last."""
+    artists = {}
+    diagram = scikit_posthocs.critical_difference_diagram
+
+    def keep(*arguments, **options):
+        artists.update(diagram(*arguments, **options))
+        return artists
+
+    monkeypatch.setattr(scikit_posthocs, "critical_difference_diagram", keep)
+    return artists
+
+
+def test_a_bar_s_dots_are_the_losses_that_do_not_differ_and_no_others(drawn):
+    """Here the best loss differs from its neighbour but not from the third, as pairwise tests may have it."""
+    ranks = {"dice": 1.2, "combo": 2.0, "ce": 3.1, "focal": 3.7}
+    p = pd.DataFrame(1.0, index=list(ranks), columns=list(ranks))
+    for a, b in (("dice", "combo"), ("dice", "focal"), ("combo", "focal")):
+        p.loc[a, b] = p.loc[b, a] = 0.01
+    critical_difference(RankSummary("d", ranks, 9.0, 0.01, p.iloc[::-1], 12, 0))
+    bars = [bar[0] for bar in drawn["crossbars"]]
+    assert sorted(sorted(bar.get_xdata()) for bar in bars) == [[1.2, 3.1], [2.0, 3.1], [3.1, 3.7]]
+    assert all(bar.get_marker() == "o" for bar in bars)
+    assert {text.get_text().strip() for text in drawn["labels"]} == {
+        "Dice (1.20)", "Combo (2.00)", "(3.10) CE", "(3.70) Focal"
+    }  # fmt: skip
+
+
+def test_the_critical_difference_diagram_is_drawn_in_the_same_order_in_each_process(drawn):
+    """A set of names has another order in each process, a set of small numbers has not."""
+    names = [f"loss{i}" for i in range(9)]
+    ones = pd.DataFrame(1.0, index=names, columns=names)
+    critical_difference(RankSummary("d", {n: 1.0 + i for i, n in enumerate(names)}, 1.0, 0.5, ones, 12, 0))
+    ((bar,),) = drawn["crossbars"]
+    assert list(bar.get_xdata()) == [1.0 + i for i in range(9)]
+
+
+def test_the_gamma_figure_has_bars_over_repeats_where_there_are_several():
+    curves = pd.DataFrame({
+        "dataset": "d", "variant": "unified_focal_sym", "loss": "unified_focal_sym", "gamma": [0.1, 0.5],
+        "dsc": [0.7, 0.8], "half_width": [0.02, 0.02], "n": 12, "repeats": 1, "repeats_half_width": np.nan,
+    })  # fmt: skip
+    selection = pd.DataFrame({"dataset": ["d"], "variant": ["unified_focal_sym"], "gamma": [0.5]})
+    once = gamma_figure("d", curves, selection)
+    assert "repeats" not in once.caption
+    few, many = (gamma_figure("d", curves.assign(repeats=3, repeats_half_width=w), selection) for w in (0.01, 0.05))
+    assert "bars that over repeats" in few.caption
+    assert few.svg != many.svg
+    assert few.svg.count("LineCollection") == once.svg.count("LineCollection") + 1

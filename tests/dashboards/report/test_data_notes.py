@@ -1,0 +1,76 @@
+"""What the report says of a study's data: leakage, official partitions, exclusions, how scores were made; no folder."""
+
+from __future__ import annotations
+
+import json
+
+from study_maker import MemoryRepository, Study, make_sweep, make_trial
+
+from dashboards.report import rows
+from dashboards.report.write import write_report
+
+GRID = {
+    "name": "s",
+    "evaluation": {"native": True},
+    "datasets": [
+        {"name": "cvc_clinicdb", "folder": "/home/jane/patients/cvc", "pictures": False},
+        {"name": "drive", "evaluation": {"native": False, "field_of_view": True}, "folder": None},
+        {"name": "cells", "exclude": ["c3"]},
+    ],
+}
+UNKNOWN = "neighbouring frames may lie on both sides"
+DETAILS = {
+    "data": {
+        "cvc_clinicdb": {"groups": {"known": 0, "shared": 0}, "ungrouped": UNKNOWN, "split_settings": {}},
+        "drive": {"groups": {"known": 0, "shared": 0}, "split_settings": {"official": True}},
+        "cells": {
+            "groups": {"known": 9, "shared": 4},
+            "split_settings": {"folds": 5, "fold": 2},
+            "excluded": [["c3", "excluded by a setting"]],
+        },
+    }
+}
+
+
+def test_leakage_partitions_and_ways_of_scoring_are_told():
+    notes = rows.data_notes(GRID, DETAILS)
+    assert [n for n in notes if "leakage" in n] == [
+        f"cvc_clinicdb: leakage: {UNKNOWN}.",
+        next(n for n in notes if n.startswith("cells: leakage: 4 of 9 patients or sequences")),
+    ]
+    assert [n.split(":")[0] for n in notes if "native" in n] == ["cvc_clinicdb", "cells"]
+    assert [n.split(":")[0] for n in notes if "field of view" in n] == ["drive"]
+    assert any(n.startswith("drive: the test set is the official one") for n in notes)
+    assert any("fold 2 (from 0) of 5" in n for n in notes)
+
+
+def test_a_grouped_split_is_said_to_be_clean():
+    details = {"data": {"cells": {"groups": {"known": 9, "shared": 0}, "ungrouped": UNKNOWN}}}
+    assert rows.data_notes({}, details) == [
+        "cells: no patient or sequence has images both in the test set and outside of it."
+    ]
+
+
+def test_the_grid_shows_no_folder_above_the_data_set_s_own():
+    shown = json.loads(rows.grid_text(GRID))
+    assert shown["datasets"][0]["folder"] == "cvc"
+    assert shown["datasets"][1:] == GRID["datasets"][1:]
+    assert rows.grid_text({"text": "x"}) == '{\n  "text": "x"\n}'
+
+
+def test_the_page_has_all_of_it_and_hides_pictures(tmp_path):
+    study = Study()
+    for dataset in ("cvc_clinicdb", "cells"):
+        for loss in ("ce", "dice"):
+            study.add(make_trial(dataset, loss), [0.5, 0.6, 0.7])
+    repository = MemoryRepository(study, make_sweep(grid=GRID, details=DETAILS))
+    page = write_report(repository, "s", tmp_path, trials_folder=tmp_path, prepared_root=tmp_path).page
+    assert page is not None
+    text = page.read_text(encoding="utf-8")
+    assert UNKNOWN in text
+    assert "4 of 9 patients or sequences" in text
+    assert "Excluded cases (1)" in text
+    assert "excluded by a setting" in text
+    assert "/home/jane" not in text
+    assert "its pictures are switched off (pictures = false)" in text
+    assert text.count("its pictures are switched off") == 1

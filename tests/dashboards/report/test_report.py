@@ -1,0 +1,321 @@
+"""The report: whole and self-contained for any sweep, escaped everywhere, the same bytes for the same rows."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_like, store
+
+from dashboards.commands import write
+from dashboards.errors import ReportError
+from dashboards.report import pdf
+from dashboards.report.write import write_report
+from storage.database import open_database
+from storage.errors import UnknownSweepError
+from storage.records import FailureKind, TrialState
+from storage.repository import Repository
+from sweeper.settings import Settings
+
+VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask of a page, and notices elements that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.tags, self.text, self.links, self.wrong = [], [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        if "id" in values:
+            self.ids.append(values["id"])
+        self.links += [v for k, v in attrs if k in ("href", "src", "xlink:href") and v]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "path"):
+            self.text.append(data)
+
+
+def report(study, tmp_path, formats=("html",), **sweep):
+    files = write_report(MemoryRepository(study, make_sweep(**sweep)), "s", tmp_path / "out", formats=formats)
+    text = files.page.read_text(encoding="utf-8")
+    return files, text, Page(text)
+
+
+def two_losses():
+    study = Study()
+    study.add(make_trial("nuclei", "ce"), [0.5, 0.6, 0.7])
+    study.add(make_trial("nuclei", "dice"), [0.4, 0.7, 0.6])
+    return study
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    study = paper_like(("cvc_clinicdb", "nuclei"), labels=("polyp",), gammas=(0.3, 0.5), images=8, repeats=2)
+    study.trials.append(
+        make_trial("nuclei", "boundary", state=TrialState.FAILED, failure=FailureKind.DIVERGED, error="NaN in epoch 3")
+    )
+    details = {
+        "data": {"nuclei": {"split": {"train": 38, "validation": 10, "test": 12}, "excluded": [["n7", "empty"]]}}
+    }
+    return report(study, tmp_path_factory.mktemp("whole"), ("html", "csv", "latex"), details=details)
+
+
+def shown(page):
+    return " ".join(" ".join(page.text).split())
+
+
+def test_the_page_is_well_formed_and_every_id_is_unique(whole):
+    _, text, page = whole
+    assert page.wrong == []
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert text.startswith("<!doctype html>")
+    assert 'lang="en"' in text
+
+
+def test_the_page_needs_no_network(whole):
+    _, text, page = whole
+    assert [link for link in page.links if not link.startswith(("#", "data:"))] == []
+    assert "@import" not in text
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe")]
+    assert re.findall(r"url\((?!['\"]?#)[^)]*\)", text) == []
+
+
+def test_the_sections_stand_in_order(whole):
+    _, _, page = whole
+    order = ["answer", "ran", "tables", "family", "gamma", "significance", "examples", "training", "claims", "cost"]
+    order.append("failures")
+    assert [i for i in page.ids if i in order] == order
+
+
+def test_every_table_has_headers_with_a_scope_and_every_figure_words(whole):
+    _, _, page = whole
+    headers = [values for tag, values in page.tags if tag == "th"]
+    assert headers
+    assert all(values.get("scope") in ("row", "col") for values in headers)
+    pictures = [values["aria-label"] for _, values in page.tags if values.get("role") == "img"]
+    assert len(pictures) == len([tag for tag, _ in page.tags if tag == "svg"])
+    assert all(len(words) > 40 for words in pictures)
+    scrollable = [values for _, values in page.tags if values.get("class") == "scroll"]
+    assert all(values.get("tabindex") == "0" and values.get("aria-label") for values in scrollable)
+
+
+def test_links_inside_the_page_lead_somewhere(whole):
+    _, _, page = whole
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_it_says_which_loss_validation_alone_would_take(tmp_path):
+    study = Study()
+    study.add(make_trial("nuclei", "dice", val_dsc=0.7), [0.8, 0.9])
+    study.add(make_trial("nuclei", "unified_focal_asym", gamma=0.5, val_dsc=0.9), [0.5, 0.7])
+    _, _, page = report(study, tmp_path)
+    taken = "one would take Unified focal (asym) at γ = 0.5 on nuclei (validation DSC 0.900, test DSC 0.800)."
+    assert taken in shown(page)
+    assert "one would take" not in shown(report(Study(), tmp_path)[2])
+
+
+def test_tables_show_the_numbers_the_paper_and_the_repeats(whole):
+    _, _, page = whole
+    text = shown(page)
+    assert "Table 2 · cvc_clinicdb, polyp" in text
+    assert "paper 0.909 ± 0.023" in text
+    assert "over 2 repeats" in text
+    assert "38 / 10 / 12" in text
+    assert "n7" in text
+    assert "NaN in epoch 3" in text
+    assert "Kendall's τ" in text
+
+
+def test_every_figure_is_a_file_in_both_formats(whole):
+    files, _, _ = whole
+    stems = {}
+    for path in files.figures:
+        stems.setdefault(path.stem, set()).add(path.suffix)
+        assert path.stat().st_size > 500
+    assert all(suffixes == {".svg", ".png"} for suffixes in stems.values())
+    assert {"fig1-family", "fig2-gamma-on-the-losses", "fig3-gamma-nuclei", "p-values-nuclei-polyp"} <= set(stems)
+
+
+def test_tables_are_written_as_csv_and_latex(whole):
+    files, _, _ = whole
+    names = {path.name for path in files.tables}
+    assert {
+        "significance.csv",
+        "stability.csv",
+        "claims.csv",
+        "image_scores.csv",
+        "results-1.tex",
+        "tables.tex",
+    } <= names
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    study = Study()
+    for gamma, dsc in ((0.1, [0.5, 0.6, 0.7]), (0.5, [0.6, 0.5, 0.9])):
+        study.add(make_trial("nuclei", "unified_focal_asym", gamma=gamma), dsc)
+    study.add(make_trial("nuclei", "dice"), [0.4, 0.5, 0.6])
+    one, _, _ = report(study, tmp_path / "one", ("html", "csv", "latex"))
+    other, _, _ = report(study, tmp_path / "other", ("html", "csv", "latex"))
+    assert [p.name for p in one.all] == [p.name for p in other.all]
+    for a, b in zip(one.all, other.all, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_a_data_set_named_script_is_text(tmp_path):
+    bad = "<script>alert(1)</script>"
+    study = Study()
+    for loss in ("ce", "<b>dice</b>", 'x" onload="y'):
+        study.add(make_trial(bad, loss), [0.5, 0.6, 0.7], label="<i>thing")
+    study.trials.append(make_trial(bad, "focal", state=TrialState.FAILED, error="<img src=x onerror=alert(1)>"))
+    details = {"data": {bad: {"excluded": [["<u>", "<s>"]]}}}
+    files, _, page = report(study, tmp_path, description="<h1>mine</h1>", reason="<em>", details=details)
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "img", "i", "b", "u", "s", "em"}
+    assert not [v for _, v in page.tags if "onload" in v or "onerror" in v]
+    assert bad in shown(page)
+    assert page.wrong == []
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", path.name) for path in files.figures)
+    for path in files.figures:
+        if path.suffix == ".svg":
+            assert "<script" not in path.read_text(encoding="utf-8")
+
+
+def test_a_sweep_with_no_finished_trial(tmp_path):
+    study = Study(trials=[make_trial("nuclei", "ce", state=TrialState.QUEUED)])
+    _, _, page = report(study, tmp_path)
+    text = shown(page)
+    assert "No trial has finished yet, so no question is answered." in text
+    assert "1 of 1 trials are still to come" in text
+    assert page.wrong == []
+
+
+def test_an_empty_sweep(tmp_path):
+    files, _, page = report(Study(), tmp_path, ("html", "csv", "latex"))
+    assert "0 of 0 trials" in shown(page)
+    assert "No trial has finished." in next(p for p in files.tables if p.name == "tables.tex").read_text()
+
+
+def test_one_trial_on_one_image(tmp_path):
+    study = Study()
+    study.add(make_trial("nuclei", "ce"), [0.5])
+    _, _, page = report(study, tmp_path)
+    assert "No two losses have finished on the same data set." in shown(page)
+
+
+def test_identical_scores(tmp_path):
+    study = Study()
+    for loss in ("ce", "dice", "focal"):
+        study.add(make_trial("nuclei", loss), [0.7, 0.7, 0.7, 0.7])
+    _, _, page = report(study, tmp_path)
+    assert "all scores are identical" in shown(page)
+    assert "the smallest corrected p that any scores could give" in shown(page)
+
+
+def test_undefined_scores_alone(tmp_path):
+    study = Study()
+    for loss in ("ce", "dice"):
+        study.add(make_trial("nuclei", loss, val_dsc=None, test_dsc=None), [None, None])
+    _, _, page = report(study, tmp_path)
+    assert "No trial has finished yet, so no question is answered." in shown(page)
+
+
+def test_very_long_names(tmp_path):
+    study = Study()
+    for loss in ("ce", "l" * 300):
+        study.add(make_trial("d" * 400, loss), [0.5, 0.6, 0.8], label="c" * 200)
+    files, _, page = report(study, tmp_path)
+    assert page.wrong == []
+    assert all(len(path.name) < 120 for path in files.figures)
+
+
+def test_data_sets_that_differ_in_a_sign_keep_their_own_figures(tmp_path):
+    study = Study()
+    for dataset in ("a/b", "a:b"):
+        for loss in ("ce", "dice"):
+            study.add(make_trial(dataset, loss), [0.5, 0.6, 0.8])
+    files, _, page = report(study, tmp_path)
+    assert len({p.name for p in files.figures if p.name.startswith("p-values")}) == 4
+    assert len(page.ids) == len(set(page.ids))
+
+
+@pytest.mark.parametrize(
+    ("provenance", "rehearsal", "words"),
+    [("synthetic", False, "Synthetic images: nuclei."), ("real", True, "Rehearsal:"), ("real", False, None)],
+)
+def test_the_banner(provenance, rehearsal, words, tmp_path):
+    study = Study()
+    study.add(make_trial("nuclei", "ce", provenance=provenance), [0.5, 0.6])
+    _, _, page = report(study, tmp_path, rehearsal=rehearsal)
+    text = shown(page)
+    assert (words in text) if words else ("Rehearsal" not in text and "Synthetic images" not in text)
+
+
+def test_outdated_results_are_named_and_not_counted(tmp_path):
+    study = Study()
+    study.add(make_trial("nuclei", "ce"), [0.5, 0.6])
+    study.add(make_trial("nuclei", "dice", results_version=0), [0.9, 0.9])
+    _, _, page = report(study, tmp_path)
+    text = shown(page)
+    assert "1 trials have results of an older version" in text
+    assert "0.900" not in text
+
+
+def test_formats_and_folders_that_cannot_be(tmp_path):
+    repository = MemoryRepository(Study())
+    with pytest.raises(ReportError, match=r"'docx'.*html, pdf, latex, csv"):
+        write_report(repository, "s", tmp_path, formats=("docx",))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="--out"):
+        write_report(repository, "s", tmp_path / "file")
+
+
+def test_pdf_without_a_browser_says_how_to_get_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ReportError, match=r"Chromium.*apt-get install chromium"):
+        write_report(MemoryRepository(Study()), "s", tmp_path / "out", formats=("pdf",))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.browser
+def test_pdf_is_printed(tmp_path):
+    try:
+        pdf.browser()
+    except ReportError:
+        pytest.skip("no Chromium on this machine")
+    study = Study()
+    study.add(make_trial("nuclei", "ce"), [0.5, 0.6])
+    files, _, _ = report(study, tmp_path, ("pdf",))
+    assert files.pdf.read_bytes().startswith(b"%PDF")
+
+
+def test_the_command_writes_from_a_real_database(tmp_path):
+    database = open_database(f"sqlite:///{tmp_path / 's.db'}")
+    try:
+        repository = Repository(database)
+        store(two_losses(), repository, "nuclei-demo")
+        settings = Settings(home=tmp_path / "home")
+        paths = write(settings, repository, "nuclei-demo", tmp_path / "out", ("html",))
+        assert paths[0] == tmp_path / "out" / "report.html"
+        assert all(path.is_file() for path in paths)
+        assert len(repository.significance("nuclei-demo")) > 0
+        with pytest.raises(UnknownSweepError, match="nuclei-demo"):
+            write(settings, repository, "nuclei-dmeo", tmp_path / "out")
+    finally:
+        database.close()

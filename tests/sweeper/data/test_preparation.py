@@ -1,0 +1,114 @@
+"""The data sets of a grid: found, guessed at, prepared, and opened again when their source has gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.data.preparation import describe, identify, locate, prepare
+from sweeper.errors import MissingDataError, SettingsError
+from sweeper.grids.files import parse_grid
+from sweeper.grids.schema import Grid
+from sweeper.settings import Settings
+from workers.datasets import synthesise
+from workers.errors import DataError, ParameterError
+
+
+def silent(dataset: str, done: int, total: int, case: str) -> None:
+    """Nobody looks."""
+
+
+def grid(*datasets: dict[str, Any]) -> Grid:
+    return parse_grid({"name": "g", "datasets": list(datasets), "losses": [{"name": "ce"}]}, "g")
+
+
+DRIVE = {"name": "drive", "options": {"size": [32, 32]}}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    synthesise("drive", 10, tmp_path / "data" / "drive", 0, size=(64, 64))
+    return Settings(home=tmp_path / "home", data=tmp_path / "data")
+
+
+def test_what_is_known_before_preparation(settings: Settings) -> None:
+    known = identify(grid(DRIVE, {"name": "kits19"}), settings)
+    assert known["drive"].identity.prepared == ""
+    assert known["drive"].source == settings.data_root / "drive"
+    assert (known["drive"].images, known["drive"].voxels) == (6, 32 * 32)
+    assert known["kits19"].source is None
+    assert (known["kits19"].images, known["kits19"].voxels) == (130, 80 * 160 * 160)  # Table 1
+    assert known["kits19"].identity.classes == ("background", "kidney", "tumour")
+    assert not settings.home.exists()
+
+
+def test_what_is_known_after_preparation(settings: Settings) -> None:
+    ready = prepare(grid(DRIVE), settings, silent)["drive"]
+    known = identify(grid(DRIVE), settings)["drive"]
+    assert known.identity == ready.identity
+    assert known.identity.prepared == ready.prepared.key
+    assert known.identity.provenance == "synthetic"
+    assert (known.images, known.voxels) == (ready.images, ready.voxels) == (4, 32 * 32)
+
+
+def test_a_changed_file_is_another_data_set(settings: Settings) -> None:
+    prepare(grid(DRIVE), settings, silent)
+    image = next((settings.data_root / "drive" / "training" / "images").iterdir())
+    image.write_bytes(image.read_bytes()[:-1] + b"\x00\x00")
+    assert identify(grid(DRIVE), settings)["drive"].identity.prepared == ""
+
+
+def test_another_split_is_another_identity_of_the_same_arrays(settings: Settings) -> None:
+    one = prepare(grid(DRIVE), settings, silent)["drive"].identity
+    other = prepare(grid({**DRIVE, "split": {"seed": 1}}), settings, silent)["drive"].identity
+    assert one.prepared == other.prepared
+    assert one.split != other.split
+
+
+def test_a_prepared_data_set_is_opened_without_its_source(settings: Settings, tmp_path: Path) -> None:
+    """`sweeper resume` is not told `--data` again."""
+    first = prepare(grid(DRIVE), settings, silent)
+    elsewhere = Settings(home=settings.home)
+    with pytest.raises(MissingDataError):
+        prepare(grid(DRIVE), elsewhere, silent)
+    again = prepare(grid(DRIVE), elsewhere, silent, keys={"drive": first["drive"].prepared.key})
+    assert again["drive"].identity == first["drive"].identity
+    with pytest.raises(MissingDataError):
+        prepare(grid(DRIVE), elsewhere, silent, keys={"drive": "0" * 16})
+
+
+def test_the_description_is_json_without_paths(settings: Settings) -> None:
+    text = json.dumps(describe(prepare(grid(DRIVE), settings, silent)))
+    found = json.loads(text)["drive"]
+    assert (found["cases"], found["split"]) == (10, {"train": 4, "validation": 1, "test": 5})
+    assert str(settings.home) not in text
+    assert str(settings.data) not in text
+
+
+def test_progress_is_told_of_every_case(settings: Settings) -> None:
+    told: list[tuple[str, int, int]] = []
+    prepare(grid(DRIVE), settings, lambda name, done, total, case: told.append((name, done, total)))
+    assert told == [("drive", n, 10) for n in range(1, 11)]
+
+
+def test_folders(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "data" / "mine").mkdir()
+    own = grid({"name": "x", "reader": "image-folder", "folder": "mine"}).datasets[0]
+    assert locate(own, settings) == tmp_path / "data" / "mine"
+    absolute = own.model_copy(update={"folder": str(tmp_path / "data" / "drive")})
+    assert locate(absolute, settings) == tmp_path / "data" / "drive"
+    with pytest.raises(DataError, match="elsewhere"):
+        locate(own.model_copy(update={"folder": "elsewhere"}), settings)
+    with pytest.raises(SettingsError, match="nowhere"):
+        locate(own, Settings(home=tmp_path, data=tmp_path / "nowhere"))
+
+
+def test_a_plan_finds_files_that_do_not_fit_and_cases_that_are_not_there(settings: Settings) -> None:
+    with pytest.raises(ParameterError, match="'99'"):
+        identify(grid({**DRIVE, "exclude": ["99"]}), settings)
+    (settings.data_root / "bus2017").mkdir()
+    with pytest.raises(DataError, match="bus2017"):
+        identify(grid({"name": "bus2017"}), settings)

@@ -1,0 +1,211 @@
+"""The expansion of a grid: laws that hold for every grid, and the cells of small ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeper.errors import GridError
+from sweeper.grids.expansion import DataIdentity, expand, swept_variants, variant
+from sweeper.grids.schema import Grid
+from trials.spec import TrialSpec
+from workers import losses, networks
+from workers.losses.registry import unregister
+
+DATA = {
+    "a": DataIdentity(("background", "x"), 2, "1" * 16, "2" * 16),
+    "b": DataIdentity(("background", "x", "y"), 2),
+    "c": DataIdentity(("background", "x"), 3),
+}
+GAMMAS = st.lists(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9]), min_size=1, max_size=4, unique=True)
+PLAIN = ("ce", "dice", "tversky", "combo")
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, Any]:
+    """Grids without repeated cells: any data sets, plain losses, unified ones over some γ, networks, repeats."""
+    chosen = [{"name": name} for name in draw(st.lists(st.sampled_from("ab"), min_size=1, unique=True))]
+    if draw(st.booleans()):
+        chosen.append({"name": "c", "training": {"patch": [8, 8, 8]}})
+    table: dict[str, Any] = {
+        "name": "g",
+        "datasets": chosen,
+        "losses": [{"name": name} for name in draw(st.lists(st.sampled_from(PLAIN), min_size=1, unique=True))],
+        "repeats": draw(st.integers(1, 3)),
+        "seed": draw(st.integers(0, 5)),
+    }
+    if draw(st.booleans()):
+        table["losses"].append({"name": "unified_focal_asym", "gamma": draw(GAMMAS)})
+    if draw(st.booleans()):
+        table["models"] = [{"name": "unet"}, {"name": "attention_unet", "base_filters": draw(st.integers(1, 8))}]
+    if draw(st.booleans()):
+        table["training"] = {"epochs": draw(st.integers(1, 9)), "learning_rate": draw(st.sampled_from([0.1, 0.01]))}
+    return table
+
+
+def cells(table: dict[str, Any]) -> tuple[TrialSpec, ...]:
+    return expand(Grid.model_validate(table), DATA)
+
+
+def hashes(table: dict[str, Any]) -> list[str]:
+    return [spec.hash for spec in cells(table)]
+
+
+@given(tables())
+@settings(max_examples=30, deadline=None)
+def test_every_cell_once_in_an_order_that_is_always_the_same(table: dict[str, Any]) -> None:
+    found = hashes(table)
+    assert found == hashes(json.loads(json.dumps(table)))
+    assert len(set(found)) == len(found)
+    per_data_set = sum(len(loss.get("gamma", [0])) for loss in table["losses"])
+    assert len(found) == len(table["datasets"]) * per_data_set * len(table.get("models", [0])) * table["repeats"]
+
+
+@given(tables())
+@settings(max_examples=30, deadline=None)
+def test_a_spec_comes_back_from_its_values_with_its_hash(table: dict[str, Any]) -> None:
+    for spec in cells(table):
+        again = TrialSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+        assert again == spec
+        assert again.hash == spec.hash
+
+
+@given(tables(), st.sampled_from(["focal", "log_cosh_dice", "hybrid_focal"]))
+@settings(max_examples=30, deadline=None)
+def test_a_loss_more_only_adds_cells(table: dict[str, Any], loss: str) -> None:
+    grown = {**table, "losses": [*table["losses"], {"name": loss}]}
+    before = set(hashes(table))
+    assert before < set(hashes(grown))
+    added = [spec for spec in cells(grown) if spec.hash not in before]
+    assert {spec.loss.name for spec in added} == {loss}
+
+
+@given(tables())
+@settings(max_examples=30, deadline=None)
+def test_repeats_more_and_data_sets_in_another_order_keep_the_cells(table: dict[str, Any]) -> None:
+    found = hashes(table)
+    assert set(found) < set(hashes({**table, "repeats": table["repeats"] + 1}))
+    assert set(found) == set(hashes({**table, "datasets": table["datasets"][::-1]}))
+    assert set(found) == set(hashes({**table, "losses": table["losses"][::-1]}))
+    assert found == hashes({**table, "name": "other", "description": "words"})
+
+
+@given(tables())
+@settings(max_examples=20, deadline=None)
+def test_a_grid_that_shares_nothing_has_cells_of_its_own(table: dict[str, Any]) -> None:
+    alone = hashes({**table, "share": False})
+    assert not set(alone) & set(hashes(table))
+    assert not set(alone) & set(hashes({**table, "share": False, "name": "other"}))
+
+
+RULES = st.fixed_dictionaries(
+    {}, optional={"loss": st.sampled_from(PLAIN), "model": st.just("unet"), "gamma": st.sampled_from([0.1, 0.5])}
+)
+
+
+@given(tables(), st.lists(RULES, min_size=1, max_size=3))
+@settings(max_examples=50, deadline=None)
+def test_include_and_exclude_part_the_grid(table: dict[str, Any], rules: list[dict[str, Any]]) -> None:
+    """What the rules include and what they exclude are all cells, and no cell is both."""
+    listed = {loss["name"] for loss in table["losses"]}
+    rules = [rule for rule in rules if rule.get("loss", PLAIN[0]) in listed or "loss" not in rule]
+    if not rules:
+        return
+    every = hashes(table)
+
+    def kept(key: str) -> list[str]:
+        try:
+            return hashes({**table, key: rules})
+        except GridError:
+            with pytest.raises(GridError, match="is empty"):
+                hashes({**table, key: rules})
+            return []
+
+    included, excluded = kept("include"), kept("exclude")
+    assert sorted(included + excluded) == sorted(every)
+    assert included == [h for h in every if h in set(included)]  # the order is the grid's
+
+
+@given(tables(), st.sampled_from(PLAIN))
+@settings(max_examples=30, deadline=None)
+def test_excluding_a_loss_is_not_listing_it(table: dict[str, Any], loss: str) -> None:
+    rest = [entry for entry in table["losses"] if entry["name"] != loss]
+    if len(rest) == len(table["losses"]) or not rest:
+        return
+    assert hashes({**table, "exclude": [{"loss": loss}]}) == hashes({**table, "losses": rest})
+
+
+def test_every_parameter_is_explicit() -> None:
+    for spec in cells({"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": n} for n in losses.names()]}):
+        assert spec.loss.parameters == losses.resolve_parameters(spec.loss.name)
+
+
+def test_settings_of_a_data_set_win_over_those_of_the_grid_and_a_listed_network_over_both() -> None:
+    table = {
+        "name": "g",
+        "datasets": [{"name": "a", "training": {"epochs": 3}, "model": {"depth": 2}}, {"name": "b"}],
+        "losses": [{"name": "ce"}],
+        "models": [{"name": "unet"}, {"name": "unet", "depth": 1}],
+        "model": {"depth": 3, "base_filters": 8},
+        "training": {"epochs": 5, "batch_size": 4},
+    }
+    found = [(s.data.dataset, s.model.depth, s.model.base_filters, s.training.epochs) for s in cells(table)]
+    assert found == [("a", 2, 8, 3), ("a", 1, 8, 3), ("b", 3, 8, 5), ("b", 1, 8, 5)]
+    assert {s.training.batch_size for s in cells(table)} == {4}
+
+
+def test_the_paper_s_networks_are_the_default_in_2d_and_3d() -> None:
+    table = {
+        "name": "g",
+        "datasets": [{"name": "a"}, {"name": "c", "training": {"patch": [8, 8, 8]}}],
+        "losses": [{"name": "ce"}],
+    }
+    assert [spec.model for spec in cells(table)] == [networks.default_model(2), networks.default_model(3)]
+
+
+def test_seeds_count_from_the_grid_s_or_are_given() -> None:
+    table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}], "repeats": 3, "seed": 7}
+    assert [(s.repeat, s.seed) for s in cells(table)] == [(0, 7), (1, 8), (2, 9)]
+    assert [(s.repeat, s.seed) for s in cells({**table, "seeds": [4, 2, 9]})] == [(0, 4), (1, 2), (2, 9)]
+
+
+def test_a_vector_per_class_is_one_value_and_must_fit_the_data_set() -> None:
+    loss = {"name": "unified_focal_asym", "gamma": [[0.1, 0.2, 0.3], 0.5]}
+    found = cells({"name": "g", "datasets": [{"name": "b"}], "losses": [loss]})
+    assert [spec.loss.parameters["gamma"] for spec in found] == [(0.1, 0.2, 0.3), 0.5]
+    with pytest.raises(GridError, match="3 entries"):
+        cells({"name": "g", "datasets": [{"name": "a"}], "losses": [loss]})
+
+
+def test_a_loss_that_xla_cannot_compile_is_refused_with_it() -> None:
+    losses.register(losses.LossDefinition("on_the_host", "workers.losses.boundary:boundary", xla=False))
+    try:
+        table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}, {"name": "on_the_host"}]}
+        assert len(cells(table)) == 2
+        with pytest.raises(
+            GridError, match=r"loss 'on_the_host' can't be compiled with XLA; set training\.xla = false"
+        ):
+            cells({**table, "training": {"xla": True}})
+    finally:
+        unregister("on_the_host")
+
+
+def test_volumes_need_a_patch() -> None:
+    with pytest.raises(GridError, match=r"'c'.*training\.patch"):
+        cells({"name": "g", "datasets": [{"name": "c"}], "losses": [{"name": "ce"}]})
+
+
+def test_variants_are_named_by_what_differs_from_the_default() -> None:
+    table = {
+        "name": "g",
+        "datasets": [{"name": "a"}],
+        "losses": [{"name": "tversky", "alpha": [0.3, 0.4]}, {"name": "unified_focal_sym", "gamma": [0.1, 0.2]}],
+    }
+    specs = cells(table)
+    assert [variant(s) for s in specs] == ["tversky", "tversky(alpha=0.4)", "unified_focal_sym", "unified_focal_sym"]
+    assert variant(specs[1], with_model=True) == "tversky(alpha=0.4) · unet"
+    assert swept_variants(specs) == {("a", "unified_focal_sym")}

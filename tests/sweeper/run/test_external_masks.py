@@ -1,0 +1,252 @@
+"""Masks that were made elsewhere, scored into a sweep that stands in a real database."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from dashboards.commands import write
+from storage.database import open_database
+from storage.errors import LeaseHeldError, StorageError, SweepConflictError
+from storage.records import SweepState, TrialState
+from storage.repository import Repository
+from sweeper.errors import GridError
+from sweeper.grids.files import parse_grid
+from sweeper.run.coordinator import outcome_of
+from sweeper.run.external_masks import Scored, score_masks
+from sweeper.run.launch import create
+from sweeper.run.publishing import best_trials
+from sweeper.session import Session
+from sweeper.settings import Settings
+from sweeper.study import read_study
+from sweeper.views.status import closing_text
+from trials.results import EpochRecord, TrialResult
+from trials.spec import TrialSpec, is_external
+from workers.datasets import synthesise
+from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
+from workers.datasets.splits import Split
+from workers.errors import DataError
+from workers.scoring.cases import score_prediction
+from workers.tracking.spool import read_records
+
+GRID = parse_grid(
+    {
+        "name": "own",
+        "datasets": [{"name": "drive", "options": {"size": [32, 32]}}],
+        "losses": [{"name": "ce"}, {"name": "unified_focal_sym", "gamma": [0.3, 0.6]}],
+    },
+    "own",
+)
+
+
+class Bench:
+    """A sweep on six synthetic photographs whose trials predicted the truth moved by as many pixels as their place."""
+
+    def __init__(self, now: Session) -> None:
+        self.now, self.repository = now, now.repository
+        create(now, GRID, [])
+        lease = self.repository.acquire_lease("own", "test", 60)
+        for moved, trial in enumerate(self.repository.trials("own"), start=1):
+            attempt = self.repository.claim(lease, trial.hash)
+            assert attempt is not None
+            self.repository.finish(lease, attempt.id, outcome_of(self._result(trial.spec, moved), None))
+        self.repository.set_sweep_state(lease, SweepState.FINISHED)
+        self.repository.release_lease(lease)
+
+    def data(self) -> tuple[PreparedDataset, Split, TrialSpec]:
+        spec = TrialSpec.from_dict(self.repository.trials("own")[0].spec)
+        prepared = open_prepared(prepared_path(self.now.settings.prepared, "drive", spec.data.prepared))
+        return prepared, prepared.read_split(spec.data.split), spec
+
+    def _result(self, values: object, moved: int) -> TrialResult:
+        spec = TrialSpec.from_dict(values)  # type: ignore[arg-type]
+        prepared, split, _ = self.data()
+        scores = [
+            score
+            for partition, cases in (("validation", split.validation), ("test", split.test))
+            for case in cases
+            for score in score_prediction(
+                prepared, case, np.roll(prepared.label(case), moved, 0), spec.evaluation, partition  # type: ignore[arg-type]
+            )
+        ]  # fmt: skip
+        return TrialResult(
+            spec.hash, tuple(scores), (EpochRecord(1, 0.5, 0.4, 0.3, 0.1, 5, 1.0),), 1, False, 0, 5, 10, 1.0, 0.1, 9.0
+        )
+
+    def masks(self, folder: Path, *, validation: bool = False, name: str = "{id}.png") -> Path:
+        """The truth of the test images, as files on the photographs' own grid."""
+        prepared, split, _ = self.data()
+        folder.mkdir(parents=True)
+        for case in (*split.test, *(split.validation if validation else ())):
+            Image.fromarray(prepared.native_label(case) * 255).save(folder / name.format(id=case))
+        return folder
+
+    def score(self, folder: Path, label: str = "nnunet", **options: str) -> Scored:
+        return score_masks(
+            self.repository, self.now.settings, "own", dataset="drive", label=label, folder=folder, **options
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    settings = Settings(home=tmp_path / "home", data=tmp_path / "data")
+    synthesise("drive", 6, settings.data_root / "drive", 0, size=(40, 44))
+    settings.make_home()
+    with open_database(settings.database) as database, Path(os.devnull).open("w") as silence:
+        yield Bench(Session(settings, Repository(database), Console(file=silence)))
+
+
+def test_masks_stand_beside_the_losses_with_scores_of_the_same_images(bench: Bench, tmp_path: Path) -> None:
+    scored = bench.score(bench.masks(tmp_path / "masks"))
+    assert (scored.images, scored.validation) == (3, False)
+    assert scored.trial.state is TrialState.FINISHED
+    assert scored.trial.test_dsc == 1.0
+    assert scored.trial.val_dsc is None
+    assert scored.trial.val_loss is not None
+    assert math.isnan(scored.trial.val_loss)
+    assert bench.repository.sweep("own").state is SweepState.FINISHED
+    study = read_study(bench.repository, "own")
+    rows = study.table[study.table["metric"] == "dsc"].set_index("variant")
+    assert rows.loc["nnunet", "mean"] == 1.0
+    assert rows.loc["nnunet", "n"] == rows.loc["ce", "n"] == 3
+    ours = study.scores[(study.scores["trial"] == scored.trial.hash)]
+    assert set(ours["case"]) == set(bench.data()[1].test)
+
+
+def test_they_are_no_loss_and_no_baseline(bench: Bench, tmp_path: Path) -> None:
+    before = read_study(bench.repository, "own").answers
+    scored = bench.score(bench.masks(tmp_path / "masks", validation=True))
+    assert scored.validation
+    assert scored.trial.val_dsc == 1.0
+    after = read_study(bench.repository, "own").answers
+    assert list(after.stability["baseline"]) == list(before.stability["baseline"]) == ["ce"]
+    assert after.claims.equals(before.claims)
+    assert after.sentences == before.sentences
+    assert after.costs.equals(before.costs)
+    assert scored.trial.hash not in best_trials(bench.repository.trials("own")).values()
+    assert "nnunet" not in str(closing_text(bench.now, "own", []))
+
+
+def test_the_spec_says_where_they_come_from_and_holds_no_path(bench: Bench, tmp_path: Path) -> None:
+    scored = bench.score(bench.masks(tmp_path / "masks"))
+    assert is_external(scored.trial.spec)
+    assert scored.trial.spec["loss"]["source"]
+    assert scored.trial.spec["data"] == bench.data()[2].to_dict()["data"]
+    assert str(tmp_path) not in str(scored.trial.spec)
+    kinds = {r.kind: r.fields for r in read_records(bench.now.settings.trials / scored.trial.hash / "spool.jsonl")}
+    assert kinds["start"]["tags"]["provenance"] == "external"
+    assert kinds["end"]["values"]["test_dsc"] == 1.0
+    assert str(tmp_path) not in str(kinds)
+
+
+def test_twice_is_once_and_other_masks_are_another_row(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.masks(tmp_path / "masks")
+    first, again = bench.score(folder), bench.score(folder)
+    assert again.trial.hash == first.trial.hash
+    assert again.trial.attempts == first.trial.attempts == 1
+    case = bench.data()[1].test[0]
+    Image.fromarray(np.zeros((40, 44), np.uint8)).save(folder / f"{case}.png")
+    other = bench.score(folder, label="mednext")
+    assert other.trial.hash != first.trial.hash
+    assert other.trial.test_dsc == pytest.approx(2 / 3)
+    assert len(bench.repository.trials("own")) == 5
+
+
+def test_one_whose_storing_was_killed_is_finished_later(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.masks(tmp_path / "masks")
+    real = bench.repository.claim
+    bench.repository.claim = lambda *_, **__: None  # type: ignore[method-assign]  as if killed before
+    with pytest.raises(StorageError, match="is queued; try again"):
+        bench.score(folder)
+    bench.repository.claim = real  # type: ignore[method-assign]
+    assert bench.score(folder).trial.state is TrialState.FINISHED
+
+
+def test_launching_the_grid_again_finds_its_sweep(bench: Bench, tmp_path: Path) -> None:
+    scored = bench.score(bench.masks(tmp_path / "masks"))
+    create(bench.now, GRID, [])
+    assert scored.trial.hash in {t.hash for t in bench.repository.trials("own")}
+    smaller = GRID.model_copy(update={"losses": GRID.losses[:1]})
+    with pytest.raises(SweepConflictError) as refused:
+        create(bench.now, smaller, [])
+    assert "nnunet" not in str(refused.value)
+
+
+def test_the_report_shows_them_with_pictures_and_says_what_they_are(bench: Bench, tmp_path: Path) -> None:
+    bench.score(bench.masks(tmp_path / "masks"))
+    page = write(bench.now.settings, bench.repository, "own", tmp_path / "report")[0].read_text(encoding="utf-8")
+    assert "drive: nnunet is not a loss of this study: its masks were made elsewhere" in page
+    assert "drive: the test set is the official one" in page
+    assert "Example segmentations, drive" in page
+    assert "nnunet, median: DSC 1.00" in page
+    assert str(tmp_path) not in page
+
+
+def test_other_names_by_a_pattern(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.masks(tmp_path / "masks", name="DRIVE_{id}_pred.png")
+    assert bench.score(folder, pattern="DRIVE_{id}_pred.png").trial.test_dsc == 1.0
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_they_are_scored_as_the_sweep_scores(bench: Bench, tmp_path: Path, native: bool) -> None:
+    table = {**GRID.model_dump(exclude_unset=True), "name": "other", "evaluation": {"native": native}}
+    grid = parse_grid(table, "other")
+    create(bench.now, grid, [])
+    folder = bench.masks(tmp_path / "masks")
+    case = bench.data()[1].test[0]
+    truth = bench.data()[0].native_label(case)
+    Image.fromarray(np.roll(truth, 1, 0) * 255).save(folder / f"{case}.png")
+    trial = score_masks(
+        bench.repository, bench.now.settings, "other", dataset="drive", label="nnunet", folder=folder
+    ).trial
+    scores = bench.repository.score_columns("other")
+    rows = zip(scores["trial"], scores["case"], scores["dsc"], strict=True)
+    (found,) = [dsc for scored, image, dsc in rows if (scored, image) == (trial.hash, case)]
+    moved = np.roll(truth, 1, 0)
+    expected = 2 * np.sum(truth & moved) / (truth.sum() + moved.sum())
+    assert trial.spec["evaluation"]["native"] is native
+    assert bool(found == pytest.approx(expected)) is native
+    assert bench.repository.sweep("other").state is SweepState.QUEUED
+
+
+def test_what_cannot_be_scored_is_said(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.masks(tmp_path / "masks")
+    case = bench.data()[1].test[0]
+    with pytest.raises(GridError, match="is a loss of this program"):
+        bench.score(folder, label="dice")
+    with pytest.raises(GridError, match="--label 'n n': 1 to 80 letters"):
+        bench.score(folder, label="n n")
+    with pytest.raises(GridError, match="no data set 'drvie', did you mean 'drive'"):
+        score_masks(bench.repository, bench.now.settings, "own", dataset="drvie", label="x", folder=folder)
+    with pytest.raises(DataError, match="not a folder"):
+        bench.score(tmp_path / "nowhere")
+    (folder / f"{case}.png").unlink()
+    with pytest.raises(DataError, match=rf"1 of 3 test images have no mask: {case}\. Looked for"):
+        bench.score(folder)
+    Image.new("L", (9, 9)).save(folder / f"{case}.png")
+    with pytest.raises(DataError, match=r"has shape \(9, 9\), expected \(40, 44\)"):
+        bench.score(folder)
+    assert len(bench.repository.trials("own")) == 3
+
+
+def test_a_running_sweep_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.masks(tmp_path / "masks")
+    bench.repository.acquire_lease("own", "somebody else", 60)
+    with pytest.raises(LeaseHeldError):
+        bench.score(folder)
+    assert len(bench.repository.trials("own")) == 3
+
+
+def test_a_data_set_that_is_not_prepared_here(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.masks(tmp_path / "masks")
+    bench.now = replace(bench.now, settings=Settings(home=tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match="not a prepared data set"):
+        bench.score(folder)

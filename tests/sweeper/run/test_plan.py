@@ -1,0 +1,113 @@
+"""Plans on a database: what is finished, what it will cost, what is missing. The printed form is tested in cli/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.data.preparation import prepare
+from sweeper.errors import GridError
+from sweeper.grids.files import load_grid
+from sweeper.grids.schema import ResourcesTable
+from sweeper.run.devices import Devices
+from sweeper.run.plan import make_plan
+from sweeper.settings import Settings
+from tests.sweeper.finished import SECONDS, finish
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", database_url=f"sqlite:///{tmp_path / 'x.db'}", data=None)
+
+
+def test_without_a_database_all_is_new_and_nothing_is_made(settings: Settings, tmp_path: Path) -> None:
+    plan = make_plan(load_grid("demo"), settings)
+    assert {trial.state for trial in plan.trials} == {"new"}
+    assert plan.missing == ()
+    assert plan.unprepared == ("nuclei",)
+    assert plan.costs.error is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_finished_trials_of_another_sweep_are_shared(settings: Settings) -> None:
+    finish(settings, load_grid("demo", ['name="first"']), 6)
+    plan = make_plan(load_grid("demo", ['name="second"']), settings)
+    assert [trial.state for trial in plan.trials] == ["finished"] * 6 + ["queued"] * 10
+    assert {trial.sweep for trial in plan.trials[:6]} == {"first"}
+    assert (len(plan.open), plan.to_dict()["finished"]) == (10, 6)
+
+
+def test_a_grown_grid_has_only_what_is_new_to_run(settings: Settings) -> None:
+    finish(settings, load_grid("demo"), 16)
+    plan = make_plan(load_grid("demo", ["losses.focal.gamma=[2, 3]"]), settings)
+    assert [trial.spec.loss.gamma for trial in plan.open] == [3.0]
+
+
+def test_costs_are_learned_from_what_is_finished(settings: Settings) -> None:
+    before = make_plan(load_grid("demo"), settings)
+    finish(settings, load_grid("demo"), 4)
+    after = make_plan(load_grid("demo"), settings)
+    assert all(trial.seconds == pytest.approx(SECONDS, rel=0.1) for trial in after.open)
+    assert before.trials[-1].seconds != pytest.approx(SECONDS, rel=0.1)
+    assert after.costs.error == pytest.approx(0.0, abs=0.1)
+    assert after.seconds == pytest.approx(SECONDS * -(-12 // after.slots), rel=0.1)
+
+
+def test_resources_say_how_many_run_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    assert make_plan(load_grid("demo"), settings).slots == 8
+    assert make_plan(load_grid("demo", ["resources.cpus=3"]), settings).slots == 2
+    assert make_plan(load_grid("demo", ["resources.cpus=30"]), settings).slots == 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "resources", "places"),
+    [
+        (0, {}, 8),
+        (2, {}, 2),  # a whole GPU each, unless the grid says otherwise
+        (2, {"gpus": 0}, 8),
+        (2, {"gpus": 0.25}, 8),
+        (2, {"gpus": 0.5, "cpus": 3}, 2),
+        (0, {"gpus": 1}, 0),
+    ],
+)
+def test_gpus_and_their_shares_say_how_many_run_at_once(gpus: int, resources: dict[str, Any], places: int) -> None:
+    assert Devices(8, gpus).places(ResourcesTable(**resources)) == places
+
+
+def test_the_data_set_that_takes_most_says_how_many_run_at_once() -> None:
+    grid = load_grid("paper", ["datasets.kits19.resources.cpus=4"])
+    assert Devices(8, 0).places_of(grid) == 2
+
+
+def test_what_is_not_prepared_yet_counts_on_the_disk(settings: Settings) -> None:
+    grid = load_grid("demo")
+    before = make_plan(grid, settings)
+    prepare(grid, settings, lambda *told: None)
+    after = make_plan(grid, settings)
+    on_disk = sum(path.stat().st_size for path in settings.prepared.rglob("*") if path.is_file())
+    assert before.bytes_prepared == pytest.approx(on_disk, rel=0.3)
+    assert after.bytes_prepared == 0
+    assert before.bytes_models == after.bytes_models > 0
+
+
+def test_finished_trials_take_no_more_of_the_disk(settings: Settings) -> None:
+    before = make_plan(load_grid("demo"), settings)
+    finish(settings, load_grid("demo"), 16)
+    assert make_plan(load_grid("demo"), settings).bytes_models == 0 < before.bytes_models
+
+
+def test_missing_data_has_a_plan_all_the_same(settings: Settings) -> None:
+    plan = make_plan(load_grid("paper"), settings)
+    assert plan.missing == ("cvc_clinicdb", "drive", "bus2017", "brats20", "kits19")
+    costs: dict[str, Any] = {trial.spec.data.dataset: trial.seconds for trial in plan.trials}
+    assert costs["kits19"] > costs["brats20"] > costs["cvc_clinicdb"] > costs["drive"] > costs["bus2017"]
+    assert plan.bytes_models > 1e9
+    assert plan.bytes_prepared == 0
+
+
+def test_a_wrong_grid_has_none(settings: Settings) -> None:
+    with pytest.raises(GridError, match="gamma = 1"):
+        make_plan(load_grid("demo", ["losses.unified_focal_asym.gamma=1"]), settings)

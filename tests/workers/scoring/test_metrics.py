@@ -1,0 +1,164 @@
+"""Scores against scikit-learn, distances against geometry, intervals against SciPy; and the rules for empty masks."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from trials.results import METRICS
+from workers.errors import InputError
+from workers.scoring import metrics
+
+CLASSES = ("background", "kidney", "tumour")
+
+
+def score(truth, prediction, classes=CLASSES, **options):
+    return metrics.score_case(
+        np.asarray(truth, np.uint8), np.asarray(prediction, np.uint8), classes, partition="test", case="c", **options
+    )
+
+
+label_maps = hnp.arrays(np.uint8, (2, 4, 5), elements=st.integers(0, 2))
+
+
+@settings(deadline=None)
+@given(label_maps)
+def test_overlap_scores_agree_with_scikit_learn(maps):
+    truth, prediction = maps
+    for index, found in enumerate(score(truth, prediction), start=1):
+        t, p = (truth == index).ravel(), (prediction == index).ravel()
+        expected = {
+            "dsc": sklearn.metrics.f1_score(t, p, zero_division=1),
+            "iou": sklearn.metrics.jaccard_score(t, p, zero_division=1),
+            "precision": sklearn.metrics.precision_score(t, p, zero_division=0 if t.any() else 1),
+            "recall": sklearn.metrics.recall_score(t, p, zero_division=1),
+        }
+        if p.any() and not t.any():
+            expected["recall"] = None
+        for name in METRICS:
+            value = getattr(found, name)
+            assert value is expected[name] if expected[name] is None else value == pytest.approx(expected[name])
+
+
+def test_every_foreground_class_is_scored_by_name():
+    scores = score([[0, 1, 1, 2]], [[0, 1, 2, 2]])
+    assert [(s.case, s.partition, s.label) for s in scores] == [("c", "test", "kidney"), ("c", "test", "tumour")]
+    assert [(s.dsc, s.iou, s.precision, s.recall) for s in scores] == [
+        (pytest.approx(2 / 3), 0.5, 1.0, 0.5),
+        (pytest.approx(2 / 3), 0.5, 0.5, 1.0),
+    ]
+    assert {(s.hd95, s.asd) for s in scores} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "expected"),
+    [
+        ([0, 0], [0, 0], (1, 1, 1, 1, 0, 0)),
+        ([0, 0], [0, 1], (0, 0, 0, None, math.inf, math.inf)),
+        ([0, 1], [0, 0], (0, 0, 0, 0, math.inf, math.inf)),
+    ],
+)
+def test_rules_for_empty_masks(truth, prediction, expected):
+    (found,) = score([truth] * 3, [prediction] * 3, ("background", "polyp"), surface_distances=True)
+    assert (found.dsc, found.iou, found.precision, found.recall, found.hd95, found.asd) == expected
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "words"),
+    [
+        (np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), r"case 'c' has shape \(2, 3\)"),
+        (np.zeros((2, 3), np.float32), np.zeros((2, 3), np.uint8), "truth of case 'c' is float32"),
+        (np.zeros((2, 3), np.uint8), np.full((2, 3), 7, np.uint8), "prediction of case 'c' has labels 7 to 7"),
+        (np.full((2, 3), -1, np.int8), np.zeros((2, 3), np.uint8), "labels -1 to -1; they must be 0 to 2"),
+    ],
+)
+def test_maps_that_cannot_be_scored_are_named(truth, prediction, words):
+    with pytest.raises(InputError, match=words):
+        metrics.score_case(truth, prediction, CLASSES, partition="test", case="c")
+
+
+def ball(shape, centre, radius, spacing):
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    return sum(((g - c) * s) ** 2 for g, c, s in zip(grid, centre, spacing, strict=True)) <= radius**2
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (2.0, 1.0, 0.5)])
+def test_distances_of_concentric_balls_are_the_difference_of_their_radii(spacing):
+    shape = tuple(int(60 / s) + 1 for s in spacing)
+    centre = [(n - 1) / 2 for n in shape]
+    small, large = (ball(shape, centre, r, spacing) for r in (12.0, 20.0))
+    hd95, asd = metrics.surface_scores(small, large, spacing)
+    assert hd95 == pytest.approx(8, abs=1.2 * max(spacing))
+    assert asd == pytest.approx(8, abs=0.6 * max(spacing))
+
+
+@settings(deadline=None, max_examples=30)
+@given(hnp.arrays(bool, (2, 6, 7)), st.floats(0.1, 10))
+def test_distances_are_symmetric_and_scale_with_the_spacing(masks, scale):
+    first, second = masks
+    unit = metrics.surface_scores(first, second)
+    assert metrics.surface_scores(second, first) == pytest.approx(unit)
+    scaled = metrics.surface_scores(first, second, (scale, scale))
+    assert scaled == pytest.approx(tuple(scale * d for d in unit))
+    assert metrics.surface_scores(first, first, (1.0, 2.0)) == (0.0, 0.0)
+
+
+values = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=30)
+
+
+@settings(deadline=None)
+@given(values)
+def test_the_t_interval_is_scipys(xs):
+    found = metrics.mean_interval(xs)
+    assert (found.n, found.excluded) == (len(xs), 0)
+    assert found.mean == pytest.approx(np.mean(xs))
+    if len(set(xs)) == 1:
+        assert (found.sd, found.low, found.high) == (0, found.mean, found.mean)
+        return
+    assert found.sd == pytest.approx(scipy.stats.tstd(xs))
+    low, high = scipy.stats.t.interval(0.95, len(xs) - 1, loc=np.mean(xs), scale=scipy.stats.sem(xs))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_the_bootstrap_interval_agrees_with_an_own_resampling_where_both_hold():
+    sample = np.random.default_rng(0).normal(0.8, 0.1, size=150)
+    found = metrics.bootstrap_interval(list(sample), seed=1)
+    means = np.random.default_rng(9).choice(sample, size=(20_000, 150)).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    assert found.low == pytest.approx(low, abs=0.05 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.05 * (high - low))
+    assert found.mean == pytest.approx(sample.mean())
+
+
+def test_the_bootstrap_interval_follows_from_its_seed_and_stays_within_the_values():
+    sample = list(np.random.default_rng(0).beta(8, 2, size=25))
+    first, again, other = (metrics.bootstrap_interval(sample, seed) for seed in (3, 3, 4))
+    assert first == again != other
+    assert 0 <= first.low < first.mean < first.high <= 1
+
+
+@pytest.mark.parametrize("interval", [metrics.mean_interval, lambda xs: metrics.bootstrap_interval(xs, 0)])
+class TestEdges:
+    def test_undefined_values_are_left_out_and_counted(self, interval):
+        full, gaps = interval([0.25, 0.5, 1.0]), interval([None, 0.25, math.nan, 0.5, 1.0, None])
+        assert (gaps.mean, gaps.sd, gaps.low, gaps.high, gaps.n) == (full.mean, full.sd, full.low, full.high, 3)
+        assert (full.excluded, gaps.excluded) == (0, 3)
+
+    def test_one_value_has_a_mean_and_no_interval(self, interval):
+        assert interval([0.5, None]) == metrics.Interval(0.5, None, None, None, 1, 1)
+
+    def test_no_value_has_nothing(self, interval):
+        assert interval([None, math.nan]) == metrics.Interval(None, None, None, None, 0, 2)
+        assert interval([]) == metrics.Interval(None, None, None, None, 0, 0)
+
+    def test_equal_values_have_width_zero(self, interval):
+        assert interval([0.1] * 7) == metrics.Interval(0.1, 0.0, 0.1, 0.1, 7, 0)
+
+    def test_an_infinite_distance_makes_the_mean_infinite_and_the_interval_undefined(self, interval):
+        assert interval([1.0, math.inf, 2.0]) == metrics.Interval(math.inf, None, None, None, 3, 0)
+        assert interval([math.inf, math.inf]) == metrics.Interval(math.inf, None, None, None, 2, 0)

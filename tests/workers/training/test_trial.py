@@ -1,0 +1,290 @@
+"""Whole trials, really trained: the same numbers cold, warm, resumed; and every way in which one can end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tiny_trials import TinyData, tiny_data
+from trials.results import EpochRecord, TrialResult
+from trials.spec import TrialSpec
+from workers import losses
+from workers.errors import DataError, DivergedError, ParameterError
+from workers.losses.registry import unregister
+from workers.scoring.cases import score_prediction
+from workers.training.learner import Learners, LossInput
+from workers.training.trial import InterruptedTrialError, Listener, Order, read_result, run_trial
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
+    return tiny_data(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def learners() -> Learners:
+    return Learners()
+
+
+def train(
+    data: TinyData,
+    spec: TrialSpec,
+    folder: Path,
+    learners: Learners,
+    order: Callable[[EpochRecord], Order] = lambda record: Order.GO_ON,
+    started: Callable[[int, tuple[str, ...]], None] = lambda epoch, remarks: None,
+) -> TrialResult:
+    return run_trial(spec, prepared_root=data.root, folder=folder, learners=learners, listener=Listener(started, order))
+
+
+def numbers(result: TrialResult) -> object:
+    """Everything of a result but its times."""
+    history = [replace(e, seconds=0.0) for e in result.history]
+    return result.scores, history, result.best_epoch, result.stopped_early, result.parameters
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """The final networks of two trials' folders are equal bit for bit."""
+    ours, theirs = (keras.models.load_model(folder / "model.keras").get_weights() for folder in (one, other))
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_trial_learns_and_leaves_its_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=6)
+    result = train(data, spec, tmp_path, learners)
+    assert result.history[-1].loss < result.history[0].loss
+    assert result.steps == 6 * 6
+    assert {s.partition for s in result.scores} == {"validation", "test"}
+    assert read_result(tmp_path, spec.hash) == result
+    assert {p.name for p in tmp_path.iterdir()} >= {"model.keras", "predictions.npz", "result.json"}
+    assert not list(tmp_path.glob("epoch-*"))
+
+
+def test_scores_at_native_resolution_are_of_the_same_predictions(
+    data: TinyData, learners: Learners, tmp_path: Path
+) -> None:
+    spec = data.spec("ce", epochs=2)
+    native = replace(spec, evaluation=replace(spec.evaluation, native=True))
+    assert native.hash != spec.hash
+    train(data, spec, tmp_path / "prepared", learners)
+    result = train(data, native, tmp_path / "native", learners)
+    with np.load(tmp_path / "prepared" / "predictions.npz") as predictions:
+        expected = [
+            score
+            for case in data.whole.read_split(data.split).test
+            for score in score_prediction(data.whole, case, predictions[case], native.evaluation, "test")
+        ]
+    assert [s for s in result.scores if s.partition == "test"] == expected
+
+
+def test_a_finished_trial_is_not_trained_again(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=1)
+    first = train(data, spec, tmp_path, learners)
+    reports: list[EpochRecord] = []
+
+    def report(record: EpochRecord) -> Order:
+        reports.append(record)
+        return Order.GO_ON
+
+    again = train(data, spec, tmp_path, learners, report)
+    assert again == replace(first, steps=0, resumed_from=1)
+    assert reports == []
+
+
+def test_cold_equals_warm_after_another_loss(data: TinyData, tmp_path: Path) -> None:
+    spec = data.spec(gamma=0.3, epochs=2)
+    cold = train(data, spec, tmp_path / "cold", Learners())
+    warm_learners = Learners()
+    train(data, data.spec("combo", epochs=1, seed=5), tmp_path / "other", warm_learners)
+    train(data, data.spec(gamma=0.9, epochs=1), tmp_path / "gamma", warm_learners)
+    warm = train(data, spec, tmp_path / "warm", warm_learners)
+    assert numbers(warm) == numbers(cold)
+    assert_same_weights(tmp_path / "warm", tmp_path / "cold")
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_resumed_trial_ends_as_one_left_alone(
+    data: TinyData, learners: Learners, tmp_path: Path, stop_after: int
+) -> None:
+    spec = data.spec(gamma=0.5, epochs=4, momentum=0.5)
+    whole = train(data, spec, tmp_path / "whole", learners)
+    folder = tmp_path / "resumed"
+    with pytest.raises(InterruptedTrialError) as interrupted:
+        train(data, spec, folder, learners, lambda r: Order.STOP if r.epoch == stop_after else Order.GO_ON)
+    assert interrupted.value.epoch == stop_after
+    resumed = train(data, spec, folder, Learners())
+    assert resumed.resumed_from == stop_after
+    assert resumed.steps == (4 - stop_after) * 6
+    assert numbers(resumed) == numbers(whole)
+    assert_same_weights(folder, tmp_path / "whole")
+    with np.load(tmp_path / "whole/predictions.npz") as a, np.load(folder / "predictions.npz") as b:
+        assert a.files == b.files
+        for case in a.files:
+            np.testing.assert_array_equal(a[case], b[case])
+
+
+def test_says_from_which_epoch_and_what_was_damaged(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec(epochs=4)
+    with pytest.raises(InterruptedTrialError):
+        train(data, spec, tmp_path, learners, lambda r: Order.STOP if r.epoch == 3 else Order.GO_ON)
+    newest = tmp_path / "epoch-000003.npz"
+    newest.write_bytes(newest.read_bytes()[:100])
+    told: list[tuple[int, tuple[str, ...]]] = []
+    train(data, spec, tmp_path, learners, started=lambda epoch, remarks: told.append((epoch, remarks)))
+    assert told[0][0] == 2
+    assert "epoch-000003.npz is damaged" in told[0][1][0]
+
+
+def test_never_starts_afresh_in_silence(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec(epochs=3)
+    with pytest.raises(InterruptedTrialError):
+        train(data, spec, tmp_path, learners, lambda r: Order.STOP)
+    for path in tmp_path.glob("epoch-*"):
+        path.write_bytes(b"")
+    told: list[tuple[int, tuple[str, ...]]] = []
+    result = train(data, spec, tmp_path, learners, started=lambda epoch, remarks: told.append((epoch, remarks)))
+    assert told[0][0] == result.resumed_from == 0
+    assert "epoch-000001.npz is damaged" in told[0][1][0]
+
+
+def test_the_best_epoch_is_evaluated_not_the_last(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    result = train(data, data.spec("ce", epochs=8, learning_rate=3.0, seed=2), tmp_path, learners)
+    losses = [e.val_loss for e in result.history]
+    assert result.best_epoch == 1 + losses.index(min(losses))
+    validation = [s.dsc for s in result.scores if s.partition == "validation" and s.dsc is not None]
+    assert np.mean(validation) == pytest.approx(result.history[result.best_epoch - 1].val_dsc, abs=1e-6)
+
+
+def test_early_stopping(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=50, learning_rate=1e-12, min_delta=0.5, early_stopping_patience=2)
+    result = train(data, spec, tmp_path, learners)
+    assert result.stopped_early
+    assert len(result.history) == 3
+    assert result.best_epoch == 1
+
+
+def test_a_nan_loss_is_told_apart(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=2, learning_rate=1e30)
+    with pytest.raises(DivergedError, match="became nan in epoch") as diverged:
+        train(data, spec, tmp_path, learners)
+    assert diverged.value.epoch in (1, 2)
+    assert read_result(tmp_path, spec.hash) is None
+
+
+def test_another_seed_gives_another_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    one = train(data, data.spec(epochs=1, seed=1), tmp_path / "1", learners)
+    two = train(data, data.spec(epochs=1, seed=2), tmp_path / "2", learners)
+    assert one.history[0].loss != two.history[0].loss
+
+
+def test_gamma_needs_no_new_trace(data: TinyData, tmp_path: Path) -> None:
+    learners = Learners()
+    for gamma in (0.1, 0.5, 0.9):
+        train(data, data.spec(gamma=gamma, epochs=1), tmp_path / str(gamma), learners)
+    assert learners.get(data.spec(gamma=0.1), (32, 32, 3), 2).traces == 1
+
+
+def test_data_of_other_classes_are_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec()
+    wrong = replace(spec, data=replace(spec.data, classes=("background", "a", "b")))
+    with pytest.raises(DataError, match="expects 2D"):
+        train(data, wrong, tmp_path, learners)
+
+
+def test_a_missing_split_is_named(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec()
+    with pytest.raises(DataError, match="0000000000000000"):
+        train(data, replace(spec, data=replace(spec.data, split="0" * 16)), tmp_path, learners)
+
+
+def test_a_damaged_result_is_not_trusted(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce", epochs=1)
+    first = train(data, spec, tmp_path, learners)
+    (tmp_path / "result.json").write_text(json.dumps(first.to_dict())[:100])
+    assert numbers(train(data, spec, tmp_path, learners)) == numbers(first)
+
+
+def test_gradient_clipping_changes_the_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    free = train(data, data.spec("ce", epochs=1), tmp_path / "free", learners)
+    clipped = train(data, data.spec("ce", epochs=1, gradient_clip=1e-3), tmp_path / "clipped", learners)
+    assert clipped.history[0].val_loss != free.history[0].val_loss
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Path, precision: str) -> None:
+    result = train(data, data.spec("dice", epochs=2, precision=precision), tmp_path, learners)
+    assert result.history[1].loss < result.history[0].loss
+
+
+def test_loading_processes_move_no_number_and_end_with_the_trial(data: TinyData, tmp_path: Path) -> None:
+    spec = data.spec(epochs=2, augmentation_probability=0.8)
+    alone = train(data, spec, tmp_path / "alone", Learners())
+    listener = Listener(lambda epoch, remarks: None, lambda record: Order.GO_ON)
+    loaded = run_trial(
+        spec, prepared_root=data.root, folder=tmp_path / "loaded", learners=Learners(), listener=listener, loaders=2
+    )
+    assert numbers(loaded) == numbers(alone)
+    assert_same_weights(tmp_path / "loaded", tmp_path / "alone")
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_xla_is_a_setting_that_learns_the_same(data: TinyData, tmp_path: Path, precision: str) -> None:
+    tf.config.experimental.enable_op_determinism()  # as in a worker: XLA compiles less then
+    plain, spec = (data.spec("ce", epochs=2, precision=precision, xla=xla) for xla in (False, True))
+    assert spec.hash != plain.hash
+    first = train(data, spec, tmp_path / "first", Learners())
+    again = train(data, spec, tmp_path / "again", Learners())
+    assert numbers(again) == numbers(first)
+    assert_same_weights(tmp_path / "again", tmp_path / "first")
+    without = train(data, plain, tmp_path / "without", Learners())
+    tolerance = 1e-3 if precision == "float32" else 5e-2
+    assert [e.loss for e in first.history] == pytest.approx([e.loss for e in without.history], rel=tolerance)
+
+
+def test_a_loss_that_is_not_a_number_ends_its_epoch_early(data: TinyData, learners: Learners) -> None:
+    spec = data.spec("dice", epochs=2)
+    learner = learners.get(spec, (32, 32, 3), 2)
+    learner.reset(0)
+    images, labels = np.full((2, 32, 32, 3), np.nan, np.float32), np.zeros((2, 32, 32), np.uint8)
+    loss, steps = learner.train_epoch(LossInput(spec), [(images, labels)] * 120, 0.1)
+    assert np.isnan(loss)
+    assert steps == 50  # looked at every fifty steps: the rest of a long epoch is not trained
+
+
+def test_a_loss_that_xla_cannot_compile_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    losses.register(losses.LossDefinition("on_the_host", "workers.losses.boundary:boundary", xla=False))
+    try:
+        with pytest.raises(ParameterError, match="loss 'on_the_host' can't be compiled with XLA"):
+            train(data, data.spec("on_the_host", xla=True), tmp_path, learners)
+    finally:
+        unregister("on_the_host")
+
+
+def test_distance_maps_come_with_the_batches_of_the_boundary_loss(
+    data: TinyData, learners: Learners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = data.spec("boundary", epochs=2)
+    with_maps = train(data, spec, tmp_path / "maps", learners)
+    monkeypatch.setattr(LossInput, "truth_maps", lambda loss, classes: None)
+    within_the_step = train(data, spec, tmp_path / "step", learners)
+    assert numbers(with_maps) == numbers(within_the_step)
+
+
+def test_a_plugin_of_another_source_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    spec = data.spec("ce")
+    with pytest.raises(ParameterError, match="loss 'ce': the trial was made with source 0123, but here it is built-in"):
+        train(data, replace(spec, loss=replace(spec.loss, source="0123")), tmp_path, learners)
+    with pytest.raises(ParameterError, match="network 'unet': the trial was made with source 0123"):
+        train(data, replace(spec, model=replace(spec.model, source="0123")), tmp_path, learners)

@@ -1,0 +1,183 @@
+"""Which cases a network learns from, is chosen by, and is judged by. Pure; the same on every machine.
+
+The paper (Yeung et al. 2022, section 3.2): 80% development and 20% test at random, the development set again 80%
+training and 20% validation, an official partition (DRIVE) respected. Grouped splits and k-fold are options beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+
+from trials.spec import content_hash
+from workers.errors import DataError, ParameterError
+
+
+class SplitCase(Protocol):
+    """What a split needs to know of a case. `partition` is the distribution's own: "train", "test" or None."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def group(self) -> str | None: ...
+    @property
+    def partition(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Case ids of each partition, sorted; `settings` says how it was made."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over who is where. How that came about moves no number, so `settings` stay out of it."""
+        return content_hash({"train": self.train, "validation": self.validation, "test": self.test})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "train": list(self.train),
+            "validation": list(self.validation),
+            "test": list(self.test),
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Split:
+        """The inverse of `to_dict`."""
+        train, validation, test = (tuple(values[name]) for name in ("train", "validation", "test"))
+        return cls(train, validation, test, dict(values["settings"]))
+
+
+def make_split(
+    cases: Iterable[SplitCase],
+    *,
+    seed: int,
+    test: float = 0.2,
+    validation: float = 0.2,
+    grouped: bool = False,
+    folds: int | None = None,
+    fold: int | None = None,
+) -> Split:
+    """Divide cases at random into train, validation and test.
+
+    Args:
+        cases: in any order; ids must be unique.
+        seed: of the random order, 0 or more.
+        test: share of all cases; round(test · n) cases. Not used with an official partition or folds.
+        validation: share of the development cases; round(validation · development) cases.
+        grouped: keep the cases of one group (patient, video sequence) together. Sizes are then as near as groups allow.
+            A case without a group is a group of its own.
+        folds: number of folds of a cross-validation; the test set is then fold number `fold` (0 to folds − 1).
+        fold: which fold is the test set.
+
+    Raises:
+        ParameterError: a setting outside its range, or folds together with an official partition.
+        DataError: too few cases or groups to fill three partitions, an id twice, or groups asked for where no case
+            tells any.
+    """
+    pool = sorted(cases, key=lambda case: case.id)
+    _check(pool, seed, test, validation, folds, fold, grouped=grouped)
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed])))
+    units = _units(pool, grouped)
+    official = {case.id for case in pool if case.partition == "test"}
+    if official:
+        if folds is not None:
+            raise ParameterError("this data set has an official test partition: leave out folds and fold")
+        test_units = [unit for unit in units if official.intersection(unit)]
+        if grouped and any(not official.issuperset(unit) for unit in test_units):
+            raise DataError("a group has cases in the official test partition and outside of it: leave out grouped")
+    else:
+        units = [units[i] for i in generator.permutation(len(units))]
+        test_units = (
+            _fold(units, folds, fold or 0)
+            if folds is not None
+            else _take(units, round_half_up(test * len(pool)), leave=2)
+        )
+    development = [unit for unit in units if unit not in test_units]
+    development = [development[i] for i in generator.permutation(len(development))]
+    size = round_half_up(validation * sum(len(unit) for unit in development))
+    validation_units = _take(development, size, leave=1)
+    train_units = [unit for unit in development if unit not in validation_units]
+    parts = [tuple(sorted(i for unit in part for i in unit)) for part in (train_units, validation_units, test_units)]
+    if not all(parts):
+        kind = f"{len(units)} groups" if grouped else f"{len(pool)} cases"
+        sizes = ", ".join(str(len(part)) for part in parts)
+        raise DataError(f"{kind} cannot be split: train, validation and test would have {sizes} cases; each needs one")
+    settings = {"seed": seed, "test": test, "validation": validation, "grouped": grouped, "folds": folds, "fold": fold}
+    return Split(parts[0], parts[1], parts[2], settings | {"official": bool(official)})
+
+
+def round_half_up(value: float) -> int:
+    """Nearest integer, a half upwards (Python's `round` goes to the even one)."""
+    return int(np.floor(value + 0.5))
+
+
+def _check(
+    cases: Sequence[SplitCase],
+    seed: int,
+    test: float,
+    validation: float,
+    folds: int | None,
+    fold: int | None,
+    *,
+    grouped: bool,
+) -> None:
+    if seed < 0:
+        raise ParameterError(f"split seed = {seed}: 0 or more")
+    for name, share in (("test", test), ("validation", validation)):
+        if not 0 < share < 1:
+            raise ParameterError(f"split {name} = {share:g}: a share between 0 and 1, such as 0.2")
+    if (folds is None) != (fold is None):
+        raise ParameterError(f"folds = {folds}, fold = {fold}: give both or neither")
+    if folds is not None and fold is not None and not (2 <= folds <= len(cases) and 0 <= fold < folds):
+        raise ParameterError(f"folds = {folds}, fold = {fold}: 2 ≤ folds ≤ {len(cases)} cases and 0 ≤ fold < folds")
+    if grouped and all(case.group is None for case in cases):
+        raise DataError(
+            "split grouped = true, but no case tells its patient or sequence: set `group` in the data set's options, "
+            "or add the file that tells it (metadata.csv for CVC-ClinicDB)"
+        )
+    for first, second in pairwise(cases):
+        if first.id == second.id:
+            raise DataError(f"case {first.id!r} is there twice")
+
+
+def _units(cases: Sequence[SplitCase], grouped: bool) -> list[tuple[str, ...]]:
+    """Sets of case ids that stay together, in an order that depends on the ids alone."""
+    units: dict[str, list[str]] = {}
+    for case in cases:
+        key = f"group {case.group}" if grouped and case.group is not None else f"case {case.id}"
+        units.setdefault(key, []).append(case.id)
+    return [tuple(ids) for ids in units.values()]
+
+
+def _take(units: Sequence[tuple[str, ...]], size: int, *, leave: int) -> list[tuple[str, ...]]:
+    """Units in their order, each that brings the number of cases nearer to `size`; at least one, the smallest if none
+    does, and never so many that fewer than `leave` are left for the other partitions."""
+    taken: list[tuple[str, ...]] = []
+    count = 0
+    for unit in units:
+        if len(units) - len(taken) > leave and abs(count + len(unit) - size) < abs(count - size):
+            taken.append(unit)
+            count += len(unit)
+    return taken or sorted(units, key=len)[:1]
+
+
+def _fold(units: Sequence[tuple[str, ...]], folds: int, fold: int) -> list[tuple[str, ...]]:
+    """Fold number `fold`: units dealt one by one to the fold that has the fewest cases, the first of equals."""
+    dealt: list[list[tuple[str, ...]]] = [[] for _ in range(folds)]
+    counts = [0] * folds
+    for unit in units:
+        least = counts.index(min(counts))
+        dealt[least].append(unit)
+        counts[least] += len(unit)
+    return dealt[fold]

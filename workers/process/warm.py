@@ -1,0 +1,195 @@
+"""The owner's side of the warm training process: start it, talk to it, replace it.
+
+Imports no TensorFlow. The owner is a Ray actor (`sweeper.run.ray_tune`) or a command that runs one trial here.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from workers.errors import WorkerLostError
+
+STDERR_LINES = 60
+MEMORY_GROWTH_LIMIT = 1.5
+"""A process whose resident memory has grown past this multiple of that after its first trial is replaced."""
+
+Message = dict[str, Any]
+
+
+class WarmProcess:
+    """A training process that is kept from trial to trial.
+
+    Args:
+        threads: TensorFlow's intra-op threads, fixed for the life of the process.
+        memory_share: share of the GPU's memory in (0, 1), or None.
+    """
+
+    def __init__(self, threads: int, memory_share: float | None = None) -> None:
+        self.threads, self.memory_share = threads, memory_share
+        self._tail: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
+        self._log: IO[str] | None = None
+        self._lock = threading.Lock()
+        self._first_memory: int | None = None
+        command = [sys.executable, "-m", "workers.process.child", "--threads", str(threads)]
+        if memory_share is not None:
+            command += ["--memory-share", str(memory_share)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=_environment(threads),
+        )
+        self._pump = threading.Thread(target=self._read_stderr, name="stderr", daemon=True)
+        self._pump.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def outgrown(self) -> bool:
+        """Whether the process takes so much more memory than after its first trial that it should be replaced."""
+        try:
+            memory = psutil.Process(self.pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            return True
+        if self._first_memory is None:
+            self._first_memory = memory
+        return memory > MEMORY_GROWTH_LIMIT * self._first_memory
+
+    def train(self, request: Mapping[str, Any], log: Path) -> None:
+        """Begins a trial; its messages come from `receive`. What the process prints is appended to `log`."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            if self._log is not None:
+                self._log.close()
+            self._log = log.open("a", encoding="utf-8")
+            self._tail.clear()
+        self._send({"verb": "train", **request})
+
+    def order(self, order: str) -> None:
+        """Tells the running trial to `stop` or to be pruned (`prune`) after its current epoch."""
+        self._send({"verb": "order", "order": order})
+
+    def receive(self) -> Message:
+        """The next message of the running trial.
+
+        Raises:
+            WorkerLostError: the process ended; carries the tail of its stderr.
+        """
+        source = self._process.stdout
+        while source is not None and (line := source.readline()):
+            message: Message = json.loads(line)
+            if message["kind"] != "ready":
+                return message
+        raise self._lost()
+
+    def stderr_tail(self) -> str:
+        """The last lines that the process wrote to stderr during this trial."""
+        with self._lock:
+            return "".join(self._tail)
+
+    def close(self) -> None:
+        """Ends the process at once. May be called twice."""
+        if self.alive():
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._pump.join(timeout=5)
+        with self._lock:
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        pipe = self._process.stdin
+        if pipe is None or not self.alive():
+            raise self._lost()
+        try:
+            pipe.write(json.dumps(message) + "\n")
+            pipe.flush()
+        except OSError as error:
+            raise self._lost() from error
+
+    def _lost(self) -> WorkerLostError:
+        code = self._process.wait()
+        self._pump.join(timeout=5)
+        if code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+            # Nobody but the kernel's out-of-memory killer and a person sends SIGKILL; its trace is in the cgroup.
+            if -code == signal.SIGKILL and _kernel_killed_for_memory():
+                return WorkerLostError(
+                    f"the training process (pid {self.pid}) {how}: out of memory",
+                    stderr_tail=self.stderr_tail(),
+                    out_of_memory=True,
+                )
+        else:
+            how = f"ended with exit code {code}"
+        return WorkerLostError(f"the training process (pid {self.pid}) {how}", stderr_tail=self.stderr_tail())
+
+    def _read_stderr(self) -> None:
+        source = self._process.stderr
+        if source is None:
+            return
+        for line in source:
+            with self._lock:
+                self._tail.append(line)
+                if self._log is not None:
+                    self._log.write(line)
+                    self._log.flush()
+        source.close()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment.update(
+        {
+            "TF_CPP_MIN_LOG_LEVEL": environment.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+            "OMP_NUM_THREADS": str(threads),
+            # NumPy's small matrix products: its threads cost far more than they save.
+            "OPENBLAS_NUM_THREADS": "1",
+            "KERAS_BACKEND": "tensorflow",
+        }
+    )
+    return environment
+
+
+_OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed a process of this cgroup for want of memory (0 where it does not tell)."""
+    for path in _OOM_COUNTERS:
+        with contextlib.suppress(OSError):
+            for line in path.read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
+_KILLS_AT_START = _oom_kills()
+
+
+def _kernel_killed_for_memory() -> bool:
+    return _oom_kills() > _KILLS_AT_START

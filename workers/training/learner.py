@@ -1,0 +1,267 @@
+"""Networks with their compiled steps, kept warm from trial to trial.
+
+A `Learner` owns one network, its optimiser and the compiled training and validation steps. γ and the other continuous
+loss parameters and the learning rate are inputs of the compiled graph, so that trials that differ only there share one
+trace. `reset` puts every variable back to what the seed alone decides: a warm learner gives the numbers of a cold one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.python.framework import ops
+
+from trials.spec import ModelSpec, TrainingSpec, TrialSpec
+from workers import losses, networks
+from workers.errors import ParameterError
+from workers.training.batches import TruthMaps
+from workers.training.loading import Batch
+
+
+def configure_device(threads: int, *, memory_share: float | None = None) -> None:
+    """Settles what TensorFlow fixes at its start: threads, determinism, memory growth. Call before any other use.
+
+    Args:
+        threads: intra-op threads. They decide the order of floating-point sums, so that they belong to the spec.
+        memory_share: the share of a GPU's memory in (0, 1) that this process may take; None lets it grow.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if memory_share is not None and memory_share < 1:
+            limit = int(_gpu_memory_mib() * memory_share)
+            tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+        else:
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _gpu_memory_mib() -> int:
+    """Total memory of the first visible GPU in MiB, from the driver (TensorFlow would initialise the device)."""
+    import subprocess
+
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(text.split()[0])
+
+
+class Learner:
+    """One network, its optimiser and its compiled steps."""
+
+    def __init__(
+        self, model_spec: ModelSpec, training: TrainingSpec, input_shape: tuple[int, ...], classes: int
+    ) -> None:
+        _refuse_other_source("network", model_spec.name, model_spec.source, networks.definition(model_spec.name).source)
+        self.classes = classes
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(training.precision)
+        try:
+            self.model = networks.build(model_spec, input_shape=input_shape, classes=classes)
+        finally:
+            keras.config.set_dtype_policy(before)
+        if training.xla:
+            networks.prepare_for_xla(self.model)
+        optimiser = keras.optimizers.SGD(
+            learning_rate=training.learning_rate,
+            momentum=training.momentum,
+            global_clipnorm=training.gradient_clip,
+        )
+        if training.precision == "mixed_float16":
+            optimiser = keras.optimizers.LossScaleOptimizer(optimiser)
+        self.optimiser = optimiser
+        self.optimiser.build(self.model.trainable_variables)
+        self._fresh_optimiser = [v.numpy() for v in self.optimiser.variables]
+        # Without autograph: the steps have no Python control flow over tensors, and rewriting them takes a second each.
+        self._compile = {"autograph": False, "jit_compile": True if training.xla else None}
+        self._steps: dict[str, tuple[Any, Any]] = {}
+        self.apply = tf.function(lambda images: self.model(images, training=False), **self._compile)
+
+    def reset(self, seed: int) -> None:
+        """Weights from the seed, optimiser as new."""
+        self.load(networks.initial_weights(self.model, seed), self._fresh_optimiser)
+
+    def load(self, weights: Sequence[npt.NDArray[Any]], optimiser: Sequence[npt.NDArray[Any]] | None = None) -> None:
+        """Puts the given arrays into the network's variables, and into the optimiser's if given."""
+        _assign(self.model.variables, weights)
+        if optimiser is not None:
+            _assign(self.optimiser.variables, optimiser)
+
+    def weights(self) -> tuple[npt.NDArray[Any], ...]:
+        return tuple(v.numpy() for v in self.model.variables)
+
+    def optimiser_state(self) -> tuple[npt.NDArray[Any], ...]:
+        return tuple(v.numpy() for v in self.optimiser.variables)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(math.prod(v.shape) for v in self.model.trainable_variables)
+
+    @property
+    def traces(self) -> int:
+        """How often a training step was traced, over all losses; a value of γ needs no trace of its own."""
+        return sum(train.experimental_get_tracing_count() for train, _ in self._steps.values())
+
+    def train_epoch(self, loss: LossInput, batches: Iterable[Batch], learning_rate: float) -> tuple[float, int]:
+        """One pass over the batches. Returns the mean training loss per image and the number of steps.
+
+        A loss that is NaN or infinite ends the pass at the next look at it (every 50 steps, and at the end): looking
+        at each step would make the device wait for the host.
+        """
+        step, _ = self._steps_of(loss)
+        self.optimiser.learning_rate.assign(learning_rate)
+        losses_seen, images_seen = [], []
+        for batch in batches:
+            losses_seen.append(step(tuple(map(tf.constant, batch)), loss.tensors))
+            images_seen.append(len(batch[0]))
+            if len(losses_seen) % 50 == 0 and not math.isfinite(float(losses_seen[-1])):
+                break
+        return _weighted_mean(losses_seen, images_seen), len(losses_seen)
+
+    def validate(self, loss: LossInput, batches: Iterable[Batch]) -> tuple[float, float]:
+        """Mean loss per image, and mean hard DSC over images (or patches) and foreground classes.
+
+        A class that is empty in both truth and prediction scores 1, as in the final evaluation.
+        """
+        _, step = self._steps_of(loss)
+        losses_seen, images_seen, scores = [], [], []
+        for batch in batches:
+            value, dsc = step(tuple(map(tf.constant, batch)), loss.tensors)
+            losses_seen.append(value)
+            images_seen.append(len(batch[0]))
+            scores.append(dsc)
+        return _weighted_mean(losses_seen, images_seen), float(np.mean(np.concatenate([s.numpy() for s in scores])))
+
+    def _steps_of(self, loss: LossInput) -> tuple[Any, Any]:
+        if loss.key not in self._steps:
+            self._steps[loss.key] = self._trace(loss)
+        return self._steps[loss.key]
+
+    def _trace(self, loss: LossInput) -> tuple[Any, Any]:
+        model, optimiser, classes = self.model, self.optimiser, self.classes
+        scaled = isinstance(optimiser, keras.optimizers.LossScaleOptimizer)
+
+        # Batches are `workers.training.loading.Batch`: images, labels, and truth maps if the loss wants them.
+        def value(batch: Sequence[tf.Tensor], output: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            function = losses.get_loss(loss.name, **{**loss.constants, **tensors})
+            maps = {"truth_map": batch[2]} if len(batch) > 2 else {}
+            return function(tf.one_hot(batch[1], classes, dtype=tf.float32), output, **maps)
+
+        def train(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                result = value(batch, model(batch[0], training=True), tensors)
+                target = optimiser.scale_loss(result) if scaled else result
+            variables = model.trainable_variables
+            optimiser.apply(tape.gradient(target, variables), variables)
+            return result
+
+        def validate(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            output = model(batch[0], training=False)
+            return value(batch, output, tensors), _hard_dsc(batch[1], tf.argmax(output, -1), classes)
+
+        return tf.function(train, **self._compile), tf.function(validate, **self._compile)
+
+
+class LossInput:
+    """A loss of a spec, split into what the graph is traced with and what it is given at each step."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        definition = losses.definition(spec.loss.name)
+        _refuse_other_source("loss", spec.loss.name, spec.loss.source, definition.source)
+        if spec.training.xla and not definition.xla:
+            raise ParameterError(f"loss {spec.loss.name!r} can't be compiled with XLA; set training.xla = false")
+        self.name = spec.loss.name
+        inputs = set(losses.graph_parameters(self.name))
+        parameters = spec.loss.parameters
+        self.constants = {k: v for k, v in parameters.items() if k not in inputs}
+        self.tensors = {k: tf.constant(v, tf.float32) for k, v in sorted(parameters.items()) if k in inputs}
+        shapes = {k: list(t.shape) for k, t in self.tensors.items()}
+        self.key = json.dumps([self.name, spec.loss.source, self.constants, shapes], sort_keys=True)
+        self._truth_map = definition.truth_map
+
+    def truth_maps(self, classes: int) -> TruthMaps | None:
+        """What the loss wants computed of each label with the batch, for so many classes; None for most losses."""
+        if not self._truth_map:
+            return None
+        function = losses.imported(self._truth_map)
+        channels = function(np.zeros((2, 2), np.uint8), classes).shape[-1]
+        return TruthMaps(function, classes, channels)
+
+
+class Learners:
+    """The learner of the last network shape; another shape replaces it, so that memory does not grow."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._learner: Learner | None = None
+
+    def get(self, spec: TrialSpec, input_shape: tuple[int, ...], classes: int) -> Learner:
+        """The warm learner if the spec's network, optimiser settings and shapes are those of the last one."""
+        training = spec.training
+        key = json.dumps(
+            [
+                spec.to_dict()["model"],
+                training.precision,
+                training.xla,
+                training.momentum,
+                training.gradient_clip,
+                list(input_shape),
+                classes,
+            ]
+        )
+        if self._learner is None or key != self._key:
+            self._learner = None
+            _forget_custom_gradients()
+            keras.backend.clear_session()
+            self._learner, self._key = Learner(spec.model, training, input_shape, classes), key
+        return self._learner
+
+
+def _forget_custom_gradients() -> None:
+    """Lets go of the graphs of a network that is dropped.
+
+    TensorFlow registers the gradient of every traced `tf.custom_gradient` under a new name, for ever, and it holds the
+    whole graph: some 10 MiB for each loss and network. There is no public way to take one out.
+    """
+    registry = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+    for name in [n for n in registry if n.startswith("CustomGradient-")]:
+        del registry[name]
+
+
+def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None:
+    """A trial's numbers must come from the source that its hash names."""
+    if wanted != loaded:
+        raise ParameterError(
+            f"{kind} {name!r}: the trial was made with source {wanted or 'built-in'}, but here it is "
+            f"{loaded or 'built-in'}; give --plugin the file that it was made with"
+        )
+
+
+def _hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int) -> tf.Tensor:
+    """Hard DSC per image and foreground class, (batch, classes − 1); 1 where both masks are empty."""
+    axes = list(range(1, labels.shape.rank))
+    truth = tf.one_hot(labels, classes, dtype=tf.float32)[..., 1:]
+    guess = tf.one_hot(predicted, classes, dtype=tf.float32)[..., 1:]
+    both = tf.reduce_sum(truth * guess, axes)
+    total = tf.reduce_sum(truth, axes) + tf.reduce_sum(guess, axes)
+    return tf.where(total > 0, 2 * both / tf.maximum(total, 1), tf.ones_like(total))
+
+
+def _weighted_mean(values: Sequence[tf.Tensor], weights: Sequence[int]) -> float:
+    if not values:
+        raise ParameterError("no batch to train or validate on: the split has an empty partition")
+    return float(np.average(np.array([float(v) for v in values], np.float64), weights=weights))
+
+
+def _assign(variables: Sequence[Any], arrays: Sequence[npt.NDArray[Any]]) -> None:
+    if len(variables) != len(arrays):
+        raise ParameterError(f"expected {len(variables)} arrays for the network's variables, got {len(arrays)}")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

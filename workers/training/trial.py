@@ -1,0 +1,261 @@
+"""One trial from its spec to its scores: prepare nothing, train, keep the best epoch, evaluate.
+
+Everything a trial writes lies in its own folder (named by its hash, given by the caller): checkpoints while it runs,
+then `result.json`, `model.keras` and `predictions.npz`. A folder that holds a whole result is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.spec import TrialSpec
+from workers.datasets.prepared import PreparedDataset, open_prepared
+from workers.errors import DataError, DivergedError, WorkerError
+from workers.files import atomic_write
+from workers.scoring import inference
+from workers.scoring.cases import score_prediction
+from workers.training.batches import TrainingBatches, ValidationBatches
+from workers.training.checkpoints import Checkpoint, CheckpointFolder
+from workers.training.learner import Learner, Learners, LossInput
+from workers.training.plateau import PlateauState, advance
+
+RESULT_FILE = "result.json"
+MODEL_FILE = "model.keras"
+PREDICTIONS_FILE = "predictions.npz"
+
+
+class Order(StrEnum):
+    """What the caller answers to an epoch's report."""
+
+    GO_ON = "go_on"
+    STOP = "stop"
+    PRUNE = "prune"
+
+
+class InterruptedTrialError(WorkerError):
+    """The caller ordered the trial to end after an epoch, whose checkpoint is on disk."""
+
+    def __init__(self, order: Order, epoch: int) -> None:
+        super().__init__(f"the trial was told to {order.value} after epoch {epoch}")
+        self.order, self.epoch = order, epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What a trial tells while it runs. `started` gets the epoch that it goes on from and what was noteworthy."""
+
+    started: Callable[[int, tuple[str, ...]], None]
+    epoch: Callable[[EpochRecord], Order]
+
+
+def run_trial(
+    spec: TrialSpec,
+    *,
+    prepared_root: Path,
+    folder: Path,
+    learners: Learners,
+    listener: Listener,
+    loaders: int = 0,
+) -> TrialResult:
+    """Trains and evaluates one spec.
+
+    Args:
+        spec: a resolved spec.
+        prepared_root: the folder that holds the prepared data sets.
+        folder: the trial's own folder; made if missing. The caller sees to it that no other process writes there
+            (`workers.process.occupancy`).
+        learners: the warm networks of this process.
+        listener: called at the start and after each epoch.
+        loaders: processes that load and augment training batches; 0 does it in a thread. It moves no number.
+
+    Raises:
+        DataError: the prepared data or the split are missing or damaged.
+        DivergedError: the loss became NaN or infinite.
+        InterruptedTrialError: the listener ordered an end.
+        CheckpointError: the weights of the best epoch were damaged while the trial ran.
+        OSError: the disk is full or unwritable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (done := read_result(folder, spec.hash)) is not None:
+        listener.started(len(done.history), ("the result was on disk already",))
+        return replace(done, resumed_from=len(done.history), steps=0)
+    return _Run(spec, prepared_root, folder, learners, listener, loaders).result()
+
+
+def read_result(folder: Path, trial_hash: str) -> TrialResult | None:
+    """The result that an earlier attempt left in the folder, or None."""
+    try:
+        values = json.loads((folder / RESULT_FILE).read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return TrialResult.from_dict(values) if values.get("hash") == trial_hash else None
+
+
+class _Run:
+    def __init__(
+        self,
+        spec: TrialSpec,
+        prepared_root: Path,
+        folder: Path,
+        learners: Learners,
+        listener: Listener,
+        loaders: int,
+    ) -> None:
+        self.spec, self.folder, self.listener = spec, folder, listener
+        self.prepared = open_prepared(prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
+        _check_prepared(self.prepared, spec)
+        self.split = self.prepared.read_split(spec.data.split)
+        self.checkpoints = CheckpointFolder(folder)
+        self.loss = LossInput(spec)
+        maps = self.loss.truth_maps(len(self.prepared.classes))
+        self.training_batches = TrainingBatches(
+            self.prepared, self.split.train, spec.training, spec.seed, processes=loaders, truth_maps=maps
+        )
+        self.validation_batches = ValidationBatches(
+            self.prepared, self.split.validation, spec.training, spec.seed, truth_maps=maps
+        )
+        self.learner: Learner = learners.get(spec, self.training_batches.shape, len(self.prepared.classes))
+
+    def result(self) -> TrialResult:
+        begin = time.monotonic()
+        plateau, history, resumed_from = self._restore()
+        with self.training_batches:
+            history, plateau = self._train(plateau, history)
+        self.learner.load(self.checkpoints.load_best(plateau.best_epoch))
+        trained = time.monotonic()
+        scores = self._evaluate()
+        self.learner.model.save(self.folder / MODEL_FILE)
+        result = TrialResult(
+            hash=self.spec.hash,
+            scores=tuple(scores),
+            history=tuple(history),
+            best_epoch=plateau.best_epoch,
+            stopped_early=plateau.stop,
+            resumed_from=resumed_from,
+            steps=sum(e.steps for e in history[resumed_from:]),
+            parameters=self.learner.parameters,
+            train_seconds=trained - begin,
+            evaluate_seconds=time.monotonic() - trained,
+            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            environment=environment(),
+        )
+        with atomic_write(self.folder / RESULT_FILE) as file:
+            file.write(json.dumps(result.to_dict()).encode())
+        self.checkpoints.finish()
+        return result
+
+    def _restore(self) -> tuple[PlateauState, list[EpochRecord], int]:
+        self.checkpoints.tidy()
+        checkpoint, remarks = self.checkpoints.load()
+        if checkpoint is None:
+            self.learner.reset(self.spec.seed)
+            self.listener.started(0, remarks)
+            return PlateauState(self.spec.training.learning_rate), [], 0
+        self.learner.load(checkpoint.weights, checkpoint.optimiser)
+        history = [EpochRecord(**e) for e in checkpoint.state["history"]]
+        self.listener.started(checkpoint.epoch, remarks)
+        return PlateauState(**checkpoint.state["plateau"]), history, checkpoint.epoch
+
+    def _train(self, plateau: PlateauState, history: list[EpochRecord]) -> tuple[list[EpochRecord], PlateauState]:
+        training = self.spec.training
+        for epoch in range(len(history) + 1, training.epochs + 1):
+            if plateau.stop:
+                break
+            begin, learning_rate = time.monotonic(), plateau.learning_rate
+            loss, steps = self.learner.train_epoch(self.loss, self.training_batches.epoch(epoch), learning_rate)
+            _refuse_nan("training loss", loss, epoch)
+            val_loss, val_dsc = self.learner.validate(self.loss, self.validation_batches.epoch(epoch))
+            _refuse_nan("validation loss", val_loss, epoch)
+            plateau = advance(plateau, epoch, val_loss, training)
+            record = EpochRecord(epoch, loss, val_loss, val_dsc, learning_rate, steps, time.monotonic() - begin)
+            history = [*history, record]
+            self._checkpoint(epoch, plateau, history)
+            if (order := self.listener.epoch(record)) is not Order.GO_ON:
+                raise InterruptedTrialError(order, epoch)
+        return history, plateau
+
+    def _checkpoint(self, epoch: int, plateau: PlateauState, history: Sequence[EpochRecord]) -> None:
+        weights = self.learner.weights()
+        if plateau.best_epoch == epoch:
+            self.checkpoints.save_best(epoch, weights)
+        state = {"plateau": asdict(plateau), "history": [asdict(e) for e in history]}
+        self.checkpoints.save(Checkpoint(epoch, weights, self.learner.optimiser_state(), state))
+
+    def _evaluate(self) -> list[CaseScore]:
+        scores: list[CaseScore] = []
+        predictions: dict[str, npt.NDArray[np.uint8]] = {}
+        for case in self.split.validation:
+            scores += score_prediction(self.prepared, case, self._predict(case), self.spec.evaluation, "validation")
+        for case in self.split.test:
+            predictions[case] = self._predict(case)
+            scores += score_prediction(self.prepared, case, predictions[case], self.spec.evaluation, "test")
+        with atomic_write(self.folder / PREDICTIONS_FILE) as file:
+            np.savez_compressed(file, allow_pickle=False, **predictions)
+        return scores
+
+    def _predict(self, case: str) -> npt.NDArray[np.uint8]:
+        evaluation, training = self.spec.evaluation, self.spec.training
+        return inference.predict_labels(
+            lambda patches: self.learner.apply(tf.constant(patches)).numpy(),
+            self.prepared.image(case),
+            patch=training.patch,
+            overlap=evaluation.overlap,
+            classes=len(self.prepared.classes),
+            weighting=evaluation.weighting,
+            batch=training.batch_size,
+        )
+
+
+def environment() -> dict[str, str]:
+    """What a result was computed with: versions, device, host."""
+    import keras
+
+    gpus = tf.config.list_physical_devices("GPU")
+    device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "device": str(device),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.release()}",
+        "host": platform.node(),
+        "revision": os.environ.get("SWEEPER_REVISION", ""),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _refuse_nan(what: str, value: float, epoch: int) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(f"the {what} became {value} in epoch {epoch}", epoch=epoch)
+
+
+def _check_prepared(prepared: PreparedDataset, spec: TrialSpec) -> None:
+    if prepared.classes != spec.data.classes or prepared.dimensions != spec.data.dimensions:
+        raise DataError(
+            f"prepared data {prepared.path} hold {prepared.dimensions}D {prepared.classes}, "
+            f"the trial expects {spec.data.dimensions}D {spec.data.classes}"
+        )
