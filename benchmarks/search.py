@@ -24,13 +24,13 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
 from storage.database import open_database
-from storage.records import TrialState
 from storage.repository import Repository
 from sweeper.grids.expansion import DataIdentity, search_cells
 from sweeper.grids.schema import Grid
 from sweeper.search.samplers import Settings
 from sweeper.search.space import SearchCell
 from sweeper.search.suggestions import Seen, StudySearch
+from trials.states import TrialState
 
 GAMMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 VARIANTS = ("unified_focal_sym", "unified_focal_asym")

@@ -27,7 +27,8 @@ from storage._statements import (
 from storage.columns import now
 from storage.errors import AttemptEndedError, UnknownTrialError
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
-from storage.records import Attempt, AttemptState, Epoch, FailureKind, Lease, Outcome, Trial, TrialState
+from storage.records import Attempt, Epoch, Lease, Outcome, Trial
+from trials.states import AttemptState, FailureKind, TrialState
 
 if TYPE_CHECKING:
     from storage._statements import Insert

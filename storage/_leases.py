@@ -12,7 +12,8 @@ from storage.columns import now
 from storage.database import Database
 from storage.errors import LeaseHeldError, LeaseLostError
 from storage.models import AttemptRow, LeaseRow, SweepRow, TrialRow
-from storage.records import AttemptState, FailureKind, Lease, SweepState, TrialState
+from storage.records import Lease
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 _HELD = (
     select(LeaseRow.holder, LeaseRow.fencing, LeaseRow.expires_at, now().label("now"))

@@ -34,7 +34,8 @@ from storage.models import (
     SweepRow,
     TrialRow,
 )
-from storage.records import Attempt, AttemptState, Epoch, FailureKind, Request, Sweep, Trial, TrialState
+from storage.records import Attempt, Epoch, Request, Sweep, Trial
+from trials.states import AttemptState, FailureKind, TrialState
 
 SCORE_COLUMNS = ("trial", "partition", "case", "label", "dsc", "iou", "precision", "recall", "hd95", "asd")
 EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")

@@ -12,7 +12,8 @@ from sqlalchemy.orm import aliased
 
 from storage.errors import UnknownSweepError
 from storage.models import AttemptRow, Base, MembershipRow, RequestRow, SweepRow, TrialRow
-from storage.records import Attempt, AttemptState, FailureKind, Request, Sweep, SweepState, Trial, TrialState
+from storage.records import Attempt, Request, Sweep, Trial
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite

@@ -15,16 +15,8 @@ from storage._statements import insert, insert_absent, request_columns, sweep_ro
 from storage.columns import now
 from storage.errors import SweepConflictError
 from storage.models import LeaseRow, MembershipRow, RequestRow, SignificanceRow, SplitRow, SweepRow, TrialRow
-from storage.records import (
-    Lease,
-    NewTrial,
-    Request,
-    SignificanceTest,
-    Split,
-    Sweep,
-    SweepState,
-    TrialState,
-)
+from storage.records import Lease, NewTrial, Request, SignificanceTest, Split, Sweep
+from trials.states import SweepState, TrialState
 
 _ENDED = (SweepState.FINISHED, SweepState.STOPPED, SweepState.BROKEN)
 

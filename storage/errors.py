@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from trials.errors import ExpectedError
 
-class StorageError(Exception):
+
+class StorageError(ExpectedError):
     """Root of every error that `storage` raises on purpose."""
 
 

@@ -4,52 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-
-class SweepState(StrEnum):
-    """A sweep is `queued` until a coordinator first holds it. `broken`: the circuit breaker stopped it."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    BROKEN = "broken"
-
-
-class TrialState(StrEnum):
-    """queued → running → finished, failed, pruned or stopped. Only an explicit retry leaves a final state."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    PRUNED = "pruned"
-    STOPPED = "stopped"
-
-
-class AttemptState(StrEnum):
-    """One try at a trial. `lost`: its coordinator or worker went away without a word."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    LOST = "lost"
-    PRUNED = "pruned"
-    STOPPED = "stopped"
-
-
-class FailureKind(StrEnum):
-    """Why an attempt failed; the retry policy goes by it."""
-
-    LOST = "lost"
-    OUT_OF_MEMORY = "out_of_memory"
-    DIVERGED = "diverged"
-    BAD_DATA = "bad_data"
-    BAD_SETTINGS = "bad_settings"
-    DISK_FULL = "disk_full"
-    BUG = "bug"
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
 @dataclass(frozen=True, slots=True)

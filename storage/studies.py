@@ -23,7 +23,8 @@ from sqlalchemy import Connection, text
 from storage import _optuna_rows
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
-from storage.records import Trial, TrialState
+from storage.records import Trial
+from trials.states import TrialState
 
 if TYPE_CHECKING:
     from optuna import Study

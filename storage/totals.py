@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from storage.columns import now
 from storage.database import Database
 from storage.models import AttemptRow, LeaseRow, MembershipRow, SweepRow, TrialRow
-from storage.records import AttemptState, FailureKind, SweepState, TrialState
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
 @dataclass(frozen=True, slots=True)

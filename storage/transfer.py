@@ -40,8 +40,8 @@ from storage.models import (
     SweepRow,
     TrialRow,
 )
-from storage.records import TrialState
 from storage.repository import Repository
+from trials.states import TrialState
 
 MANIFEST = "sweep.json"
 _FORMAT = "sweeper sweep"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from storage.errors import StorageError
-from workers.errors import WorkerError
+from trials.errors import ExpectedError
 
 
-class SweeperError(Exception):
+class SweeperError(ExpectedError):
     """Root of every error that `sweeper` raises on purpose."""
 
 
@@ -52,7 +51,3 @@ class ServerError(SweeperError):
 
 class TrialFailedError(SweeperError):
     """A trial that was run alone failed."""
-
-
-EXPECTED: tuple[type[Exception], ...] = (SweeperError, StorageError, WorkerError)
-"""Errors whose message is written for the person who sees it."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.records import TrialState
 from storage.repository import Repository
 from sweeper.settings import Settings
+from trials.states import TrialState
 
 CHECKPOINTS = ("epoch-*.npz", "best-*.npz")
 

@@ -18,12 +18,13 @@ import pandas as pd
 
 from storage.database import open_database
 from storage.errors import NotWritableError
-from storage.records import Sweep, Trial, TrialState
+from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
 from sweeper.analysis.significance import records
 from sweeper.settings import Settings
 from sweeper.views.status import tried_points
+from trials.states import TrialState
 
 
 @dataclass(frozen=True)

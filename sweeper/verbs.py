@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from storage.errors import LeaseHeldError, UnknownSweepError
-from storage.records import TrialState
 from storage.repository import Repository
 from sweeper.errors import GridError, MissingFileError
 from sweeper.run.lease import LeaseKeeper, require_running, running
 from sweeper.settings import Settings
 from sweeper.views.result_tables import results_object, results_parquet
 from sweeper.views.status import status_object, trial_object
+from trials.states import TrialState
 
 Table = Literal["scores", "trials"]
 """The two tables of results."""

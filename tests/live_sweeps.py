@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.records import Epoch, FailureKind, Lease, NewTrial, Outcome, Score, TrialState
+from storage.records import Epoch, Lease, NewTrial, Outcome, Score
 from storage.repository import Repository
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
+from trials.states import FailureKind, TrialState
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from sqlalchemy import update
 
 from storage.database import open_database
 from storage.models import TrialRow
-from storage.records import FailureKind, TrialState
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, new_trial
+from trials.states import FailureKind, TrialState
 
 DATASETS, LOSSES, GAMMAS = 5, 10, 100
 """5,000 cells."""

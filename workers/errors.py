@@ -6,29 +6,24 @@ are failures of the machine, which may be tried again.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from trials.errors import ExpectedError, InputError, ParameterError, UnknownNameError, nearest
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DivergedError",
+    "FolderBusyError",
+    "InputError",
+    "ParameterError",
+    "UnknownNameError",
+    "WorkerError",
+    "WorkerLostError",
+    "nearest",
+]
 
 
-class WorkerError(Exception):
+class WorkerError(ExpectedError):
     """Root of every error that `workers` raises on purpose."""
-
-
-class InputError(WorkerError, ValueError):
-    """Wrong input from a person: the message names the thing, the value, the place and the mend."""
-
-
-class UnknownNameError(InputError):
-    """A loss, network or data set that is not registered."""
-
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        super().__init__(f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-        self.kind, self.name = kind, name
-
-
-class ParameterError(InputError):
-    """A parameter that a loss or network does not have, or a value outside its range."""
 
 
 class DataError(InputError):
@@ -57,9 +52,3 @@ class WorkerLostError(WorkerError):
     def __init__(self, message: str, *, stderr_tail: str = "", out_of_memory: bool = False) -> None:
         super().__init__(message)
         self.stderr_tail, self.out_of_memory = stderr_tail, out_of_memory
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`", did you mean 'dice'?"` for the nearest known name, or an empty string when none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f", did you mean {matches[0]!r}?" if matches else ""

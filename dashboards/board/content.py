@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dashboards.board.source import Snapshot
-from storage.records import AttemptState, FailureKind, SweepState, Trial, TrialState
+from storage.records import Trial
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, Cell, HeatMap
 from trials.spec import RESULTS_VERSION
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 from workers.tracking import run_page
 
 LEVELS = 7

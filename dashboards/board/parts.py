@@ -14,7 +14,8 @@ from dash import dcc, html
 from dashboards.board import content
 from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
 from dashboards.board.source import Snapshot
-from storage.records import Sweep, Trial, TrialState
+from storage.records import Sweep, Trial
+from trials.states import TrialState
 from workers.tracking import run_page
 
 STATES = ("all", *(state.value for state in TrialState))

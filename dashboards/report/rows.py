@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from dashboards.figures.style import short
-from storage.records import Trial, TrialState
+from storage.records import Trial
 from sweeper.analysis import Answers
 from sweeper.analysis.frames import METRICS
 from sweeper.analysis.paper import DATASETS, LOSSES
 from sweeper.analysis.significance import ALPHA, SIGNED_RANK
 from sweeper.search.space import domain_of
+from trials.states import TrialState
 
 MOST_ROWS = 200
 """A list longer than this is cut on the page, which says so; the CSV files have all of it."""

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from storage.records import Trial, TrialState
+from storage.records import Trial
 from sweeper.analysis.errors import AnalysisError
 from sweeper.grids.names import variant_names
 from trials.spec import RESULTS_VERSION, is_external
+from trials.states import TrialState
 
 METRICS = ("dsc", "iou", "precision", "recall")
 """The paper's four metrics (section 3.1.6), each in [0, 1], in the order of its tables."""

@@ -12,7 +12,7 @@ import sys
 from rich.console import Console
 from typer import TyperException
 
-from sweeper.errors import EXPECTED
+from trials.errors import ExpectedError
 
 # Nearly all that a command makes, its modules above all, lives as long as the command does. Python would look for
 # garbage among it after every 700 objects, for a sixth of a short command's time.
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
-    except EXPECTED as error:
+    except ExpectedError as error:
         _complain(str(error))
         status = 2
     except TyperException as error:

@@ -30,12 +30,12 @@ def _grid_names(incomplete: str) -> list[str]:
 
 def _sweep_names(incomplete: str) -> list[str]:
     """For the shell's completion: none where there is no database, or none that can be read."""
-    from sweeper.errors import EXPECTED
+    from trials.errors import ExpectedError
 
     try:
         with open_session() as now:
             return [s.name for s in now.repository.sweeps() if s.name.startswith(incomplete)]
-    except EXPECTED:
+    except ExpectedError:
         return []
 
 

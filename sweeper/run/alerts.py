@@ -28,10 +28,10 @@ from urllib.parse import urlsplit
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from storage.records import SweepState
 from sweeper.errors import SettingsError
 from sweeper.run.coordinator import Coordinator
 from sweeper.units import duration
+from trials.states import SweepState
 
 COMMAND_SECONDS = 30.0
 """A command that takes longer is killed, with all that it has started."""

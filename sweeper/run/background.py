@@ -11,13 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from storage.records import AttemptState, SweepState, Trial, TrialState
+from storage.records import Trial
 from storage.repository import Repository
 from sweeper.errors import DetachError
 from sweeper.run.coordinator import Running
 from sweeper.run.lease import refuse_running, running
 from sweeper.run.progress import display
 from sweeper.settings import Settings
+from trials.states import AttemptState, SweepState, TrialState
 
 START_SECONDS = 120.0
 POLL_SECONDS = 1.0

@@ -15,19 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage.records import (
-    Attempt,
-    AttemptState,
-    Epoch,
-    FailureKind,
-    Outcome,
-    Request,
-    Score,
-    Sweep,
-    SweepState,
-    Trial,
-    TrialState,
-)
+from storage.records import Attempt, Epoch, Outcome, Request, Score, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run import retry_policy
@@ -36,6 +24,7 @@ from sweeper.run.study_recorder import StudyRecorder
 from sweeper.search.adaptive import Adaptive
 from sweeper.timing.schedule import longest_first
 from trials.results import TrialResult
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 POLL_SECONDS = 1.0
 Message = Mapping[str, Any]

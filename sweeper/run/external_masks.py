@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.errors import StorageError
-from storage.records import NewTrial, Trial, TrialState
+from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
 from sweeper.grids.schema import NAME_PATTERN
@@ -24,6 +24,7 @@ from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
 from trials.results import CaseScore, TrialResult
 from trials.spec import EXTERNAL, LossSpec, ModelSpec, TrainingSpec, TrialSpec, content_hash, is_external
+from trials.states import TrialState
 from workers import losses
 from workers.datasets.patterns import match_files
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from storage.errors import UnknownSweepError
-from storage.records import NewTrial, Split, Sweep, SweepState, Trial, TrialState
+from storage.records import NewTrial, Split, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.data import preparation
@@ -40,6 +40,7 @@ from sweeper.settings import Settings
 from sweeper.timing.costs import CostModel, learn_costs
 from sweeper.units import storage
 from trials.spec import TrialSpec, is_external
+from trials.states import SweepState, TrialState
 from workers.plugins import load_datasets
 
 UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from storage.database import open_database, schema_version
 from storage.errors import UnknownSweepError, UnknownTrialError
-from storage.records import Trial, TrialState
+from storage.records import Trial
 from storage.repository import Repository
 from sweeper.data import preparation
 from sweeper.grids.expansion import expand, variant
@@ -29,6 +29,7 @@ from sweeper.timing.costs import CostModel, learn_costs
 from sweeper.timing.schedule import finish_in
 from sweeper.units import duration, storage
 from trials.spec import TrialSpec
+from trials.states import TrialState
 
 
 @dataclass(frozen=True, slots=True)

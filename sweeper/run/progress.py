@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from storage.records import Trial, TrialState
+from storage.records import Trial
 from sweeper.logs import LogStream
 from sweeper.run.coordinator import Running
 from sweeper.timing.pace import remaining, time_scale
 from sweeper.units import duration
+from trials.states import TrialState
 
 LINE_EVERY_SECONDS = 15.0
 """Without a terminal: a summary line at most this often, besides a line for each event."""

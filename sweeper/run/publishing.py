@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import LeaseHeldError
-from storage.records import Sweep, SweepState, Trial, TrialState
+from storage.records import Sweep, Trial
 from sweeper.errors import GridError
 from sweeper.run import unpublished
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
 from trials.spec import is_external
+from trials.states import SweepState, TrialState
 
 if TYPE_CHECKING:
     from workers.tracking import SweepTracker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.records import FailureKind
+from trials.states import FailureKind
 
 RETRIES = {
     FailureKind.LOST: 3,

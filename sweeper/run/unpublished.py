@@ -11,9 +11,9 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from storage.records import TrialState
 from storage.repository import Repository
 from sweeper.settings import Settings
+from trials.states import TrialState
 from workers.files import atomic_write
 
 FINAL = (TrialState.FINISHED, TrialState.FAILED, TrialState.PRUNED, TrialState.STOPPED)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.records import NewTrial, Trial, TrialState
+from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import GAMMA_RANGE, Studies, StudyParameter
 from sweeper.search.samplers import Settings
 from sweeper.search.space import SearchCell, family
 from sweeper.search.suggestions import Seen, StudySearch
 from trials.spec import TrialSpec
+from trials.states import TrialState
 
 OPEN = (TrialState.QUEUED, TrialState.RUNNING)
 

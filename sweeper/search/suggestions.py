@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from storage.records import TrialState
 from sweeper.search.samplers import Settings, make_pruner, make_sampler
 from sweeper.search.space import SearchCell
 from trials.spec import content_hash
+from trials.states import TrialState
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

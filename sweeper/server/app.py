@@ -22,7 +22,6 @@ from storage.errors import (
     UnknownTrialError,
 )
 from sweeper.errors import (
-    EXPECTED,
     DiskSpaceError,
     MissingDataError,
     MissingFileError,
@@ -56,6 +55,7 @@ from sweeper.server.schemas import (
 from sweeper.server.service import Service
 from sweeper.server.tokens import Role, Tokens
 from sweeper.verbs import Table
+from trials.errors import ExpectedError
 from workers.errors import DataError
 
 API = "/api/v1"
@@ -69,7 +69,7 @@ _STATUS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], int]] = (
     ((SweepConflictError, LeaseHeldError, LeaseLostError, NotRunningError, StartingError), 409),
     ((MissingDataError, DataError, DiskSpaceError), 409),
     ((RayUnavailableError, SettingsError, ServerError, StorageError), 503),
-    (EXPECTED, 422),
+    (ExpectedError, 422),
 )
 """The first that fits counts: not there; the sweep or this machine stands otherwise; a server is away; wrong input."""
 
@@ -153,8 +153,7 @@ def _explain_errors(app: FastAPI) -> None:
     async def ours(request: Request, error: Exception) -> JSONResponse:
         return _problem(status_of(error), str(error))
 
-    for kind in EXPECTED:
-        app.add_exception_handler(kind, ours)
+    app.add_exception_handler(ExpectedError, ours)
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:

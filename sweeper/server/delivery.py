@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from storage.errors import UnknownSweepError
-from storage.records import SweepState
 from storage.repository import Repository
 from sweeper.run import unpublished
 from sweeper.run.lease import running
@@ -19,6 +18,7 @@ from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
 from sweeper.server.tokens import without_tokens
 from sweeper.services import mlflow_fault
+from trials.states import SweepState
 
 LONGEST_WAIT_SECONDS = 3600.0
 
@@ -95,10 +95,10 @@ def main() -> None:
     from rich.console import Console
 
     from storage.database import open_database
-    from sweeper.errors import EXPECTED
     from sweeper.run.publishing import finish
     from sweeper.session import Session
     from sweeper.settings import load_settings
+    from trials.errors import ExpectedError
 
     name = sys.argv[1]
     try:
@@ -107,7 +107,7 @@ def main() -> None:
             repository = Repository(database)
             if ended(repository, name):
                 finish(Session(settings, repository, Console()), name)
-    except EXPECTED as error:
+    except ExpectedError as error:
         sys.stderr.write(f"sweeper: {error}\n")
         sys.exit(2)
 

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 
-from storage.records import SweepState
 from storage.repository import Repository
-from sweeper.errors import EXPECTED
 from sweeper.run import unpublished
 from sweeper.run.lease import running
 from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.service import Service
+from trials.errors import ExpectedError
+from trials.states import SweepState
 
 LONGEST_WAIT_SECONDS = 3600.0
 
@@ -52,7 +52,7 @@ class Recovery:
                 self.service.resume(name, unpublished.left(self.service.sweeps.settings, repository, name))
                 resumed.append(name)
                 _log.warning("the coordinator of %s is gone without a word; going on with it", name)
-            except EXPECTED as error:
+            except ExpectedError as error:
                 _log.warning("%s is abandoned and cannot be resumed yet: %s", name, error)
         return resumed
 

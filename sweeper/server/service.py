@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import UnknownSweepError
-from storage.records import TrialState
 from sweeper.errors import MissingFileError, StartingError
 from sweeper.run.launch import check_name_and_space, check_services_and_data, sweep_table
 from sweeper.run.lease import refuse_running
@@ -18,6 +17,7 @@ from sweeper.server.starts import Start, Starts, now
 from sweeper.server.submissions import submitted_grid
 from sweeper.services import check_services
 from sweeper.verbs import LocalSweeps
+from trials.states import TrialState
 
 LOG_BYTES = 64 << 10
 """So much of a log's end is shown."""

@@ -194,11 +194,11 @@ def carry_out(path: Path) -> None:
 
 def main() -> None:
     """The process of one start: exit status 2 and one message for what a person can mend."""
-    from sweeper.errors import EXPECTED
+    from trials.errors import ExpectedError
 
     try:
         carry_out(Path(sys.argv[1]))
-    except EXPECTED as error:
+    except ExpectedError as error:
         sys.stderr.write(f"sweeper: {error}\n")
         sys.exit(2)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.records import Attempt, AttemptState, Trial, TrialState
+from storage.records import Attempt, Trial
 from sweeper.timing.schedule import finish_in
+from trials.states import AttemptState, TrialState
 
 WINDOW = 3600.0
 """Seconds back from now over which throughput and the devices' use are measured."""

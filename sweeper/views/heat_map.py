@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.records import Epoch, FailureKind, Trial, TrialState
+from storage.records import Epoch, Trial
 from sweeper.grids.names import variant_names
+from trials.states import FailureKind, TrialState
 
 MOST_COLUMNS = 101
 """With more values of γ than this (a grid from 0 to 1 in steps of 0.01 has so many), columns are ranges of γ."""

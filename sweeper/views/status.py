@@ -13,11 +13,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from storage.records import FailureKind, SweepState, Trial, TrialState
+from storage.records import Trial
 from storage.repository import Repository
 from sweeper.search.space import family, point
 from sweeper.units import duration
 from trials.spec import is_external
+from trials.states import FailureKind, SweepState, TrialState
 
 if TYPE_CHECKING:
     from sweeper.session import Session

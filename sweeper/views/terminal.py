@@ -16,11 +16,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from storage.records import Attempt, AttemptState, Lease, Sweep, SweepState, Trial, TrialState
+from storage.records import Attempt, Lease, Sweep, Trial
 from storage.repository import Repository
 from sweeper.timing.pace import Pace, pace
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, STATE_ORDER, Cell, HeatMap, Row, heat_map
+from trials.states import AttemptState, SweepState, TrialState
 
 POLL_SECONDS = 1.0
 LABEL_WIDTH = 30

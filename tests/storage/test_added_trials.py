@@ -8,8 +8,8 @@ import pytest
 from storage_samples import let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
 
 from storage.errors import LeaseLostError
-from storage.records import TrialState
 from storage.repository import Repository
+from trials.states import TrialState
 
 
 def test_added_trials_stand_behind_the_others_and_once(repository: Repository) -> None:

@@ -9,8 +9,9 @@ import pytest
 from storage_samples import epoch, let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
 
 from storage.errors import AttemptEndedError, UnknownSweepError, UnknownTrialError
-from storage.records import AttemptState, Epoch, FailureKind, TrialState
+from storage.records import Epoch
 from storage.repository import Repository
+from trials.states import AttemptState, FailureKind, TrialState
 
 
 def test_claim_is_exclusive_and_counts(repository: Repository) -> None:

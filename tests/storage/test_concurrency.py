@@ -15,8 +15,9 @@ from storage_samples import new_trials, trial_hash
 from storage.database import open_database
 from storage.errors import LeaseLostError
 from storage.models import AttemptRow, EpochRow, ScoreRow
-from storage.records import Lease, TrialState
+from storage.records import Lease
 from storage.repository import Repository
+from trials.states import TrialState
 
 PROCESSES, FEW = 8, 4
 

@@ -21,8 +21,8 @@ from storage.columns import now
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnavailableError, DatabaseURLError, NotWritableError, StorageError
 from storage.models import SweepRow
-from storage.records import FailureKind, TrialState
 from storage.repository import Repository
+from trials.states import FailureKind, TrialState
 
 
 def sqlite_url(path: Path) -> str:

@@ -10,8 +10,9 @@ import pytest
 from storage_samples import epoch, let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
 
 from storage.errors import LeaseHeldError, LeaseLostError
-from storage.records import AttemptState, FailureKind, Lease, SweepState, TrialState
+from storage.records import Lease
 from storage.repository import Repository
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
 def test_held_names_holder_and_end(repository: Repository) -> None:

@@ -10,8 +10,8 @@ from storage_samples import epoch, let_lease_run_out, new_trials, outcome, trial
 
 from storage.database import open_database
 from storage.errors import DatabaseURLError, NotWritableError, UnknownSweepError
-from storage.records import FailureKind
 from storage.repository import Repository
+from trials.states import FailureKind
 
 
 def test_newest_epochs_are_those_of_the_running_attempts(repository: Repository) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy import Engine, event
 from storage_samples import epoch, make_sweep, outcome, scores, trial_hash
 
 from storage.errors import AttemptEndedError, InvalidScoreError
-from storage.records import FailureKind, Outcome, TrialState
+from storage.records import Outcome
 from storage.repository import Repository
+from trials.states import FailureKind, TrialState
 
 
 def test_finish_stores_all_and_again_changes_nothing(repository: Repository) -> None:

@@ -29,8 +29,9 @@ from storage_samples import epoch, let_lease_run_out, new_trials, outcome
 
 from storage.database import Database
 from storage.errors import AttemptEndedError, LeaseHeldError, LeaseLostError, StorageError
-from storage.records import AttemptState, FailureKind, Lease, TrialState
+from storage.records import Lease
 from storage.repository import Repository
+from trials.states import AttemptState, FailureKind, TrialState
 
 TRIALS = 4
 SWEEPS = ("first", "second")

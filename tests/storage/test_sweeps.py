@@ -11,8 +11,9 @@ from storage_samples import make_sweep, new_trials, outcome, trial_hash
 
 from storage.database import Database
 from storage.errors import SweepConflictError, UnknownSweepError, UnknownTrialError
-from storage.records import SignificanceTest, Split, SweepState, TrialState
+from storage.records import SignificanceTest, Split
 from storage.repository import Repository
+from trials.states import SweepState, TrialState
 
 
 def test_create_gives_back_what_was_given(repository: Repository) -> None:

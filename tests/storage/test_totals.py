@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from storage_samples import make_sweep, new_trials, outcome
 
-from storage.records import AttemptState, FailureKind, SweepState, TrialState
 from storage.repository import Repository
 from storage.totals import read_totals
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 BOUNDS = (1.0, 100.0)
 

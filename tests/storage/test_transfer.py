@@ -15,17 +15,10 @@ from storage_samples import epoch, let_lease_run_out, new_trials, outcome, score
 
 from storage.database import open_database
 from storage.errors import SweepConflictError, TransferError, UnknownSweepError
-from storage.records import (
-    AttemptState,
-    Epoch,
-    FailureKind,
-    SignificanceTest,
-    Split,
-    SweepState,
-    TrialState,
-)
+from storage.records import Epoch, SignificanceTest, Split
 from storage.repository import Repository
 from storage.transfer import Imported, export_sweep, import_sweep
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from storage.database import open_database
-from storage.records import Epoch, FailureKind, Outcome, Score
+from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
 from sweeper.cli import main
 from sweeper.grids.expansion import DataIdentity, expand
 from sweeper.grids.files import load_grid
 from sweeper.run.launch import new_trials, sweep_table
 from sweeper.timing.costs import learn_costs
+from trials.states import FailureKind
 
 NUCLEI = DataIdentity(("background", "nucleus"), 2, "p" * 16, "s" * 16)
 

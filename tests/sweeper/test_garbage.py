@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from storage.database import open_database
-from storage.records import FailureKind, NewTrial, Outcome
+from storage.records import NewTrial, Outcome
 from storage.repository import Repository
 from sweeper.garbage import find_garbage
 from sweeper.settings import Settings
+from trials.states import FailureKind
 
 DONE, FAILED, QUEUED, UNKNOWN = (letter * 16 for letter in "abcd")
 

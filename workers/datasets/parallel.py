@@ -13,8 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
 
+from trials.errors import ExpectedError
 from workers.datasets.reader import CaseFiles, Reader
-from workers.errors import WorkerError, WorkerLostError
+from workers.errors import WorkerLostError
 
 _SMALL_SOURCE = 64 << 20
 """Below this many bytes of source files starting processes costs more than it saves."""
@@ -82,7 +83,7 @@ def _importable(module: str) -> bool:
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Exception:
     try:
         return function(item)
-    except (WorkerError, OSError) as error:
+    except (ExpectedError, OSError) as error:
         return error
 
 

@@ -25,9 +25,9 @@ from dashboards.board.source import Source
 from dashboards.errors import BoardError
 from storage.database import open_database
 from storage.errors import StorageError, UnknownSweepError
-from storage.records import TrialState
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
+from trials.states import TrialState
 
 POLL = "..version.data...grid-data.data...parts.data...curves-version.data.."
 

@@ -15,10 +15,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage.database import open_database
-from storage.records import FailureKind, Lease, SweepState, TrialState
+from storage.records import Lease
 from storage.repository import Repository
 from tests.dashboards.browser import SCRIPT, SECONDS, chromium, grave_faults, opened, picture, wider_than_its_window
 from tests.live_sweeps import Planned, bring, mixed, store
+from trials.states import FailureKind, SweepState, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

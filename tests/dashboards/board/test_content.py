@@ -9,9 +9,9 @@ import pytest
 from dashboards.board import content
 from dashboards.board.curves import curve_figure, in_words
 from dashboards.board.source import Snapshot, Source
-from storage.records import FailureKind, SweepState, TrialState
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
+from trials.states import FailureKind, SweepState, TrialState
 
 
 def look(source: Source, name: str = "demo") -> Snapshot:

@@ -12,9 +12,9 @@ from dashboards.report import pdf
 from dashboards.report.write import write_report
 from storage.database import open_database
 from storage.errors import UnknownSweepError
-from storage.records import FailureKind, TrialState
 from storage.repository import Repository
 from sweeper.settings import Settings
+from trials.states import FailureKind, TrialState
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
 

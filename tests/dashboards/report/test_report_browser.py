@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_like
 
 from dashboards.report.write import write_report
-from storage.records import FailureKind, SweepState, TrialState
 from tests.dashboards.browser import SCRIPT, SECONDS, chromium, grave_faults, opened, picture, wider_than_its_window
+from trials.states import FailureKind, SweepState, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -9,9 +9,10 @@ from typing import Any
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from dashboards.report.write import write_report
-from storage.records import Epoch, Trial, TrialState
+from storage.records import Epoch, Trial
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
+from trials.states import TrialState
 
 LOSS = "unified_focal_asym"
 SETTINGS = {"sampler": "tpe", "pruner": "asha", "startup": 3, "trials": 6}

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from storage.records import Epoch, FailureKind, NewTrial, Outcome, Score, Sweep, SweepState, Trial, TrialState
+from storage.records import Epoch, NewTrial, Outcome, Score, Sweep, Trial
 from storage.repository import Repository
 from trials.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
+from trials.states import FailureKind, SweepState, TrialState
 
 BASELINES = {
     "ce": 0.0,

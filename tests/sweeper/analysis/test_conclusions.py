@@ -3,9 +3,9 @@
 import numpy as np
 from study_maker import Study, make_trial, paper_like
 
-from storage.records import TrialState
 from sweeper.analysis import analyse, score_frame, trial_frame
 from sweeper.analysis.conclusions import NOTHING_FINISHED
+from trials.states import TrialState
 
 JITTER = np.linspace(-0.05, 0.05, 20)
 

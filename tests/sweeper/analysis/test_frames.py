@@ -3,10 +3,10 @@
 import pytest
 from study_maker import Study, make_trial, paper_like
 
-from storage.records import FailureKind, TrialState
 from sweeper.analysis import AnalysisError, score_frame, scores_hash, trial_frame
 from sweeper.analysis.frames import SCORE_COLUMNS, TRIAL_COLUMNS
 from trials.spec import RESULTS_VERSION
+from trials.states import FailureKind, TrialState
 
 
 def test_frames_of_nothing_have_their_columns():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from study_maker import Study, make_trial
 
-from storage.records import TrialState
 from sweeper.analysis import score_frame, trial_frame
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc, image_scores, select_gamma, trial_scores
 from sweeper.analysis.tables import result_table
+from trials.states import TrialState
 
 LOSS = "unified_focal_asym"
 

@@ -7,10 +7,10 @@ from study_maker import Study, make_trial, paper_like, store
 
 from storage.database import open_database
 from storage.errors import DatabaseURLError, UnknownSweepError
-from storage.records import TrialState
 from storage.repository import Repository
 from sweeper.analysis import analyse, score_frame, trial_frame
 from sweeper.study import keep_significance, open_study, read_study
+from trials.states import TrialState
 
 
 @pytest.fixture

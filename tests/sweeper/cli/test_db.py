@@ -12,12 +12,13 @@ from rich.console import Console
 from sqlalchemy import text
 
 from storage.database import open_database
-from storage.records import Epoch, Outcome, Score, TrialState
+from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run.launch import run
 from sweeper.session import Session
 from sweeper.settings import Settings
+from trials.states import TrialState
 
 Command = Callable[..., Any]
 

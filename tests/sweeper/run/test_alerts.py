@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from storage.records import SweepState
 from sweeper.errors import SettingsError
 from sweeper.run import alerts
 from sweeper.run.alerts import Alerts, Event, StallWatch, alerting, check_target
+from trials.states import SweepState
 
 
 def wait_for(what: Callable[[], Any]) -> Any:

@@ -12,13 +12,14 @@ import pytest
 
 from storage.database import Database, open_database
 from storage.errors import LeaseLostError
-from storage.records import FailureKind, NewTrial, SweepState, Trial, TrialState
+from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run.coordinator import Coordinator, Running, Work, outcome_of
 from sweeper.run.lease import LeaseKeeper
 from sweeper.server.recovery import abandoned
 from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.states import FailureKind, SweepState, TrialState
 
 COSTS = {"a" * 16: 5.0, "b" * 16: 9.0, "c" * 16: 7.0}
 A, B, C = COSTS

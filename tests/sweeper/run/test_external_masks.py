@@ -16,7 +16,6 @@ from rich.console import Console
 from dashboards.commands import write
 from storage.database import open_database
 from storage.errors import LeaseHeldError, StorageError, SweepConflictError
-from storage.records import SweepState, TrialState
 from storage.repository import Repository
 from sweeper.errors import GridError
 from sweeper.grids.files import parse_grid
@@ -30,6 +29,7 @@ from sweeper.study import read_study
 from sweeper.views.status import closing_text
 from trials.results import EpochRecord, TrialResult
 from trials.spec import TrialSpec, is_external
+from trials.states import SweepState, TrialState
 from workers.datasets import synthesise
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
 from workers.datasets.splits import Split

@@ -12,12 +12,13 @@ from rich.console import Console
 
 from storage.database import open_database
 from storage.errors import LeaseHeldError, LeaseLostError
-from storage.records import NewTrial, SweepState
+from storage.records import NewTrial
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper, holder_name
 from sweeper.views.status import status_object, status_text
 from tests.storage.storage_samples import let_lease_run_out
 from trials.spec import DataSpec, LossSpec, TrialSpec
+from trials.states import SweepState
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from storage.records import Attempt, AttemptState, Trial, TrialState
+from storage.records import Attempt, Trial
 from sweeper.run.coordinator import Running
 from sweeper.run.progress import display, seconds_left, summary
+from trials.states import AttemptState, TrialState
 
 TRIAL = Trial(
     hash="0" * 16, position=0, state=TrialState.QUEUED, spec={}, label="nuclei · ce [bold]", dataset="nuclei",

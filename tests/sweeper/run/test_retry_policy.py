@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import FailureKind
 from sweeper.run.retry_policy import BREAKER, HALTING, RETRIES, broken, retry
+from trials.states import FailureKind
 
 KINDS = st.sampled_from(list(FailureKind))
 ENDS = st.lists(st.none() | KINDS, max_size=20)

@@ -10,9 +10,10 @@ import pytest
 
 from storage.database import open_database
 from storage.errors import DatabaseUnavailableError
-from storage.records import Trial, TrialState
+from storage.records import Trial
 from storage.studies import BATCH, Studies
 from sweeper.run.study_recorder import StudyRecorder
+from trials.states import TrialState
 
 STUDY = "s/nuclei/unified_focal_asym"
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import optuna
 import pytest
-from tests.sweeper.run.test_coordinator import Notes, finished
 
 from storage.database import Database, open_database
-from storage.records import NewTrial, SweepState, Trial, TrialState
+from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.grids.expansion import DataIdentity, expand, search_cells
@@ -24,7 +23,9 @@ from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.search.adaptive import Adaptive, SearchStudy
 from sweeper.search.samplers import Settings
+from tests.sweeper.run.test_coordinator import Notes, finished
 from trials.spec import TrialSpec
+from trials.states import SweepState, TrialState
 
 DATA = {"a": DataIdentity(("background", "nucleus"), 2, "p", "s")}
 PAPER = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.sweeper.search.test_adaptive import new_trial
 
 from storage.database import open_database
 from storage.errors import SweepConflictError
@@ -18,6 +17,7 @@ from sweeper.grids.expansion import DataIdentity
 from sweeper.grids.files import parse_grid
 from sweeper.run.launch import Session, create, searched_specs, searches_of
 from sweeper.settings import Settings
+from tests.sweeper.search.test_adaptive import new_trial
 
 DATA = {"a": DataIdentity(("background", "nucleus"), 2, "p", "s")}
 

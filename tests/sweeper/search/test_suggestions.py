@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from storage.records import TrialState
 from sweeper.grids.expansion import DataIdentity, search_cells
 from sweeper.grids.schema import Grid
 from sweeper.search.samplers import Settings, make_sampler
 from sweeper.search.space import SearchCell
 from sweeper.search.suggestions import Seen, StudySearch
+from trials.states import TrialState
 
 DATA = {"a": DataIdentity(("background", "nucleus"), 2)}
 PAPER = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from storage.records import SweepState, TrialState
 from sweeper.run import unpublished
 from sweeper.server.delivery import Delivery, send_in_process
 from tests.mlflow_server import PATIENCE, MlflowServer
 from trials.spec import TrialSpec
+from trials.states import SweepState, TrialState
 from workers.tracking import Spool
 
 

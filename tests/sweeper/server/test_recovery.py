@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from storage.records import SweepState, TrialState
 from sweeper.run import unpublished
 from sweeper.server.recovery import Recovery, abandoned
+from trials.states import SweepState, TrialState
 
 
 class Clock:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import Attempt, AttemptState, Trial, TrialState
+from storage.records import Attempt, Trial
 from sweeper.timing.pace import WINDOW, device_use, pace, remaining
+from trials.states import AttemptState, TrialState
 
 NOW = 1_000_000.0
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from storage.database import open_database
-from storage.records import FailureKind, NewTrial, Trial, TrialState
+from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
 from sweeper.settings import Settings
 from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, loss_names, status_object, status_text
+from trials.states import FailureKind, TrialState
 
 
 def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:

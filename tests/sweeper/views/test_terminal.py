@@ -20,10 +20,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from storage.database import open_database
-from storage.records import FailureKind, Lease, SweepState, TrialState
+from storage.records import Lease
 from storage.repository import Repository
 from sweeper.views.terminal import draw, take_picture, watch
 from tests.live_sweeps import Planned, bring, mixed, store
+from trials.states import FailureKind, SweepState, TrialState
 
 
 @pytest.fixture

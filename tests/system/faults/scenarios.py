@@ -24,11 +24,11 @@ import pytest
 
 from storage.database import open_database
 from storage.errors import StorageError
-from storage.records import TrialState
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.study import read_study
 from tests.system.sweeps import Home
+from trials.states import TrialState
 
 POINTS = Path(__file__).parent / "points"
 PATIENCE = 300.0

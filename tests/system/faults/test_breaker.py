@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from storage.records import TrialState
 from tests.system.faults.scenarios import GAMMAS, GRID, SWEEP, Sweep
+from trials.states import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from storage.records import TrialState
 from tests.system.faults.scenarios import SWEEP, Reference, Sweep
+from trials.states import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

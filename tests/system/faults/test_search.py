@@ -15,9 +15,9 @@ import optuna
 import pytest
 
 from storage.database import open_database
-from storage.records import AttemptState, TrialState
 from storage.studies import Studies
 from tests.system.faults.scenarios import GAMMAS, GRID, SWEEP, Sweep
+from trials.states import AttemptState, TrialState
 from workers.tracking.client import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

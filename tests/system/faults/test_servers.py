@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage.records import TrialState
 from tests.mlflow_server import MlflowServer
 from tests.postgres_server import PostgresServer, running_server
 from tests.system.faults.scenarios import Reference, Sweep, wait_for
+from trials.states import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(1800)]
 
