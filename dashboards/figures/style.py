@@ -134,16 +134,22 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
-        # The layout is the dear part: once, not again for each of the two files.
-        with warnings.catch_warnings():
-            # Of a figure too crowded for it; it is drawn without, and a person can do nothing about it.
-            warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        vector, raster = io.StringIO(), io.BytesIO()
-        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(raster, format="png", dpi=_RESOLUTION, metadata={"Software": None})
-    return Drawing(_file_name(name), title, caption, alt, vector.getvalue(), raster.getvalue(), wide=size[0] > 8)
+        svg, png = render(figure)
+    return Drawing(_file_name(name), title, caption, alt, svg, png, wide=size[0] > 8)
+
+
+def render(figure: Figure) -> tuple[str, bytes]:
+    """The figure as SVG and as PNG, which takes nine tenths of the time of a drawing."""
+    # The layout is the dear part: once, not again for each of the two files.
+    with warnings.catch_warnings():
+        # Of a figure too crowded for it; it is drawn without, and a person can do nothing about it.
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    vector, raster = io.StringIO(), io.BytesIO()
+    figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(raster, format="png", dpi=_RESOLUTION, metadata={"Software": None})
+    return vector.getvalue(), raster.getvalue()
 
 
 def short(variant: str, limit: int = 28) -> str:

@@ -8,6 +8,7 @@ from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from dashboards.report import rows
 from dashboards.report.write import write_report
+from tests.dashboards.unrendered import unrendered
 
 GRID = {
     "name": "s",
@@ -64,7 +65,8 @@ def test_the_page_has_all_of_it_and_hides_pictures(tmp_path):
         for loss in ("ce", "dice"):
             study.add(make_trial(dataset, loss), [0.5, 0.6, 0.7])
     repository = MemoryRepository(study, make_sweep(grid=GRID, details=DETAILS))
-    page = write_report(repository, "s", tmp_path, trials_folder=tmp_path, prepared_root=tmp_path).page
+    with unrendered():
+        page = write_report(repository, "s", tmp_path, trials_folder=tmp_path, prepared_root=tmp_path).page
     assert page is not None
     text = page.read_text(encoding="utf-8")
     assert UNKNOWN in text

@@ -1,6 +1,7 @@
 """The report: whole and self-contained for any sweep, escaped everywhere, the same bytes for the same rows."""
 
 import re
+from contextlib import nullcontext
 from html.parser import HTMLParser
 
 import pytest
@@ -14,6 +15,7 @@ from storage.database import open_database
 from storage.errors import UnknownSweepError
 from storage.repository import Repository
 from sweeper.settings import Settings
+from tests.dashboards.unrendered import unrendered
 from trials.states import FailureKind, TrialState
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
@@ -51,8 +53,10 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def report(study, tmp_path, formats=("html",), **sweep):
-    files = write_report(MemoryRepository(study, make_sweep(**sweep)), "s", tmp_path / "out", formats=formats)
+def report(study, tmp_path, formats=("html",), *, rendered=False, **sweep):
+    """Writes a report; most tests look at its words alone, and do without its figures."""
+    with nullcontext() if rendered else unrendered():
+        files = write_report(MemoryRepository(study, make_sweep(**sweep)), "s", tmp_path / "out", formats=formats)
     text = files.page.read_text(encoding="utf-8")
     return files, text, Page(text)
 
@@ -64,7 +68,7 @@ def two_losses():
     return study
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     study = paper_like(("cvc_clinicdb", "nuclei"), labels=("polyp",), gammas=(0.3, 0.5), images=8, repeats=2)
     study.trials.append(
@@ -73,7 +77,7 @@ def whole(tmp_path_factory):
     details = {
         "data": {"nuclei": {"split": {"train": 38, "validation": 10, "test": 12}, "excluded": [["n7", "empty"]]}}
     }
-    return report(study, tmp_path_factory.mktemp("whole"), ("html", "csv", "latex"), details=details)
+    return report(study, tmp_path_factory.mktemp("whole"), ("html", "csv", "latex"), rendered=True, details=details)
 
 
 def shown(page):
@@ -171,8 +175,8 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     for gamma, dsc in ((0.1, [0.5, 0.6, 0.7]), (0.5, [0.6, 0.5, 0.9])):
         study.add(make_trial("nuclei", "unified_focal_asym", gamma=gamma), dsc)
     study.add(make_trial("nuclei", "dice"), [0.4, 0.5, 0.6])
-    one, _, _ = report(study, tmp_path / "one", ("html", "csv", "latex"))
-    other, _, _ = report(study, tmp_path / "other", ("html", "csv", "latex"))
+    one, _, _ = report(study, tmp_path / "one", ("html", "csv", "latex"), rendered=True)
+    other, _, _ = report(study, tmp_path / "other", ("html", "csv", "latex"), rendered=True)
     assert [p.name for p in one.all] == [p.name for p in other.all]
     for a, b in zip(one.all, other.all, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
@@ -185,7 +189,7 @@ def test_a_data_set_named_script_is_text(tmp_path):
         study.add(make_trial(bad, loss), [0.5, 0.6, 0.7], label="<i>thing")
     study.trials.append(make_trial(bad, "focal", state=TrialState.FAILED, error="<img src=x onerror=alert(1)>"))
     details = {"data": {bad: {"excluded": [["<u>", "<s>"]]}}}
-    files, _, page = report(study, tmp_path, description="<h1>mine</h1>", reason="<em>", details=details)
+    files, _, page = report(study, tmp_path, rendered=True, description="<h1>mine</h1>", reason="<em>", details=details)
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "img", "i", "b", "u", "s", "em"}
     assert not [v for _, v in page.tags if "onload" in v or "onerror" in v]
@@ -240,7 +244,7 @@ def test_very_long_names(tmp_path):
     study = Study()
     for loss in ("ce", "l" * 300):
         study.add(make_trial("d" * 400, loss), [0.5, 0.6, 0.8], label="c" * 200)
-    files, _, page = report(study, tmp_path)
+    files, _, page = report(study, tmp_path, rendered=True)
     assert page.wrong == []
     assert all(len(path.name) < 120 for path in files.figures)
 
@@ -311,7 +315,8 @@ def test_the_command_writes_from_a_real_database(tmp_path):
         repository = Repository(database)
         store(two_losses(), repository, "nuclei-demo")
         settings = Settings(home=tmp_path / "home")
-        paths = write(settings, repository, "nuclei-demo", tmp_path / "out", ("html",))
+        with unrendered():
+            paths = write(settings, repository, "nuclei-demo", tmp_path / "out", ("html",))
         assert paths[0] == tmp_path / "out" / "report.html"
         assert all(path.is_file() for path in paths)
         assert len(repository.significance("nuclei-demo")) > 0

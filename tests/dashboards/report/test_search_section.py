@@ -12,6 +12,7 @@ from dashboards.report.write import write_report
 from storage.records import Epoch, Trial
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
+from tests.dashboards.unrendered import unrendered
 from trials.states import TrialState
 
 LOSS = "unified_focal_asym"
@@ -50,7 +51,8 @@ def test_the_report_shows_what_was_tried_and_marks_the_curve(tmp_path: Path) -> 
             study.trials.append(trial)
     plain = study.add(make_trial("nuclei", "ce"), [0.5, 0.6, 0.7])
     sweep = make_sweep(details={"search": {name: search_of(trials[0], Domain("gamma", 0.0, 0.99))}})
-    page = write_report(Repository(study, sweep), "s", tmp_path).page
+    with unrendered():
+        page = write_report(Repository(study, sweep), "s", tmp_path).page
     assert page is not None
     text = page.read_text(encoding="utf-8")
     section = text[text.index('id="search"') : text.index('id="significance"')]
@@ -69,7 +71,8 @@ def test_without_a_search_there_is_no_such_section(tmp_path: Path) -> None:
     study = Study()
     for gamma in (0.3, 0.5):
         study.add(make_trial("nuclei", LOSS, gamma=gamma), [0.5, 0.6, 0.7])
-    page = write_report(Repository(study, make_sweep()), "s", tmp_path).page
+    with unrendered():
+        page = write_report(Repository(study, make_sweep()), "s", tmp_path).page
     assert page is not None
     text = page.read_text(encoding="utf-8")
     assert 'id="search"' not in text
