@@ -20,7 +20,6 @@ from sweeper.analysis.significance import ALPHA, RANK_SUM, SIGNED_RANK
 HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not tested"
 
 SYM, ASYM = UNIFIED
-DICE_BASED = ("dice", "tversky", "focal_tversky")
 TWO_DIMENSIONAL = ("cvc_clinicdb", "drive", "bus2017")
 HIGH_GAMMA = 0.7
 """From here on γ counts as high; the paper says that the worst performance occurred at high γ."""

@@ -1,8 +1,8 @@
-"""Scores of hard label maps, and the mean and interval of scores. Imports no TensorFlow.
+"""Scores of hard label maps. Imports no TensorFlow.
 
 The rules for empty masks are the project's (the paper does not give any): truth and prediction both empty, all four
 metrics are 1; truth alone empty, DSC, IoU and precision are 0 and recall is undefined; prediction alone empty, all 0.
-Undefined values are left out of means and intervals, and counted.
+Undefined values are left out of means and intervals, and counted (`sweeper.analysis`).
 """
 
 from __future__ import annotations
@@ -10,34 +10,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy.stats
 
 from trials.results import CaseScore
 from workers.errors import InputError
-
-CONFIDENCE = 0.95
-BOOTSTRAP_RESAMPLES = 9_999
-_BOOTSTRAP_BATCH_VALUES = 4_000_000  # bounds the memory of resampling to some 32 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with its 95% interval. `sd` is the sample standard deviation (n − 1).
-
-    `n` values were used and `excluded` were undefined. `mean` is None for n = 0; `sd`, `low` and `high` are None for
-    n < 2, and where a value is infinite (a surface distance of one empty mask), which makes the mean infinite as well.
-    """
-
-    mean: float | None
-    sd: float | None
-    low: float | None
-    high: float | None
-    n: int
-    excluded: int
 
 
 def score_case(
@@ -129,55 +107,3 @@ def surface_scores(
         )
     directed = surface_distance.compute_average_surface_distance(distances)
     return float(surface_distance.compute_robust_hausdorff(distances, 95.0)), float(sum(directed) / 2)
-
-
-def mean_interval(values: Sequence[float | None]) -> Interval:
-    """Mean of `values` with its 95% interval by Student's t; None and NaN are left out and counted."""
-    used, summary = _summarise(values)
-    if summary.sd is None or summary.mean is None:
-        return summary
-    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, used.size - 1)) * summary.sd / math.sqrt(used.size)
-    return _with_bounds(summary, summary.mean - half, summary.mean + half)
-
-
-def bootstrap_interval(values: Sequence[float | None], seed: int) -> Interval:
-    """Mean of `values` with its 95% bias-corrected and accelerated bootstrap interval (Efron 1987), 9,999 resamples.
-
-    None and NaN are left out and counted. The same values and seed give the same interval.
-    """
-    used, summary = _summarise(values)
-    if summary.sd is None or summary.mean is None:
-        return summary
-    if summary.sd == 0:
-        return _with_bounds(summary, summary.mean, summary.mean)
-    low, high = scipy.stats.bootstrap(
-        (used,),
-        np.mean,
-        n_resamples=BOOTSTRAP_RESAMPLES,
-        batch=max(1, _BOOTSTRAP_BATCH_VALUES // used.size),
-        confidence_level=CONFIDENCE,
-        method="BCa",
-        rng=np.random.Generator(np.random.PCG64(seed)),
-    ).confidence_interval
-    return _with_bounds(summary, float(low), float(high))
-
-
-def _summarise(values: Sequence[float | None]) -> tuple[np.ndarray, Interval]:
-    """The defined values, and their mean and deviation without bounds."""
-    array = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-    used = array[~np.isnan(array)]
-    n, excluded = used.size, array.size - used.size
-    if n == 0:
-        return used, Interval(None, None, None, None, 0, excluded)
-    if used.min() == used.max():
-        # Equal values: their mean is exact, and a deviation from rounding would make a spurious interval.
-        mean, sd = float(used[0]), 0.0
-    else:
-        mean = float(used.mean())
-        sd = float(used.std(ddof=1)) if math.isfinite(mean) else math.nan
-    known = n > 1 and math.isfinite(mean)
-    return used, Interval(mean, sd if known else None, None, None, n, excluded)
-
-
-def _with_bounds(summary: Interval, low: float, high: float) -> Interval:
-    return Interval(summary.mean, summary.sd, low, high, summary.n, summary.excluded)

@@ -1,10 +1,9 @@
-"""Scores against scikit-learn, distances against geometry, intervals against SciPy; and the rules for empty masks."""
+"""Scores against scikit-learn, distances against geometry, and the rules for empty masks."""
 
 import math
 
 import numpy as np
 import pytest
-import scipy.stats
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,59 +105,3 @@ def test_distances_are_symmetric_and_scale_with_the_spacing(masks, scale):
     scaled = metrics.surface_scores(first, second, (scale, scale))
     assert scaled == pytest.approx(tuple(scale * d for d in unit))
     assert metrics.surface_scores(first, first, (1.0, 2.0)) == (0.0, 0.0)
-
-
-values = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=30)
-
-
-@settings(deadline=None)
-@given(values)
-def test_the_t_interval_is_scipys(xs):
-    found = metrics.mean_interval(xs)
-    assert (found.n, found.excluded) == (len(xs), 0)
-    assert found.mean == pytest.approx(np.mean(xs))
-    if len(set(xs)) == 1:
-        assert (found.sd, found.low, found.high) == (0, found.mean, found.mean)
-        return
-    assert found.sd == pytest.approx(scipy.stats.tstd(xs))
-    low, high = scipy.stats.t.interval(0.95, len(xs) - 1, loc=np.mean(xs), scale=scipy.stats.sem(xs))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-
-
-def test_the_bootstrap_interval_agrees_with_an_own_resampling_where_both_hold():
-    sample = np.random.default_rng(0).normal(0.8, 0.1, size=150)
-    found = metrics.bootstrap_interval(list(sample), seed=1)
-    means = np.random.default_rng(9).choice(sample, size=(20_000, 150)).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    assert found.low == pytest.approx(low, abs=0.05 * (high - low))
-    assert found.high == pytest.approx(high, abs=0.05 * (high - low))
-    assert found.mean == pytest.approx(sample.mean())
-
-
-def test_the_bootstrap_interval_follows_from_its_seed_and_stays_within_the_values():
-    sample = list(np.random.default_rng(0).beta(8, 2, size=25))
-    first, again, other = (metrics.bootstrap_interval(sample, seed) for seed in (3, 3, 4))
-    assert first == again != other
-    assert 0 <= first.low < first.mean < first.high <= 1
-
-
-@pytest.mark.parametrize("interval", [metrics.mean_interval, lambda xs: metrics.bootstrap_interval(xs, 0)])
-class TestEdges:
-    def test_undefined_values_are_left_out_and_counted(self, interval):
-        full, gaps = interval([0.25, 0.5, 1.0]), interval([None, 0.25, math.nan, 0.5, 1.0, None])
-        assert (gaps.mean, gaps.sd, gaps.low, gaps.high, gaps.n) == (full.mean, full.sd, full.low, full.high, 3)
-        assert (full.excluded, gaps.excluded) == (0, 3)
-
-    def test_one_value_has_a_mean_and_no_interval(self, interval):
-        assert interval([0.5, None]) == metrics.Interval(0.5, None, None, None, 1, 1)
-
-    def test_no_value_has_nothing(self, interval):
-        assert interval([None, math.nan]) == metrics.Interval(None, None, None, None, 0, 2)
-        assert interval([]) == metrics.Interval(None, None, None, None, 0, 0)
-
-    def test_equal_values_have_width_zero(self, interval):
-        assert interval([0.1] * 7) == metrics.Interval(0.1, 0.0, 0.1, 0.1, 7, 0)
-
-    def test_an_infinite_distance_makes_the_mean_infinite_and_the_interval_undefined(self, interval):
-        assert interval([1.0, math.inf, 2.0]) == metrics.Interval(math.inf, None, None, None, 3, 0)
-        assert interval([math.inf, math.inf]) == metrics.Interval(math.inf, None, None, None, 2, 0)
