@@ -22,6 +22,7 @@ import psutil
 
 from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
+from trials.messages import End, Finished, TrainRequest
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses
 from workers.datasets import get_reader
@@ -102,19 +103,11 @@ def trial(data: PreparedDataset, split: str, number: int, filters: int) -> Trial
 def train(process: WarmProcess, spec: TrialSpec, folder: Path) -> None:
     """One trial from its request to its last message; its folder is removed, as what is old is in a sweep."""
     place = folder / spec.hash
-    request = {
-        "spec": spec.to_dict(),
-        "prepared_root": str(folder),
-        "folder": str(place),
-        "plugins": [],
-        "revision": "benchmark",
-        "pictures": True,
-        "tracking": {"sweep": "benchmark", "attempt": 1, "provenance": "real"},
-    }
+    request = TrainRequest(spec, spec.label, folder, place, sweep="benchmark", provenance="real", revision="benchmark")
     process.train(request, place / "log.txt")
-    while (message := process.receive())["kind"] in ("started", "epoch"):
+    while not isinstance(message := process.receive(), End):
         pass
-    if message["kind"] != "finished":
+    if not isinstance(message, Finished):
         raise RuntimeError(f"the trial {spec.label} did not finish: {message}")
     shutil.rmtree(place)
 

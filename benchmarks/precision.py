@@ -37,8 +37,9 @@ LOSS = "unified_focal_asym"
 
 
 def measure(setting: Setting) -> Measured:
+    from trials.messages import Order
     from workers.training.learner import Learners, configure_device
-    from workers.training.trial import Listener, Order, run_trial
+    from workers.training.trial import Listener, run_trial
 
     epochs = 1 if setting == Setting.QUICK else 10
     seeds = {Setting.QUICK: (0,), Setting.NORMAL: (0, 1, 2), Setting.LONG: tuple(range(10))}[setting]
@@ -47,7 +48,7 @@ def measure(setting: Setting) -> Measured:
     source = reader.default_source()
     if source is None:
         raise RuntimeError("the nuclei images are missing from the package")
-    listener = Listener(lambda epoch, remarks: None, lambda record: Order.GO_ON)
+    listener = Listener(lambda epoch, remarks: None, lambda record: Order.CONTINUE)
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

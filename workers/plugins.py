@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import workers.datasets.registry
 import workers.losses.registry
 import workers.networks._registry
+from trials.messages import PluginSource
 from trials.spec import content_hash
 from workers.errors import InputError
 from workers.losses import LossDefinition, Parameter
@@ -57,14 +58,9 @@ class Plugin:
     networks: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
 
-    def to_message(self) -> dict[str, Any]:
+    def to_message(self) -> PluginSource:
         """What a worker needs to load it: an entry of the argument of `load_plugin_texts`."""
-        return {
-            "reference": self.reference,
-            "source": self.source,
-            "text": self.text,
-            "datasets": list(self.datasets),
-        }
+        return PluginSource(self.reference, self.source, self.text, self.datasets)
 
 
 _loaded: dict[str, Plugin] = {}
@@ -105,7 +101,7 @@ def load_plugin(reference: str | Path) -> Plugin:
     return _load(str(reference), "", source_hash(reference))
 
 
-def load_plugin_texts(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ...]:
+def load_plugin_texts(messages: Iterable[PluginSource]) -> tuple[Plugin, ...]:
     """Make these the plug-ins of this process: what a warm worker does before each trial.
 
     Args:
@@ -116,14 +112,14 @@ def load_plugin_texts(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ..
         PluginError: as `load_plugin`, or an installed module whose source differs from the coordinator's.
     """
     messages = tuple(messages)
-    wanted = {(m["reference"], m["source"]) for m in messages}
+    wanted = {(m.reference, m.source) for m in messages}
     for plugin in tuple(_loaded.values()):
         if (plugin.reference, plugin.source) not in wanted:
             _unload(plugin)
     return tuple(_load_message(message) for message in messages)
 
 
-def load_datasets(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ...]:
+def load_datasets(messages: Iterable[PluginSource]) -> tuple[Plugin, ...]:
     """Make the data sets of these plug-ins known here, as they were when the sweep was made.
 
     What a coordinator does that goes on with a sweep. Losses and networks alone stay out, and with them TensorFlow.
@@ -131,15 +127,15 @@ def load_datasets(messages: Iterable[Mapping[str, Any]]) -> tuple[Plugin, ...]:
     Raises:
         PluginError: as `load_plugin_texts`.
     """
-    return tuple(_load_message(message) for message in messages if message.get("datasets"))
+    return tuple(_load_message(message) for message in messages if message.datasets)
 
 
-def _load_message(message: Mapping[str, Any]) -> Plugin:
-    reference, text = message["reference"], message["text"]
+def _load_message(message: PluginSource) -> Plugin:
+    reference, text = message.reference, message.text
     source = content_hash(text) if text else source_hash(reference)
-    if source != message["source"]:
+    if source != message.source:
         raise PluginError(
-            f"plug-in {reference!r} has the source {source} on this machine but {message['source']} in the trial's "
+            f"plug-in {reference!r} has the source {source} on this machine but {message.source} in the trial's "
             "spec; install the same version everywhere"
         )
     return _load(reference, text, source)

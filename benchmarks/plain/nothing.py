@@ -15,7 +15,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import psutil
 # First of all: it says to Ray what is to be left out, for both alike.
 from sweeper.run.ray_cluster import ray_cluster
 
-from sweeper.run.ray_tune import Tracking, execute  # isort: skip
+from sweeper.run.ray_tune import execute  # isort: skip
 
 from ray import tune
 from rich.console import Console
@@ -36,6 +35,7 @@ from storage.studies import Studies
 from sweeper.run.coordinator import Coordinator, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.progress import display
+from trials.messages import EpochEnded, Finished, Report, Started, Tracking, Worker, read_task, to_json
 from trials.results import CaseScore, EpochRecord, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
 
@@ -52,19 +52,19 @@ class Nothing(tune.Trainable):
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         if "task" in new_config:
-            json.loads(new_config["task"])
+            read_task(new_config["task"])
         self._hash = str(new_config.get("hash", new_config.get("number")))
         self._place = 0
         return True
 
     def step(self) -> dict[str, Any]:
         self._place += 1
-        messages = (
-            lambda: {"kind": "started", "resumed_from": 0, "remarks": [], "pid": 1, "host": "here", "device": "CPU"},
-            lambda: {"kind": "epoch", **asdict(EPOCH)},
-            lambda: {"kind": "finished", "result": result(self._hash).to_dict(), "mlflow_run": None},
+        reports = (
+            lambda: Report(Started(), worker=Worker(1, "here", "CPU")),
+            lambda: Report(EpochEnded(EPOCH)),
+            lambda: Report(Finished(result(self._hash))),
         )
-        return {"message": json.dumps(messages[self._place - 1]()), "done": self._place == len(messages)}
+        return {"message": to_json(reports[self._place - 1]()), "done": self._place == len(reports)}
 
 
 class Watch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sweeper.grids.schema import Grid
     from sweeper.session import Session
     from sweeper.settings import Settings
+    from trials.messages import PluginSource
 
 app = typer.Typer(
     name="sweeper",
@@ -370,7 +371,7 @@ def logs(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
 def _grid(
     grid: str, sets: list[str] | None, name: str | None, plugins: list[Path] | None
-) -> tuple[Grid, list[dict[str, Any]]]:
+) -> tuple[Grid, list[PluginSource]]:
     """The chosen grid, and what its workers need of the plug-ins that were named or are installed."""
     from sweeper.grids.schema import names_used
     from workers.plugins import describe_for

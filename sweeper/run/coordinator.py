@@ -23,11 +23,23 @@ from sweeper.run.lease import LeaseKeeper
 from sweeper.run.study_recorder import StudyRecorder
 from sweeper.search.adaptive import Adaptive
 from sweeper.timing.schedule import longest_first
-from trials.results import TrialResult
+from trials.messages import (
+    EpochEnded,
+    Failed,
+    Finished,
+    Interrupted,
+    Order,
+    PluginSource,
+    Report,
+    Started,
+    TrainRequest,
+    Worker,
+)
+from trials.results import EpochRecord, TrialResult
+from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 POLL_SECONDS = 1.0
-Message = Mapping[str, Any]
 
 
 class Observer(Protocol):
@@ -58,7 +70,7 @@ class Work:
 
     prepared_root: Path
     trials: Path
-    plugins: Sequence[Mapping[str, Any]] = ()
+    plugins: Sequence[PluginSource] = ()
     pictures: Mapping[str, bool] = field(default_factory=dict)
     provenance: str = ""
     revision: str = ""
@@ -144,56 +156,55 @@ class Coordinator:
             return True
         return not self._queue and not self._unfinished() and not self._searching()
 
-    def request(self, running: Running) -> dict[str, Any]:
+    def request(self, running: Running) -> TrainRequest:
         """What the training process needs to know of a claimed trial."""
-        trial = running.trial
+        trial, spec = running.trial, TrialSpec.from_dict(running.trial.spec)
         # A plug-in that the trial does not use must not be able to break it.
-        sources = {trial.spec["loss"]["source"], trial.spec["model"]["source"]}
-        return {
-            "spec": dict(trial.spec),
-            "prepared_root": str(self.work.prepared_root),
-            "folder": str(self.work.trials / trial.hash),
-            "plugins": [dict(p) for p in self.work.plugins if p["source"] in sources],
-            "revision": self.work.revision,
-            "pictures": self.work.pictures.get(trial.dataset, True),
-            "supervised": self.adaptive is not None and self.adaptive.supervised(trial),
-            "tracking": {
-                "sweep": self.sweep.name,
-                "attempt": running.attempt.number,
-                "provenance": self.work.provenance,
-            },
-        }
+        sources = {spec.loss.source, spec.model.source}
+        return TrainRequest(
+            spec=spec,
+            label=trial.label,
+            prepared_root=self.work.prepared_root,
+            folder=self.work.trials / trial.hash,
+            sweep=self.sweep.name,
+            attempt=running.attempt.number,
+            provenance=self.work.provenance,
+            plugins=tuple(plugin for plugin in self.work.plugins if plugin.source in sources),
+            revision=self.work.revision,
+            pictures=self.work.pictures.get(trial.dataset, True),
+            supervised=self.adaptive is not None and self.adaptive.supervised(trial),
+        )
 
-    def order(self, trial_hash: str) -> str:
-        """What a supervised trial is told after an epoch: `go_on`, or `prune` when its search has given it up."""
+    def order(self, trial_hash: str) -> Order:
+        """What a supervised trial is told after an epoch: `PRUNE` where its search has pruned it."""
         running = self.running.get(trial_hash)
-        return "prune" if running is not None and running.pruned else "go_on"
+        return Order.PRUNE if running is not None and running.pruned else Order.CONTINUE
 
     # What the executor tells.
 
-    def hear(self, trial_hash: str, message: Message) -> None:
-        """Takes a message of a running trial and writes down what follows from it."""
+    def handle(self, trial_hash: str, report: Report) -> None:
+        """Takes a report on a running trial and stores what follows from it."""
         running = self.running.get(trial_hash)
         if running is None:
             return
-        kind = message["kind"]
-        run = message.get("mlflow_run")
-        if run and run != running.mlflow_run and kind != "finished":  # whose outcome has it
+        event, run = report.event, report.mlflow_run
+        if run and run != running.mlflow_run and not isinstance(event, Finished):  # its outcome holds the run
             self.keeper.write(self.repository.set_mlflow_run, run, trial=trial_hash)
             running.mlflow_run = run
-        if kind == "started":
-            self._on_started(running, message)
-        elif kind == "epoch":
-            self._on_epoch(running, message)
-        elif kind == "finished":
-            self._on_finished(running, TrialResult.from_dict(message["result"]), message.get("mlflow_run"))
-        elif kind == "failed":
-            self._on_failed(running, FailureKind(message["failure"]), message["error"], message.get("stderr", ""))
-        elif kind == "interrupted" and message["order"] == "prune":
-            self._on_pruned(running, message.get("mlflow_run"))
-        elif kind == "interrupted":
-            self._end(running)
-            self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
+        match event:
+            case Started():
+                self._on_started(running, event, report.worker)
+            case EpochEnded():
+                self._on_epoch(running, event.record)
+            case Finished():
+                self._on_finished(running, event.result, run)
+            case Failed():
+                self._on_failed(running, event.failure, event.error, event.stderr)
+            case Interrupted(order=Order.PRUNE):
+                self._on_pruned(running)
+            case Interrupted():
+                self._end(running)
+                self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
         self._tell()
 
     def lost(self, trial_hash: str, error: str) -> None:
@@ -297,29 +308,29 @@ class Coordinator:
     def _suggested(self, trial: Trial) -> bool:
         return self.adaptive is not None and self.adaptive.search_of(trial) is not None
 
-    def _on_started(self, running: Running, message: Message) -> None:
-        running.epoch = int(message["resumed_from"])
+    def _on_started(self, running: Running, event: Started, worker: Worker | None) -> None:
+        running.epoch = event.resumed_from
         if running.epoch:
             self.observer.say(f"{running.trial.label}: goes on after epoch {running.epoch}")
         elif running.attempt.number > 1:
-            why = "" if message["remarks"] else ", since no earlier attempt left a checkpoint"
+            why = "" if event.remarks else ", since no earlier attempt left a checkpoint"
             self.observer.say(f"{running.trial.label}: starts from its first epoch{why}")
-        for remark in message["remarks"]:
+        for remark in event.remarks:
             self.observer.say(f"{running.trial.label}: {remark}")
         self.keeper.write(
             self.repository.annotate_attempt,
             running.attempt.id,
             resumed_from=running.epoch,
-            pid=message.get("pid"),
-            device=message.get("device"),
-            host=message.get("host"),
+            pid=None if worker is None else worker.pid,
+            device=None if worker is None else worker.device,
+            host=None if worker is None else worker.host,
         )
         if self.adaptive is not None and self.adaptive.resumed(running.trial, running.epoch, self.trials):
             # Decided already, by a coordinator that was killed before it could say so.
             running.pruned = f"given up after epoch {running.epoch}"
 
-    def _on_epoch(self, running: Running, message: Message) -> None:
-        epoch = Epoch(**{f.name: message[f.name] for f in fields(Epoch)})
+    def _on_epoch(self, running: Running, record: EpochRecord) -> None:
+        epoch = Epoch(**_fields(record, Epoch))
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
         self.progressed = time.monotonic()
@@ -327,11 +338,9 @@ class Coordinator:
         if self.adaptive is not None and self.adaptive.heard(running.trial, epoch.epoch, epoch.val_dsc, self.trials):
             running.pruned = f"given up after epoch {epoch.epoch} at a validation DSC of {epoch.val_dsc:.3f}"
 
-    def _on_pruned(self, running: Running, mlflow_run: str | None) -> None:
+    def _on_pruned(self, running: Running) -> None:
         trial = running.trial
         self.keeper.write(self.repository.prune, running.attempt.id, running.pruned)
-        if mlflow_run:
-            self.keeper.write(self.repository.set_mlflow_run, mlflow_run, trial=trial.hash)
         self._end(running)
         self._ends.append(None)
         self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)

@@ -93,7 +93,7 @@ def score_masks(
     trial = _store(repository, settings, sweep_name, spec, result)
     if not (trial_folder / SPOOL_FILE).exists():
         with Spool(trial_folder / SPOOL_FILE) as spool:
-            spool.start(spec, sweep=sweep_name, provenance=EXTERNAL)
+            spool.start(spec, label=spec.label, sweep=sweep_name, provenance=EXTERNAL)
             spool.finish(result)
     return Scored(trial, len(split.test), any(s.partition == "validation" for s in scores))
 

@@ -39,6 +39,7 @@ from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.timing.costs import CostModel, learn_costs
 from sweeper.units import storage
+from trials.messages import PluginSource, Tracking
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
 from workers.plugins import load_datasets
@@ -58,7 +59,7 @@ def sweep_table(grid: Grid) -> dict[str, Any]:
     return table
 
 
-def create(now: Session, grid: Grid, plugins: Sequence[Mapping[str, Any]], *, extend: bool = False) -> Sweep:
+def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend: bool = False) -> Sweep:
     """Prepares the grid's data and writes the sweep with its trials down. Repeating it changes nothing.
 
     Raises:
@@ -142,7 +143,7 @@ def _details(
     repository: Repository,
     name: str,
     data_sets: Mapping[str, Any],
-    plugins: Sequence[Mapping[str, Any]],
+    plugins: Sequence[PluginSource],
     searches: Sequence[SearchStudy],
     *,
     extend: bool,
@@ -163,7 +164,7 @@ def _details(
     return {
         **({"search": wanted} if wanted else {}),
         "data": {**known.get("data", {}), **data_sets},
-        "plugins": [*former, *(dict(p) for p in plugins if p["source"] not in sources)],
+        "plugins": [*former, *(p.to_dict() for p in plugins if p.source not in sources)],
     }
 
 
@@ -280,7 +281,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         RayUnavailableError: no Ray to run it on.
     """
     from sweeper.run.ray_cluster import ray_cluster, resources_of, slots
-    from sweeper.run.ray_tune import Tracking, execute
+    from sweeper.run.ray_tune import execute
 
     settings, repository, console = now.settings, now.repository, now.console
     sweep = repository.sweep(sweep_name)
@@ -296,7 +297,8 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
     refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
-    load_datasets(sweep.details.get("plugins", []))
+    plugins = tuple(map(PluginSource.from_dict, sweep.details.get("plugins", [])))
+    load_datasets(plugins)
     keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
     readies = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
     if grid.search is not None:
@@ -334,7 +336,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     work=Work(
                         prepared_root=settings.prepared,
                         trials=settings.trials,
-                        plugins=sweep.details.get("plugins", []),
+                        plugins=plugins,
                         pictures={d.name: d.pictures for d in grid.datasets},
                         provenance=provenance(sweep),
                         revision=revision(),

@@ -7,22 +7,38 @@ TensorFlow is imported by the training process alone (`workers.process.child`).
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import socket
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sweeper.run.coordinator import Coordinator
 from sweeper.run.ray_cluster import slots  # before Ray: it sets what Ray reads when it is imported
+from trials.messages import (
+    End,
+    EpochEnded,
+    Failed,
+    Finished,
+    Interrupted,
+    Order,
+    Report,
+    Started,
+    Task,
+    Tracking,
+    Worker,
+    read_report,
+    read_task,
+    to_json,
+)
+from trials.states import FailureKind
 from workers.errors import WorkerLostError
 from workers.process.child import SPOOL_FILE
-from workers.process.warm import Message, WarmProcess
+from workers.process.warm import WarmProcess
 from workers.tracking import Replayer, Spool, run_id
 
 # isort: split
@@ -37,15 +53,6 @@ RUN_ID_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Tracking:
-    """Where workers report to."""
-
-    uri: str
-    experiment: str
-    parent_run: str
-
-
 class WarmTrainable(tune.Trainable):  # type: ignore[misc]
     """Owns one warm training process and passes its messages on. Holds no TensorFlow."""
 
@@ -54,21 +61,21 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         self._replayer: Replayer | None = None
         self._orders: Any = None
         self._busy = self._waiting = False
-        self._begin(config)
+        self._start(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        self._begin(new_config)
+        self._start(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         if self._waiting and self._process is not None:
             self._process.order(self._order())
-        message = self._receive()
-        resumed = message["kind"] == "started" and message["resumed_from"] > 0
-        self._waiting = self._orders is not None and (message["kind"] == "epoch" or resumed)
-        done = message["kind"] not in ("started", "epoch")
+        report = self._receive()
+        event = report.event
+        resumed = isinstance(event, Started) and event.resumed_from > 0
+        self._waiting = self._orders is not None and (isinstance(event, EpochEnded) or resumed)
         # As text: Tune flattens nested results at every step, and a final result holds thousands of scores.
-        return {"message": json.dumps(message), "done": done}
+        return {"message": to_json(report), "done": isinstance(event, End)}
 
     def cleanup(self) -> None:
         if self._process is not None:
@@ -76,86 +83,79 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         if self._replayer is not None:
             self._replayer.close(timeout=30)
 
-    def _begin(self, config: Mapping[str, Any]) -> None:
-        task = json.loads(config["task"])
-        request, log = task["request"], Path(task["log"])
-        spec_threads = int(request["spec"]["training"]["threads"])
+    def _start(self, config: Mapping[str, Any]) -> None:
+        task = read_task(config["task"])
+        request, needs = task.request, (task.request.spec.training.threads, task.memory_share)
         process = self._process
         if process is not None and self._busy:
             self._quieten(process)
         if (
             process is None
             or not process.alive()
-            or (process.threads, process.memory_share) != (spec_threads, task["memory_share"])
+            or (process.threads, process.memory_share) != needs
             or process.outgrown()
         ):
             if process is not None:
                 process.close()
-            process = self._process = WarmProcess(spec_threads, task["memory_share"])
+            process = self._process = WarmProcess(*needs)
         if self._replayer is None:
-            tracking = task["tracking"]
-            self._replayer = Replayer(
-                tracking["uri"], experiment=tracking["experiment"], parent_run=tracking["parent_run"]
-            )
-        self._spool = Path(request["folder"]) / SPOOL_FILE
-        self._orders = ray.get_actor(task["orders"]) if request["supervised"] else None
-        self._trial, self._waiting = Path(request["folder"]).name, False
+            tracking = task.tracking
+            self._replayer = Replayer(tracking.uri, experiment=tracking.experiment, parent_run=tracking.parent_run)
+        self._spool = request.folder / SPOOL_FILE
+        self._orders = ray.get_actor(task.orders) if request.supervised else None
+        self._trial, self._waiting = request.folder.name, False
         self._busy = True
-        process.train(request, log)
+        process.train(request, task.log)
 
-    def _receive(self) -> Message:
+    def _receive(self) -> Report:
         process = self._process
         if process is None:
             raise RuntimeError("step before setup")
         try:
-            message = process.receive()
+            event = process.receive()
         except WorkerLostError as error:
             self._busy = False
             process.close()
-            failure = "out_of_memory" if error.out_of_memory else "lost"
+            failure = FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
             with Spool(self._spool) as spool:
-                spool.fail(failure, str(error))
+                spool.fail(failure.value, str(error))
             self._flush()
-            return {
-                "kind": "failed",
-                "failure": failure,
-                "error": str(error),
-                "stderr": error.stderr_tail,
-            }
-        if message["kind"] == "started":
+            return Report(Failed(failure, str(error), error.stderr_tail))
+        worker = None
+        if isinstance(event, Started):
             # Only now does the spool hold this attempt's start; one whose last attempt has ended is forgotten.
             self._watch()
-            message |= {"pid": process.pid, "host": socket.gethostname(), "device": _device()}
-        if message["kind"] == "finished" or message.get("order") == "prune":
-            message["mlflow_run"] = self._run_id()
-        elif found := run_id(self._spool):  # whoever looks at a running or a failed trial wants its run, too
-            message["mlflow_run"] = found
-        if message["kind"] == "failed":
-            message["stderr"] = process.stderr_tail()
+            worker = Worker(process.pid, socket.gethostname(), _device())
+        if isinstance(event, Finished) or (isinstance(event, Interrupted) and event.order is Order.PRUNE):
+            mlflow_run = self._run_id()
+        else:  # whoever looks at a running or a failed trial wants its run, too
+            mlflow_run = run_id(self._spool) or None
+        if isinstance(event, Failed):
+            event = replace(event, stderr=process.stderr_tail())
             process.close()
-        if message["kind"] not in ("started", "epoch"):
+        if isinstance(event, End):
             self._busy = False
             self._flush()
-        return message
+        return Report(event, mlflow_run, worker)
 
-    def _order(self) -> str:
-        """What the coordinator says to the epoch that it has just heard of."""
-        order: str = ray.get(self._orders.take.remote(self._trial))
+    def _order(self) -> Order:
+        """What the coordinator answers to the last epoch."""
+        order: Order = ray.get(self._orders.take.remote(self._trial))
         return order
 
     def _quieten(self, process: WarmProcess) -> None:
         """Tune ended the trial between two epochs: let the process reach its checkpoint."""
         try:
-            process.order("stop")
-            while process.receive()["kind"] in ("started", "epoch"):
+            process.order(Order.STOP)
+            while not isinstance(process.receive(), End):
                 pass
         except WorkerLostError as error:
             _log.warning("%s", error)
         self._busy = False
 
     def _run_id(self) -> str | None:
-        """The trial's MLflow run. A trial of a second may be done before its run was made: that is waited for, unless
-        MLflow is away."""
+        """The trial's MLflow run. A trial of a second may end before its run exists: this waits for it, unless MLflow
+        is unreachable."""
         deadline = time.monotonic() + RUN_ID_SECONDS
         while not (found := run_id(self._spool)) and time.monotonic() < deadline:
             result = None if self._replayer is None else self._replayer.pending().get(self._spool)
@@ -175,18 +175,21 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
 
 
 class Orders:
-    """What supervised trials are told after an epoch. Tune runs a trial's next step only once its searcher has heard
-    the last, so that the order is always there before it is asked for."""
+    """What supervised trials are told after an epoch.
+
+    Tune runs a trial's next step only after its searcher has got the last result: an order is always there before it
+    is asked for.
+    """
 
     def __init__(self) -> None:
-        self._orders: dict[str, str] = {}
+        self._orders: dict[str, Order] = {}
 
-    def give(self, trial: str, order: str) -> None:
+    def give(self, trial: str, order: Order) -> None:
         self._orders[trial] = order
 
-    def take(self, trial: str) -> str:
-        """The order for the trial, once; `go_on` where none was given."""
-        return self._orders.pop(trial, "go_on")
+    def take(self, trial: str) -> Order:
+        """The order for the trial, once; `CONTINUE` where none was given."""
+        return self._orders.pop(trial, Order.CONTINUE)
 
 
 class QueueSearcher(Searcher):  # type: ignore[misc]
@@ -219,26 +222,22 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         resources = dict(self._resources[running.trial.dataset])
         self._hashes[trial_id] = trial_hash
         request = coordinator.request(running)
-        if request["supervised"] and self._orders is None:
+        if request.supervised and self._orders is None:
             self._orders = ray.remote(num_cpus=0)(Orders).options(name=self._orders_name).remote()
-        task = {
-            "request": {**request, "loaders": _loaders(running.trial.spec, resources)},
-            "orders": self._orders_name,
-            "log": str(self._logs / f"{trial_hash}.log"),
+        task = Task(
+            request=replace(request, loaders=_loaders(request.spec.training.threads, resources)),
+            tracking=self._tracking,
+            log=self._logs / f"{trial_hash}.log",
+            orders=self._orders_name,
             # Several trials on one GPU: TensorFlow would take all of its memory.
-            "memory_share": resources["GPU"] if 0 < resources["GPU"] < 1 else None,
-            "tracking": {
-                "uri": self._tracking.uri,
-                "experiment": self._tracking.experiment,
-                "parent_run": self._tracking.parent_run,
-            },
-        }
+            memory_share=resources["GPU"] if 0 < resources["GPU"] < 1 else None,
+        )
         # As text, as the results are: Tune copies and flattens a trial's configuration again and again.
-        return {"hash": trial_hash, "task": json.dumps(task), "resources": resources}
+        return {"hash": trial_hash, "task": to_json(task), "resources": resources}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._coordinator.poll()
-        self._hear(trial_id, result)
+        self._handle(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial_hash = self._hashes.get(trial_id)
@@ -247,7 +246,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         if error:
             self._coordinator.lost(trial_hash, "the Ray actor of this trial died")
         elif result is not None and result.get("done"):
-            self._hear(trial_id, result)
+            self._handle(trial_id, result)
         del self._hashes[trial_id]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -260,11 +259,11 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the database holds the queue."""
 
-    def _hear(self, trial_id: str, result: Mapping[str, Any]) -> None:
+    def _handle(self, trial_id: str, result: Mapping[str, Any]) -> None:
         if trial_id in self._hashes and "message" in result:
             trial_hash = self._hashes[trial_id]
-            self._coordinator.hear(trial_hash, json.loads(result["message"]))
-            if (order := self._coordinator.order(trial_hash)) != "go_on":
+            self._coordinator.handle(trial_hash, read_report(result["message"]))
+            if (order := self._coordinator.order(trial_hash)) is not Order.CONTINUE:
                 ray.get(self._orders.give.remote(trial_hash, order))
 
 
@@ -327,12 +326,12 @@ class _StopNow(tune.Stopper):  # type: ignore[misc]
         return self._coordinator.stopping
 
 
-def _loaders(spec: Mapping[str, Any], resources: Mapping[str, float]) -> int:
+def _loaders(threads: int, resources: Mapping[str, float]) -> int:
     """Processes that load batches: one for each CPU of the trial beyond its training threads.
 
     A large GPU outruns the one thread that loads where there is none.
     """
-    return max(int(resources["CPU"]) - int(spec["training"]["threads"]), 0)
+    return max(int(resources["CPU"]) - threads, 0)
 
 
 def execute(

@@ -9,7 +9,9 @@ from storage.records import Trial
 from storage.repository import Repository
 from sweeper.errors import TrialFailedError
 from sweeper.settings import Settings
+from trials.messages import EpochEnded, Failed, Finished, PluginSource, TrainRequest
 from trials.results import TrialResult
+from trials.spec import TrialSpec
 from workers.process.warm import WarmProcess
 
 
@@ -25,32 +27,30 @@ def run_alone(
     if folder.exists() and any(folder.iterdir()):
         raise TrialFailedError(f"{folder} is not empty; name a new folder with --to")
     sweep = repository.sweep(trial.sweep) if trial.sweep else None
-    process = WarmProcess(int(trial.spec["training"]["threads"]))
+    request = TrainRequest(
+        spec=TrialSpec.from_dict(trial.spec),
+        label=trial.label,
+        prepared_root=settings.prepared,
+        folder=folder,
+        sweep=trial.sweep or "alone",
+        provenance="alone",
+        plugins=() if sweep is None else tuple(map(PluginSource.from_dict, sweep.details.get("plugins", []))),
+    )
+    process = WarmProcess(request.spec.training.threads)
     try:
-        process.train(
-            {
-                "spec": dict(trial.spec),
-                "prepared_root": str(settings.prepared),
-                "folder": str(folder),
-                "plugins": [] if sweep is None else list(sweep.details.get("plugins", [])),
-                "revision": "",
-                "pictures": True,
-                "tracking": {"sweep": trial.sweep or "alone", "attempt": 1, "provenance": "alone"},
-            },
-            folder / "log.txt",
-        )
+        process.train(request, folder / "log.txt")
         while True:
-            message = process.receive()
-            if message["kind"] == "epoch":
-                say(
-                    f"epoch {message['epoch']}: loss {message['loss']:.4f}, validation loss {message['val_loss']:.4f}, "
-                    f"validation DSC {message['val_dsc']:.4f}"
-                )
-            elif message["kind"] == "finished":
-                return TrialResult.from_dict(message["result"])
-            elif message["kind"] == "failed":
-                words = process.stderr_tail().strip()
-                raise TrialFailedError(f"{message['failure']}: {message['error']}" + (f"\n{words}" if words else ""))
+            match process.receive():
+                case EpochEnded(record):
+                    say(
+                        f"epoch {record.epoch}: loss {record.loss:.4f}, validation loss {record.val_loss:.4f}, "
+                        f"validation DSC {record.val_dsc:.4f}"
+                    )
+                case Finished(result):
+                    return result
+                case Failed(failure, error):
+                    printed = process.stderr_tail().strip()
+                    raise TrialFailedError(f"{failure.value}: {error}" + (f"\n{printed}" if printed else ""))
     finally:
         process.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_texts_make_the_set_of_plugins_of_a_worker(tmp_path: Path) -> None:
 def test_a_text_that_is_not_the_specs_is_refused(tmp_path: Path) -> None:
     message = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN))).to_message()
     with pytest.raises(PluginError, match="install the same version"):
-        plugins.load_plugin_texts(({**message, "source": "0" * 16},))
+        plugins.load_plugin_texts((replace(message, source="0" * 16),))
 
 
 def test_an_installed_module_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,4 +264,4 @@ def test_a_sweep_that_goes_on_loads_its_data_sets_and_no_losses(tmp_path: Path) 
     assert "mine-data" in datasets.names()
     assert "power_jaccard" not in losses.names()
     with pytest.raises(PluginError, match="install the same version"):
-        plugins.load_datasets(({**cells, "source": "0" * 16},))
+        plugins.load_datasets((replace(cells, source="0" * 16),))

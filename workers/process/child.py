@@ -4,10 +4,8 @@ Run as `python -m workers.process.child --threads N`. Requests and replies are J
 output that it is started with; what libraries print goes to standard error. The process ends when its input closes, so
 that it never outlives the worker that owns it. Its owner's side is `workers.process.warm`.
 
-A request is `{"verb": "train", "spec", "prepared_root", "folder", "plugins", "tracking", "loaders", "supervised"}` or
-`{"verb": "order", "order": "go_on" | "stop" | "prune"}`. A `train` request is answered by `started`, one `epoch` after
-each epoch, and at last `finished`, `interrupted` or `failed`. A supervised trial waits for an order after each epoch
-and after it has gone on from a checkpoint, so that one that is given up trains no further epoch.
+`trials.messages` says what the two tell each other. A supervised trial waits for an order after each epoch, and after
+it has resumed from a checkpoint: one that is pruned trains no further epoch.
 """
 
 from __future__ import annotations
@@ -15,26 +13,36 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING
+
+from trials.messages import (
+    End,
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Order,
+    OrderCommand,
+    Ready,
+    Started,
+    TrainRequest,
+    read_command,
+    to_json,
+)
+from trials.results import EpochRecord, TrialResult
+from trials.states import FailureKind
 
 if TYPE_CHECKING:
-    from trials.results import EpochRecord, TrialResult
-    from trials.spec import TrialSpec
     from workers.tracking import Spool
     from workers.tracking.gauges import Gauges
     from workers.training.learner import Learners
-    from workers.training.trial import Order
-
-Message = dict[str, Any]
 
 SPOOL_FILE = "spool.jsonl"
 EXAMPLE_FILE = "input_example.npy"
@@ -57,10 +65,10 @@ def main() -> None:
     configure_device(arguments.threads, memory_share=arguments.memory_share)
     learners, gauges = Learners(), Gauges()
 
-    def send(message: Message) -> None:
-        replies.write(json.dumps(message) + "\n")
+    def send(message: Ready | Event) -> None:
+        replies.write(to_json(message) + "\n")
 
-    send({"kind": "ready", "pid": os.getpid()})
+    send(Ready(os.getpid()))
     while True:
         send(train(inbox.next_request(), learners, gauges, inbox, send))
 
@@ -69,17 +77,17 @@ class Inbox:
     """Reads requests on a thread of its own, so that an order reaches a trial that is training."""
 
     def __init__(self, source: IO[str]) -> None:
-        self._requests: queue.Queue[Message] = queue.Queue()
-        self._orders: queue.Queue[str] = queue.Queue()
+        self._requests: queue.Queue[TrainRequest] = queue.Queue()
+        self._orders: queue.Queue[Order] = queue.Queue()
         threading.Thread(target=self._listen, args=(source,), name="inbox", daemon=True).start()
 
-    def next_request(self) -> Message:
+    def next_request(self) -> TrainRequest:
         request = self._requests.get()
         while self.order() is not None:  # what came too late for the trial before
             pass
         return request
 
-    def order(self, *, seconds: float = 0.0) -> str | None:
+    def order(self, *, seconds: float = 0.0) -> Order | None:
         """The order for the trial that is training, if one came, or comes within so many seconds."""
         try:
             return self._orders.get(timeout=seconds) if seconds else self._orders.get_nowait()
@@ -87,120 +95,125 @@ class Inbox:
             return None
 
     def _listen(self, source: IO[str]) -> None:
-        for line in source:
-            message = json.loads(line)
-            if message["verb"] == "order":
-                self._orders.put(message["order"])
-            else:
-                self._requests.put(message)
-        # The owner is gone: nobody would read a result, and a device must not stay taken.
+        try:
+            for line in source:
+                command = read_command(line)
+                if isinstance(command, OrderCommand):
+                    self._orders.put(command.order)
+                else:
+                    self._requests.put(command)
+        except Exception:  # noqa: BLE001  a process that cannot read its requests must not wait for ever
+            traceback.print_exc()
+            os._exit(1)
+        # The owner has ended: nobody would read a result, and a device must not stay taken.
         os._exit(0)
 
 
 def train(
-    request: Mapping[str, Any],
+    request: TrainRequest,
     learners: Learners,
     gauges: Gauges,
     inbox: Inbox,
-    send: Callable[[Message], None],
-) -> Message:
+    send: Callable[[Event], None],
+) -> End:
     """Trains the requested trial and returns the last message of its conversation. Raises nothing."""
-    from trials.spec import TrialSpec
     from workers.plugins import load_plugin_texts
     from workers.privacy import without_folders
     from workers.process.occupancy import Occupancy
     from workers.tracking import Spool
-    from workers.training.trial import InterruptedTrialError, Listener, Order, run_trial
+    from workers.training.trial import InterruptedTrialError, Listener, run_trial
 
-    folder = Path(request["folder"])
-    supervised = bool(request.get("supervised"))
+    spec, folder = request.spec, request.folder
     occupancy, held = Occupancy(folder), contextlib.ExitStack()
     spool: Spool | None = None
 
     def order() -> Order:
         while not occupancy.superseded():
-            said = inbox.order(seconds=1.0 if supervised else 0.0)
-            if said is not None or not supervised:
-                return Order(said or Order.GO_ON)
+            received = inbox.order(seconds=1.0 if request.supervised else 0.0)
+            if received is not None or not request.supervised:
+                return received or Order.CONTINUE
         return Order.STOP
 
     try:
-        os.environ["SWEEPER_REVISION"] = request["revision"]
-        load_plugin_texts(request["plugins"])
-        spec = TrialSpec.from_dict(request["spec"])
+        os.environ["SWEEPER_REVISION"] = request.revision
+        load_plugin_texts(request.plugins)
         held.enter_context(occupancy)
         spool = Spool(folder / SPOOL_FILE)
-        spool.start(spec, **request["tracking"])
+        spool.start(
+            spec,
+            label=request.label,
+            sweep=request.sweep,
+            attempt=request.attempt,
+            provenance=request.provenance,
+        )
 
         def started(epoch: int, remarks: tuple[str, ...]) -> None:
-            send({"kind": "started", "resumed_from": epoch, "remarks": list(remarks)})
-            if supervised and epoch and (said := order()) is not Order.GO_ON:
-                raise InterruptedTrialError(said, epoch)
+            send(Started(epoch, remarks))
+            if request.supervised and epoch and (received := order()) is not Order.CONTINUE:
+                raise InterruptedTrialError(received, epoch)
 
         def report(record: EpochRecord) -> Order:
             spool.epoch(record, gauges.read())
-            send({"kind": "epoch", **asdict(record)})
+            send(EpochEnded(record))
             return order()
 
         result = run_trial(
             spec,
-            prepared_root=Path(request["prepared_root"]),
+            prepared_root=request.prepared_root,
             folder=folder,
             learners=learners,
             listener=Listener(started, report),
-            loaders=int(request.get("loaders", 0)),
+            loaders=request.loaders,
         )
         for record in result.history:  # an attempt killed between its checkpoint and its spool left one out
             spool.epoch(record)
-        _report(spool, spec, result, Path(request["prepared_root"]), folder, pictures=request["pictures"])
+        _report(spool, request, result)
     except InterruptedTrialError as interrupted:
         if spool is not None and interrupted.order is Order.PRUNE:
             spool.prune(interrupted.epoch)
         elif spool is not None:
             spool.fail(interrupted.order.value, str(interrupted), status="KILLED")
-        return {"kind": "interrupted", "order": interrupted.order.value, "epoch": interrupted.epoch}
+        return Interrupted(interrupted.order, interrupted.epoch)
     except Exception as error:  # noqa: BLE001  whatever a library or plug-in raises ends this trial, not the process
         failure = classify(error)
-        if failure == "bug":
+        if failure is FailureKind.BUG:
             traceback.print_exc()
-        text = without_folders(f"{type(error).__name__}: {error}", folder, Path(request["prepared_root"]))
+        text = without_folders(f"{type(error).__name__}: {error}", folder, request.prepared_root)
         if spool is not None:
             with contextlib.suppress(OSError):
-                spool.fail(failure, text)
-        return {"kind": "failed", "failure": failure, "error": text}
+                spool.fail(failure.value, text)
+        return Failed(failure, text)
     finally:
         if spool is not None:
             with contextlib.suppress(OSError):
                 spool.close()
         held.close()
-    return {"kind": "finished", "result": result.to_dict()}
+    return Finished(result)
 
 
-def classify(error: Exception) -> str:
-    """The kind of a failure, by the names of `storage.FailureKind`: it decides whether the trial is tried again."""
+def classify(error: Exception) -> FailureKind:
+    """The kind of a failure: it decides whether the trial is retried."""
     from workers.errors import DataError, DivergedError, FolderBusyError, InputError, WorkerLostError
 
     if isinstance(error, DivergedError):
-        return "diverged"
+        return FailureKind.DIVERGED
     if isinstance(error, WorkerLostError):
-        return "out_of_memory" if error.out_of_memory else "lost"
+        return FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
     if isinstance(error, FolderBusyError):
-        return "lost"
+        return FailureKind.LOST
     if isinstance(error, DataError):
-        return "bad_data"
+        return FailureKind.BAD_DATA
     if isinstance(error, InputError):
-        return "bad_settings"
+        return FailureKind.BAD_SETTINGS
     # By name: this module must stay importable where TensorFlow is not.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return "out_of_memory"
+        return FailureKind.OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk_full"
-    return "bug"
+        return FailureKind.DISK_FULL
+    return FailureKind.BUG
 
 
-def _report(
-    spool: Spool, spec: TrialSpec, result: TrialResult, prepared_root: Path, folder: Path, *, pictures: bool
-) -> None:
+def _report(spool: Spool, request: TrainRequest, result: TrialResult) -> None:
     """Lays out for MLflow the model, a picture of a few segmentations, and the final scores."""
     import numpy as np
 
@@ -209,9 +222,10 @@ def _report(
     from workers.scoring.overlays import Segmentation, overlay_png
     from workers.training.trial import MODEL_FILE, PREDICTIONS_FILE
 
-    prepared = open_prepared(prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
+    spec, folder = request.spec, request.folder
+    prepared = open_prepared(request.prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
     example = None
-    if pictures:
+    if request.pictures:
         with np.load(folder / PREDICTIONS_FILE, allow_pickle=False) as predictions:
             shown = [
                 Segmentation(np.asarray(prepared.image(case)), np.asarray(prepared.label(case)), predictions[case])

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
+from trials.messages import Command, Event, Order, OrderCommand, Ready, TrainRequest, read_reply, to_json
 from workers.errors import WorkerLostError
 
 STDERR_LINES = 60
 MEMORY_GROWTH_LIMIT = 1.5
 """A process whose resident memory has grown past this multiple of that after its first trial is replaced."""
-
-Message = dict[str, Any]
 
 
 class WarmProcess:
@@ -75,21 +72,21 @@ class WarmProcess:
             self._first_memory = memory
         return memory > MEMORY_GROWTH_LIMIT * self._first_memory
 
-    def train(self, request: Mapping[str, Any], log: Path) -> None:
-        """Begins a trial; its messages come from `receive`. What the process prints is appended to `log`."""
+    def train(self, request: TrainRequest, log: Path) -> None:
+        """Starts a trial; its messages come from `receive`. What the process prints is appended to `log`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
             if self._log is not None:
                 self._log.close()
             self._log = log.open("a", encoding="utf-8")
             self._tail.clear()
-        self._send({"verb": "train", **request})
+        self._send(request)
 
-    def order(self, order: str) -> None:
-        """Tells the running trial to `stop` or to be pruned (`prune`) after its current epoch."""
-        self._send({"verb": "order", "order": order})
+    def order(self, order: Order) -> None:
+        """Tells the running trial what to do after its current epoch."""
+        self._send(OrderCommand(order))
 
-    def receive(self) -> Message:
+    def receive(self) -> Event:
         """The next message of the running trial.
 
         Raises:
@@ -97,8 +94,8 @@ class WarmProcess:
         """
         source = self._process.stdout
         while source is not None and (line := source.readline()):
-            message: Message = json.loads(line)
-            if message["kind"] != "ready":
+            message = read_reply(line)
+            if not isinstance(message, Ready):
                 return message
         raise self._lost()
 
@@ -122,12 +119,12 @@ class WarmProcess:
                 self._log.close()
                 self._log = None
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, command: Command) -> None:
         pipe = self._process.stdin
         if pipe is None or not self.alive():
             raise self._lost()
         try:
-            pipe.write(json.dumps(message) + "\n")
+            pipe.write(to_json(command) + "\n")
             pipe.flush()
         except OSError as error:
             raise self._lost() from error

@@ -90,9 +90,9 @@ def metric_key(label: str) -> str:
     return re.sub(r"[^\w\-. /]", "_", label.strip(), flags=re.ASCII).replace(" ", "_").replace("/", "_")
 
 
-def model_name(spec: TrialSpec) -> str:
-    """The label as a name that MLflow allows for a model, which may hold none of `/ : . % " '`."""
-    return re.sub(r"[/:.%\"']", "_", spec.label)
+def model_name(label: str) -> str:
+    """A trial's label as a name that MLflow allows for a model, which may hold none of `/ : . % " '`."""
+    return re.sub(r"[/:.%\"']", "_", label)
 
 
 def _mean(scores: Iterable[CaseScore], label: str, metric: str) -> float | None:

@@ -104,6 +104,7 @@ class Spool:
         self,
         spec: TrialSpec,
         *,
+        label: str,
         sweep: str,
         attempt: int = 1,
         provenance: str = "",
@@ -112,18 +113,19 @@ class Spool:
         """Begins attempt number `attempt` of the trial.
 
         Args:
-            spec: becomes the run's name, its tags and its parameters.
+            spec: becomes the run's tags and its parameters.
+            label: the trial's name for people: the name of the run and of its model.
             sweep: the sweep's name.
             attempt: counted from 1; a later attempt goes on in the same MLflow run.
             provenance: for example `rehearsal`; where empty, that of the data (`real`, `synthetic`).
             tags: further tags of the run.
         """
         fields = {
-            "name": spec.label,
+            "name": label,
             "tags": {**run_tags(spec, sweep=sweep, attempt=attempt, provenance=provenance), **(tags or {})},
             "params": run_params(spec),
             "dataset": {"name": spec.data.dataset, "digest": spec.data.prepared or "unprepared"},
-            "model_name": model_name(spec),
+            "model_name": model_name(label),
         }
         self.append("start", fields)
 

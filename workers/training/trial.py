@@ -14,13 +14,13 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trials.messages import Order
 from trials.results import CaseScore, EpochRecord, TrialResult
 from trials.spec import TrialSpec
 from workers.datasets.prepared import PreparedDataset, open_prepared
@@ -38,14 +38,6 @@ MODEL_FILE = "model.keras"
 PREDICTIONS_FILE = "predictions.npz"
 
 
-class Order(StrEnum):
-    """What the caller answers to an epoch's report."""
-
-    GO_ON = "go_on"
-    STOP = "stop"
-    PRUNE = "prune"
-
-
 class InterruptedTrialError(WorkerError):
     """The caller ordered the trial to end after an epoch, whose checkpoint is on disk."""
 
@@ -56,7 +48,7 @@ class InterruptedTrialError(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a trial tells while it runs. `started` gets the epoch that it goes on from and what was noteworthy."""
+    """What a trial tells while it runs. `started` gets the epoch from which it resumes, and remarks for people."""
 
     started: Callable[[int, tuple[str, ...]], None]
     epoch: Callable[[EpochRecord], Order]
@@ -184,7 +176,7 @@ class _Run:
             record = EpochRecord(epoch, loss, val_loss, val_dsc, learning_rate, steps, time.monotonic() - begin)
             history = [*history, record]
             self._checkpoint(epoch, plateau, history)
-            if (order := self.listener.epoch(record)) is not Order.GO_ON:
+            if (order := self.listener.epoch(record)) is not Order.CONTINUE:
                 raise InterruptedTrialError(order, epoch)
         return history, plateau
 

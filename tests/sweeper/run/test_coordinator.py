@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from storage.studies import Studies
 from sweeper.run.coordinator import Coordinator, Running, Work, outcome_of
 from sweeper.run.lease import LeaseKeeper
 from sweeper.server.recovery import abandoned
+from trials.messages import EpochEnded, Failed, Finished, Interrupted, Order, Report, Started, Worker
 from trials.results import CaseScore, EpochRecord, TrialResult
 from trials.states import FailureKind, SweepState, TrialState
 
@@ -55,7 +56,7 @@ def new_trial(trial_hash: str, cost: float, gamma: float = 0.5) -> NewTrial:
     )
 
 
-def finished(trial_hash: str, dsc: float = 0.9) -> dict[str, Any]:
+def finished(trial_hash: str, dsc: float = 0.9) -> Report:
     scores = tuple(
         CaseScore(partition, f"{partition}-{i}", "nucleus", dsc, dsc, dsc, dsc)  # type: ignore[arg-type]
         for partition in ("validation", "test")
@@ -63,7 +64,11 @@ def finished(trial_hash: str, dsc: float = 0.9) -> dict[str, Any]:
     )
     epoch = EpochRecord(1, 0.5, 0.4, dsc, 0.1, 10, 1.0)
     result = TrialResult(trial_hash, scores, (epoch,), 1, False, 0, 10, 100, 1.0, 0.1, 500.0, {"device": "CPU"})
-    return {"kind": "finished", "result": result.to_dict(), "mlflow_run": "run-1"}
+    return Report(Finished(result), mlflow_run="run-1")
+
+
+def epoch_ended(epoch: int, val_dsc: float = 0.5) -> Report:
+    return Report(EpochEnded(EpochRecord(epoch, 0.5, 0.4, val_dsc, 0.1, 5, 0.1)))
 
 
 @pytest.fixture
@@ -137,8 +142,8 @@ def test_longest_first(bench: Bench) -> None:
 
 def test_a_finished_trial_is_written_whole(bench: Bench) -> None:
     trial = claim(bench.coordinator)
-    bench.coordinator.hear(trial, {"kind": "started", "resumed_from": 0, "remarks": [], "pid": 7, "device": "CPU"})
-    bench.coordinator.hear(trial, finished(trial))
+    bench.coordinator.handle(trial, Report(Started(), worker=Worker(7, "here", "CPU")))
+    bench.coordinator.handle(trial, finished(trial))
     stored = bench.repository.trial(trial, "s")
     assert (stored.state, stored.val_dsc, stored.test_dsc) == (TrialState.FINISHED, 0.9, 0.9)
     assert stored.mlflow_run == "run-1"
@@ -149,17 +154,20 @@ def test_a_finished_trial_is_written_whole(bench: Bench) -> None:
 
 def test_the_sweep_ends_finished(bench: Bench) -> None:
     while (running := bench.coordinator.next()) is not None:
-        bench.coordinator.hear(running.trial.hash, finished(running.trial.hash))
+        bench.coordinator.handle(running.trial.hash, finished(running.trial.hash))
     assert bench.coordinator.done()
     assert bench.coordinator.close() is SweepState.FINISHED
     assert bench.repository.sweep("s").state is SweepState.FINISHED
 
 
-@pytest.mark.parametrize(("kind", "retries"), [("lost", 3), ("out_of_memory", 2), ("bug", 1), ("bad_data", 0)])
-def test_retries_by_kind(bench: Bench, kind: str, retries: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "retries"),
+    [(FailureKind.LOST, 3), (FailureKind.OUT_OF_MEMORY, 2), (FailureKind.BUG, 1), (FailureKind.BAD_DATA, 0)],
+)
+def test_retries_by_kind(bench: Bench, kind: FailureKind, retries: int) -> None:
     trial, *_ = (claim(bench.coordinator) for _ in COSTS)  # nothing else is left to be claimed
     for attempt in range(retries + 1):
-        bench.coordinator.hear(trial, {"kind": "failed", "failure": kind, "error": "why", "stderr": "last words"})
+        bench.coordinator.handle(trial, Report(Failed(kind, "why", "last words")))
         expected = TrialState.QUEUED if attempt < retries else TrialState.FAILED
         assert bench.state(trial) is expected
         if expected is TrialState.QUEUED:
@@ -183,22 +191,19 @@ def test_a_resumed_sweep_has_its_retries_anew(database: Database, tmp_path: Path
 
 def test_the_mlflow_run_of_a_running_and_of_a_failed_trial_is_known(bench: Bench) -> None:
     trial = claim(bench.coordinator)
-    epoch = {"kind": "epoch", "epoch": 1, "loss": 0.5, "val_loss": 0.5, "val_dsc": 0.5, "learning_rate": 0.1}
-    epoch |= {"steps": 1, "seconds": 0.1}
-    bench.coordinator.hear(trial, epoch)
+    bench.coordinator.handle(trial, epoch_ended(1))
     assert bench.repository.trial(trial).mlflow_run is None
-    bench.coordinator.hear(trial, epoch | {"epoch": 2, "mlflow_run": "abc"})
+    bench.coordinator.handle(trial, replace(epoch_ended(2), mlflow_run="abc"))
     assert bench.repository.trial(trial).mlflow_run == "abc"
-    bench.coordinator.hear(trial, {"kind": "failed", "failure": "bad_data", "error": "torn", "mlflow_run": "abc"})
+    bench.coordinator.handle(trial, Report(Failed(FailureKind.BAD_DATA, "torn"), mlflow_run="abc"))
     assert bench.repository.trial(trial).mlflow_run == "abc"
 
 
 def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
     def started(resumed_from: int, *remarks: str) -> str:
         trial = claim(bench.coordinator)
-        message = {"kind": "started", "resumed_from": resumed_from, "remarks": remarks, "pid": 7, "device": "CPU"}
-        bench.coordinator.hear(trial, message)
-        bench.coordinator.hear(trial, {"kind": "interrupted", "order": "stop", "epoch": resumed_from})
+        bench.coordinator.handle(trial, Report(Started(resumed_from, remarks), worker=Worker(7, "here", "CPU")))
+        bench.coordinator.handle(trial, Report(Interrupted(Order.STOP, resumed_from)))
         bench.coordinator._queue.insert(0, trial)
         return " | ".join(bench.notes.lines)
 
@@ -212,9 +217,9 @@ def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
 
 def test_a_full_disk_stops_the_sweep_and_costs_no_trial(bench: Bench) -> None:
     trials = [claim(bench.coordinator), claim(bench.coordinator)]
-    message = {"kind": "failed", "failure": "disk_full", "error": "OSError: [Errno 28] No space left on device"}
-    bench.coordinator.hear(trials[0], message)
-    bench.coordinator.hear(trials[1], finished(trials[1]))
+    full = Failed(FailureKind.DISK_FULL, "OSError: [Errno 28] No space left on device")
+    bench.coordinator.handle(trials[0], Report(full))
+    bench.coordinator.handle(trials[1], finished(trials[1]))
     assert bench.coordinator.next() is None
     assert bench.coordinator.close() is SweepState.BROKEN
     assert bench.repository.sweep("s").reason == "disk full: OSError: [Errno 28] No space left on device"
@@ -224,7 +229,7 @@ def test_a_full_disk_stops_the_sweep_and_costs_no_trial(bench: Bench) -> None:
 
 def test_a_diverged_loss_is_a_result(bench: Bench) -> None:
     trial = claim(bench.coordinator)
-    bench.coordinator.hear(trial, {"kind": "failed", "failure": "diverged", "error": "nan in epoch 3", "stderr": ""})
+    bench.coordinator.handle(trial, Report(Failed(FailureKind.DIVERGED, "nan in epoch 3")))
     stored = bench.repository.trial(trial, "s")
     assert (stored.state, stored.failure) == (TrialState.FAILED, FailureKind.DIVERGED)
     assert "see: sweeper show" in bench.notes.lines[-1]
@@ -251,7 +256,7 @@ def test_the_circuit_breaker(database: Database, tmp_path: Path) -> None:
     started = 0
     while (running := coordinator.next()) is not None:
         started += 1
-        coordinator.hear(running.trial.hash, {"kind": "failed", "failure": "bad_data", "error": "torn file"})
+        coordinator.handle(running.trial.hash, Report(Failed(FailureKind.BAD_DATA, "torn file")))
     assert started == 5
     assert coordinator.close() is SweepState.BROKEN
     assert "torn file" in repository.sweep("s").reason
@@ -262,7 +267,7 @@ def test_a_limit_leaves_the_rest_queued(database: Database, tmp_path: Path) -> N
     bench = Bench(database, tmp_path, limit=1)
     trial = claim(bench.coordinator)
     assert bench.coordinator.next() is None
-    bench.coordinator.hear(trial, finished(trial))
+    bench.coordinator.handle(trial, finished(trial))
     assert bench.coordinator.done()
     assert bench.coordinator.close() is SweepState.STOPPED
 
@@ -274,7 +279,7 @@ def test_stop_by_request_drains(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     assert bench.coordinator.next() is None
     assert bench.coordinator.draining
     assert not bench.coordinator.stopping
-    bench.coordinator.hear(trial, finished(trial))
+    bench.coordinator.handle(trial, finished(trial))
     assert bench.coordinator.close() is SweepState.STOPPED
     assert [r.id for r in bench.repository.requests("s") if r.done_at is not None] == [request.id]
 
@@ -299,7 +304,7 @@ def test_what_an_earlier_coordinator_was_asked_is_not_obeyed(
 def test_retry_by_request_queues_a_failed_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeper.run.coordinator.POLL_SECONDS", 0.0)
     trial = claim(bench.coordinator)
-    bench.coordinator.hear(trial, {"kind": "failed", "failure": "bad_data", "error": "why"})
+    bench.coordinator.handle(trial, Report(Failed(FailureKind.BAD_DATA, "why")))
     bench.repository.add_request("s", "retry", {"trials": [trial]})
     bench.coordinator.poll()
     assert bench.state(trial) is TrialState.QUEUED
@@ -314,7 +319,7 @@ def test_scale_by_request(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_interrupted_trial_is_queued_again(bench: Bench) -> None:
     trial = claim(bench.coordinator)
-    bench.coordinator.hear(trial, {"kind": "interrupted", "order": "stop", "epoch": 2})
+    bench.coordinator.handle(trial, Report(Interrupted(Order.STOP, 2)))
     assert bench.state(trial) is TrialState.QUEUED
 
 
@@ -354,7 +359,7 @@ def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tm
     bench.fall_asleep()
     bench.repository.acquire_lease("s", "another", 30)
     with pytest.raises(LeaseLostError):
-        bench.coordinator.hear(trial, finished(trial))
+        bench.coordinator.handle(trial, finished(trial))
     assert bench.state(trial) is TrialState.QUEUED
     assert bench.repository.score_columns("s")["dsc"] == []
 
@@ -363,14 +368,16 @@ def test_a_lease_that_ran_out_unnoticed_is_renewed(database: Database, tmp_path:
     bench = Bench(database, tmp_path, lease_seconds=1.0)
     trial = claim(bench.coordinator)
     bench.fall_asleep()
-    bench.coordinator.hear(trial, finished(trial))
+    bench.coordinator.handle(trial, finished(trial))
     assert bench.state(trial) is TrialState.FINISHED
 
 
 def test_missing_study_entries_are_caught_up(bench: Bench) -> None:
     trial = claim(bench.coordinator)
     running = bench.coordinator.running[trial]
-    outcome = outcome_of(TrialResult.from_dict(finished(trial)["result"]), None)
+    event = finished(trial).event
+    assert isinstance(event, Finished)
+    outcome = outcome_of(event.result, None)
     bench.repository.finish(bench.keeper.lease, running.attempt.id, outcome)  # killed before the study was written
     bench.coordinator.running.clear()
     bench.coordinator.refresh()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.tiny_trials import TinyData, tiny_data
+from trials.messages import Finished, PluginSource, Task, Tracking, TrainRequest, read_report, to_json
 from trials.spec import TrialSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -38,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[dict[str, Any]]:
+def plugin(tmp_path: Path) -> Iterator[PluginSource]:
     from workers.losses.registry import unregister
     from workers.plugins import describe_plugin
 
@@ -48,35 +47,24 @@ def plugin(tmp_path: Path) -> Iterator[dict[str, Any]]:
     unregister("greedy")
 
 
-def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: list[dict[str, Any]]) -> dict[str, Any]:
-    task = {
-        "request": {
-            "spec": spec.to_dict(),
-            "prepared_root": str(data.root),
-            "folder": str(folder / spec.hash),
-            "plugins": plugins,
-            "revision": "test",
-            "pictures": False,
-            "supervised": False,
-            "tracking": {"sweep": "test", "attempt": 1, "provenance": "real"},
-        },
-        "log": str(folder / "log.txt"),
-        "memory_share": None,
-        # Refused at once, so that nothing waits for a run's id.
-        "tracking": {"uri": f"sqlite:///{folder}/no-such-folder/mlflow.db", "experiment": "e", "parent_run": ""},
-    }
-    return {"task": json.dumps(task)}
+def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: tuple[PluginSource, ...]) -> dict[str, str]:
+    request = TrainRequest(
+        spec, spec.label, data.root, folder / spec.hash, sweep="test", plugins=plugins, pictures=False
+    )
+    # Refused at once, so that nothing waits for a run's id.
+    tracking = Tracking(f"sqlite:///{folder}/no-such-folder/mlflow.db", "e", "")
+    return {"task": to_json(Task(request, tracking, folder / "log.txt", orders=""))}
 
 
 def test_a_process_that_has_grown_is_replaced_and_another_kept(
-    data: TinyData, tmp_path: Path, plugin: dict[str, Any]
+    data: TinyData, tmp_path: Path, plugin: PluginSource
 ) -> None:
     from sweeper.run.ray_tune import WarmTrainable
 
     greedy = data.spec("greedy", epochs=1)
-    greedy = replace(greedy, loss=replace(greedy.loss, source=plugin["source"]))
+    greedy = replace(greedy, loss=replace(greedy.loss, source=plugin.source))
     specs = [data.spec("ce", epochs=1), data.spec("ce", epochs=1, seed=1), greedy, data.spec("ce", epochs=1, seed=2)]
-    configs = [config(data, spec, tmp_path, [plugin] if spec.loss.name == "greedy" else []) for spec in specs]
+    configs = [config(data, spec, tmp_path, (plugin,) if spec.loss.name == "greedy" else ()) for spec in specs]
     trainable = WarmTrainable(configs[0])
     pids = []
     try:
@@ -85,7 +73,7 @@ def test_a_process_that_has_grown_is_replaced_and_another_kept(
                 assert trainable.reset_config(one)
             while not (result := trainable.step())["done"]:
                 pass
-            assert json.loads(result["message"])["kind"] == "finished", result
+            assert isinstance(read_report(result["message"]).event, Finished), result
             pids.append(trainable._process.pid)
     finally:
         trainable.cleanup()

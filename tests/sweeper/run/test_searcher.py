@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
-from sweeper.run.ray_tune import InOrder, QueueSearcher, Tracking
+from sweeper.run.ray_tune import InOrder, QueueSearcher
+from trials.messages import Tracking, read_task
 
 from ray.tune.experiment import Trial as RayTrial  # isort: skip (sweeper.run.ray_tune says to Ray what is to be left out)
 from ray.tune.schedulers import FIFOScheduler  # isort: skip
@@ -83,7 +83,7 @@ def test_a_part_of_a_gpu_is_that_part_of_its_memory(
     suggested = searcher(coordinator, tmp_path, gpu).suggest("a")
     assert isinstance(suggested, dict)
     assert suggested["resources"] == {"CPU": 1.0, "GPU": gpu}
-    assert json.loads(suggested["task"])["memory_share"] == share
+    assert read_task(suggested["task"]).memory_share == share
 
 
 @given(st.lists(st.sampled_from(("add", "start", "complete", "error", "remove")), max_size=40), st.randoms())

@@ -23,9 +23,10 @@ from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.search.adaptive import Adaptive, SearchStudy
 from sweeper.search.samplers import Settings
-from tests.sweeper.run.test_coordinator import Notes, finished
+from tests.sweeper.run.test_coordinator import Notes, epoch_ended, finished
+from trials.messages import Failed, Interrupted, Order, Report, Started
 from trials.spec import TrialSpec
-from trials.states import SweepState, TrialState
+from trials.states import FailureKind, SweepState, TrialState
 
 DATA = {"a": DataIdentity(("background", "nucleus"), 2, "p", "s")}
 PAPER = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
@@ -108,16 +109,16 @@ class Bench:
 
     def train(self, running: Running, *, resumed_from: int = 0) -> None:
         """What a supervised training process would say, up to the order to end."""
-        trial, hear = running.trial, self.coordinator.hear
-        hear(trial.hash, {"kind": "started", "resumed_from": resumed_from, "remarks": []})
+        trial, handle = running.trial, self.coordinator.handle
+        handle(trial.hash, Report(Started(resumed_from)))
         epoch = resumed_from
-        while self.coordinator.order(trial.hash) == "go_on":
+        while self.coordinator.order(trial.hash) is Order.CONTINUE:
             if epoch == EPOCHS:
-                hear(trial.hash, finished(trial.hash, round(value_of(trial), 6)))
+                handle(trial.hash, finished(trial.hash, round(value_of(trial), 6)))
                 return
             epoch += 1
-            hear(trial.hash, epoch_message(epoch, value_of(trial) * epoch / EPOCHS))
-        hear(trial.hash, {"kind": "interrupted", "order": "prune", "epoch": epoch, "mlflow_run": "run-p"})
+            handle(trial.hash, epoch_ended(epoch, value_of(trial) * epoch / EPOCHS))
+        handle(trial.hash, Report(Interrupted(Order.PRUNE, epoch), mlflow_run="run-p"))
 
     def run(self) -> None:
         while (running := self.coordinator.next()) is not None:
@@ -141,13 +142,6 @@ class Bench:
                     one.state is {TrialState.FINISHED: States.COMPLETE, TrialState.PRUNED: States.PRUNED}[trial.state]
                 )
                 assert one.params["gamma"] == trial.gamma
-
-
-def epoch_message(epoch: int, val_dsc: float) -> dict[str, Any]:
-    return {
-        "kind": "epoch", "epoch": epoch, "loss": 0.5, "val_loss": 0.4, "val_dsc": val_dsc, "learning_rate": 0.1,
-        "steps": 5, "seconds": 0.1,
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -190,7 +184,7 @@ def test_a_trial_is_stored_before_it_is_claimed_and_one_at_a_time(database: Data
     assert [t.hash for t in bench.trials()] == [first.trial.hash]
     second = bench.coordinator.next()
     assert second is not None, "a place would be idle otherwise"
-    assert bench.coordinator.request(first)["supervised"]
+    assert bench.coordinator.request(first).supervised
     bench.train(first)
     bench.train(second)
     bench.run()
@@ -284,7 +278,7 @@ def test_a_finished_trial_of_another_sweep_costs_nothing(database: Database, tmp
             observer=Notes(),
         )
         while (running := coordinator.next()) is not None:
-            coordinator.hear(running.trial.hash, finished(running.trial.hash, round(value_of(running.trial), 6)))
+            coordinator.handle(running.trial.hash, finished(running.trial.hash, round(value_of(running.trial), 6)))
     bench = Bench(database, tmp_path, losses=[{"name": "unified_focal_asym", "gamma": PAPER}])
     assert bench.coordinator.next() is None
     assert bench.coordinator.done()
@@ -316,8 +310,8 @@ def test_what_a_search_gave_up_is_trained_to_its_end_by_a_fixed_grid(database: D
         running = coordinator.next()
         assert running is not None
         assert running.trial.hash == pruned.hash
-        assert not coordinator.request(running)["supervised"]
-        coordinator.hear(pruned.hash, finished(pruned.hash, 0.5))
+        assert not coordinator.request(running).supervised
+        coordinator.handle(pruned.hash, finished(pruned.hash, 0.5))
         assert coordinator.close() is SweepState.FINISHED
     assert bench.trials()[[t.hash for t in bench.trials()].index(pruned.hash)].state is TrialState.FINISHED
     assert len(bench.optuna()) == SETTINGS.trials
@@ -348,7 +342,7 @@ def test_a_failed_trial_is_tried_and_not_recorded(database: Database, tmp_path: 
     bench = Bench(database, tmp_path)
     running = bench.coordinator.next()
     assert running is not None
-    bench.coordinator.hear(running.trial.hash, {"kind": "failed", "failure": "diverged", "error": "nan", "stderr": ""})
+    bench.coordinator.handle(running.trial.hash, Report(Failed(FailureKind.DIVERGED, "nan")))
     bench.run()
     assert bench.close() is SweepState.FINISHED
     assert len(bench.trials()) == SETTINGS.trials

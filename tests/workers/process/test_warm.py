@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,14 +9,27 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.tiny_trials import TinyData, tiny_data
+from trials.messages import (
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Order,
+    Started,
+    TrainRequest,
+    to_json,
+)
+from trials.results import TrialResult
 from trials.spec import TrialSpec
+from trials.states import FailureKind
 from workers.errors import WorkerLostError
 from workers.process.warm import WarmProcess
 from workers.tracking.spool import read_records
@@ -36,37 +48,47 @@ def shared() -> Iterator[WarmProcess]:
 
 
 OWNER = """
-import json, sys
+import sys
 from pathlib import Path
+from trials.messages import read_command
 from workers.process.warm import WarmProcess
 
 process = WarmProcess(threads=1)
-process.train(json.loads(sys.argv[1]), Path(sys.argv[2]))
-assert process.receive()["kind"] == "started"
+process.train(read_command(sys.argv[1]), Path(sys.argv[2]))
+process.receive()
 print(process.pid, flush=True)
 while True:
     process.receive()
 """
 
 
-def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> dict[str, Any]:
-    return {
-        "spec": spec.to_dict(),
-        "prepared_root": str(data.root),
-        "folder": str(folder),
-        "plugins": [],
-        "revision": "test",
-        "pictures": True,
-        "tracking": {"sweep": "test", "attempt": 1, "provenance": "real"},
-    }
+def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> TrainRequest:
+    return TrainRequest(spec, spec.label, data.root, folder, sweep="test", provenance="real", revision="test")
 
 
-def messages(process: WarmProcess, data: TinyData, spec: TrialSpec, folder: Path) -> list[dict[str, Any]]:
+def end(process: WarmProcess) -> Event:
+    """The trial's last message."""
+    while not isinstance(message := process.receive(), Finished | Interrupted | Failed):
+        pass
+    return message
+
+
+def messages(process: WarmProcess, data: TinyData, spec: TrialSpec, folder: Path) -> list[Event]:
     process.train(request_for(data, spec, folder), folder / "log.txt")
     received = [process.receive()]
-    while received[-1]["kind"] in ("started", "epoch"):
+    while isinstance(received[-1], Started | EpochEnded):
         received.append(process.receive())
     return received
+
+
+def result(message: Event) -> TrialResult:
+    assert isinstance(message, Finished), message
+    return message.result
+
+
+def failure(message: Event) -> FailureKind:
+    assert isinstance(message, Failed), message
+    return message.failure
 
 
 def receive_for_ever(process: WarmProcess) -> None:
@@ -74,47 +96,40 @@ def receive_for_ever(process: WarmProcess) -> None:
         process.receive()
 
 
-def numbers(message: dict[str, Any]) -> object:
-    result = message["result"]
-    return result["scores"], [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
+def numbers(message: Event) -> object:
+    return result(message).scores, [replace(epoch, seconds=0.0) for epoch in result(message).history]
 
 
 def test_a_conversation(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     received = messages(shared, data, data.spec("ce", epochs=2), tmp_path)
-    assert [m["kind"] for m in received] == ["started", "epoch", "epoch", "finished"]
-    assert received[-1]["result"]["environment"]["tensorflow"]
+    assert [type(m) for m in received] == [Started, EpochEnded, EpochEnded, Finished]
+    assert result(received[-1]).environment["tensorflow"]
     assert {p.name for p in tmp_path.iterdir()} >= {"spool.jsonl", "model.keras", "segmentations.png"}
 
 
 def test_a_failure_is_a_message_and_the_process_lives(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     diverged = messages(shared, data, data.spec("ce", epochs=2, learning_rate=1e30), tmp_path / "a")[-1]
-    assert (diverged["kind"], diverged["failure"]) == ("failed", "diverged")
-    spec = data.spec("ce", epochs=1)
-    bad = messages(shared, data, spec, tmp_path / "b")
-    assert bad[-1]["kind"] == "finished"
+    assert failure(diverged) is FailureKind.DIVERGED
+    assert result(messages(shared, data, data.spec("ce", epochs=1), tmp_path / "b")[-1])
 
 
-@pytest.mark.parametrize(
-    ("change", "failure"), [({"prepared": "0" * 16}, "bad_data"), ({"split": "0" * 16}, "bad_data")]
-)
-def test_bad_data_is_told_apart(
-    shared: WarmProcess, data: TinyData, tmp_path: Path, change: dict[str, str], failure: str
-) -> None:
-    request = request_for(data, data.spec(), tmp_path)
-    request["spec"]["data"] |= change
-    shared.train(request, tmp_path / "log.txt")
+@pytest.mark.parametrize("change", [{"prepared": "0" * 16}, {"split": "0" * 16}])
+def test_bad_data_is_told_apart(shared: WarmProcess, data: TinyData, tmp_path: Path, change: dict[str, str]) -> None:
+    spec = data.spec()
+    spec = replace(spec, data=replace(spec.data, **change))  # type: ignore[arg-type]
+    shared.train(request_for(data, spec, tmp_path), tmp_path / "log.txt")
     message = shared.receive()
-    assert (message["kind"], message["failure"]) == ("failed", failure)
+    assert isinstance(message, Failed)
+    assert message.failure is FailureKind.BAD_DATA
     # Messages reach MLflow and the report, which must not tell where the data lie.
-    told = [message["error"], (tmp_path / "spool.jsonl").read_text()]
+    told = [message.error, (tmp_path / "spool.jsonl").read_text()]
     assert not any(str(folder) in text for text in told for folder in (data.root, tmp_path))
 
 
 def test_pictures_can_be_switched_off(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
-    request = request_for(data, data.spec("ce", epochs=1), tmp_path) | {"pictures": False}
+    request = replace(request_for(data, data.spec("ce", epochs=1), tmp_path), pictures=False)
     shared.train(request, tmp_path / "log.txt")
-    while (message := shared.receive())["kind"] != "finished":
-        assert message["kind"] in ("started", "epoch")
+    assert result(end(shared))
     assert not {p.name for p in tmp_path.iterdir()} & {"segmentations.png", "input_example.npy"}
     kinds = {record.kind: record.fields for record in read_records(tmp_path / "spool.jsonl")}
     assert "artifact" not in kinds
@@ -123,69 +138,66 @@ def test_pictures_can_be_switched_off(shared: WarmProcess, data: TinyData, tmp_p
 
 def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     shared.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
-    assert shared.receive()["kind"] == "started"
-    shared.order("stop")
-    message = shared.receive()
-    while message["kind"] == "epoch":
-        message = shared.receive()
-    assert message["kind"] == "interrupted"
-    assert (tmp_path / f"epoch-{message['epoch']:06d}.npz").exists()
+    assert shared.receive() == Started()
+    shared.order(Order.STOP)
+    message = end(shared)
+    assert isinstance(message, Interrupted)
+    assert (tmp_path / f"epoch-{message.epoch:06d}.npz").exists()
 
 
-def test_a_supervised_trial_waits_for_a_word_after_each_epoch(
+def test_a_supervised_trial_waits_for_an_order_after_each_epoch(
     shared: WarmProcess, data: TinyData, tmp_path: Path
 ) -> None:
-    """So one that is given up trains no further epoch; and one that goes on from a checkpoint asks before it trains."""
-    request = {**request_for(data, data.spec(epochs=4), tmp_path), "supervised": True}
+    """One that is pruned trains no further epoch; and one that resumes from a checkpoint asks before it trains."""
+
+    def epoch() -> int:
+        message = shared.receive()
+        assert isinstance(message, EpochEnded)
+        return message.record.epoch
+
+    request = replace(request_for(data, data.spec(epochs=4), tmp_path), supervised=True)
     shared.train(request, tmp_path / "log.txt")
-    assert shared.receive() == {"kind": "started", "resumed_from": 0, "remarks": []}
-    assert shared.receive()["epoch"] == 1
-    shared.order("go_on")
-    assert shared.receive()["epoch"] == 2
-    shared.order("prune")
-    assert shared.receive() == {"kind": "interrupted", "order": "prune", "epoch": 2}
-    (end,) = [r.fields for r in read_records(tmp_path / "spool.jsonl") if r.kind == "end"]
-    assert (end["status"], end["tags"]["state"], end["tags"]["pruned_after_epoch"]) == ("KILLED", "pruned", "2")
-    shared.order("go_on")  # too late for this trial, and not meant for the next
+    assert shared.receive() == Started()
+    assert epoch() == 1
+    shared.order(Order.CONTINUE)
+    assert epoch() == 2
+    shared.order(Order.PRUNE)
+    assert shared.receive() == Interrupted(Order.PRUNE, 2)
+    (last,) = [r.fields for r in read_records(tmp_path / "spool.jsonl") if r.kind == "end"]
+    assert (last["status"], last["tags"]["state"], last["tags"]["pruned_after_epoch"]) == ("KILLED", "pruned", "2")
+    shared.order(Order.CONTINUE)  # too late for this trial, and not meant for the next
     shared.train(request, tmp_path / "log.txt")
-    assert shared.receive()["resumed_from"] == 2
-    shared.order("prune")
-    assert shared.receive() == {"kind": "interrupted", "order": "prune", "epoch": 2}
+    assert shared.receive() == Started(resumed_from=2)
+    shared.order(Order.PRUNE)
+    assert shared.receive() == Interrupted(Order.PRUNE, 2)
 
 
 def test_loading_processes_live_as_long_as_their_trial(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     spec = data.spec("ce", epochs=2)
     alone = messages(shared, data, spec, tmp_path / "alone")[-1]
-    shared.train({**request_for(data, spec, tmp_path / "loaded"), "loaders": 1}, tmp_path / "log.txt")
-    assert shared.receive()["kind"] == "started"
-    assert shared.receive()["kind"] == "epoch"
+    shared.train(replace(request_for(data, spec, tmp_path / "loaded"), loaders=1), tmp_path / "log.txt")
+    assert [type(shared.receive()) for _ in range(2)] == [Started, EpochEnded]
     loaders = [c for c in psutil.Process(shared.pid).children() if "spawn_main" in " ".join(c.cmdline())]
     assert len(loaders) == 1
-    message = shared.receive()
-    while message["kind"] == "epoch":
-        message = shared.receive()
-    assert numbers(message) == numbers(alone)
+    assert numbers(end(shared)) == numbers(alone)
     _, alive = psutil.wait_procs(loaders, timeout=20)
     assert not alive
 
 
 def test_a_killed_loading_process_is_a_lost_worker(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
-    request = {**request_for(data, data.spec("ce", epochs=5000), tmp_path), "loaders": 1}
+    request = replace(request_for(data, data.spec("ce", epochs=5000), tmp_path), loaders=1)
     shared.train(request, tmp_path / "log.txt")
-    assert [shared.receive()["kind"] for _ in range(2)] == ["started", "epoch"]
+    assert [type(shared.receive()) for _ in range(2)] == [Started, EpochEnded]
     (loader,) = [c for c in psutil.Process(shared.pid).children() if "spawn_main" in " ".join(c.cmdline())]
     loader.kill()
-    message = shared.receive()
-    while message["kind"] == "epoch":
-        message = shared.receive()
-    assert (message["kind"], message["failure"]) == ("failed", "lost")
+    assert failure(end(shared)) is FailureKind.LOST
 
 
 @pytest.mark.slow
 def test_a_killed_process_is_lost_with_its_last_words(data: TinyData, tmp_path: Path) -> None:
     process = WarmProcess(threads=1)
     process.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
-    assert process.receive()["kind"] == "started"
+    assert process.receive() == Started()
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(WorkerLostError, match="SIGKILL") as lost:
         receive_for_ever(process)
@@ -200,19 +212,20 @@ def test_a_trial_killed_in_an_epoch_ends_as_one_left_alone(shared: WarmProcess, 
     alone = messages(shared, data, spec, tmp_path / "alone")[-1]
     process = WarmProcess(threads=1)
     process.train(request_for(data, spec, tmp_path / "killed"), tmp_path / "log.txt")
-    while process.receive().get("epoch") != 7:
+    while not (isinstance(message := process.receive(), EpochEnded) and message.record.epoch == 7):
         pass
     os.kill(process.pid, signal.SIGKILL)
     process.close()
     resumed = messages(shared, data, spec, tmp_path / "killed")
-    assert resumed[0]["resumed_from"] >= 6
+    assert isinstance(resumed[0], Started)
+    assert resumed[0].resumed_from >= 6
     assert numbers(resumed[-1]) == numbers(alone)
-    assert len({e["learning_rate"] for e in alone["result"]["history"]}) > 1
+    assert len({epoch.learning_rate for epoch in result(alone).history}) > 1
 
 
 @pytest.mark.slow
 def test_the_process_ends_with_its_owner(data: TinyData, tmp_path: Path) -> None:
-    request = json.dumps(request_for(data, data.spec("ce", epochs=5000), tmp_path))
+    request = to_json(request_for(data, data.spec("ce", epochs=5000), tmp_path))
     command = [sys.executable, "-c", OWNER, request, str(tmp_path / "log.txt")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None

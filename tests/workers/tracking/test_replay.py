@@ -143,7 +143,7 @@ def test_a_later_attempt_goes_on_in_the_same_run(uri: str, tmp_path: Path) -> No
     assert run["tags"]["failure"] == "out_of_memory"
     assert "20 GiB" in run["tags"]["failure_message"]
     with Spool(path) as spool:
-        spool.start(spec, sweep="sweep one", attempt=2)
+        spool.start(spec, label=spec.label, sweep="sweep one", attempt=2)
         spool.epoch(epoch(3))
         spool.epoch(epoch(4))
     second = replay(path, uri, experiment="tests")
@@ -166,7 +166,7 @@ def test_the_next_attempt_of_a_run_that_a_person_deleted_gets_a_new_run(uri: str
     first = replay(path, uri, experiment="tests").run_id
     connect(uri).delete_run(first)
     with Spool(path) as spool:
-        spool.start(spec, sweep="sweep one", attempt=2)
+        spool.start(spec, label=spec.label, sweep="sweep one", attempt=2)
         spool.finish(outcome(spec))
     result = replay(path, uri, experiment="tests")
     assert result.refused == ()
@@ -217,7 +217,7 @@ def test_one_refused_record_holds_no_other_up(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "trial" / "spool.jsonl"
     spec = trial()
     with Spool(path) as spool:
-        spool.start(spec, sweep="s")
+        spool.start(spec, label=spec.label, sweep="s")
         spool.epoch(epoch(1))
         spool.append("metrics", {"step": 2, "values": {"not?allowed": 1.0}})
         spool.epoch(epoch(3))
@@ -235,7 +235,7 @@ def test_one_refused_record_holds_no_other_up(uri: str, tmp_path: Path) -> None:
 def test_more_metrics_than_one_call_takes(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "trial" / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(trial(), sweep="s")
+        spool.start(trial(), label=trial().label, sweep="s")
         for number in range(1, 451):
             spool.epoch(epoch(number))
     began = time.monotonic()
@@ -249,7 +249,7 @@ def test_more_metrics_than_one_call_takes(uri: str, tmp_path: Path) -> None:
 def test_nan_and_infinite_losses_are_reported_not_hidden(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "trial" / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(trial(), sweep="s")
+        spool.start(trial(), label=trial().label, sweep="s")
         spool.epoch(epoch(1, loss=math.nan))
         spool.epoch(epoch(2, loss=math.inf))
         spool.fail("diverged", "loss became NaN in epoch 1")

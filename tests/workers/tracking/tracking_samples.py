@@ -38,7 +38,7 @@ def outcome(spec: TrialSpec) -> TrialResult:
 def write_trial(folder: Path, spec: TrialSpec, *, finish: bool = True) -> Path:
     path = folder / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(spec, sweep="sweep one")
+        spool.start(spec, label=spec.label, sweep="sweep one")
         for number in (1, 2, 3):
             spool.epoch(epoch(number))
         (folder / "overlay.png").write_bytes(b"\x89PNG")
@@ -93,7 +93,7 @@ def fake_keras_file(path: Path) -> Path:
 def with_model(folder: Path, spec: TrialSpec, keras_file: Path) -> Path:
     path = folder / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(spec, sweep="s")
+        spool.start(spec, label=spec.label, sweep="s")
         spool.model(keras_file, (None, None, None, 1), CLASSES)
         spool.finish(outcome(spec))
     return path

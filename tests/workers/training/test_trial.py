@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_trials import TinyData, tiny_data
+from trials.messages import Order
 from trials.results import EpochRecord, TrialResult
 from trials.spec import TrialSpec
 from workers import losses
@@ -21,7 +22,7 @@ from workers.errors import DataError, DivergedError, ParameterError
 from workers.losses.registry import unregister
 from workers.scoring.cases import score_prediction
 from workers.training.learner import Learners, LossInput
-from workers.training.trial import InterruptedTrialError, Listener, Order, read_result, run_trial
+from workers.training.trial import InterruptedTrialError, Listener, read_result, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def train(
     spec: TrialSpec,
     folder: Path,
     learners: Learners,
-    order: Callable[[EpochRecord], Order] = lambda record: Order.GO_ON,
+    order: Callable[[EpochRecord], Order] = lambda record: Order.CONTINUE,
     started: Callable[[int, tuple[str, ...]], None] = lambda epoch, remarks: None,
 ) -> TrialResult:
     return run_trial(spec, prepared_root=data.root, folder=folder, learners=learners, listener=Listener(started, order))
@@ -94,7 +95,7 @@ def test_a_finished_trial_is_not_trained_again(data: TinyData, learners: Learner
 
     def report(record: EpochRecord) -> Order:
         reports.append(record)
-        return Order.GO_ON
+        return Order.CONTINUE
 
     again = train(data, spec, tmp_path, learners, report)
     assert again == replace(first, steps=0, resumed_from=1)
@@ -120,7 +121,7 @@ def test_a_resumed_trial_ends_as_one_left_alone(
     whole = train(data, spec, tmp_path / "whole", learners)
     folder = tmp_path / "resumed"
     with pytest.raises(InterruptedTrialError) as interrupted:
-        train(data, spec, folder, learners, lambda r: Order.STOP if r.epoch == stop_after else Order.GO_ON)
+        train(data, spec, folder, learners, lambda r: Order.STOP if r.epoch == stop_after else Order.CONTINUE)
     assert interrupted.value.epoch == stop_after
     resumed = train(data, spec, folder, Learners())
     assert resumed.resumed_from == stop_after
@@ -136,7 +137,7 @@ def test_a_resumed_trial_ends_as_one_left_alone(
 def test_says_from_which_epoch_and_what_was_damaged(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec(epochs=4)
     with pytest.raises(InterruptedTrialError):
-        train(data, spec, tmp_path, learners, lambda r: Order.STOP if r.epoch == 3 else Order.GO_ON)
+        train(data, spec, tmp_path, learners, lambda r: Order.STOP if r.epoch == 3 else Order.CONTINUE)
     newest = tmp_path / "epoch-000003.npz"
     newest.write_bytes(newest.read_bytes()[:100])
     told: list[tuple[int, tuple[str, ...]]] = []
@@ -229,7 +230,7 @@ def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Pa
 def test_loading_processes_move_no_number_and_end_with_the_trial(data: TinyData, tmp_path: Path) -> None:
     spec = data.spec(epochs=2, augmentation_probability=0.8)
     alone = train(data, spec, tmp_path / "alone", Learners())
-    listener = Listener(lambda epoch, remarks: None, lambda record: Order.GO_ON)
+    listener = Listener(lambda epoch, remarks: None, lambda record: Order.CONTINUE)
     loaded = run_trial(
         spec, prepared_root=data.root, folder=tmp_path / "loaded", learners=Learners(), listener=listener, loaders=2
     )

@@ -11,6 +11,7 @@ import pytest
 import scipy.ndimage
 import sklearn.metrics
 
+from trials.messages import Order
 from trials.results import EpochRecord, TrialResult
 from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers.datasets import get_reader
@@ -19,7 +20,7 @@ from workers.datasets.splits import make_split
 from workers.datasets.synthetic import synthesise
 from workers.losses import resolve_parameters
 from workers.training.learner import Learners
-from workers.training.trial import InterruptedTrialError, Listener, Order, run_trial
+from workers.training.trial import InterruptedTrialError, Listener, run_trial
 
 PATCH = (8, 16, 16)
 
@@ -62,7 +63,7 @@ def train(
     volumes: Volumes, spec: TrialSpec, folder: Path, learners: Learners, stop_after: int | None = None
 ) -> TrialResult:
     def order(record: EpochRecord) -> Order:
-        return Order.STOP if record.epoch == stop_after else Order.GO_ON
+        return Order.STOP if record.epoch == stop_after else Order.CONTINUE
 
     listener = Listener(lambda epoch, remarks: None, order)
     return run_trial(spec, prepared_root=volumes.root, folder=folder, learners=learners, listener=listener)
