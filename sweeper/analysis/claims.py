@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,17 @@ ALL_CLASSES = "all classes"
 CLAIM_COLUMNS = ["dataset", "label", "claim", "verdict", "numbers", "in_paper"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """One test of one pair; a positive effect means that `first` is better."""
+
+    first: str
+    p: float
+    p_holm: float
+    effect: float
+    n: int
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the claims are judged by: the frames of `tables`, `significance`, `stability` and the trials.
@@ -42,6 +54,13 @@ class Evidence:
     stability: pd.DataFrame
     trials: pd.DataFrame
     unfit: Mapping[str, str]
+
+    @cached_property
+    def pairs(self) -> Mapping[tuple[str, str, str, frozenset[str]], _Tested]:
+        """The tests of DSC by data set, class, test and pair of losses."""
+        columns = ["dataset", "label", "test", "second", "first", "p", "p_holm", "effect", "n"]
+        rows = self.tests.loc[self.tests["metric"] == "dsc", columns].itertuples(index=False, name=None)
+        return {(*row[:3], frozenset(row[3:5])): _Tested(*row[4:]) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +156,10 @@ def _ranking(e: Evidence, dataset: str, label: str) -> _Finding:
 
 def _pair(e: Evidence, place: tuple[str, str], a: str, b: str) -> tuple[float, float, float, int] | None:
     """Rank-sum p, corrected signed-rank p, effect (positive where `a` is better) and n of a pair, or None."""
-    tests = e.tests
-    pair = tests[
-        (tests["dataset"] == place[0])
-        & (tests["label"] == place[1])
-        & (tests["metric"] == "dsc")
-        & (((tests["first"] == a) & (tests["second"] == b)) | ((tests["first"] == b) & (tests["second"] == a)))
-    ]
-    unpaired, paired = pair[pair["test"] == RANK_SUM], pair[pair["test"] == SIGNED_RANK]
-    if unpaired["p"].dropna().empty:
+    unpaired, paired = (e.pairs.get((*place, test, frozenset((a, b)))) for test in (RANK_SUM, SIGNED_RANK))
+    if unpaired is None or paired is None or np.isnan(unpaired.p):
         return None
-    row = unpaired.iloc[0]
-    sign = 1 if row["first"] == a else -1
-    return float(row["p"]), float(paired.iloc[0]["p_holm"]), sign * float(row["effect"]), int(row["n"])
+    return unpaired.p, paired.p_holm, unpaired.effect if unpaired.first == a else -unpaired.effect, unpaired.n
 
 
 def _beats(e: Evidence, place: tuple[str, str], others: Iterable[str]) -> _Finding:

@@ -107,16 +107,18 @@ def paper_like(
     repeats: int = 1,
     gammas: Sequence[float] = GAMMAS,
     labels: Sequence[str] = ("thing",),
+    baselines: Iterable[str] = tuple(BASELINES),
     provenance: str = "real",
     seed: int = 0,
 ) -> Study:
-    """All eight losses on each data set: images differ in difficulty, losses by a small shift, γ by a flat parabola."""
+    """All eight losses on each data set, or both unified ones and some `baselines`: images differ in difficulty, losses
+    by a small shift, γ by a flat parabola."""
     rng = np.random.default_rng(seed)
     study = Study()
     for d, dataset in enumerate(datasets):
         difficulty = np.clip(rng.normal(0.78 - 0.03 * d, 0.08, images), 0.2, 0.93)
         for repeat in range(repeats):
-            cells = [(loss, None, shift) for loss, shift in BASELINES.items()]
+            cells = [(loss, None, BASELINES[loss]) for loss in baselines]
             cells += [(u, g, s - 0.15 * (g - 0.45) ** 2) for u, s in UNIFIED.items() for g in gammas]
             for loss, gamma, shift in cells:
                 scores = {

@@ -85,15 +85,15 @@ def test_one_gamma_has_no_stability_but_a_line():
 
 
 def test_curves_have_intervals_over_images_and_over_repeats():
-    curves = answers_of(paper_like(repeats=2, gammas=(0.3, 0.5))).curves
-    assert len(curves) == 6 + 4
+    curves = answers_of(paper_like(repeats=2, baselines=("ce", "dice"), gammas=(0.3, 0.5))).curves
+    assert len(curves) == 2 + 4
     assert (curves["repeats"] == 2).all()
     assert (curves["half_width"] > 0).all()
     assert (curves["repeats_half_width"] > 0).all()
 
 
 def test_multi_class_curves_average_the_classes():
-    answers = answers_of(paper_like(labels=("kidney", "tumour"), gammas=(0.3, 0.5)))
+    answers = answers_of(paper_like(labels=("kidney", "tumour"), baselines=("ce",), gammas=(0.3, 0.5)))
     per_class = answers.images[answers.images["variant"] == "ce"]["dsc"].mean()
     line = answers.curves[answers.curves["variant"] == "ce"]
     assert line["dsc"].tolist() == pytest.approx([per_class])

@@ -26,7 +26,7 @@ def repository(url):
 
 
 def small():
-    return paper_like(gammas=(0.3, 0.5), images=6)
+    return paper_like(baselines=("ce", "dice"), gammas=(0.3, 0.5), images=6)
 
 
 def test_what_is_stored_is_what_is_analysed(repository, url):
