@@ -1,7 +1,8 @@
 """The identity of a trial: everything that can move one of its numbers, and a hash of it.
 
 Pure data; imports no TensorFlow, Ray, MLflow or SQLAlchemy. The hash of a `TrialSpec` is the trial's identity
-everywhere: database key, MLflow tag, checkpoint folder and Ray trial name.
+everywhere: database key, MLflow tag, checkpoint folder and Ray trial name. A field that is added to a spec or to one of
+its parts needs a default that means "as before", and moves no hash: see `trials.identity`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from trials.identity import AlwaysHashed, all_fields, hashed_fields
 
 RESULTS_VERSION = 1
 """Raised whenever a change of ours may change any number. Results of an older version are shown as outdated."""
@@ -159,38 +162,73 @@ class TrialSpec:
         return " · ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values (tuples become lists, integral loss parameters floats)."""
-        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=dict))
+        """What is hashed and stored, as plain JSON values: tuples become lists, integral loss parameters floats.
+
+        Fields that were added to a spec later are left out while they have their default (`trials.identity`).
+        """
+        return self._plain(hashed_fields(self, ALWAYS_HASHED))
+
+    def settings(self) -> dict[str, Any]:
+        """As `to_dict`, with every field: for people, not for hashes."""
+        return self._plain(all_fields(self))
+
+    def _plain(self, values: dict[str, Any]) -> dict[str, Any]:
         values["loss"]["parameters"] = {k: _canonical(v) for k, v in sorted(self.loss.parameters.items())}
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
-        """The inverse of `to_dict`.
+    def from_dict(cls, values: Mapping[str, object]) -> TrialSpec:
+        """The inverse of `to_dict`; what is left out gets its default.
 
         Raises:
             TypeError: a field is missing or unknown.
         """
-        rest = dict(values)
-        data = dict(rest.pop("data"))
-        loss = dict(rest.pop("loss"))
-        training = dict(rest.pop("training"))
-        evaluation = dict(rest.pop("evaluation"))
-        data["classes"] = tuple(data["classes"])
-        loss["parameters"] = {k: tuple(v) if isinstance(v, list) else v for k, v in loss["parameters"].items()}
-        training["patch"] = _tuple_or_none(training.get("patch"))
-        evaluation["overlap"] = _tuple_or_none(evaluation.get("overlap"))
-        return cls(
-            data=DataSpec(**data),
-            loss=LossSpec(**loss),
-            model=ModelSpec(**rest.pop("model")),
-            training=TrainingSpec(**training),
-            evaluation=EvaluationSpec(**evaluation),
-            **rest,
-        )
+        return _read(cls, values)
 
 
-def _canonical(value: ParameterValue) -> Any:
+ALWAYS_HASHED: AlwaysHashed = {
+    TrialSpec: (
+        "data",
+        "loss",
+        "model",
+        "training",
+        "evaluation",
+        "repeat",
+        "seed",
+        "scope",
+        "results_version",
+    ),
+    DataSpec: ("dataset", "classes", "dimensions", "prepared", "split", "provenance"),
+    LossSpec: ("name", "parameters", "source"),
+    ModelSpec: ("name", "base_filters", "depth", "normalisation", "source"),
+    TrainingSpec: (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "momentum",
+        "plateau_factor",
+        "plateau_patience",
+        "early_stopping_patience",
+        "min_delta",
+        "augmentation_probability",
+        "spatial_transform",
+        "patch",
+        "patches_per_case",
+        "foreground_oversampling",
+        "precision",
+        "xla",
+        "gradient_clip",
+        "threads",
+    ),
+    EvaluationSpec: ("overlap", "weighting", "surface_distances", "native", "field_of_view"),
+}
+"""The fields of each part that are hashed whatever their value: those that the first stored specs had.
+
+A new field is not added here.
+"""
+
+
+def _canonical(value: ParameterValue) -> str | bool | float | list[float]:
     if isinstance(value, bool | str):
         return value
     if isinstance(value, tuple | list):
@@ -198,5 +236,33 @@ def _canonical(value: ParameterValue) -> Any:
     return float(value)
 
 
-def _tuple_or_none(value: list[int] | tuple[int, ...] | None) -> tuple[int, ...] | None:
-    return None if value is None else tuple(value)
+_Part = TypeVar("_Part")
+
+
+def _read(kind: type[_Part], values: Mapping[str, object]) -> _Part:
+    """A spec or a part of one from plain values; a field whose type is a dataclass is read in the same way."""
+    hints = _hints(kind)
+    return kind(**{name: _read_field(hints.get(name), value) for name, value in values.items()})
+
+
+def _read_field(hint: object, value: object) -> object:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _read(hint, value)
+    return _tuples(value)
+
+
+def _tuples(value: object) -> object:
+    if isinstance(value, tuple | list):
+        return tuple(_tuples(entry) for entry in value)
+    if isinstance(value, Mapping):
+        return {key: _tuples(entry) for key, entry in value.items()}
+    return value
+
+
+def _hints(kind: type) -> Mapping[str, object]:
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind)
+    return _HINTS[kind]
+
+
+_HINTS: dict[type, Mapping[str, object]] = {}

@@ -33,6 +33,7 @@ class Brats20(Reader):
         layout=_LAYOUT,
         table1=Table1Row(342, (96, 96, 96), 219, 55, 68, (0.2,)),
     )
+    hashed_name: ClassVar[str] = "Brats20"
 
     name: str = "brats20"
     spacing: tuple[float, float, float] | None = (1.0, 1.0, 1.0)

@@ -26,6 +26,7 @@ class Bus2017(Reader):
         layout=_LAYOUT,
         table1=Table1Row(163, (128, 128, 3), 104, 26, 33, (4.8,)),
     )
+    hashed_name: ClassVar[str] = "Bus2017"
 
     name: str = "bus2017"
     size: tuple[int, int] | None = (128, 128)

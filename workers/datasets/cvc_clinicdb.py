@@ -32,6 +32,7 @@ class CvcClinicDb(Reader):
         ungrouped="neighbouring frames of one video may lie in training and test, which flatters every score; which "
         "frames are neighbours is told by metadata.csv, which is not there",
     )
+    hashed_name: ClassVar[str] = "CvcClinicDb"
 
     name: str = "cvc_clinicdb"
     size: tuple[int, int] | None = (288, 384)

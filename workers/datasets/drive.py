@@ -30,6 +30,7 @@ class Drive(Reader):
         layout=_LAYOUT,
         table1=Table1Row(40, (512, 512, 3), 16, 4, 20, (8.7,)),
     )
+    hashed_name: ClassVar[str] = "Drive"
 
     name: str = "drive"
     size: tuple[int, int] | None = (512, 512)

@@ -85,7 +85,7 @@ class PreparedDataset:
 
     Attributes:
         path: its folder.
-        key: content key, see `workers.datasets.sources.preparation_key`.
+        key: content key, see `workers.datasets.keys.preparation_key`.
         name: data set name.
         classes: class names by index.
         dimensions: 2 or 3.

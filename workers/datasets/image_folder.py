@@ -36,6 +36,7 @@ class ImageFolder(Reader):
         licence="your own",
         layout='images/NAME.png\nmasks/NAME.png   (or set patterns: images = "scans/{id}.tif")',
     )
+    hashed_name: ClassVar[str] = "ImageFolder"
 
     name: str = "image-folder"
     images: str = "images/{id}.*"
@@ -73,6 +74,7 @@ class Nuclei(ImageFolder):
         licence="CC0 1.0; cite Caicedo et al., Nat. Methods 16 (2019) 1247–1253",
         layout="images/NAME.png\nmasks/NAME.png",
     )
+    hashed_name: ClassVar[str] = "Nuclei"
 
     name: str = "nuclei"
     images: str = "images/{id}.png"

@@ -34,6 +34,7 @@ class Kits19(Reader):
         layout=_LAYOUT,
         table1=Table1Row(204, (80, 160, 160), 130, 33, 41, (0.8, 0.2)),
     )
+    hashed_name: ClassVar[str] = "Kits19"
 
     name: str = "kits19"
     spacing: tuple[float, float, float] | None = (3.22, 1.62, 1.62)

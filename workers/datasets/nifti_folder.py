@@ -55,6 +55,7 @@ class NiftiFolder(Reader):
         licence="your own",
         layout='dataset.json, imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz\n(or patterns: images = ["{id}/ct.nii.gz"])',
     )
+    hashed_name: ClassVar[str] = "NiftiFolder"
 
     name: str = "nifti-folder"
     images: tuple[str, ...] = ()

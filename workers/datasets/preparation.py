@@ -30,10 +30,11 @@ from workers.datasets.folder import (
     prepared_path,
     sorted_cases,
 )
+from workers.datasets.keys import preparation_key
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import preprocess
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
-from workers.datasets.sources import included_cases, preparation_key, provenance
+from workers.datasets.sources import included_cases, provenance
 from workers.errors import DataError
 from workers.files import atomic_write
 

@@ -112,6 +112,9 @@ class Reader(ABC):
     """
 
     about: ClassVar[About]
+    hashed_name: ClassVar[str] = ""
+    """The class's name in prepared keys. It stays when the class is renamed, and a subclass does not have it from its
+    base. Empty: the name of the class, which may then never change."""
 
     name: str
     size: tuple[int, int] | None = None
@@ -144,6 +147,15 @@ class Reader(ABC):
     @property
     def preprocessing(self) -> Preprocessing:
         return Preprocessing(size=self.size, spacing=self.spacing, clip=self.clip, order=self.order)
+
+    @property
+    def arrays_version(self) -> int:
+        """Version of what this reader makes of its files with these options.
+
+        A change of its code that moves an array raises it, for the options (or cases) that are concerned and no
+        others: their data sets are prepared anew. The version 1 is left out of the key.
+        """
+        return 1
 
     @property
     def options(self) -> dict[str, Any]:

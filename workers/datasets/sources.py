@@ -1,13 +1,11 @@
-"""Where a data set lies, and the key that says what was prepared from it.
+"""Where a data set lies, which of its cases are used, and the hashes of its files.
 
-The key is a hash over the contents of the source files, so that it is the same on every machine and changes when a file
-does. Hashing many gigabytes takes minutes; a cache by path, size and time of change makes every later call quick.
+Hashing many gigabytes takes minutes. A cache by path, size and time of change makes every later call quick.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -20,9 +18,6 @@ from workers.datasets.parallel import available_processes
 from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest
 from workers.files import atomic_write
-
-PREPARATION_VERSION = 2
-"""Raised whenever a change of ours may change a prepared array."""
 
 SYNTHETIC_MARKER = "SYNTHETIC.md"
 """A file of this name in a source folder says that its images were made by `workers.datasets.synthetic`."""
@@ -58,34 +53,6 @@ def provenance(source: Path) -> Literal["real", "synthetic"]:
     return "synthetic" if (source / SYNTHETIC_MARKER).exists() else "real"
 
 
-def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Sequence[str] = ()) -> str:
-    """16 hex digits over everything that can move a prepared number.
-
-    Takes in the source files' paths within the folder and contents, the reader with its options and preprocessing,
-    excluded cases, provenance and `PREPARATION_VERSION`. `cache` is the folder for the file with the hashes of
-    source files.
-
-    Raises:
-        DataError: from `Reader.find_cases`, or a file cannot be read.
-        ParameterError: an excluded case does not exist.
-    """
-    cases, excluded = included_cases(reader, source, exclude)
-    files = sorted({path for case in cases for path in case.files})
-    hashes = hash_files(files, cache)
-    return content_hash(
-        {
-            "version": PREPARATION_VERSION,
-            "reader": type(reader).__name__,
-            "reader_source": plugin_source(type(reader)),
-            "options": {name: value for name, value in reader.options.items() if name != "name"},
-            "provenance": provenance(source),
-            "excluded": [case.id for case in excluded],
-            "cases": [[case.id, case.group, case.partition, case.part] for case in cases],
-            "files": [[path.relative_to(source).as_posix(), hashes[path]] for path in files],
-        }
-    )
-
-
 def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> tuple[list[CaseFiles], list[Excluded]]:
     """`Reader.find_cases` without those that the study or the user leaves out, and those.
 
@@ -108,13 +75,6 @@ def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) ->
     if not left:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}")
     return left, [Excluded(case, reason) for case, reason in sorted(excluded.items())]
-
-
-def plugin_source(reader: type[Reader]) -> str:
-    """SHA-256 of the file that defines a plug-in's reader; empty for ours, which `PREPARATION_VERSION` covers."""
-    if reader.__module__.split(".")[0] == "workers":
-        return ""
-    return hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
 
 
 def hash_files(files: Iterable[Path], cache: Path | None) -> dict[Path, str]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trials.identity import AlwaysHashed, hashed_fields
 from trials.spec import content_hash
 from workers.errors import DataError, ParameterError
 
@@ -39,8 +40,12 @@ class Split:
 
     @property
     def hash(self) -> str:
-        """16 hex digits over who is where. How that came about moves no number, so `settings` stay out of it."""
-        return content_hash({"train": self.train, "validation": self.validation, "test": self.test})
+        """16 hex digits over who is where. How that came about moves no number, so `settings` stay out of it.
+
+        A field that is added is left out while it has its default (`trials.identity`).
+        """
+        hashed = hashed_fields(self, _ALWAYS_HASHED)
+        return content_hash({name: value for name, value in hashed.items() if name != "settings"})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -56,6 +61,9 @@ class Split:
         """The inverse of `to_dict`."""
         train, validation, test = (tuple(values[name]) for name in ("train", "validation", "test"))
         return cls(train, validation, test, dict(values["settings"]))
+
+
+_ALWAYS_HASHED: AlwaysHashed = {Split: ("train", "validation", "test")}
 
 
 def make_split(
