@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -41,13 +41,13 @@ class PluginSource:
         reference: absolute path of the file, or name of the installed module.
         source: content hash of the file's text, or of every Python file of the installed package.
         text: the file's text; empty for an installed module.
-        datasets: names of the data sets that it registers.
+        names: what it registers, by kind, such as `{"losses": ("mine",)}`.
     """
 
     reference: str
     source: str
     text: str = ""
-    datasets: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values: the form in which a sweep's details hold it."""
@@ -55,13 +55,19 @@ class PluginSource:
             "reference": self.reference,
             "source": self.source,
             "text": self.text,
-            "datasets": list(self.datasets),
+            "names": {kind: list(names) for kind, names in self.names.items()},
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`; reads every stored form."""
-        return cls(values["reference"], values["source"], values.get("text", ""), tuple(values.get("datasets") or ()))
+        """The inverse of `to_dict`; reads every stored form: earlier versions noted data sets alone."""
+        names = values.get("names") or {"datasets": values.get("datasets") or ()}
+        return cls(
+            reference=values["reference"],
+            source=values["source"],
+            text=values.get("text", ""),
+            names={kind: tuple(some) for kind, some in names.items() if some},
+        )
 
 
 # To the training process.
@@ -286,7 +292,7 @@ def _values(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     if is_dataclass(value):
-        own = {field.name: getattr(value, field.name) for field in fields(value)}
+        own = {one.name: getattr(value, one.name) for one in fields(value)}
         return {"kind": value.kind, **own} if isinstance(value, Message) else own
     raise TypeError(f"{type(value).__name__} cannot be part of a message")
 

@@ -377,7 +377,7 @@ def _grid(
     from workers.plugins import describe_for
 
     chosen = chosen_grid(grid, sets, name)
-    return chosen, [p.to_message() for p in describe_for(plugins or (), **names_used(chosen))]
+    return chosen, list(describe_for(plugins or (), **names_used(chosen)))
 
 
 def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:

@@ -169,7 +169,7 @@ class Coordinator:
             sweep=self.sweep.name,
             attempt=running.attempt.number,
             provenance=self.work.provenance,
-            plugins=tuple(plugin for plugin in self.work.plugins if plugin.source in sources),
+            plugins=tuple(p for p in self.work.plugins if p.source in sources or p.names.get("metrics")),
             revision=self.work.revision,
             pictures=self.work.pictures.get(trial.dataset, True),
             supervised=self.adaptive is not None and self.adaptive.supervised(trial),

@@ -42,7 +42,7 @@ from sweeper.units import storage
 from trials.messages import PluginSource, Tracking
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
-from workers.plugins import load_datasets
+from workers.plugins import load_stored
 
 UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
 """What a fixed grid still has to train; its pruned trials are those that another sweep's search gave up."""
@@ -286,6 +286,8 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     settings, repository, console = now.settings, now.repository, now.console
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
+    plugins = tuple(map(PluginSource.from_dict, sweep.details.get("plugins", [])))
+    load_stored(plugins, ("samplers", "pruners"))
     grid = parse_grid(sweep.grid, sweep_name)
     if grid.search is None and not any(t.state in UNFINISHED for t in trials):
         # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
@@ -297,8 +299,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
     refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
-    plugins = tuple(map(PluginSource.from_dict, sweep.details.get("plugins", [])))
-    load_datasets(plugins)
+    load_stored(plugins, ("datasets", "metrics"))
     keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
     readies = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
     if grid.search is not None:

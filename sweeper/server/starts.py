@@ -185,7 +185,7 @@ def carry_out(path: Path) -> None:
         now = Session(settings, Repository(database), Console())
         if start.grid is not None:
             grid = parse_grid(start.grid, start.sweep)
-            plugins = [p.to_message() for p in describe_for((), **names_used(grid))]
+            plugins = describe_for((), **names_used(grid))
             if grid.rehearsal:
                 write_files(grid)
             create(now, grid, plugins, extend=start.extend)

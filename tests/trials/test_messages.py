@@ -40,7 +40,7 @@ SPEC = TrialSpec(
     LossSpec("unified_focal_asym", {"gamma": 0.5, "weights": (0.1, 0.9)}),
     training=TrainingSpec(patch=(80, 160, 160)),
 )
-PLUGIN = PluginSource("/home/me/mine.py", "a" * 16, "print('γ')\n", ("cells",))
+PLUGIN = PluginSource("/home/me/mine.py", "a" * 16, "print('γ')\n", {"datasets": ("cells",)})
 REQUEST = TrainRequest(
     SPEC, "kits · γ=0.5", Path("/data"), Path("/trials/x"), sweep="s", attempt=2, plugins=(PLUGIN,), supervised=True
 )
@@ -98,4 +98,4 @@ def test_a_plugin_that_an_older_version_stored_is_read() -> None:
     stored = {"reference": "package", "source": "b" * 16, "text": ""}
     assert PluginSource.from_dict(stored) == PluginSource("package", "b" * 16)
     assert PluginSource.from_dict(PLUGIN.to_dict()) == PLUGIN
-    assert list(PLUGIN.to_dict()) == ["reference", "source", "text", "datasets"]
+    assert PluginSource.from_dict({**stored, "datasets": ["cells"]}).names == {"datasets": ("cells",)}

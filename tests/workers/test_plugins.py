@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from trials.messages import PluginSource
+from trials.registry import REGISTRIES
 from trials.spec import ModelSpec, content_hash
 from workers import losses, networks, plugins
 from workers.datasets import registry as datasets
 from workers.errors import ParameterError, UnknownNameError
-from workers.plugins import PluginError
+from workers.plugins import PluginError, describing
+from workers.plugins.__main__ import description
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 JACCARD = EXAMPLES / "jaccard_loss.py"
@@ -63,7 +67,7 @@ def value(name: str, **parameters: float) -> float:
 
 def test_a_loaded_loss_works_like_a_built_in_one(tmp_path: Path) -> None:
     plugin = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN)))
-    assert plugin.losses == ("mine",)
+    assert plugin.names == {"losses": ("mine",)}
     assert losses.resolve_parameters("mine") == {"weight": 2.0}
     assert losses.definition("mine").source == plugin.source == content_hash(plugin.text)
     assert value("mine") == pytest.approx(0.5)
@@ -88,11 +92,11 @@ def test_a_failing_new_source_leaves_the_old_one_in_place(tmp_path: Path) -> Non
 
 
 def test_texts_make_the_set_of_plugins_of_a_worker(tmp_path: Path) -> None:
-    a = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN), "a.py")).to_message()
+    a = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN), "a.py"))
     plugins.load_plugin_texts(())
     with pytest.raises(UnknownNameError):
         losses.definition("mine")
-    b = plugins.load_plugin(write(tmp_path, LOSS.format(expression="3.0 * " + MEAN), "b.py")).to_message()
+    b = plugins.load_plugin(write(tmp_path, LOSS.format(expression="3.0 * " + MEAN), "b.py"))
     (tmp_path / "a.py").unlink()  # a worker on another machine has no such file
     plugins.load_plugin_texts((a,))
     assert value("mine") == pytest.approx(0.5)
@@ -101,7 +105,7 @@ def test_texts_make_the_set_of_plugins_of_a_worker(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_not_the_specs_is_refused(tmp_path: Path) -> None:
-    message = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN))).to_message()
+    message = plugins.load_plugin(write(tmp_path, LOSS.format(expression=MEAN)))
     with pytest.raises(PluginError, match="install the same version"):
         plugins.load_plugin_texts((replace(message, source="0" * 16),))
 
@@ -117,12 +121,12 @@ def test_an_installed_module_is_found_by_its_entry_point(tmp_path: Path, monkeyp
     write(info, "[sweeper.losses]\nregion = their_losses.region\n", "entry_points.txt")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    assert plugins.installed_plugins() == ("their_losses.region",)
+    assert plugins.installed_plugins(("losses", "networks")) == ("their_losses.region",)
     assert "their_losses" not in sys.modules
     plugin = plugins.load_plugin("their_losses.region")
-    assert plugin.losses == ("mine",)
+    assert plugin.names == {"losses": ("mine",)}
     assert plugin.text == ""
-    message = plugin.to_message()
+    message = plugin
     plugins.load_plugin_texts(())
     plugins.load_plugin_texts((message,))
     assert value("mine") == pytest.approx(0.5)
@@ -165,9 +169,10 @@ def test_missing_files_and_modules_are_named(tmp_path: Path) -> None:
 def test_the_documented_example_is_described_without_tensorflow_in_this_process() -> None:
     script = f"""
 import sys
+import types
 from workers import losses, plugins
 plugin = plugins.describe_plugin({str(JACCARD)!r})
-assert plugin.losses == ("power_jaccard",), plugin
+assert plugin.names == {{"losses": ("power_jaccard",)}}, plugin
 assert losses.resolve_parameters("power_jaccard", {{"power": 3}}) == {{"power": 3.0, "smooth": 1e-6}}
 assert losses.definition("power_jaccard").source == plugin.source == plugins.source_hash({str(JACCARD)!r})
 try:
@@ -219,18 +224,18 @@ def test_a_loss_that_cannot_train_is_found_when_described(tmp_path: Path, expres
     path = write(tmp_path, LOSS.format(expression=expression))
     plugin = plugins.load_plugin(path)
     with pytest.raises(PluginError, match=message):
-        plugins.description(plugin)
+        description(plugin)
 
 
 def test_a_data_set_is_described_and_loaded_here(tmp_path: Path) -> None:
     plugin = plugins.describe_plugin(write(tmp_path, DATASET.format(extra="print('noise on stdout')")))
-    assert plugin.datasets == ("mine-data",)
+    assert plugin.names == {"datasets": ("mine-data",)}
     assert datasets.get_reader("mine-data", {"name": "x"}).name == "x"
 
 
 def test_a_data_set_must_not_bring_tensorflow_to_the_coordinator(tmp_path: Path) -> None:
     path = write(tmp_path, DATASET.format(extra="import tensorflow"))
-    with pytest.raises(PluginError, match="'mine-data' and imports TensorFlow; move the data set"):
+    with pytest.raises(PluginError, match="'mine-data' and imports TensorFlow; move it into"):
         plugins.describe_plugin(path)
 
 
@@ -243,25 +248,76 @@ def test_a_file_that_kills_its_process_is_told_as_such(tmp_path: Path) -> None:
 def test_installed_plugins_are_described_only_for_names_that_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def describe(reference: str | Path) -> plugins.Plugin:
+    def describe(reference: str | Path) -> plugins.PluginSource:
         asked.append(str(reference))
         return plugins.load_plugin(JACCARD)
 
-    monkeypatch.setattr(plugins, "installed_plugins", lambda: ("one.losses", "two.losses"))
-    monkeypatch.setattr(plugins, "describe_plugin", describe)
+    installed = {"losses": ("one.losses", "two.losses")}
+    monkeypatch.setattr(describing, "installed_plugins", lambda kinds: sum((installed.get(k, ()) for k in kinds), ()))
+    monkeypatch.setattr(describing, "describe_plugin", describe)
     known = {"networks": ["unet"], "datasets": ["nuclei"]}
     assert plugins.describe_for((), losses=["ce"], **known) == ()
-    assert [p.losses for p in plugins.describe_for((), losses=["power_jaccard"], **known)] == [("power_jaccard",)]
+    found = plugins.describe_for((), losses=["power_jaccard"], **known)
+    assert [p.names for p in found] == [{"losses": ("power_jaccard",)}]
+    assert plugins.describe_for((), losses=["power_jaccard"], **known) == found  # a second sweep of this process
     assert asked == ["one.losses"]
 
 
-def test_a_sweep_that_goes_on_loads_its_data_sets_and_no_losses(tmp_path: Path) -> None:
-    loss = plugins.load_plugin(JACCARD).to_message()
-    cells = plugins.load_plugin(write(tmp_path, DATASET.format(extra=""), "cells.py")).to_message()
+@pytest.fixture
+def _own_kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module of ours with a registry that nobody has imported yet, as that of figures in a coordinator."""
+    module = "from trials.registry import Registry\nTHINGS = Registry('thing', 'sweeper.things')\n"
+    package = types.ModuleType("dashboards.things")
+    code = compile(module + "THINGS.register('ours', 1)\n", "things.py", "exec")
+    monkeypatch.setitem(sys.modules, "dashboards.things", package)
+    package.__dict__["code"] = code
+    yield
+    REGISTRIES.pop("sweeper.things", None)
+
+
+@pytest.mark.usefixtures("_own_kind")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_plugin_of_a_kind_whose_registry_it_imports_itself(tmp_path: Path, fails: bool) -> None:
+    """What our own package registers while the plug-in imports it is ours, and stays when the plug-in goes."""
+    text = "import dashboards.things as t\nexec(t.code, t.__dict__)\nt.THINGS.register('theirs', 2)\n"
+    path = write(tmp_path, text + ("1 / 0\n" if fails else ""))
+    if fails:
+        with pytest.raises(PluginError, match="ZeroDivisionError"):
+            plugins.load_plugin(path)
+    else:
+        plugin = plugins.load_plugin(path)
+        assert plugin.names == {"things": ("theirs",)}
+        assert REGISTRIES["sweeper.things"]["theirs"] == 2
+        assert plugins.load_stored([plugin], ["things"]) == (plugin,)
+        plugins.load_plugin_texts(())
+    assert REGISTRIES["sweeper.things"].names() == ("ours",)
+
+
+def test_a_kind_without_a_registry_here_is_noted_and_not_imported(tmp_path: Path) -> None:
+    """Figures, before a report is written."""
+    text = "from trials.registry import Registry\nRegistry('thing', 'sweeper.things').register('theirs', 2)\n"
+    plugin = plugins.describe_plugin(write(tmp_path, text))
+    assert plugin.names == {"things": ("theirs",)}
+    assert "sweeper.things" not in REGISTRIES
+
+
+def test_a_stored_plugin_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It named data sets alone."""
+    text = DATASET.format(extra="")
+    stored = {"reference": "/gone/cells.py", "source": content_hash(text), "text": text, "datasets": ["mine-data"]}
+    read = PluginSource.from_dict(stored)
+    assert read.names == {"datasets": ("mine-data",)}
+    assert plugins.load_stored([read], ["datasets"]) == (read,)
+    assert plugins.load_stored([PluginSource.from_dict({**stored, "datasets": []})], ["datasets"]) == ()
+
+
+def test_a_sweep_that_is_resumed_loads_its_data_sets_and_no_losses(tmp_path: Path) -> None:
+    loss = plugins.load_plugin(JACCARD)
+    cells = plugins.load_plugin(write(tmp_path, DATASET.format(extra=""), "cells.py"))
     plugins.load_plugin_texts(())
     (tmp_path / "cells.py").unlink()
-    plugins.load_datasets((loss, cells))
+    plugins.load_stored((loss, cells), ["datasets"])
     assert "mine-data" in datasets.names()
     assert "power_jaccard" not in losses.names()
     with pytest.raises(PluginError, match="install the same version"):
-        plugins.load_datasets((replace(cells, source="0" * 16),))
+        plugins.load_stored((replace(cells, source="0" * 16),), ["datasets"])

@@ -8,25 +8,25 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from trials.registry import Registry
 from workers.datasets.reader import Reader
-from workers.errors import InputError, ParameterError, UnknownNameError, nearest
+from workers.errors import ParameterError, nearest
 
-_READERS: dict[str, type[Reader]] = {}
+READERS: Registry[type[Reader]] = Registry("data set reader", "sweeper.datasets")
 
 
 def register(name: str, reader: type[Reader]) -> None:
-    """Make a reader known under `name`, which a grid's `reader = "..."` asks for.
+    """Adds a reader under the name that a grid's `reader = "..."` asks for; the same one again is no error.
 
     Raises:
         InputError: another reader has that name.
     """
-    if _READERS.setdefault(name, reader) is not reader:
-        raise InputError(f"a data set reader {name!r} is registered already; choose another name")
+    READERS.register(name, reader)
 
 
 def names() -> tuple[str, ...]:
     """Names of all registered readers, sorted."""
-    return tuple(sorted(_READERS))
+    return tuple(sorted(READERS))
 
 
 def get_reader(reader: str, options: Mapping[str, Any] | None = None) -> Reader:
@@ -36,9 +36,7 @@ def get_reader(reader: str, options: Mapping[str, Any] | None = None) -> Reader:
         UnknownNameError: no such reader.
         ParameterError: an unknown option, or a value of the wrong kind or outside its range.
     """
-    if reader not in _READERS:
-        raise UnknownNameError("data set reader", reader, _READERS)
-    kind = _READERS[reader]
+    kind = READERS[reader]
     known = [field.name for field in dataclasses.fields(kind)]
     for option in options or {}:
         if option not in known:

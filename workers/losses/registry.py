@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trials.registry import Registry
 from trials.spec import ParameterValue
-from workers.errors import InputError, ParameterError, UnknownNameError, nearest
+from workers.errors import InputError, ParameterError, nearest
 from workers.losses.parameters import Parameter
 
 Loss = Callable[[Any, Any], Any]
@@ -62,31 +63,25 @@ def imported(reference: str) -> Callable[..., Any]:
     return function
 
 
-_definitions: dict[str, LossDefinition] = {}
+LOSSES: Registry[LossDefinition] = Registry("loss", "sweeper.losses")
+"""Every loss by name: the built-in ones first, in the order of the paper's table."""
 
 
 def register(definition: LossDefinition) -> None:
-    """Add a loss.
+    """Adds a loss; the same definition again is no error.
 
     Raises:
-        InputError: a loss of that name exists already, or two of its parameters have one name.
+        InputError: another loss has that name, or two of its parameters have one name.
     """
-    if definition.name in _definitions:
-        raise InputError(f"a loss named {definition.name!r} is registered already; give yours another name")
     keywords = [p.name for p in definition.parameters]
     if len(set(keywords)) != len(keywords):
         raise InputError(f"loss {definition.name!r}: two parameters have one name among {', '.join(keywords)}")
-    _definitions[definition.name] = definition
-
-
-def unregister(name: str) -> None:
-    """Take a loss out again: for a plug-in whose file failed half-way, or is to be loaded anew."""
-    _definitions.pop(name, None)
+    LOSSES.register(definition.name, definition)
 
 
 def names() -> tuple[str, ...]:
     """Every registered loss, built-in ones first, in the order of the paper's table."""
-    return tuple(_definitions)
+    return LOSSES.names()
 
 
 def definition(name: str) -> LossDefinition:
@@ -95,10 +90,7 @@ def definition(name: str) -> LossDefinition:
     Raises:
         UnknownNameError: no loss has that name.
     """
-    try:
-        return _definitions[name]
-    except KeyError:
-        raise UnknownNameError("loss", name, _definitions) from None
+    return LOSSES[name]
 
 
 def graph_parameters(name: str) -> tuple[str, ...]:

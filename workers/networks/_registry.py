@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+from trials.registry import Registry
 from trials.spec import ModelSpec
-from workers.errors import ParameterError, UnknownNameError
+from workers.errors import ParameterError
 
 if TYPE_CHECKING:
     import keras
@@ -47,24 +48,21 @@ class NetworkDefinition:
         return cast(NetworkBuilder, getattr(importlib.import_module(module), function))
 
 
-_NETWORKS: dict[str, NetworkDefinition] = {}
+NETWORKS: Registry[NetworkDefinition] = Registry("network", "sweeper.networks")
 
 
 def register(definition: NetworkDefinition) -> None:
-    """Add a network to the registry; the same definition again is no error.
+    """Adds a network; the same definition again is no error.
 
     Raises:
-        ParameterError: another network has this name.
+        InputError: another network has this name.
     """
-    known = _NETWORKS.get(definition.name)
-    if known is not None and known != definition:
-        raise ParameterError(f"a network named {definition.name!r} is registered already; give this one another name")
-    _NETWORKS[definition.name] = definition
+    NETWORKS.register(definition.name, definition)
 
 
 def names() -> tuple[str, ...]:
     """Names of all registered networks, sorted."""
-    return tuple(sorted(_NETWORKS))
+    return tuple(sorted(NETWORKS))
 
 
 def definition(name: str) -> NetworkDefinition:
@@ -73,10 +71,7 @@ def definition(name: str) -> NetworkDefinition:
     Raises:
         UnknownNameError: no network has this name.
     """
-    try:
-        return _NETWORKS[name]
-    except KeyError:
-        raise UnknownNameError("network", name, _NETWORKS) from None
+    return NETWORKS[name]
 
 
 def check(spec: ModelSpec, dimensions: int) -> None:

@@ -14,7 +14,7 @@ from sweeper.grids.expansion import DataIdentity, expand, swept_variants, varian
 from sweeper.grids.schema import Grid
 from trials.spec import TrialSpec
 from workers import losses, networks
-from workers.losses.registry import unregister
+from workers.losses.registry import LOSSES
 
 DATA = {
     "a": DataIdentity(("background", "x"), 2, "1" * 16, "2" * 16),
@@ -182,6 +182,7 @@ def test_a_vector_per_class_is_one_value_and_must_fit_the_data_set() -> None:
 
 
 def test_a_loss_that_xla_cannot_compile_is_refused_with_it() -> None:
+    before = dict(LOSSES)
     losses.register(losses.LossDefinition("on_the_host", "workers.losses.boundary:boundary", xla=False))
     try:
         table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}, {"name": "on_the_host"}]}
@@ -191,7 +192,7 @@ def test_a_loss_that_xla_cannot_compile_is_refused_with_it() -> None:
         ):
             cells({**table, "training": {"xla": True}})
     finally:
-        unregister("on_the_host")
+        LOSSES.replace(before)
 
 
 def test_volumes_need_a_patch() -> None:

@@ -38,13 +38,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[PluginSource]:
-    from workers.losses.registry import unregister
-    from workers.plugins import describe_plugin
+    from workers.plugins import describe_plugin, load_plugin_texts
 
     file = tmp_path / "greedy.py"
     file.write_text(GREEDY)
-    yield describe_plugin(file).to_message()
-    unregister("greedy")
+    yield describe_plugin(file)
+    load_plugin_texts(())
 
 
 def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: tuple[PluginSource, ...]) -> dict[str, str]:

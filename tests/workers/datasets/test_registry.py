@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from workers.datasets import Case, CaseFiles, Reader, get_reader, names, register
-from workers.datasets import registry as registry_module
 from workers.datasets.prepared import prepare
 from workers.datasets.reader import About
+from workers.datasets.registry import READERS
 from workers.errors import InputError, ParameterError, UnknownNameError
 
 
@@ -34,8 +34,9 @@ class Arrays(Reader):
         return Case(values[..., None], (values > self.threshold).astype(np.uint8), (1.0, 1.0))
 
 
-def test_a_new_data_set_is_one_class_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "_READERS", dict(registry_module._READERS))
+def test_a_new_data_set_is_one_class_and_one_line(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    before = dict(READERS)
+    request.addfinalizer(lambda: READERS.replace(before))
     register("arrays", Arrays)
     register("arrays", Arrays)  # again is no harm
     assert "arrays" in names()
@@ -46,7 +47,7 @@ def test_a_new_data_set_is_one_class_and_one_line(tmp_path: Path, monkeypatch: p
     high = prepare(get_reader("arrays", {"threshold": 2}), tmp_path / "source", tmp_path, processes=4)
     assert low.key != high.key
     assert sum(case.voxels[1] for case in low.cases) > sum(case.voxels[1] for case in high.cases)
-    with pytest.raises(InputError, match="'arrays' is registered already"):
+    with pytest.raises(InputError, match="a data set reader named 'arrays' is registered already"):
         register("arrays", type("Other", (Arrays,), {}))
 
 

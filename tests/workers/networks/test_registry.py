@@ -7,7 +7,7 @@ import pytest
 
 from trials.spec import ModelSpec
 from workers import networks
-from workers.errors import ParameterError, UnknownNameError
+from workers.errors import InputError, ParameterError, UnknownNameError
 
 
 def test_the_registry_and_what_the_coordinator_needs_import_no_tensorflow():
@@ -59,5 +59,5 @@ def test_a_name_can_be_registered_again_only_as_the_same_network():
     networks.register(own)
     networks.register(own)
     assert "ours" in networks.names()
-    with pytest.raises(ParameterError, match="a network named 'unet' is registered already"):
+    with pytest.raises(InputError, match="a network named 'unet' is registered already"):
         networks.register(networks.NetworkDefinition("unet", "nowhere:own", "Mine."))

@@ -19,7 +19,7 @@ from trials.results import EpochRecord, TrialResult
 from trials.spec import TrialSpec
 from workers import losses
 from workers.errors import DataError, DivergedError, ParameterError
-from workers.losses.registry import unregister
+from workers.losses.registry import LOSSES
 from workers.scoring.cases import score_prediction
 from workers.training.learner import Learners, LossInput
 from workers.training.trial import InterruptedTrialError, Listener, read_result, run_trial
@@ -265,12 +265,13 @@ def test_a_loss_that_is_not_a_number_ends_its_epoch_early(data: TinyData, learne
 
 
 def test_a_loss_that_xla_cannot_compile_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    before = dict(LOSSES)
     losses.register(losses.LossDefinition("on_the_host", "workers.losses.boundary:boundary", xla=False))
     try:
         with pytest.raises(ParameterError, match="loss 'on_the_host' can't be compiled with XLA"):
             train(data, data.spec("on_the_host", xla=True), tmp_path, learners)
     finally:
-        unregister("on_the_host")
+        LOSSES.replace(before)
 
 
 def test_distance_maps_come_with_the_batches_of_the_boundary_loss(
