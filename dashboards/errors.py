@@ -6,7 +6,7 @@ from sweeper.errors import SweeperError
 
 
 class ReportError(SweeperError):
-    """The report cannot be written as asked; the message says what is missing and the mend."""
+    """The report cannot be written as asked; the message says what is missing and the fix."""
 
 
 class BoardError(SweeperError):

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import BLUE, GROUND, INK, MUTED, Drawing, draw, short
 from sweeper.analysis.curves import DELTA, modified_focal_term, modified_tversky_term
 from sweeper.analysis.family import LEVELS, SPECIAL_CASES
@@ -85,3 +86,7 @@ def suppression_figure() -> Drawing:
         (8.0, 3.3),
         paint,
     )
+
+
+FAMILY = ReportFigure("family", "family", lambda data: [family_figure()])
+SUPPRESSION = ReportFigure("suppression", "family", lambda data: [suppression_figure()])

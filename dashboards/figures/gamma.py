@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import GROUND, Drawing, draw, label_end, loss_colour, short, spread
+from dashboards.study_data import StudyData
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
@@ -85,3 +87,13 @@ def gamma_figure(
         (7.4, 4.2),
         paint,
     )
+
+
+def _drawings(data: StudyData) -> Iterator[Drawing]:
+    swept = set(data.answers.stability["dataset"])
+    for dataset in data.datasets:
+        if dataset in swept:
+            yield gamma_figure(dataset, data.answers.curves, data.answers.selection, data.searched_variants)
+
+
+GAMMA = ReportFigure("gamma", "gamma", _drawings)

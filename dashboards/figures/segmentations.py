@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import BLUE, ORANGE, PURPLE, YELLOW, Drawing, draw, short
 from sweeper.views.examples import Example, Examples, Plane
 
@@ -103,3 +104,8 @@ def overlay(
 
 def _rgb(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+EXAMPLES = ReportFigure(
+    "examples", "examples", lambda data: [d for one in data.examples if one.shown for d in example_figures(one)]
+)

@@ -2,38 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pandas as pd
-import scikit_posthocs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import BLUE, GROUND, INK, MUTED, RULE, Drawing, draw, short
+from dashboards.study_data import StudyData
 from sweeper.analysis.ranks import RankSummary
 from sweeper.analysis.significance import ALPHA, RANK_SUM, SIGNED_RANK
+from sweeper.analysis.statistical_tests import TESTS, StatisticalTest
 
 _STEPS = (0.001, 0.01, 0.05)
 _STRENGTH = (1.0, 0.45, 0.2)
 
 
-def p_value_matrix(dataset: str, label: str, tests: pd.DataFrame, order: list[str]) -> Drawing:
-    """DSC, all pairs. Above the diagonal the paper's rank-sum test (raw p), below it signed-rank (Holm).
+@dataclass(frozen=True, slots=True)
+class Half:
+    """What one half of a matrix shows: a test's p values, as they are or corrected by Holm."""
+
+    test: StatisticalTest
+    corrected: bool
+
+    @property
+    def column(self) -> str:
+        """The column of `pairwise_tests` that it shows."""
+        return "p_holm" if self.corrected else "p"
+
+    @property
+    def words(self) -> str:
+        """`rank-sum, p`."""
+        return f"{self.test.heading}, {'Holm-corrected p' if self.corrected else 'p'}"
+
+
+def p_value_matrices(dataset: str, label: str, tests: pd.DataFrame, order: list[str]) -> list[Drawing]:
+    """DSC, all pairs: the paper's rank-sum and the signed-rank test in one matrix, then one for each added test.
 
     Args:
         tests: `significance.pairwise_tests` of the study.
         order: the variants, best first.
     """
+    made = set(tests["test"].unique())
+    added = [t for t in TESTS.values() if t.name not in (RANK_SUM, SIGNED_RANK) and t.name in made]
+    first = _matrix(
+        f"p-values-{dataset}-{label}",
+        f"p values of all pairs, DSC, {dataset} ({label})",
+        "Above the diagonal: Wilcoxon rank-sum, uncorrected, as the paper tests. Below: signed-rank on the same "
+        "images, Holm-corrected over all pairs.",
+        (dataset, label, tests, order),
+        (Half(TESTS[RANK_SUM], corrected=False), Half(TESTS[SIGNED_RANK], corrected=True)),
+    )
+    return [first] + [
+        _matrix(
+            f"p-values-{t.name}-{dataset}-{label}",
+            f"p values of all pairs, DSC, {t.heading}, {dataset} ({label})",
+            f"{t.heading[:1].upper()}{t.heading[1:]}. Above the diagonal: uncorrected. Below: Holm-corrected over all "
+            "pairs.",
+            (dataset, label, tests, order),
+            (Half(t, corrected=False), Half(t, corrected=True)),
+        )
+        for t in added
+    ]
+
+
+def _matrix(
+    name: str, title: str, caption: str, data: tuple[str, str, pd.DataFrame, list[str]], halves: tuple[Half, Half]
+) -> Drawing:
+    """One matrix; `halves` stand above and below the diagonal."""
+    dataset, label, tests, order = data
     own = tests[(tests["dataset"] == dataset) & (tests["label"] == label) & (tests["metric"] == "dsc")]
     size = len(order)
     p, better = np.full((size, size), np.nan), np.zeros((size, size), dtype=int)
     place = {variant: i for i, variant in enumerate(order)}
-    for row in own.to_dict("records"):
-        i, j = sorted((place[row["first"]], place[row["second"]]))
-        at = (i, j) if row["test"] == RANK_SUM else (j, i)
-        p[at] = row["p"] if row["test"] == RANK_SUM else row["p_holm"]
-        sign = 1 if order[at[0]] == row["first"] else -1
-        better[at] = sign * int(np.sign(np.nan_to_num(row["effect"])))
+    for half, above in zip(halves, (True, False), strict=True):
+        for row in own[own["test"] == half.test.name].to_dict("records"):
+            i, j = sorted((place[row["first"]], place[row["second"]]))
+            at = (i, j) if above else (j, i)
+            p[at] = row[half.column]
+            sign = 1 if order[at[0]] == row["first"] else -1
+            better[at] = sign * int(np.sign(np.nan_to_num(row["effect"])))
     cell = 0.62 if size <= 12 else 0.42
 
     def paint(figure: Figure) -> None:
@@ -52,16 +104,17 @@ def p_value_matrix(dataset: str, label: str, tests: pd.DataFrame, order: list[st
         axes.set_aspect("equal")
         for spine in axes.spines.values():
             spine.set_visible(False)
-        figure.supxlabel("above: rank-sum, p   ·   below: signed-rank, Holm-corrected p", fontsize=8, color=MUTED)
+        above, below = halves
+        figure.supxlabel(f"above: {above.words}   ·   below: {below.words}", fontsize=8, color=MUTED)
 
-    pairs = own[(own["test"] == SIGNED_RANK) & (own["p_holm"] < ALPHA)]
+    below = halves[1]
+    pairs = own[(own["test"] == below.test.name) & (own["p_holm"] < ALPHA)]
     found = "; ".join(f"{r['first']} and {r['second']}, p {r['p_holm']:.3g}" for r in pairs.to_dict("records"))
     return draw(
-        f"p-values-{dataset}-{label}",
-        f"p values of all pairs, DSC, {dataset} ({label})",
-        "Above the diagonal: Wilcoxon rank-sum, uncorrected, as the paper tests. Below: signed-rank on the same "
-        "images, Holm-corrected over all pairs. ▲ the row's loss scores higher, ▼ lower; shaded where p < 0.05.",
-        f"Matrix of p values between {size} losses on {dataset}, class {label}. "
+        name,
+        title,
+        f"{caption} ▲ the row's loss scores higher, ▼ lower; shaded where p < 0.05.",
+        f"Matrix of p values between {size} losses on {dataset}, class {label}, {below.test.heading} test. "
         f"Significant after Holm: {found or 'none'}.",
         (max(4.2, 2.0 + cell * size), max(3.6, 1.7 + cell * size)),
         paint,
@@ -73,6 +126,8 @@ def critical_difference(summary: RankSummary) -> Drawing:
 
     A bar may pass losses that have no dot on it: pairwise tests need not agree with the order of the mean ranks.
     """
+    import scikit_posthocs  # here: it takes a second, and the board needs this package without it
+
     names = list(summary.mean_ranks)
     # By number, best first: the package keeps sets, and those of names would be drawn in another order in each process.
     ranks = pd.Series(list(summary.mean_ranks.values()))
@@ -124,3 +179,31 @@ def _cell(axes: Axes, i: int, j: int, p: float, better: int, *, small: bool) -> 
 
 def _square(i: int, j: int, colour: str, alpha: float) -> Rectangle:
     return Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0)
+
+
+def _matrices(data: StudyData) -> Iterator[Drawing]:
+    for dataset, label in data.places:
+        order = data.ordered_variants(dataset, label)
+        if len(order) > 1:
+            for drawing in p_value_matrices(dataset, label, data.answers.significance, order):
+                yield replace(drawing, place=(dataset, label))
+
+
+def _mean_ranks(data: StudyData) -> Iterator[Drawing]:
+    for place, summary in zip(data.places, data.answers.ranks, strict=True):
+        if len(data.ordered_variants(*place)) > 1 and _comparable(summary):
+            yield replace(critical_difference(summary), place=place)
+
+
+def _mean_ranks_across(data: StudyData) -> Iterator[Drawing]:
+    if data.answers.across is not None and _comparable(data.answers.across):
+        yield critical_difference(data.answers.across)
+
+
+def _comparable(summary: RankSummary) -> bool:
+    return summary.blocks > 1 and len(summary.mean_ranks) > 1
+
+
+P_VALUES = ReportFigure("p-values", "significance", _matrices)
+MEAN_RANKS = ReportFigure("mean-ranks", "significance", _mean_ranks)
+MEAN_RANKS_ACROSS = ReportFigure("mean-ranks-across", "significance", _mean_ranks_across)

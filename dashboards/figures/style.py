@@ -93,7 +93,10 @@ _RESOLUTION = 160
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure. `svg` and `png` are the files' contents; `alt` says in words what the figure shows."""
+    """A finished figure. `svg` and `png` are the files' contents; `alt` says in words what the figure shows.
+
+    `place` is the data set and class that it belongs to, where the report has a part for each.
+    """
 
     name: str
     title: str
@@ -101,7 +104,7 @@ class Drawing:
     alt: str
     svg: str
     png: bytes
-    wide: bool = False
+    place: tuple[str, str] | None = None
 
     def inline(self) -> str:
         """The SVG for the inside of a page: ids of its own, colours of the page's theme, its size free."""
@@ -135,7 +138,22 @@ def draw(
         FigureCanvasAgg(figure)
         paint(figure)
         svg, png = render(figure)
-    return Drawing(_file_name(name), title, caption, alt, svg, png, wide=size[0] > 8)
+    return Drawing(_file_name(name), title, caption, alt, svg, png)
+
+
+def finished(
+    make: Callable[[], Figure | None], *, name: str, title: str, caption: str, alt: str = ""
+) -> Drawing | None:
+    """Renders the matplotlib figure that `make` returns, in the report's fonts and colours; None where it makes none.
+
+    A figure that a plug-in makes has whatever size and layout it was given there.
+    """
+    with mpl.rc_context(_RC):
+        figure = make()
+        if figure is None:
+            return None
+        svg, png = render(figure)
+    return Drawing(_file_name(name), title, caption, alt or f"{title}. {caption}", svg, png)
 
 
 def render(figure: Figure) -> tuple[str, bytes]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import MUTED, ORANGE, Drawing, draw, label_end, loss_colour, short, spread
+from dashboards.study_data import StudyData
 
 _COLUMNS = 4
 
@@ -77,3 +80,14 @@ def loss_figure(dataset: str, history: pd.DataFrame) -> Drawing:
         (8.0, 1.7 * rows + 0.4),
         paint,
     )
+
+
+def _drawings(data: StudyData) -> Iterator[Drawing]:
+    for dataset in data.datasets:
+        history = data.history[data.history["dataset"] == dataset]
+        if len(history):
+            yield validation_dsc_figure(dataset, history, data.variants)
+            yield loss_figure(dataset, history)
+
+
+TRAINING = ReportFigure("training", "training", _drawings)

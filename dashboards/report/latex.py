@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dashboards.figures.style import short
+from dashboards.report.sections.significance import made_tests
 from sweeper.analysis import Answers
 from sweeper.analysis.frames import METRICS
 
@@ -20,6 +21,9 @@ _SPECIAL = {
 }  # fmt: skip
 _LAST_LATIN = 0x17F
 """Beyond this character pdfLaTeX's standard fonts have nothing; such a character is written as its code point."""
+
+_ROWS_PER_TABLE = 30
+"""What fits on a page."""
 
 _HEADINGS = {"dsc": "DSC", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 
@@ -53,6 +57,43 @@ def stability_table(answers: Answers) -> str:
         r"share of $\gamma$ above the best baseline (chosen on validation), by mean and by the signed-rank test (Holm)."
     )
     return _table("llrrrrrr", head, rows, caption, "tab:stability")
+
+
+def significance_tables(answers: Answers) -> dict[str, str]:
+    """All pairs on DSC with every test, per data set and class; a long list is cut into several tables."""
+    tables = {}
+    tests = made_tests(answers)
+    dsc = answers.significance[answers.significance["metric"] == "dsc"]
+    groups = dsc.groupby(["dataset", "label"], sort=False, observed=True)
+    for i, ((dataset, label), group) in enumerate(groups, start=1):
+        rows = {(r["first"], r["second"], r["test"]): r for r in group.to_dict("records")}
+        lines = [
+            " & ".join(
+                (
+                    escape(short(first, 40)),
+                    escape(short(second, 40)),
+                    *(text for test in tests for text in _test_cells(rows[first, second, test.name])),
+                )
+            )
+            + r" \\"
+            for first, second in dict.fromkeys(zip(group["first"], group["second"], strict=True))
+        ]
+        for part, start in enumerate(range(0, len(lines), _ROWS_PER_TABLE)):
+            caption = (
+                f"{escape(str(dataset))} ({escape(str(label))}): all pairs of losses on test DSC. Per test: $p$, $p$ "
+                f"after Holm over all pairs, effect (positive where the first loss scores higher)"
+                f"{', continued' if part else ''}."
+            )
+            head = "First & Second & " + " & ".join(rf"{escape(t.heading)} $p$ & Holm & effect" for t in tests)
+            suffix = f"-{part + 1}" if part else ""
+            tables[f"significance-{i}{suffix}"] = _table(
+                "ll" + "rrr" * len(tests),
+                head,
+                lines[start : start + _ROWS_PER_TABLE],
+                caption,
+                f"tab:significance-{_label(str(dataset))}-{_label(str(label))}{suffix}",
+            )
+    return tables
 
 
 def document(stems: list[str]) -> str:
@@ -101,6 +142,12 @@ def _cell(row: Mapping[Hashable, Any], best: float) -> str:
 
 def _number(value: Any, digits: int = 3) -> str:
     return "--" if pd.isna(value) else f"${value:.{digits}f}$"
+
+
+def _test_cells(row: Mapping[Hashable, Any]) -> tuple[str, str, str]:
+    """p, corrected p and effect of one test."""
+    p, corrected = ("$<$ 0.001" if row[c] < 0.001 else _number(row[c]) for c in ("p", "p_holm"))
+    return p, corrected, _number(row["effect"], 2)
 
 
 def _label(text: str) -> str:

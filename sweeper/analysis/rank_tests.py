@@ -8,7 +8,6 @@ continuity. scipy's `ranksums` has neither correction, so `mannwhitneyu` compute
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -16,33 +15,14 @@ import numpy as np
 from scipy import stats
 
 from sweeper.analysis.intervals import Floats, bootstrap_median, bootstrap_median_gap
+from sweeper.analysis.statistical_tests import Comparison, StatisticalTest
 
 EXACT_BELOW = 50
 _DECIMALS = 12
 """Scores are compared at this precision, so that rounding in a mean over repeats makes no order of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class RankTest:
-    """The outcome of one two-sided test of a first against a second loss.
-
-    `effect` is the rank-biserial correlation in [−1, 1] (Kerby 2014), positive where the first loss scores higher.
-    `n` is the number of images (of pairs, for the signed-rank test; the smaller sample's, for the rank-sum test).
-    `smallest_p` is the smallest p that any scores of this many images could give. `note` says why p is NaN or 1.
-    """
-
-    p: float
-    effect: float
-    median_difference: float
-    low: float
-    high: float
-    n: int
-    left_out: int
-    smallest_p: float
-    note: str = ""
-
-
-def rank_sum(first: Floats, second: Floats) -> RankTest:
+def rank_sum(first: Floats, second: Floats) -> Comparison:
     """Wilcoxon's rank-sum (Mann–Whitney) test, which the paper uses. Takes the two losses' images as unrelated."""
     x, left_x = _finite(first)
     y, left_y = _finite(second)
@@ -54,14 +34,14 @@ def rank_sum(first: Floats, second: Floats) -> RankTest:
     smallest = _smallest_rank_sum_p(x.size, y.size)
     pooled = np.concatenate([x, y])
     if np.ptp(pooled) == 0:
-        return RankTest(1.0, 0.0, 0.0, low, high, n, left_out, smallest, "all scores are identical")
+        return Comparison(1.0, 0.0, 0.0, low, high, n, left_out, smallest, "all scores are identical")
     exact = max(x.size, y.size) < EXACT_BELOW and np.unique(pooled).size == pooled.size
     result = stats.mannwhitneyu(x, y, use_continuity=True, method="exact" if exact else "asymptotic")
     effect = 2 * float(result.statistic) / (x.size * y.size) - 1
-    return RankTest(float(result.pvalue), effect, gap, low, high, n, left_out, smallest)
+    return Comparison(float(result.pvalue), effect, gap, low, high, n, left_out, smallest)
 
 
-def signed_rank(first: Floats, second: Floats) -> RankTest:
+def signed_rank(first: Floats, second: Floats) -> Comparison:
     """Wilcoxon's signed-rank test on the same images: `first[i]` and `second[i]` belong to one image.
 
     Zero differences are dropped (Wilcoxon 1945, as in R). Pairs with an undefined score, and images that only one of
@@ -76,7 +56,7 @@ def signed_rank(first: Floats, second: Floats) -> RankTest:
     smallest = 2.0 ** (1 - d.size)
     nonzero = d[d != 0]
     if nonzero.size == 0:
-        return RankTest(1.0, 0.0, 0.0, low, high, d.size, left_out, smallest, "all scores are identical")
+        return Comparison(1.0, 0.0, 0.0, low, high, d.size, left_out, smallest, "all scores are identical")
     size = np.abs(nonzero)
     exact = d.size < EXACT_BELOW and nonzero.size == d.size and np.unique(size).size == size.size
     method: Literal["exact", "approx"] = "exact" if exact else "approx"
@@ -84,13 +64,15 @@ def signed_rank(first: Floats, second: Floats) -> RankTest:
     ranks = stats.rankdata(size)
     effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
     # Rounding can push the continuity-corrected approximation a hair above 1.
-    return RankTest(min(float(result.pvalue), 1.0), effect, float(np.median(d)), low, high, d.size, left_out, smallest)
+    return Comparison(
+        min(float(result.pvalue), 1.0), effect, float(np.median(d)), low, high, d.size, left_out, smallest
+    )
 
 
-def _untestable(n: int, left_out: int) -> RankTest:
+def _untestable(n: int, left_out: int) -> Comparison:
     nan = float("nan")
     note = "no image has both scores" if n == 0 else "a single image: nothing can be tested"
-    return RankTest(nan, nan, nan, nan, nan, n, left_out, nan, note)
+    return Comparison(nan, nan, nan, nan, nan, n, left_out, nan, note)
 
 
 def _finite(values: Floats) -> tuple[Floats, int]:
@@ -101,3 +83,22 @@ def _finite(values: Floats) -> tuple[Floats, int]:
 @lru_cache(maxsize=256)
 def _smallest_rank_sum_p(n: int, m: int) -> float:
     return min(1.0, 2 / math.comb(n + m, n))
+
+
+RANK_SUM_TEST = StatisticalTest(
+    "rank_sum",
+    "rank-sum",
+    rank_sum,
+    paired=False,
+    sentence=(
+        "The paper's test is the Wilcoxon rank-sum test (Mann–Whitney), two-sided, exact below 50 images without ties, "
+        "else corrected for ties and continuity."
+    ),
+)
+SIGNED_RANK_TEST = StatisticalTest(
+    "signed_rank",
+    "signed-rank",
+    signed_rank,
+    paired=True,
+    sentence="The signed-rank test uses that all losses segmented the same images.",
+)

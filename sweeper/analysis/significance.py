@@ -1,8 +1,8 @@
 """Which of two losses is better where, and whether that is significant: all pairs, per data set, class and metric.
 
-Both Wilcoxon tests are made for each pair: the paper's rank-sum, and the signed-rank, which uses that both losses
-segmented the same images. A family, within which Holm (1979) corrects, is all pairs of losses of one test
-within one data set, class and metric.
+Every test of `statistical_tests.TESTS` is made for each pair: the paper's rank-sum, the signed-rank, which uses that
+both losses segmented the same images, and those that were added. A family, within which Holm (1979) corrects, is all
+pairs of losses of one test within one data set, class and metric, so that an added test changes no other p value.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ import numpy as np
 import pandas as pd
 
 from storage.records import SignificanceTest
+from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.frames import METRICS, SURFACE_DISTANCES
 from sweeper.analysis.intervals import Floats
-from sweeper.analysis.rank_tests import rank_sum, signed_rank
+from sweeper.analysis.rank_tests import RANK_SUM_TEST, SIGNED_RANK_TEST
+from sweeper.analysis.statistical_tests import TESTS, Comparison, StatisticalTest
 
 ALPHA = 0.05
 """The paper's level of significance (section 3.2)."""
 
-RANK_SUM, SIGNED_RANK = "rank_sum", "signed_rank"
+for _test in (RANK_SUM_TEST, SIGNED_RANK_TEST):
+    TESTS.register(_test.name, _test)
+
+RANK_SUM, SIGNED_RANK = RANK_SUM_TEST.name, SIGNED_RANK_TEST.name
+"""The paper's test, by which its claims are judged; and the paired one, by which marks and ranks go."""
+
 FAMILY = ["dataset", "label", "metric", "test"]
 TEST_COLUMNS = [
     *FAMILY, "first", "second", "n", "left_out", "p", "p_holm", "effect", "median_difference", "low", "high",
@@ -45,7 +52,7 @@ def holm(p: Floats) -> Floats:
 
 
 def pairwise_tests(images: pd.DataFrame) -> pd.DataFrame:
-    """Both tests for all pairs of variants.
+    """Every test for all pairs of variants.
 
     Args:
         images: `image_scores` at each variant's chosen γ.
@@ -55,6 +62,9 @@ def pairwise_tests(images: pd.DataFrame) -> pd.DataFrame:
         counts images that one of the two lacks or whose score is undefined. `smallest_p_holm` is the smallest
         corrected p that this many images can give; where it is above 0.05, `warning` says so. `note` says what was
         degenerate (identical scores, a single image).
+
+    Raises:
+        AnalysisError: a test's function failed.
     """
     tests = pd.DataFrame(_rows(images), columns=[c for c in TEST_COLUMNS if c != "p_holm"] + ["smallest_p"])
     tests["p_holm"] = np.nan
@@ -85,8 +95,16 @@ def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:
             table = group.pivot(index="case", columns="variant", values=metric)
             values = {v: table[v].to_numpy(float) for v in table.columns}
             for first, second in combinations(values, 2):
-                for test, function in ((RANK_SUM, rank_sum), (SIGNED_RANK, signed_rank)):
+                for test in TESTS.values():
                     yield {
-                        "dataset": dataset, "label": label, "metric": metric, "test": test, "first": first,
-                        "second": second, **asdict(function(values[first], values[second])),
+                        "dataset": dataset, "label": label, "metric": metric, "test": test.name, "first": first,
+                        "second": second, **asdict(_compare(test, values[first], values[second])),
                     }  # fmt: skip
+
+
+def _compare(test: StatisticalTest, first: Floats, second: Floats) -> Comparison:
+    try:
+        return test.function(first, second)
+    except Exception as error:
+        # Whatever a plug-in's function raises is told as that test's error.
+        raise AnalysisError(f"the statistical test {test.name!r} failed: {type(error).__name__}: {error}") from error

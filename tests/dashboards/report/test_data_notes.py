@@ -6,8 +6,8 @@ import json
 
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
-from dashboards.report import rows
-from dashboards.report.write import write_report
+from dashboards.report.sections import ran
+from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
 
 GRID = {
@@ -34,7 +34,7 @@ DETAILS = {
 
 
 def test_leakage_partitions_and_ways_of_scoring_are_told():
-    notes = rows.data_notes(GRID, DETAILS)
+    notes = ran.data_notes(GRID, DETAILS)
     assert [n for n in notes if "leakage" in n] == [
         f"cvc_clinicdb: leakage: {UNKNOWN}.",
         next(n for n in notes if n.startswith("cells: leakage: 4 of 9 patients or sequences")),
@@ -47,16 +47,16 @@ def test_leakage_partitions_and_ways_of_scoring_are_told():
 
 def test_a_grouped_split_is_said_to_be_clean():
     details = {"data": {"cells": {"groups": {"known": 9, "shared": 0}, "ungrouped": UNKNOWN}}}
-    assert rows.data_notes({}, details) == [
+    assert ran.data_notes({}, details) == [
         "cells: no patient or sequence has images both in the test set and outside of it."
     ]
 
 
 def test_the_grid_shows_no_folder_above_the_data_set_s_own():
-    shown = json.loads(rows.grid_text(GRID))
+    shown = json.loads(ran.grid_text(GRID))
     assert shown["datasets"][0]["folder"] == "cvc"
     assert shown["datasets"][1:] == GRID["datasets"][1:]
-    assert rows.grid_text({"text": "x"}) == '{\n  "text": "x"\n}'
+    assert ran.grid_text({"text": "x"}) == '{\n  "text": "x"\n}'
 
 
 def test_the_page_has_all_of_it_and_hides_pictures(tmp_path):

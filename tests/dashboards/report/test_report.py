@@ -10,11 +10,11 @@ from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_l
 from dashboards.commands import write
 from dashboards.errors import ReportError
 from dashboards.report import pdf
-from dashboards.report.write import write_report
 from storage.database import open_database
 from storage.errors import UnknownSweepError
 from storage.repository import Repository
 from sweeper.settings import Settings
+from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
 from trials.states import FailureKind, TrialState
 
@@ -130,9 +130,9 @@ def test_it_says_which_loss_validation_alone_would_take(tmp_path):
     study.add(make_trial("nuclei", "dice", val_dsc=0.7), [0.8, 0.9])
     study.add(make_trial("nuclei", "unified_focal_asym", gamma=0.5, val_dsc=0.9), [0.5, 0.7])
     _, _, page = report(study, tmp_path)
-    taken = "one would take Unified focal (asym) at γ = 0.5 on nuclei (validation DSC 0.900, test DSC 0.800)."
+    taken = "the choice is Unified focal (asym) at γ = 0.5 on nuclei (validation DSC 0.900, test DSC 0.800)."
     assert taken in shown(page)
-    assert "one would take" not in shown(report(Study(), tmp_path)[2])
+    assert "the choice is" not in shown(report(Study(), tmp_path)[2])
 
 
 def test_tables_show_the_numbers_the_paper_and_the_repeats(whole):
@@ -206,7 +206,7 @@ def test_a_sweep_with_no_finished_trial(tmp_path):
     _, _, page = report(study, tmp_path)
     text = shown(page)
     assert "No trial has finished yet, so no question is answered." in text
-    assert "1 of 1 trials are still to come" in text
+    assert "1 of 1 trials are queued or running" in text
     assert page.wrong == []
 
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_like
 
-from dashboards.report.write import write_report
 from tests.dashboards.browser import SCRIPT, SECONDS, chromium, grave_faults, opened, picture, wider_than_its_window
+from tests.dashboards.reports import write_report
 from trials.states import FailureKind, SweepState, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]

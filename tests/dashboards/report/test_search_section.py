@@ -1,4 +1,4 @@
-"""What the report says of a search: every point in its order, what was given up when, and that it is no full grid."""
+"""What the report says of a search: every point in its order, what was pruned when, and that it is no full grid."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
-from dashboards.report.write import write_report
 from storage.records import Epoch, Trial
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
+from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
 from trials.states import TrialState
 
@@ -34,7 +34,7 @@ def search_of(trial: Trial, *domains: Domain) -> dict[str, Any]:
 
 
 class Repository(MemoryRepository):
-    """With the epochs of what was given up."""
+    """With the epochs of what was pruned."""
 
     def epochs(self, trial_hash: str) -> list[Epoch]:
         return [Epoch(number, 0.5, 0.4, 0.1 * number, 0.1, 5, 1.0) for number in (1, 2, 3)]
@@ -58,10 +58,10 @@ def test_the_report_shows_what_was_tried_and_marks_the_curve(tmp_path: Path) -> 
     section = text[text.index('id="search"') : text.index('id="significance"')]
     rows = section[section.index("<tbody>") :].split("<tr>")[1:]
     assert ["0.5" in rows[0], "0.9" in rows[1], "0.2" in rows[2]] == [True] * 3
-    assert "given up after epoch 3" in rows[1]
+    assert "pruned after epoch 3" in rows[1]
     assert "0.300" in rows[1], "the last validation DSC that it reached"
     assert "finished (best)" in rows[2]
-    assert "1 of 3 trials were given up" in section
+    assert "1 of 3 trials were pruned" in section
     assert f"Dotted is not a full grid: a search chose the γ of {LOSS}" in text
     assert "not swept over a full grid" in section
     assert plain.hash not in section

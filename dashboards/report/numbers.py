@@ -1,0 +1,51 @@
+"""How the report writes numbers: every one is formatted here and nowhere else. A dash stands for what is not there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pandas as pd
+
+Number = float | int | None
+NONE = "–"
+
+
+def p_text(p: Number) -> str:
+    """`< 0.001`, three decimals, or a dash where no test was made."""
+    return NONE if p is None or pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_equals(p: float) -> str:
+    """`< 0.001` or `= 0.012`."""
+    return p_text(p) if p < 0.001 else f"= {p_text(p)}"
+
+
+def fixed(value: Number, digits: int = 3) -> str:
+    """`0.812`."""
+    return NONE if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def plain(value: Number) -> str:
+    """As few digits as the number needs, at most six: `0.5`."""
+    return NONE if value is None or pd.isna(value) else f"{value:g}"
+
+
+def signed(value: Number, digits: int = 3) -> str:
+    """`+0.012`, `−0.012`."""
+    return NONE if value is None or pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(value: Number) -> str:
+    """`40%`."""
+    return NONE if value is None or pd.isna(value) else f"{100 * value:.0f}%"
+
+
+def time_text(seconds: float | None) -> str:
+    """UTC, to the minute."""
+    return NONE if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def first_line(text: str, limit: int = 300) -> str:
+    """The first line of an error, cut where it is long."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

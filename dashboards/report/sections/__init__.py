@@ -1,0 +1,29 @@
+"""The sections of the report: one module each, and one line below."""
+
+from dashboards.report.registry import SECTIONS
+from dashboards.report.sections.claims import CLAIMS
+from dashboards.report.sections.cost import COST
+from dashboards.report.sections.examples import EXAMPLES
+from dashboards.report.sections.family import FAMILY
+from dashboards.report.sections.gamma import GAMMA
+from dashboards.report.sections.ran import RAN
+from dashboards.report.sections.results import RESULTS
+from dashboards.report.sections.search import SEARCH
+from dashboards.report.sections.significance import SIGNIFICANCE
+from dashboards.report.sections.training import TRAINING
+from dashboards.report.sections.unfinished import UNFINISHED
+
+for _section in (
+    RAN,
+    RESULTS,
+    FAMILY,
+    GAMMA,
+    SEARCH,
+    SIGNIFICANCE,
+    EXAMPLES,
+    TRAINING,
+    CLAIMS,
+    COST,
+    UNFINISHED,
+):
+    SECTIONS.register(_section.name, _section)

@@ -1,0 +1,22 @@
+"""The section with example segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dashboards.report.blocks import Block, Paragraph
+from dashboards.report.registry import Section, SectionDrawings
+from dashboards.study_data import StudyData
+
+
+def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
+    """The whole section."""
+    shown = drawings.take("examples")
+    problems = [f"{e.dataset}: {'; '.join(e.problems)}." for e in data.examples if e.problems]
+    yield from shown
+    yield from (Paragraph(text, "muted") for text in problems)
+    if not shown and not problems:
+        yield Paragraph("No trial has finished yet.")
+
+
+EXAMPLES = Section("examples", "Example segmentations", 70, content)

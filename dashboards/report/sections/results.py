@@ -1,0 +1,110 @@
+"""The section with the scores: tables 2 to 6 of the paper, from our own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from dashboards.figures.style import short
+from dashboards.report.blocks import Block, Heading, Paragraph, Score, ScoreTable
+from dashboards.report.numbers import NONE, p_equals, plain, signed
+from dashboards.report.registry import Section, SectionDrawings
+from dashboards.study_data import StudyData
+from sweeper.analysis import Answers
+from sweeper.analysis.frames import METRICS
+from sweeper.analysis.paper import DATASETS, LOSSES
+from sweeper.analysis.significance import ALPHA, SIGNED_RANK
+
+_HEADINGS = {"dsc": "DSC", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
+
+
+def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
+    """The whole section."""
+    answers = data.answers
+    tables = score_tables(answers)
+    if not tables:
+        yield Paragraph("No trial has finished yet.")
+        return
+    repeated = bool((answers.table["repeats"] > 1).any())
+    averaged = ", after each image's score was averaged over the repeats" if repeated else ""
+    yield Paragraph(
+        f"Mean ± half width of Student's 95% interval over test images{averaged}. Bold: the best mean. *: differs "
+        "significantly from the best mean (signed-rank on the same images, p < 0.05 after Holm over all pairs of "
+        "losses). Images whose score is undefined are left out and counted (−)."
+    )
+    for place, one in tables.items():
+        yield Heading(one.name)
+        yield one
+        if agreement := agreement_text(answers, *place):
+            yield Paragraph(agreement, "muted")
+
+
+def score_tables(answers: Answers) -> dict[tuple[str, str], ScoreTable]:
+    """A table for each data set and class: the paper's data sets first, in its order."""
+    groups = [
+        ((str(d), str(c)), g) for (d, c), g in answers.table.groupby(["dataset", "label"], sort=False, observed=True)
+    ]
+    groups.sort(key=lambda item: (DATASETS.get(item[0][0], len(DATASETS) + 2), item[0][0]))
+    marks = _marks(answers)
+    return {place: _score_table(place, group, marks) for place, group in groups}
+
+
+def agreement_text(answers: Answers, dataset: str, label: str) -> str:
+    """One sentence on how our order of the losses agrees with the paper's; empty where there is nothing to compare."""
+    agreement = answers.agreement
+    own = agreement[(agreement["dataset"] == dataset) & (agreement["label"] == label) & agreement["tau"].notna()]
+    return "".join(
+        f"Order of {r['losses']} losses by DSC, compared with the paper's: Kendall's τ = {r['tau']:.2f}, "
+        f"p {p_equals(r['p'])}."
+        for r in own.to_dict("records")
+    )
+
+
+def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[str, str, str, str]]) -> ScoreTable:
+    dataset, label = place
+    best = {str(m): rows["mean"].round(3).max() for m, rows in group.groupby("metric")}
+    order = {name: i for i, name in enumerate(LOSSES)}
+    variants = sorted(group["variant"].unique(), key=lambda v: (order.get(v.partition(" (")[0], len(order)), v))
+    rows = []
+    for variant in variants:
+        own = {r["metric"]: r for r in group[group["variant"] == variant].to_dict("records")}
+        scores = tuple(_score(own[m], best[m], (dataset, label, m, variant) in marks) for m in METRICS)
+        n, left = own["dsc"]["n"], max(own[m]["left_out"] for m in METRICS)
+        images = f"{n}" + (f" (−{left})" if left else "")
+        rows.append((short(variant, 60), plain(own["dsc"]["gamma"]), images, scores))
+    number = f"Table {DATASETS[dataset]} · " if dataset in DATASETS else ""
+    return ScoreTable(f"{number}{dataset}, {label}", tuple(_HEADINGS[m] for m in METRICS), tuple(rows))
+
+
+def _score(row: Mapping[Hashable, Any], best: float, differs: bool) -> Score:
+    if pd.isna(row["mean"]):
+        return Score(NONE)
+    half = "" if pd.isna(row["half_width"]) else f" ± {row['half_width']:.3f}"
+    repeats = ""
+    if row["repeats"] > 1 and not pd.isna(row["repeats_half_width"]):
+        repeats = f"± {row['repeats_half_width']:.3f} over {row['repeats']} repeats"
+    paper = ""
+    if not pd.isna(row["paper_mean"]):
+        paper = f"paper {row['paper_mean']:.3f} ± {row['paper_half_width']:.3f} ({signed(row['difference'])})"
+    return Score(f"{row['mean']:.3f}{half}", round(row["mean"], 3) == best, "*" if differs else "", repeats, paper)
+
+
+def _marks(answers: Answers) -> set[tuple[str, str, str, str]]:
+    """(data set, class, metric, variant) of what differs significantly from the best mean of its column."""
+    ranked = answers.table.dropna(subset=["mean"]).sort_values("mean", ascending=False, kind="stable")
+    best = ranked.drop_duplicates(["dataset", "label", "metric"]).set_index(["dataset", "label", "metric"])["variant"]
+    tests = answers.significance
+    significant = tests[(tests["test"] == SIGNED_RANK) & (tests["p_holm"] < ALPHA)]
+    marks = set()
+    for r in significant.to_dict("records"):
+        place = (r["dataset"], r["label"], r["metric"])
+        pair = {r["first"], r["second"]}
+        if (winner := best.get(place)) in pair:
+            (other,) = pair - {winner}
+            marks.add((*place, other))
+    return marks
+
+
+RESULTS = Section("tables", "Results per data set", 20, content)
