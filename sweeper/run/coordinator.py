@@ -6,16 +6,15 @@ under the sweep's lease (`sweeper.run.lease`); once that is lost it writes nothi
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from storage.records import Attempt, Epoch, Outcome, Request, Score, Sweep, Trial
+from storage.records import Attempt, Request, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run import retry_policy
@@ -35,8 +34,7 @@ from trials.messages import (
     TrainRequest,
     Worker,
 )
-from trials.results import EpochRecord, TrialResult
-from trials.spec import TrialSpec
+from trials.results import Epoch, TrialResult
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 POLL_SECONDS = 1.0
@@ -158,7 +156,7 @@ class Coordinator:
 
     def request(self, running: Running) -> TrainRequest:
         """What the training process needs to know of a claimed trial."""
-        trial, spec = running.trial, TrialSpec.from_dict(running.trial.spec)
+        trial, spec = running.trial, running.trial.spec
         # A plug-in that the trial does not use must not be able to break it.
         sources = {spec.loss.source, spec.model.source}
         return TrainRequest(
@@ -329,8 +327,7 @@ class Coordinator:
             # Decided already, by a coordinator that was killed before it could say so.
             running.pruned = f"given up after epoch {running.epoch}"
 
-    def _on_epoch(self, running: Running, record: EpochRecord) -> None:
-        epoch = Epoch(**_fields(record, Epoch))
+    def _on_epoch(self, running: Running, epoch: Epoch) -> None:
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
         self.progressed = time.monotonic()
@@ -349,8 +346,7 @@ class Coordinator:
         self.observer.say(f"pruned {trial.label}: {running.pruned}")
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
-        outcome = outcome_of(result, mlflow_run)
-        trial = self.keeper.write(self.repository.finish, running.attempt.id, outcome)
+        trial = self.keeper.write(self.repository.finish, running.attempt.id, result, mlflow_run)
         self._end(running)
         self._ends.append(None)
         self._trials[trial.hash] = trial
@@ -358,10 +354,10 @@ class Coordinator:
             self.adaptive.ended([trial])
         else:
             self._recorder.add(trial)
-        dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
+        dsc = "undefined" if result.test_dsc is None else f"{result.test_dsc:.3f}"
         self.observer.say(
-            f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
-            f"{outcome.train_seconds + outcome.evaluate_seconds:.1f} s"
+            f"finished {running.trial.label}: test DSC {dsc}, {len(result.history)} epochs, "
+            f"{result.train_seconds + result.evaluate_seconds:.1f} s"
         )
 
     def _on_failed(self, running: Running, kind: FailureKind, error: str, stderr: str) -> None:
@@ -433,38 +429,6 @@ class Coordinator:
 
     def _tell(self) -> None:
         self.observer.changed(self._trials.values(), self.running)
-
-
-def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
-    """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes.
-
-    The validation loss is NaN where nothing was trained (`sweeper.run.external_masks`).
-    """
-    return Outcome(
-        scores=tuple(Score(**_fields(s, Score)) for s in result.scores),
-        history=tuple(Epoch(**_fields(e, Epoch)) for e in result.history),
-        best_epoch=result.best_epoch,
-        val_loss=result.history[result.best_epoch - 1].val_loss if result.history else math.nan,
-        val_dsc=_mean([s.dsc for s in result.scores if s.partition == "validation"]),
-        test_dsc=_mean([s.dsc for s in result.scores if s.partition == "test"]),
-        steps=result.steps,
-        resumed_from=result.resumed_from,
-        parameters=result.parameters,
-        train_seconds=result.train_seconds,
-        evaluate_seconds=result.evaluate_seconds,
-        peak_memory_mib=result.peak_memory_mib,
-        environment=result.environment,
-        mlflow_run=mlflow_run,
-    )
-
-
-def _fields(source: Any, target: type[Score] | type[Epoch]) -> dict[str, Any]:
-    return {f.name: getattr(source, f.name) for f in fields(target)}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [v for v in values if v is not None]
-    return sum(defined) / len(defined) if defined else None
 
 
 def _host() -> str:

@@ -18,11 +18,10 @@ from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
 from sweeper.grids.schema import NAME_PATTERN
-from sweeper.run.coordinator import outcome_of
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
-from trials.results import CaseScore, TrialResult
+from trials.results import Score, TrialResult
 from trials.spec import EXTERNAL, LossSpec, ModelSpec, TrainingSpec, TrialSpec, content_hash, is_external
 from trials.states import TrialState
 from workers import losses
@@ -117,7 +116,7 @@ def _template(trials: Sequence[Trial], sweep_name: str, dataset: str) -> TrialSp
     """The spec of a trained trial on that data set, whose data and evaluation the masks share."""
     for trial in trials:
         if trial.dataset == dataset and not is_external(trial.spec):
-            return TrialSpec.from_dict(trial.spec)
+            return trial.spec
     known = sorted({trial.dataset for trial in trials})
     raise GridError(
         f"sweep {sweep_name!r} has no data set {dataset!r}{nearest(dataset, known)}; it has {', '.join(known)}"
@@ -166,9 +165,9 @@ def _spec(template: TrialSpec, label: str, masks: Mapping[str, Path]) -> TrialSp
 
 def _score(
     prepared: PreparedDataset, split: Split, masks: Mapping[str, Path], template: TrialSpec
-) -> tuple[list[CaseScore], dict[str, Label]]:
+) -> tuple[list[Score], dict[str, Label]]:
     """The scores, and the test masks on the prepared grid for the report's pictures."""
-    scores: list[CaseScore] = []
+    scores: list[Score] = []
     predictions: dict[str, Label] = {}
     for case, path in masks.items():
         known = prepared.case(case)
@@ -180,7 +179,7 @@ def _score(
     return scores, predictions
 
 
-def _result(spec: TrialSpec, scores: Sequence[CaseScore]) -> TrialResult:
+def _result(spec: TrialSpec, scores: Sequence[Score]) -> TrialResult:
     """A result without training: no epochs, no parameters, no time."""
     return TrialResult(
         hash=spec.hash,
@@ -204,7 +203,7 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
     try:
         new = NewTrial(
             spec.hash,
-            spec.to_dict(),
+            spec,
             spec.label,
             spec.data.dataset,
             spec.loss.name,
@@ -220,7 +219,7 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         )  # one whose storing was killed, and that a coordinator then could not train
         attempt = repository.claim(lease, spec.hash)
         if attempt is not None:
-            repository.finish(lease, attempt.id, outcome_of(result, None))
+            repository.finish(lease, attempt.id, result)
     finally:
         repository.release_lease(lease)
     trial = repository.trial(spec.hash, sweep_name)

@@ -11,7 +11,6 @@ from sweeper.errors import TrialFailedError
 from sweeper.settings import Settings
 from trials.messages import EpochEnded, Failed, Finished, PluginSource, TrainRequest
 from trials.results import TrialResult
-from trials.spec import TrialSpec
 from workers.process.warm import WarmProcess
 
 
@@ -28,7 +27,7 @@ def run_alone(
         raise TrialFailedError(f"{folder} is not empty; name a new folder with --to")
     sweep = repository.sweep(trial.sweep) if trial.sweep else None
     request = TrainRequest(
-        spec=TrialSpec.from_dict(trial.spec),
+        spec=trial.spec,
         label=trial.label,
         prepared_root=settings.prepared,
         folder=folder,
@@ -60,7 +59,7 @@ def differences(repository: Repository, trial: Trial, result: TrialResult) -> li
     columns = repository.score_columns(trial.sweep) if trial.sweep else {}
     rows = zip(*(columns.get(k, []) for k in ("trial", "partition", "case", "label", "dsc")), strict=True)
     stored = {(partition, case, label): dsc for t, partition, case, label, dsc in rows if t == trial.hash}
-    ours = {(s.partition, s.case, s.label): s.dsc for s in result.scores}
+    ours = {(s.partition, s.case, s.label): s["dsc"] for s in result.scores}
     return [
         f"{' '.join(key)}: DSC {ours.get(key)} here, {stored.get(key)} stored"
         for key in sorted(stored.keys() | ours.keys())

@@ -36,7 +36,7 @@ from trials.messages import (
     read_command,
     to_json,
 )
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.states import FailureKind
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def train(
             if request.supervised and epoch and (received := order()) is not Order.CONTINUE:
                 raise InterruptedTrialError(received, epoch)
 
-        def report(record: EpochRecord) -> Order:
+        def report(record: Epoch) -> Order:
             spool.epoch(record, gauges.read())
             send(EpochEnded(record))
             return order()

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
 
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
 from workers.tracking.describe import epoch_values, final_values, model_name, run_params, run_tags
 
@@ -129,7 +129,7 @@ class Spool:
         }
         self.append("start", fields)
 
-    def epoch(self, record: EpochRecord, gauges: Mapping[str, float] | None = None) -> None:
+    def epoch(self, record: Epoch, gauges: Mapping[str, float] | None = None) -> None:
         """Adds an epoch's metrics. `gauges` are system metrics, for example those of `gauges.Gauges.read`.
 
         An epoch that a resumed trial repeats with the very same values is written once.

@@ -295,7 +295,7 @@ def test_what_a_search_gave_up_is_trained_to_its_end_by_a_fixed_grid(database: D
     bench.close()
     pruned = next(t for t in bench.trials() if t.state is TrialState.PRUNED)
     repository = bench.repository
-    spec = TrialSpec.from_dict(pruned.spec)
+    spec = pruned.spec
     repository.create_sweep("fixed", grid={}, trials=[new_trial(spec, None)])
     assert repository.trials("fixed")[0].state is TrialState.PRUNED
     with LeaseKeeper(repository, "fixed", 60.0) as keeper, Studies(database) as studies:
