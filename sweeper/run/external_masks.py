@@ -1,7 +1,7 @@
 """Masks that were made elsewhere (nnU-Net, say), scored into a sweep's tables beside its losses.
 
-They become one finished trial of the sweep: scored on the same test images by the same code, under a name of their
-own. Its spec says that nothing was trained here and holds a hash of the masks, never a path.
+They become one finished trial of the sweep, scored on the same test images by the same code, under a name of their own.
+Its spec says that nothing was trained here. It holds a hash of the masks, never a path.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from workers.scoring.native import read_mask, to_prepared
 from workers.tracking import Spool
 
 PATTERN = "{id}.*"
-"""The files of the masks, when nothing else is said: each under its case's id."""
+"""The default: each mask's file is named by its case's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What was scored. `images` are those of the test set; `validation`: whether those of validation had masks too."""
+    """What was scored: the trial, how many test images, and whether the validation images had masks too."""
 
     trial: Trial
     images: int
@@ -65,10 +65,11 @@ def score_masks(
     Args:
         repository: the database.
         settings: where the prepared data are.
-        sweep_name: the sweep, whose split and way of scoring are taken.
+        sweep_name: the sweep; its split and its settings of the scores are used.
         dataset: one of its data sets.
-        label: the name in the tables where a loss's name stands.
-        folder: holds one mask for each test image, on the source image's grid; for the validation images if it has all.
+        label: the name in the tables, in the column of the losses.
+        folder: holds one mask for each test image, on the source image's grid; the validation images are scored
+            too, if each has a mask.
         pattern: paths of the masks in it; `{id}` stands for the case's id.
 
     Raises:
@@ -98,7 +99,7 @@ def score_masks(
 
 
 def as_new(trial: Trial) -> NewTrial:
-    """A stored trial as the grid's are, for a sweep that is written down again."""
+    """A stored trial in the form of a new one, for a sweep that is stored again."""
     return NewTrial(
         trial.hash,
         trial.spec,
@@ -150,7 +151,7 @@ def _masks(folder: Path, pattern: str, split: Split) -> dict[str, Path]:
 
 
 def _spec(template: TrialSpec, label: str, masks: Mapping[str, Path]) -> TrialSpec:
-    """What identifies the scores: data, split and evaluation as the sweep has them, and the masks by content."""
+    """What identifies the scores: the data, split and evaluation of the sweep, and the content of the masks."""
     hashes = hash_files(masks.values(), None)
     source = content_hash({case: hashes[path] for case, path in masks.items()})
     return replace(
@@ -197,7 +198,7 @@ def _result(spec: TrialSpec, scores: Sequence[Score]) -> TrialResult:
 
 
 def _store(repository: Repository, settings: Settings, sweep_name: str, spec: TrialSpec, result: TrialResult) -> Trial:
-    """Adds the trial to the sweep and finishes it, under the lease: a coordinator would try to train it."""
+    """Adds the trial to the sweep and finishes it, under the lease: otherwise a coordinator would train it."""
     sweep = repository.sweep(sweep_name)
     lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds, running=False)
     try:
@@ -214,9 +215,8 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         )
         members = [as_new(t) for t in repository.trials(sweep_name) if t.hash != spec.hash]
         repository.create_sweep(sweep_name, grid=sweep.grid, trials=[*members, new], details=sweep.details, extend=True)
-        repository.retry(
-            lease, [spec.hash]
-        )  # one whose storing was killed, and that a coordinator then could not train
+        # An earlier scoring may have been killed before it stored the scores; a coordinator cannot train such a trial.
+        repository.retry(lease, [spec.hash])
         attempt = repository.claim(lease, spec.hash)
         if attempt is not None:
             repository.finish(lease, attempt.id, result)
@@ -224,5 +224,5 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         repository.release_lease(lease)
     trial = repository.trial(spec.hash, sweep_name)
     if trial.state is not TrialState.FINISHED:
-        raise StorageError(f"trial {spec.hash} of {sweep_name!r} is {trial.state.value}; try again")
+        raise StorageError(f"trial {spec.hash} of {sweep_name!r} is {trial.state.value}; score the masks once more")
     return trial

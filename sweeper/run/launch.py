@@ -312,7 +312,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
-        unpublished.begin(settings, sweep_name, unpublished.Begun(keeper.since, limit))
+        unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
         tracked = aside.submit(parent_run, now, sweep)
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
@@ -346,7 +346,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     adaptive=adaptive,
                 )
                 with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
-                    broke_off = True  # by an error of Ray's, say, whose head is gone
+                    failed = True  # for example by an error of Ray's, whose head node was lost
                     try:
                         with _signals(coordinator):
                             execute(
@@ -355,9 +355,9 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                                 logs=settings.logs,
                                 resources=resources,
                             )
-                        broke_off = False
+                        failed = False
                     finally:
-                        coordinator.close(broke_off=broke_off)
+                        coordinator.close(failed=failed)
     return True
 
 

@@ -1,4 +1,7 @@
-"""One cell of a sweep, alone and here: to reproduce its numbers, or to see why it fails. Writes no database."""
+"""Trains one trial of a sweep alone on this machine: to reproduce its numbers, or to see why it fails.
+
+Writes no database.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ def run_alone(
     """Trains a stored trial from its first epoch in `folder`, which must be empty or new.
 
     Raises:
-        TrialFailedError: it failed; the message holds its last words.
-        WorkerLostError: the training process died.
+        TrialFailedError: it failed; the message holds what it printed last.
+        WorkerLostError: the training process was killed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise TrialFailedError(f"{folder} is not empty; name a new folder with --to")

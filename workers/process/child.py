@@ -172,7 +172,7 @@ def train(
         if spool is not None and interrupted.order is Order.PRUNE:
             spool.prune(interrupted.epoch)
         elif spool is not None:
-            spool.fail(interrupted.order.value, str(interrupted), status="KILLED")
+            spool.stop(str(interrupted))
         return Interrupted(interrupted.order, interrupted.epoch)
     except Exception as error:  # noqa: BLE001  whatever a library or plug-in raises ends this trial, not the process
         failure = classify(error)
@@ -181,7 +181,7 @@ def train(
         text = without_folders(f"{type(error).__name__}: {error}", folder, request.prepared_root)
         if spool is not None:
             with contextlib.suppress(OSError):
-                spool.fail(failure.value, text)
+                spool.fail(failure, text)
         return Failed(failure, text)
     finally:
         if spool is not None:

@@ -101,7 +101,7 @@ class Bench:
 
     def fall_asleep(self) -> None:
         """As if the process were paused: nobody renews the lease until it has run out."""
-        self.keeper.stop_beating()
+        self.keeper.stop_renewing()
         lease = self.repository.lease("s")
         assert lease is not None
         while self.repository.database.now() <= lease.expires_at:
@@ -212,7 +212,7 @@ def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
     assert started(0) == ""
     assert started(0) == "trial b: starts from its first epoch, since no earlier attempt left a checkpoint"
     bench.notes.lines.clear()
-    assert started(3) == "trial b: goes on after epoch 3"
+    assert started(3) == "trial b: resumes after epoch 3"
     bench.notes.lines.clear()
     assert started(0, "it is damaged") == "trial b: starts from its first epoch | trial b: it is damaged"
 
@@ -299,7 +299,7 @@ def test_what_an_earlier_coordinator_was_asked_is_not_obeyed(
     claim(again.coordinator)
     assert (again.coordinator.draining, again.coordinator.concurrency) == (False, None)
     (request,) = again.repository.requests("s")
-    assert request.outcome == "meant for a coordinator that had gone"
+    assert request.outcome == "meant for an earlier coordinator, ignored"
     again.keeper.__exit__(None, None, None)
 
 
@@ -333,7 +333,7 @@ def test_closing_gives_back_what_runs(bench: Bench) -> None:
 
 def test_a_sweep_that_an_error_broke_off_is_abandoned_not_stopped(bench: Bench) -> None:
     trial = claim(bench.coordinator)
-    assert bench.coordinator.close(broke_off=True) is SweepState.RUNNING
+    assert bench.coordinator.close(failed=True) is SweepState.RUNNING
     assert (bench.repository.sweep("s").state, bench.state(trial)) == (SweepState.RUNNING, TrialState.QUEUED)
     bench.keeper.__exit__(None, None, None)
     assert abandoned(bench.repository) == ["s"]
@@ -342,7 +342,7 @@ def test_a_sweep_that_an_error_broke_off_is_abandoned_not_stopped(bench: Bench) 
 def test_a_sweep_that_was_to_stop_when_an_error_broke_it_off_is_stopped(bench: Bench) -> None:
     claim(bench.coordinator)
     bench.coordinator.stop_now("stopped by request")
-    assert bench.coordinator.close(broke_off=True) is SweepState.STOPPED
+    assert bench.coordinator.close(failed=True) is SweepState.STOPPED
 
 
 def test_a_sweep_that_is_handed_over_is_abandoned_not_stopped(bench: Bench) -> None:

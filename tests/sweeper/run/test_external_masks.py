@@ -35,7 +35,8 @@ from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_p
 from workers.datasets.splits import Split
 from workers.errors import DataError
 from workers.scoring.cases import score_prediction
-from workers.tracking.spool import read_records
+from workers.tracking.records import EndRecord, StartRecord
+from workers.tracking.spool import read_lines
 
 GRID = parse_grid(
     {
@@ -141,10 +142,13 @@ def test_the_spec_says_where_they_come_from_and_holds_no_path(bench: Bench, tmp_
     assert scored.trial.spec.loss.source
     assert scored.trial.spec.data == bench.data()[2].data
     assert str(tmp_path) not in str(scored.trial.spec)
-    kinds = {r.kind: r.fields for r in read_records(bench.now.settings.trials / scored.trial.hash / "spool.jsonl")}
-    assert kinds["start"]["tags"]["provenance"] == "external"
-    assert kinds["end"]["values"]["test_dsc"] == 1.0
-    assert str(tmp_path) not in str(kinds)
+    spool = bench.now.settings.trials / scored.trial.hash / "spool.jsonl"
+    start, end = (line.record for line in read_lines(spool))
+    assert isinstance(start, StartRecord)
+    assert start.tags["provenance"] == "external"
+    assert isinstance(end, EndRecord)
+    assert end.values["test_dsc"] == 1.0
+    assert str(tmp_path) not in spool.read_text()
 
 
 def test_twice_is_once_and_other_masks_are_another_row(bench: Bench, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_search_from_its_first_to_its_last_trial(database: Database, tmp_path:
     assert (pruned.val_dsc, pruned.mlflow_run) == (None, "run-p")
     (attempt,) = bench.repository.attempts(pruned.hash)
     assert attempt.state.value == "pruned"
-    assert "given up after epoch" in (attempt.error or "")
+    assert "pruned after epoch" in (attempt.error or "")
     recorded = {t.user_attrs["hash"]: t for t in bench.optuna()}[pruned.hash]
     assert sorted(recorded.intermediate_values) == list(range(1, pruned.epochs + 1))
     assert len(bench.repository.epochs(pruned.hash)) == pruned.epochs < EPOCHS

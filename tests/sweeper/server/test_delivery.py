@@ -153,7 +153,7 @@ def test_a_server_that_comes_back_gets_all_of_it_once(
     trial = next(t for t in served.repository.trials("demo") if t.state is TrialState.FINISHED)
     with Spool(settings.trials / trial.hash / "spool.jsonl") as spool:
         spool.start(trial.spec, label=trial.label, sweep="demo", attempt=1)
-        spool.fail("stopped", "for the test", status="KILLED")
+        spool.stop("for the test")
     unpublished.note(settings, "demo")
     end(served)
 
