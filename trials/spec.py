@@ -161,18 +161,13 @@ class TrialSpec:
             parts.append(f"repeat {self.repeat}")
         return " · ".join(parts)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, complete: bool = False) -> dict[str, Any]:
         """What is hashed and stored, as plain JSON values: tuples become lists, integral loss parameters floats.
 
         Fields that were added to a spec later are left out while they have their default (`trials.identity`).
+        `complete` keeps every field: for people, not for hashes.
         """
-        return self._plain(hashed_fields(self, ALWAYS_HASHED))
-
-    def settings(self) -> dict[str, Any]:
-        """As `to_dict`, with every field: for people, not for hashes."""
-        return self._plain(all_fields(self))
-
-    def _plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = all_fields(self) if complete else hashed_fields(self, ALWAYS_HASHED)
         values["loss"]["parameters"] = {k: _canonical(v) for k, v in sorted(self.loss.parameters.items())}
         return values
 

@@ -95,9 +95,9 @@ def test_specs_that_were_stored_before_and_after_an_addition_are_read() -> None:
     full = replace(
         LaterSpec(VOLUME.data, PLAIN.loss), training=LaterTraining(warmup=5), export=Export("onnx", sizes=(1, 2))
     )
-    for stored in (full.to_dict(), full.settings()):
+    for stored in (full.to_dict(), full.to_dict(complete=True)):
         assert LaterSpec.from_dict(json.loads(json.dumps(stored))) == full
-    assert full.settings()["training"]["milestones"] == [1, 2]
+    assert full.to_dict(complete=True)["training"]["milestones"] == [1, 2]
     assert "milestones" not in full.to_dict()["training"]
 
 

@@ -47,7 +47,7 @@ class Drive(Reader):
         if field is not None and field.shape != label.shape:
             raise DataError(
                 f"{case.field}: the field of view has shape {field.shape}, the vessels {label.shape}; "
-                "mend or exclude the case"
+                "fix or exclude the case"
             )
         return Case(read_image(case.images[0]), label, (1.0, 1.0), field=field)
 

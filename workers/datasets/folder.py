@@ -1,10 +1,10 @@
-"""A data set that was prepared once: a folder of memory-mapped arrays that all trials on a host share.
+"""A prepared data set: a folder of memory-mapped arrays that all trials on a host share.
 
 `<root>/<name>-<key>/` holds manifest.json and, per case, `<index>.image.npy` float32 (*spatial, channels),
 `<index>.label.npy` uint8 (*spatial), `<index>.foreground.npy` int32 (n, dimensions), and `<index>.native.npz`, packed,
-with what scores at native resolution need: `label` uint8 on the source's own grid and, where the distribution has one,
-`field`, its field of view. Its key says what is in it, so it is never changed (only splits are added). How it is made
-is `workers.datasets.preparation`.
+for scores at native resolution: `label` uint8 on the source's own grid and, where the distribution has one, `field`,
+its field of view. The key covers everything that the arrays were made from. The folder is never changed; only splits
+are added. `workers.datasets.preparation` makes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ from workers.files import atomic_write
 FORMAT = 2
 """Layout of the folder; another number is refused."""
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 MANIFEST = "manifest.json"
 
 FILES = ("image.npy", "label.npy", "foreground.npy", "native.npz")
@@ -40,7 +42,7 @@ FILES = ("image.npy", "label.npy", "foreground.npy", "native.npz")
 
 @dataclass(frozen=True, slots=True)
 class PreparedCase:
-    """What is known of a prepared case without opening its arrays.
+    """One prepared case, without its arrays.
 
     Attributes:
         id: the case.
@@ -71,7 +73,7 @@ class PreparedCase:
     bytes: tuple[int, ...]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PreparedCase:
+    def from_dict(cls, values: Mapping[str, object]) -> PreparedCase:
         """The inverse of `dataclasses.asdict` after JSON."""
         tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         if tuples["affine"] is not None:
@@ -81,7 +83,7 @@ class PreparedCase:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared data set, cheap to open and to pickle. Arrays are opened on each call, so no files stay open.
+    """A prepared data set, cheap to open and to pickle. Arrays are opened on each call; no files stay open.
 
     Attributes:
         path: its folder.
@@ -106,7 +108,7 @@ class PreparedDataset:
     provenance: Literal["real", "synthetic"]
     cases: tuple[PreparedCase, ...]
     excluded: tuple[Excluded, ...]
-    reader: Mapping[str, Any] = field(default_factory=dict)
+    reader: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -167,10 +169,10 @@ class PreparedDataset:
         return self.case(case).spacing
 
     def write_split(self, split: Split) -> str:
-        """Keep a split beside the arrays and give its hash. Writing the same one again changes nothing.
+        """Writes a split beside the arrays and returns its hash. To write the same one again changes nothing.
 
         Raises:
-            DataError: the split names a case that is not here.
+            DataError: the split names a case that this data set does not have.
         """
         for case in (*split.train, *split.validation, *split.test):
             self.case(case)
@@ -184,7 +186,7 @@ class PreparedDataset:
         """The split of that hash.
 
         Raises:
-            DataError: it was not written here, or is damaged.
+            DataError: this folder does not have it, or it is damaged.
         """
         path = self.path / "splits" / f"{split_hash}.json"
         try:
@@ -197,10 +199,10 @@ class PreparedDataset:
             raise DataError(f"{path} is damaged: it holds split {split.hash}; remove it and make the split again")
         return split
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The manifest as plain JSON values, without the folder's own path."""
         values = {k: v for k, v in asdict(self).items() if k != "path"} | {"format": FORMAT}
-        plain: dict[str, Any] = json.loads(json.dumps(values))
+        plain: dict[str, object] = json.loads(json.dumps(values))
         return plain | {"checksum": content_hash(plain)}
 
     def _native(self, case: str) -> dict[str, npt.NDArray[np.uint8]]:
@@ -211,22 +213,22 @@ class PreparedDataset:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _damaged(self.path, f"{path.name}: {error}") from error
 
-    def _array(self, case: str, kind: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Map an array whose type and shape the manifest tells: parsing its own header would take most of the time."""
+    def _array(self, case: str, kind: str, dtype: type[Scalar], shape: tuple[int, ...]) -> npt.NDArray[Scalar]:
+        """Maps an array by the type and shape in the manifest: to parse its own header takes most of the time."""
         known = self.case(case)
         path = self.path / f"{known.index:05d}.{kind}.npy"
         size = known.bytes[FILES.index(f"{kind}.npy")]
         offset = size - math.prod(shape) * np.dtype(dtype).itemsize
         try:
-            # As text: of a Path NumPy would look up every folder on the way, for as long as the rest takes.
-            array: npt.NDArray[Any] = np.memmap(str(path), dtype, mode="r", offset=offset, shape=shape)
+            # As text: for a Path NumPy looks up every folder on the way, which doubles the time.
+            array: npt.NDArray[Scalar] = np.memmap(str(path), dtype, mode="r", offset=offset, shape=shape)
         except (OSError, ValueError) as error:
             raise _damaged(self.path, f"{path.name}: {error}") from error
         return array
 
 
 def open_prepared(path: Path) -> PreparedDataset:
-    """Open a prepared folder; checks its manifest, and that every array's file has its size.
+    """Opens a prepared folder. Checks its manifest, and that every array's file has its size.
 
     Raises:
         DataError: not a prepared folder, or damaged, or of another format.
@@ -265,7 +267,7 @@ def prepared_path(root: Path, name: str, key: str) -> Path:
 
 
 def is_prepared(root: Path, name: str, key: str) -> bool:
-    """Whether that data set was prepared to its end (a folder under this name is always finished)."""
+    """Whether that data set was prepared (a folder of this name is always finished)."""
     return (prepared_path(root, name, key) / MANIFEST).is_file()
 
 
@@ -276,5 +278,5 @@ def _damaged(path: Path, detail: str) -> DataError:
 
 
 def sorted_cases(cases: Sequence[PreparedCase]) -> tuple[PreparedCase, ...]:
-    """In order of id, whatever order parallel preparation finished in."""
+    """In order of id, whatever the order in which parallel preparation finished."""
     return tuple(sorted(cases, key=lambda case: case.id))

@@ -86,7 +86,7 @@ class Nuclei(ImageFolder):
 
 
 def check_classes(classes: tuple[str, ...], label_map: dict[int, int]) -> None:
-    """Refuse class names and label maps that do not fit together.
+    """Refuses class names and label maps that do not fit together.
 
     Raises:
         ParameterError: fewer than two or repeated names, an index without a name, or three classes without a map.
@@ -103,7 +103,7 @@ def check_classes(classes: tuple[str, ...], label_map: dict[int, int]) -> None:
 
 
 def check_group(group: str) -> None:
-    """Refuse a group expression that is not a regular expression with one group.
+    """Refuses a group expression that is not a regular expression with one group.
 
     Raises:
         ParameterError: it is not.

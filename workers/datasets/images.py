@@ -1,6 +1,7 @@
-"""Reading 2D images and masks from PNG, TIFF, GIF, JPEG and BMP files, with their many ways of being odd.
+"""Reading 2D images and masks from PNG, TIFF, GIF, JPEG and BMP files in their many variants.
 
-Pillow reads; tifffile helps with TIFF kinds that Pillow refuses or gives eight of their sixteen bits of.
+Pillow reads; tifffile reads those TIFF files that Pillow refuses or cuts from sixteen bits to eight.
+Whoever changes the arrays that come from a format raises its version in `workers.datasets.formats`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from workers.datasets.preprocessing import Image, Label
 from workers.errors import DataError
 
 MAX_PIXELS = 1 << 26
-"""Largest image that is decoded (8192×8192): a small file can declare any size and fill the memory."""
+"""Largest image that is decoded (8192×8192): a small file can declare any size and would fill the memory."""
 
-_MEND = "get the file again or exclude the case"
+_FIX = "get the file again or exclude the case"
 
 GREY_SHARE = 0.05
 """Share of a binary mask's pixels that may be neither near black nor near white (smoothed or lossy edges)."""
@@ -106,7 +107,7 @@ def _read_values(path: Path) -> npt.NDArray[np.int64]:
 def _read(path: Path, palette: Literal["RGB", "index"]) -> npt.NDArray[np.generic]:
     """Pixels as the file holds them: (height, width) or (height, width, channels).
 
-    `palette` is what a file with a colour palette gives: its colours, or the numbers of its entries.
+    `palette` says what to take of a file with a colour palette: its colours, or the numbers of its entries.
     """
     try:
         with PillowImage.open(path) as image:
@@ -129,11 +130,11 @@ def _read(path: Path, palette: Literal["RGB", "index"]) -> npt.NDArray[np.generi
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: damaged or unreadable image ({error}); {_MEND}") from error
+        raise DataError(f"{path}: damaged or unreadable image ({error}); {_FIX}") from error
 
 
 def _deep_colour(image: PillowImage.Image) -> bool:
-    """Whether it is a colour TIFF of more than 8 bits, of which Pillow gives one byte of each value."""
+    """Whether it is a colour TIFF of more than 8 bits: Pillow returns one byte of each value."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
@@ -143,7 +144,7 @@ def _deep_colour(image: PillowImage.Image) -> bool:
 def _plain(image: PillowImage.Image, palette: Literal["RGB", "index"]) -> PillowImage.Image:
     """The image in a mode whose array is grey, grey with alpha, RGB or RGBA."""
     if image.mode == "P":
-        # A palette of greys (DRIVE's gif masks) stands for those greys, in masks as well.
+        # A palette of greys (DRIVE's gif masks) means those greys, also in masks.
         colours = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         if (colours == colours[:, :1]).all():
             return image.convert("L")
@@ -164,7 +165,7 @@ def _read_tiff(path: Path) -> npt.NDArray[np.generic]:
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: damaged or unreadable TIFF ({error}); {_MEND}") from error
+        raise DataError(f"{path}: damaged or unreadable TIFF ({error}); {_FIX}") from error
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[-1] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, -1)  # planar configuration
     return pixels

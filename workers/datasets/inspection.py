@@ -1,4 +1,4 @@
-"""Looking a data set over before hours are spent on it: counts, sizes, classes, foreground beside the paper's,
+"""A check of a data set before hours are spent on it: counts, sizes, classes, foreground beside the paper's,
 problems."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from workers.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a case: an `error` stops a preparation, a `warning` deserves a look."""
+    """Something wrong with a case: an `error` stops a preparation, a `warning` is for a person to look at."""
 
     severity: Literal["error", "warning"]
     case: str
@@ -66,7 +66,7 @@ class CheckReport:
         """Whether the data set can be prepared."""
         return self.cases > 0 and not any(problem.severity == "error" for problem in self.problems)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         values = asdict(self)
         values["source"] = str(self.source)
@@ -112,14 +112,14 @@ def check(
     processes: int | None = None,
     cache: Path | None = None,
 ) -> CheckReport:
-    """Read and preprocess every case of a folder, without keeping anything, and say what is there and what is wrong.
+    """Reads and preprocesses every case of a folder, keeps nothing, and reports what is there and what is wrong.
 
     Args:
         reader: the data set with its options.
         source: its folder.
         exclude: ids of cases to leave out.
-        processes: how many cases at once; None: one per core, or one in all for a small source.
-        cache: folder with the hashes of source files that a preparation keeps, to find copies more quickly.
+        processes: how many cases at once; None: one per core, or a single one for a small source.
+        cache: folder in which a preparation keeps the hashes of source files; finds copies more quickly.
 
     Raises:
         DataError: the folder as a whole is not this data set (single bad cases are problems in the report).
@@ -160,7 +160,7 @@ def check(
 
 
 def _look(reader: Reader, files: CaseFiles) -> _Seen:
-    """Read one case and try its preprocessing, whose checks are those of a preparation."""
+    """Reads one case and tries its preprocessing, with the checks of a preparation."""
     try:
         case = reader.read_case(files)
     except ExcludedCaseError as error:
@@ -175,7 +175,7 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
 
 
 def _duplicates(cases: Sequence[CaseFiles], cache: Path | None) -> list[Problem]:
-    """Cases whose images are the same bytes: one in training and one in the test set would flatter every score."""
+    """Cases whose images are the same bytes: with one in training and one in the test set every score is too high."""
     whole = [case for case in cases if not case.part]
     hashes = hash_files({case.images[0] for case in whole}, cache)
     same: dict[str, list[str]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """Any folder of NIfTI volumes, by pattern or in the Medical Segmentation Decathlon's layout, whole or cut into parts.
 
-Few volumes still make a study: `slices` takes 2D slices, `blocks` cuts sub-volumes. Parts of one volume share its
-group, so that a grouped split can keep them together.
+Few volumes are enough: `slices` takes 2D slices, `blocks` cuts sub-volumes. Parts of one volume share its group, and a
+grouped split keeps them together.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class NiftiFolder(Reader):
         spacing = canonical_order(header.spacing, header.affine)
         if self.slices:
             axis = _PLANES[self.slices]
-            # Rows run from the head down (or the front back), as radiologists look at them.
+            # Rows run from the head down (or from front to back), as radiologists view them.
             flipped = (slice(None, None, -1), slice(None))
             return Case(
                 np.take(image, window[axis].start, axis)[flipped].copy(),
@@ -146,7 +146,7 @@ class NiftiFolder(Reader):
         for image, label in pairs:
             case = image.name.removesuffix(".gz").removesuffix(".nii")
             if case in cases:
-                raise DataError(f"{description}: case {case!r} is there twice")
+                raise DataError(f"{description}: case {case!r} is named twice")
             if not image.resolve().is_relative_to(source.resolve()):
                 raise DataError(f"{description}: {image} leads out of the folder")
             for path in (image, label):
@@ -213,9 +213,9 @@ def _read_canonical(
     nonzero: int | None,
     stamps: tuple[int, ...],
 ) -> tuple[Image, Label, Header]:
-    """As `_read`, turned to the canonical axes; the last volume is kept, as its parts follow one another.
+    """As `_read`, turned to the canonical axes. The last volume is kept, because its parts follow one another.
 
-    `stamps` are the files' times of change, so that a changed file is read again.
+    `stamps` are the files' times of change: a changed file is read again.
     """
     image, label, header = _read(images, labels, label_map, nonzero)
     return to_canonical(image, header.affine), to_canonical(label, header.affine), header

@@ -1,4 +1,4 @@
-"""One function over many cases in several processes, which die with their parent."""
+"""One function over many cases in several processes, which end with their parent."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Result = TypeVar("Result")
 def each(
     function: Callable[[Item], Result], items: Sequence[Item], processes: int
 ) -> Iterator[tuple[Item, Result | Exception]]:
-    """`(item, function(item))` for each item as it is done, or the WorkerError or OSError that it raised in its place.
+    """`(item, function(item))` for each item when it is done; an expected error or OSError takes the result's place.
 
-    `function` must be picklable for more than one process. Closing the iterator cancels what has not begun.
+    `function` must be picklable for more than one process. Closing the iterator cancels what has not started.
 
     Raises:
-        WorkerLostError: a process was killed, most often for want of memory.
+        WorkerLostError: a process was killed, most often because memory ran out.
     """
     processes = min(processes, len(items))
     if processes <= 1:
@@ -41,14 +41,14 @@ def each(
         return
     # spawn: a forked child would inherit the threads' locks of TensorFlow or Ray in the state of that moment
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start)
     try:
         futures = {pool.submit(_attempt, function, item): item for item in items}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise WorkerLostError(
-            f"one of {processes} processes was killed, probably out of memory; try again with processes = 1",
+            f"one of {processes} processes was killed, probably out of memory; prepare again with processes = 1",
             out_of_memory=True,
         ) from error
     finally:
@@ -56,9 +56,10 @@ def each(
 
 
 def processes_for(reader: Reader, cases: Sequence[CaseFiles], asked: int | None) -> int:
-    """How many processes to read cases with: `asked`, or one per core for a large source.
+    """How many processes read cases: `asked`, or one per core for a large source.
 
-    One where the reader's class cannot be imported by name, as that of a plug-in file: others could not get it.
+    It is one where the reader's class cannot be imported by name, such as that of a plug-in file: another process could
+    not load it.
     """
     if not _importable(type(reader).__module__):
         return 1
@@ -87,10 +88,10 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Excepti
         return error
 
 
-def _begin() -> None:
-    """What each child does first: leave Ctrl-C to its parent, and end when the parent is gone.
+def _start() -> None:
+    """What each child does first: it leaves Ctrl-C to its parent, and ends when its parent has ended.
 
-    A pool's child would wait for work for ever after its parent was killed.
+    Without this, a child would wait for work forever after its parent was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -13,8 +13,8 @@ from workers.errors import DataError, ParameterError
 def match_files(source: Path, pattern: str) -> dict[str, Path]:
     """Case id to file, for every file under `source` that matches `pattern`.
 
-    `{id}` stands for the case's id (anything but a slash; a second `{id}` for the same text), `*` for anything but a
-    slash, `**` for any folders. Case matters; hidden files are left out.
+    `{id}` is the case's id (anything but a slash; a second `{id}` is the same text), `*` is anything but a slash, `**`
+    is any folders. Upper and lower case differ. Hidden files are left out.
 
     Raises:
         ParameterError: no `{id}` in the pattern, or the pattern leads out of the folder.
@@ -34,7 +34,7 @@ def match_files(source: Path, pattern: str) -> dict[str, Path]:
         case = match["id"]
         if case in found:
             raise DataError(
-                f"{source}: case {case!r} is there twice: {found[case].relative_to(source)} and {relative}; "
+                f"{source}: case {case!r} has two files: {found[case].relative_to(source)} and {relative}; "
                 f"remove one, or make the pattern {pattern!r} narrower"
             )
         found[case] = path

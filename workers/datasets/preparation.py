@@ -1,6 +1,6 @@
-"""Preparing a data set: every case read, preprocessed and written once, in parallel, atomically.
+"""Preparing a data set: every case is read, preprocessed and written once, in parallel, atomically.
 
-Work goes into a hidden folder beside the final one and is renamed when all is on the disk, so that a kill at any
+Work goes into a hidden folder beside the final one, which is renamed when everything is on the disk. A kill at any
 moment leaves nothing that looks finished. A file lock per key lets one process work while others wait for its result.
 """
 
@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +38,14 @@ from workers.errors import DataError
 from workers.files import atomic_write
 
 Progress = Callable[[int, int, str], None]
-"""Called with cases done, cases in all, and the case that was just done."""
+"""Called with the number of cases done, the number of all cases, and the case that was just done."""
 
 MAX_FOREGROUND = 10_000
 """Foreground coordinates that are kept per case, for patches centred on foreground."""
 
 _PARTIAL = ".partial"
 
-_Kept = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
+_Kept = npt.NDArray[np.generic] | Mapping[str, npt.NDArray[np.generic]]
 
 
 def prepare(
@@ -58,18 +57,18 @@ def prepare(
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Prepare a data set under `root`, or open it when that was done before.
+    """Prepares a data set under `root`, or opens it when it was prepared before.
 
     Args:
         reader: the data set with its options.
         source: its folder, see `locate`.
         root: folder of prepared data sets; also keeps the hashes of source files.
         exclude: ids of cases to leave out.
-        processes: how many cases at once; None: one per core, or one in all for a small source.
-        progress: told of each case.
+        processes: how many cases at once; None: one per core, or a single one for a small source.
+        progress: called after each case.
 
     Raises:
-        DataError: the folder or a case is not what it should be; the message names the file. Nothing is left behind.
+        DataError: the folder or a case is invalid; the message names the file. No files are left behind.
         ParameterError: an excluded case does not exist.
         WorkerLostError: a process was killed.
     """
@@ -82,7 +81,7 @@ def prepare(
             try:
                 return open_prepared(path)
             except DataError:
-                shutil.rmtree(path)  # damaged; the key says how to make the same again
+                shutil.rmtree(path)  # damaged; the same key makes the same again
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=root))
         try:
             manifest = _fill(folder, reader, source, exclude, processes, progress, key)
@@ -140,7 +139,7 @@ def _fill(
 def _prepare_case(
     reader: Reader, source: Path, folder: Path, numbered: tuple[int, CaseFiles]
 ) -> PreparedCase | Excluded:
-    """Read, preprocess and write one case."""
+    """Reads, preprocesses and writes one case."""
     index, files = numbered
     try:
         case = reader.read_case(files)
@@ -168,7 +167,7 @@ def _prepare_case(
 
 
 def sample_foreground(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """Coordinates (n, dimensions) of at most `MAX_FOREGROUND` foreground voxels, drawn evenly, the same each time."""
+    """Coordinates (n, dimensions) of at most `MAX_FOREGROUND` foreground voxels, a uniform draw with a fixed seed."""
     flat = np.flatnonzero(label)
     if flat.size > MAX_FOREGROUND:
         flat = np.sort(np.random.Generator(np.random.PCG64(0)).choice(flat, MAX_FOREGROUND, replace=False))
@@ -187,7 +186,7 @@ def _save(path: Path, kept: _Kept) -> int:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a rename survive a power cut: the folder's own entry has to reach the disk too."""
+    """Makes a rename survive a power cut: the folder's own entry has to reach the disk, too."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -200,7 +199,7 @@ def _lock(path: Path) -> FileLock:
 
 
 def _sweep(root: Path, holding: Path) -> None:
-    """Remove what killed preparations left: a partial folder whose lock nobody holds has no owner."""
+    """Removes what killed preparations left: a partial folder has no owner when nobody holds its lock."""
     for folder in root.glob(f".*{_PARTIAL}"):
         final = folder.with_name(folder.name.removeprefix(".").rsplit(".", 2)[0])
         if final == holding:

@@ -1,9 +1,9 @@
-"""From a case as it was read to the grid that networks see: orientation, clipping, resampling, z-score.
+"""From a case as its files hold it to the grid that networks see: orientation, clipping, resampling, z-score.
 
 Pure functions on arrays. Yeung et al. (2022), section 3.1: 2D images are resized; KiTS19 is clipped to [−79, 304] HU
 and resampled to 3.22 × 1.62 × 1.62 mm; every image is normalised by its own z-score. Volumes become (z, y, x) here,
-slices first, pointing to superior, anterior and right, so that a spacing or patch such as 80×160×160 means the same
-axes for every file. Bringing predictions back is `workers.scoring.native`.
+slices first, pointing to superior, anterior and right: a spacing or patch such as 80×160×160 means the same axes for
+every file. `workers.scoring.native` brings predictions back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from workers.errors import DataError, ParameterError
 Image = npt.NDArray[np.float32]
 Label = npt.NDArray[np.uint8]
 Affine = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
+Value = TypeVar("Value")
 
 CANONICAL_AXES = ("S", "A", "R")
 """Direction in which each axis of a prepared volume grows; slices come first."""
@@ -65,7 +67,7 @@ class Preprocessing:
         if self.order not in (1, 3):
             raise ParameterError(f"order = {self.order}: 1 (linear) or 3 (cubic)")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return dataclasses.asdict(self)
 
@@ -89,7 +91,7 @@ def preprocess(
     *,
     where: str = "image",
 ) -> Preprocessed:
-    """Orient, clip, resample and normalise one case.
+    """Orients, clips, resamples and normalises one case.
 
     Args:
         image: (*spatial, channels), overwritten where that saves a copy.
@@ -105,7 +107,7 @@ def preprocess(
     if image.shape[:-1] != label.shape:
         raise DataError(
             f"{where}: the image has shape {_times(image.shape[:-1])} and its mask {_times(label.shape)}; "
-            "they must cover the same pixels. Mend or exclude the case"
+            "they must cover the same pixels. Fix or exclude the case"
         )
     if affine is not None:
         image, label = to_canonical(image, affine), to_canonical(label, affine)
@@ -128,7 +130,7 @@ def z_score(image: Image, where: str = "image") -> Image:
     """(image − mean) / standard deviation, both over all voxels and channels; C-contiguous float32.
 
     Raises:
-        DataError: every value is the same, so there is no standard deviation to divide by.
+        DataError: every value is the same; the standard deviation would be 0.
     """
     image = np.ascontiguousarray(image)
     flat = image.reshape(-1)
@@ -137,7 +139,7 @@ def z_score(image: Image, where: str = "image") -> Image:
     variance = sum(float(np.square(s.astype(np.float64) - mean).sum()) for s in slabs) / flat.size
     # A constant image leaves rounding noise of the size of a float32's last digit of its mean.
     if variance <= (abs(mean) * 1e-6) ** 2:
-        raise DataError(f"{where}: every value of the image is {mean:g}, so it holds nothing; mend or exclude the case")
+        raise DataError(f"{where}: every value of the image is {mean:g}, so it holds nothing; fix or exclude the case")
     deviation = variance**0.5
     for slab in slabs:
         slab -= np.float32(mean)
@@ -176,7 +178,7 @@ def resample(volume: Image, shape: Sequence[int], steps: Sequence[float], order:
     The interpolation is separable, so that it is one matrix product per axis; work goes in slabs, with less than 200
     MiB beside input and output. The cubic spline has zero slope at the border, as SciPy's `mode="mirror"` has.
     """
-    # The axis that shrinks most goes first, so that the others have less to do.
+    # The axis that shrinks most goes first: the others then have less to do.
     for axis in sorted(range(volume.ndim), key=lambda a: shape[a] / volume.shape[a]):
         n, m, step = volume.shape[axis], shape[axis], steps[axis]
         if n == m and step == 1:
@@ -202,26 +204,24 @@ def resample_label(label: Label, shape: Sequence[int], steps: Sequence[float]) -
     return label[np.ix_(*indices)]
 
 
-def to_canonical(array: npt.NDArray[Any], affine: Affine) -> npt.NDArray[Any]:
+def to_canonical(array: npt.NDArray[Scalar], affine: Affine) -> npt.NDArray[Scalar]:
     """A view of `array` with its three first axes turned to `CANONICAL_AXES`."""
-    turned: npt.NDArray[Any] = apply_orientation(array, _to_canonical(affine))
+    turned: npt.NDArray[Scalar] = apply_orientation(array, _to_canonical(affine))
     return turned
 
 
-def from_canonical(array: npt.NDArray[Any], affine: Affine) -> npt.NDArray[Any]:
+def from_canonical(array: npt.NDArray[Scalar], affine: Affine) -> npt.NDArray[Scalar]:
     """The inverse of `to_canonical`, given the original affine."""
     there = io_orientation(affine)
     back = ornt_transform(axcodes2ornt(CANONICAL_AXES), there)
-    turned: npt.NDArray[Any] = apply_orientation(array, back)
+    turned: npt.NDArray[Scalar] = apply_orientation(array, back)
     return turned
 
 
-def canonical_order(values: Sequence[Any], affine: Affine) -> tuple[Any, ...]:
+def canonical_order(values: Sequence[Value], affine: Affine) -> tuple[Value, ...]:
     """Per-axis values (shape, spacing) of the original array in the order of `CANONICAL_AXES`."""
-    ordered: list[Any] = [None, None, None]
-    for value, target in zip(values, _to_canonical(affine)[:, 0], strict=True):
-        ordered[int(target)] = value
-    return tuple(ordered)
+    placed = {int(target): value for value, target in zip(values, _to_canonical(affine)[:, 0], strict=True)}
+    return tuple(placed[axis] for axis in range(3))
 
 
 def canonical_affine(shape: Sequence[int], affine: Affine) -> Affine:
@@ -254,7 +254,7 @@ def _check_finite(image: Image, where: str) -> None:
     # Extremes carry NaN and infinity, and need no second array of the size of a CT.
     if not (np.isfinite(image.min()) and np.isfinite(image.max())):
         bad = int(np.count_nonzero(~np.isfinite(image)))
-        raise DataError(f"{where}: {bad} of {image.size} values are NaN or infinite; mend or exclude the case")
+        raise DataError(f"{where}: {bad} of {image.size} values are NaN or infinite; fix or exclude the case")
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """What a data set is: a class that finds the cases of a folder and reads one of them.
 
-A new data set is one frozen dataclass derived from `Reader`, whose fields are its options, and one `register` line.
-Readers give what the files hold, with class indices as labels; `workers.datasets.preprocessing` does the rest.
+A new data set is one frozen dataclass derived from `Reader` and one `register` line. Its fields are its options. A
+reader returns what the files hold, with class indices as labels; `workers.datasets.preprocessing` does the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from workers.datasets.preprocessing import Affine, Image, Label, Preprocessing
 from workers.errors import ParameterError, WorkerError
@@ -30,15 +30,15 @@ class Excluded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
-    """Where one case lies.
+    """The files of one case.
 
     Attributes:
         id: unique in its data set.
         images: one file, or one per channel group in order.
         label: the mask.
-        group: patient, or video sequence, whose cases must not be parted in a grouped split; None when unknown.
+        group: patient or video sequence whose cases stay together in a grouped split; None when unknown.
         partition: the distribution's own partition, where there is one.
-        part: which part of the files the case is (a slice or block, in the reader's own words); empty for the whole.
+        part: which part of the files the case is, such as a slice or block, as the reader writes it; empty: all of it.
         field: the mask of the pixels that the camera saw, where the distribution has one.
     """
 
@@ -65,7 +65,7 @@ class Case:
         label: uint8 class indices (*spatial).
         spacing: voxel size per axis, in mm; 1 for plain images.
         affine: voxel index to mm (RAS+) of a volume, None for 2D.
-        field: uint8 (*spatial), 1 where the camera saw something; None where nothing is said of it.
+        field: uint8 (*spatial), 1 where the camera saw something; None where the files do not contain it.
     """
 
     image: Image
@@ -89,9 +89,9 @@ class Table1Row:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a person needs to get a data set: where it is, under which terms, and how its folder looks.
+    """What a person needs to get a data set: its page, its licence, and the layout of its folder.
 
-    `ungrouped` is what a report must say of a random split where the files do not tell which images belong together.
+    `ungrouped` is the report's warning about a random split where the files do not say which images belong together.
     """
 
     title: str
@@ -108,7 +108,7 @@ class Reader(ABC):
 
     Attributes:
         name: name of the data set and of its folder.
-        size: see `Preprocessing.size`; so are the next three. In a grid file an empty list switches one off.
+        size: see `Preprocessing.size`, and likewise for the next three. In a grid file an empty list switches one off.
     """
 
     about: ClassVar[About]
@@ -141,7 +141,7 @@ class Reader(ABC):
 
     @property
     def excluded(self) -> Mapping[str, str]:
-        """Case id to reason, of the cases that the study leaves out by number."""
+        """Case id to reason, for the cases that the paper leaves out by number."""
         return {}
 
     @property
@@ -158,7 +158,7 @@ class Reader(ABC):
         return 1
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Every option with its value, as JSON."""
         return dataclasses.asdict(self)
 
@@ -171,7 +171,7 @@ class Reader(ABC):
         """All cases of a folder, sorted by id, without reading images.
 
         Raises:
-            DataError: not this data set's folder, a partner is missing, or a case is there twice.
+            DataError: not this data set's folder, a partner is missing, or two cases have one id.
         """
 
     @abstractmethod
@@ -180,5 +180,5 @@ class Reader(ABC):
 
         Raises:
             DataError: a file is damaged or not what it should be; the message names it.
-            ExcludedCaseError: the study leaves out cases like this one.
+            ExcludedCaseError: the data set's own rules leave this case out.
         """

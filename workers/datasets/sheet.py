@@ -1,5 +1,4 @@
-"""A contact sheet: prepared images with the outlines of their masks, as one PNG, so that a person can look before
-training."""
+"""A contact sheet: prepared images with the outlines of their masks as one PNG, to look at before training."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ Augment = Callable[[str, int], tuple[Image, Label]]
 """A case and the number of the sample to an augmented image (*spatial, channels) and label (*spatial)."""
 
 COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
-"""Outline colour per foreground class: the palette of Okabe and Ito, which colour-blind people can tell apart."""
+"""Outline colour per foreground class: the palette of Okabe and Ito, which colour-blind people can distinguish."""
 
 _TILE = 192
 _MARGIN = 4
@@ -87,7 +86,7 @@ def _tile(image: Image, label: Label) -> PillowImage.Image:
     scale = _TILE / max(label.shape)
     size = (max(1, round(label.shape[1] * scale)), max(1, round(label.shape[0] * scale)))
     picture = PillowImage.fromarray(stretched(image)).resize(size, PillowImage.Resampling.BILINEAR)
-    # Outlines are drawn on the tile, so that they are one pixel wide whatever the size of the image.
+    # Outlines are drawn on the tile: they are one pixel wide whatever the size of the image.
     mask = PillowImage.fromarray(label).resize(size, PillowImage.Resampling.NEAREST)
     return PillowImage.fromarray(_outlined(np.array(picture), np.asarray(mask)))
 

@@ -1,4 +1,4 @@
-"""What a data set will take on the disk once it is prepared, from the headers of some of its files."""
+"""How much of the disk a data set takes once it is prepared, from the headers of some of its files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SAMPLE = 20
 
 
 def prepared_bytes(reader: Reader, cases: Sequence[CaseFiles]) -> int:
-    """About how many bytes the cases will take: float32 images and uint8 labels on the network's grid.
+    """About how many bytes the cases take: float32 images and uint8 labels on the network's grid.
 
-    Files that cannot be read count as the others do; that one is damaged is for the preparation to say.
+    A file that cannot be read counts as the others do: the preparation reports it.
     """
     sizes = [size for case in cases[:: max(len(cases) // SAMPLE, 1)] if (size := _case_bytes(reader, case))]
     return round(len(cases) * sum(sizes) / len(sizes)) if sizes else 0
 
 
 def _case_bytes(reader: Reader, case: CaseFiles) -> float:
-    channels = len(case.images) if reader.dimensions == 3 else int(reader.options.get("channels", 3))
+    channels = len(case.images) if reader.dimensions == 3 else int(getattr(reader, "channels", 3))
     if reader.size is not None:
         return math.prod(reader.size) * (4 * channels + 1)
     try:

@@ -20,7 +20,7 @@ from workers.errors import DataError, ParameterError, nearest
 from workers.files import atomic_write
 
 SYNTHETIC_MARKER = "SYNTHETIC.md"
-"""A file of this name in a source folder says that its images were made by `workers.datasets.synthetic`."""
+"""A file of this name in a source folder marks images that `workers.datasets.synthetic` made."""
 
 _CACHE_NAME = "source-hashes.json"
 
@@ -32,7 +32,7 @@ def locate(reader: Reader, data_root: Path) -> Path:
     """The source folder: `data_root/<name>`, or the one that comes with the project.
 
     Raises:
-        DataError: neither is there; the message says how to get the data set.
+        DataError: neither exists; the message says how to get the data set.
     """
     folder = data_root / reader.name
     if folder.is_dir():
@@ -54,7 +54,7 @@ def provenance(source: Path) -> Literal["real", "synthetic"]:
 
 
 def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> tuple[list[CaseFiles], list[Excluded]]:
-    """`Reader.find_cases` without those that the study or the user leaves out, and those.
+    """The cases that are used, and those that the reader or the user leaves out.
 
     Raises:
         DataError: from `Reader.find_cases`, or nothing is left.
@@ -88,7 +88,7 @@ def hash_files(files: Iterable[Path], cache: Path | None) -> dict[Path, str]:
     stats = {path: _stat(path) for path in files}
     missing = [path for path in files if known.get(_cache_name(path), [])[:2] != list(stats[path])]
     if missing:
-        with ThreadPoolExecutor(max(2, available_processes())) as pool:  # hashlib lets go of the interpreter's lock
+        with ThreadPoolExecutor(max(2, available_processes())) as pool:  # hashlib releases the interpreter's lock
             fresh = dict(zip(missing, pool.map(_sha256, missing), strict=True))
         now = time.time_ns()
         found: dict[str, list[int | str]] = {
@@ -118,12 +118,12 @@ def _sha256(path: Path) -> str:
 
 
 def _cache_name(path: Path) -> str:
-    """A hash of the path: the cache lies beside prepared data, which may be shared, and tells no folder."""
+    """A hash of the path: the cache lies beside prepared data, which may be shared, and shows no folder's name."""
     return content_hash(str(path.absolute()))
 
 
 def _read_cache(cache_file: Path) -> dict[str, list[int | str]]:
-    """The cache, empty when it is missing or damaged: it can always be made again."""
+    """The cache; empty when it is missing or damaged, because it can always be made again."""
     try:
         entries = json.loads(cache_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -134,6 +134,6 @@ def _read_cache(cache_file: Path) -> dict[str, list[int | str]]:
 
 
 def _write_cache(cache_file: Path, found: dict[str, list[int | str]]) -> None:
-    """Add entries. Two writers at once can lose one another's, which costs a later hashing and nothing else."""
+    """Adds entries. Of two writers at the same time one may lose its entries: those files are hashed again later."""
     with atomic_write(cache_file) as file:
         file.write(json.dumps(_read_cache(cache_file) | found).encode())

@@ -1,7 +1,7 @@
-"""Which cases a network learns from, is chosen by, and is judged by. Pure; the same on every machine.
+"""Which cases train a network, which validate it, and which test it. Pure; the same on every machine.
 
 The paper (Yeung et al. 2022, section 3.2): 80% development and 20% test at random, the development set again 80%
-training and 20% validation, an official partition (DRIVE) respected. Grouped splits and k-fold are options beside it.
+training and 20% validation; an official partition (DRIVE) is kept. Grouped splits and folds are options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workers.errors import DataError, ParameterError
 
 
 class SplitCase(Protocol):
-    """What a split needs to know of a case. `partition` is the distribution's own: "train", "test" or None."""
+    """What a split needs from a case. `partition` is the distribution's own: "train", "test" or None."""
 
     @property
     def id(self) -> str: ...
@@ -36,18 +36,18 @@ class Split:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        """16 hex digits over who is where. How that came about moves no number, so `settings` stay out of it.
+        """16 hex digits over the cases of each partition. `settings` move no number and stay out of it.
 
         A field that is added is left out while it has its default (`trials.identity`).
         """
         hashed = hashed_fields(self, _ALWAYS_HASHED)
         return content_hash({name: value for name, value in hashed.items() if name != "settings"})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return {
             "train": list(self.train),
@@ -76,22 +76,22 @@ def make_split(
     folds: int | None = None,
     fold: int | None = None,
 ) -> Split:
-    """Divide cases at random into train, validation and test.
+    """Divides cases at random into train, validation and test.
 
     Args:
         cases: in any order; ids must be unique.
         seed: of the random order, 0 or more.
         test: share of all cases; round(test · n) cases. Not used with an official partition or folds.
         validation: share of the development cases; round(validation · development) cases.
-        grouped: keep the cases of one group (patient, video sequence) together. Sizes are then as near as groups allow.
+        grouped: keep the cases of one group (patient, video sequence) together. Sizes are as near as groups allow.
             A case without a group is a group of its own.
         folds: number of folds of a cross-validation; the test set is then fold number `fold` (0 to folds − 1).
         fold: which fold is the test set.
 
     Raises:
         ParameterError: a setting outside its range, or folds together with an official partition.
-        DataError: too few cases or groups to fill three partitions, an id twice, or groups asked for where no case
-            tells any.
+        DataError: too few cases or groups to fill three partitions, an id twice, or `grouped` where no case has a
+            group.
     """
     pool = sorted(cases, key=lambda case: case.id)
     _check(pool, seed, test, validation, folds, fold, grouped=grouped)
@@ -151,12 +151,12 @@ def _check(
         raise ParameterError(f"folds = {folds}, fold = {fold}: 2 ≤ folds ≤ {len(cases)} cases and 0 ≤ fold < folds")
     if grouped and all(case.group is None for case in cases):
         raise DataError(
-            "split grouped = true, but no case tells its patient or sequence: set `group` in the data set's options, "
-            "or add the file that tells it (metadata.csv for CVC-ClinicDB)"
+            "split grouped = true, but no case names its patient or sequence: set `group` in the data set's options, "
+            "or add the file that names it (metadata.csv for CVC-ClinicDB)"
         )
     for first, second in pairwise(cases):
         if first.id == second.id:
-            raise DataError(f"case {first.id!r} is there twice")
+            raise DataError(f"two cases have the id {first.id!r}")
 
 
 def _units(cases: Sequence[SplitCase], grouped: bool) -> list[tuple[str, ...]]:
@@ -169,8 +169,11 @@ def _units(cases: Sequence[SplitCase], grouped: bool) -> list[tuple[str, ...]]:
 
 
 def _take(units: Sequence[tuple[str, ...]], size: int, *, leave: int) -> list[tuple[str, ...]]:
-    """Units in their order, each that brings the number of cases nearer to `size`; at least one, the smallest if none
-    does, and never so many that fewer than `leave` are left for the other partitions."""
+    """Units in their order, each that brings the number of cases nearer to `size`.
+
+    At least one is taken (the smallest if none brings it nearer), and at least `leave` are left for the other
+    partitions.
+    """
     taken: list[tuple[str, ...]] = []
     count = 0
     for unit in units:

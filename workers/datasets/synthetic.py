@@ -1,9 +1,9 @@
 """Small made-up data sets in exactly the layouts and file formats of the five public ones.
 
-For tests, and for rehearsing the paper's grid before the real data are there. The shapes can be learned (bright
-ellipses, dark vessels, nested balls on textured noise), with odd things where the real sets have them: images of
+For tests, and for a rehearsal of the paper's grid before the real data are there. The shapes can be learned: bright
+ellipses, dark vessels, nested balls on textured noise. Irregularities are where the real sets have them: images of
 varying size, gif masks, cases without enhancing tumour, excluded case numbers, anisotropic and turned volumes. The
-folder gets a SYNTHETIC.md, by which everything prepared from it is marked for good.
+folder gets a SYNTHETIC.md, which marks everything that is prepared from it.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _KITS_NUMBERS = (15, 23, 37, 68, 125, 133)
 
 
 def synthesise(name: str, cases: int, directory: Path, seed: int, size: Sequence[int] | None = None) -> Path:
-    """Write a synthetic data set and give its folder.
+    """Writes a synthetic data set and returns its folder.
 
     Args:
         name: one of the paper's five data sets.
-        cases: usable cases; BraTS20 and KiTS19 get one more that their readers exclude. DRIVE's are half for testing.
+        cases: usable cases. BraTS20 and KiTS19 get one more that their readers exclude; half of DRIVE's are tests.
         directory: folder to fill; must be empty or not exist.
         seed: of everything random; the same seed writes the same pixels.
         size: height and width, or slices, height and width of a volume; None for the distribution's own.
@@ -62,7 +62,7 @@ def synthesise(name: str, cases: int, directory: Path, seed: int, size: Sequence
     if directory.exists() and any(directory.iterdir()):
         raise InputError(f"{directory} is not empty; choose a new folder")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside and renamed: a folder that was left half-written must not pass for a whole one, nor for a real one.
+    # Written beside and renamed: a half-written folder must not look like a whole one, nor like a real one.
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as beside:
         folder = Path(beside) / directory.name
         folder.mkdir()
@@ -106,7 +106,7 @@ def _drive(
 def _bus2017(
     folder: Path, index: int, cases: int, shape: tuple[int, ...], rng: np.random.Generator, _native: bool
 ) -> None:
-    shape = tuple(int(n * rng.uniform(0.85, 1.15)) for n in shape)  # the real ones vary in size as well
+    shape = tuple(int(n * rng.uniform(0.85, 1.15)) for n in shape)  # the real ones vary in size, too
     mask = _ellipse(shape, rng, share=0.048)
     image = _texture(shape, rng, level=110, spread=40, smooth=1.0) - 75 * mask
     _save_image(folder / "original" / f"{index + 1:06d}.png", image)
@@ -238,6 +238,6 @@ def _save_mask(path: Path, mask: Mask) -> None:
 
 def _save_volume(path: Path, values: npt.NDArray[np.generic], affine: Floats) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # mtime 0: the same seed gives the same bytes, so that a prepared rehearsal is found again.
+    # mtime 0: the same seed gives the same bytes, and a prepared rehearsal is found again.
     content = nibabel.Nifti1Image(values, affine).to_bytes()
     path.write_bytes(gzip.compress(content, compresslevel=1, mtime=0))

@@ -1,9 +1,9 @@
 """Reading NIfTI volumes as streams: slab by slab, into the type that is wanted, and no further than the header
 declares.
 
-nibabel parses the header and composes the affine; the voxels are read here, because a CT of 512×512×1000 stored as
-float64 would need 2 GiB for itself and as much again while being converted, and because a few kilobytes of gzip can
-unpack to any size.
+nibabel parses the header and composes the affine. The voxels are read here for two reasons: a CT of 512×512×1000 that
+is stored as float64 takes 2 GiB, and as much again while it is converted; and a few kilobytes of gzip can unpack to any
+size. Whoever changes the arrays raises the version of `nifti` in `workers.datasets.formats`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import nibabel
 import numpy as np
@@ -32,6 +32,8 @@ MAX_VOXELS = 1 << 30
 _MAX_HEADER = 1 << 24
 """Most bytes between header and voxels (NIfTI extensions) that are skipped over."""
 
+_Number = np.integer | np.floating
+
 _SLAB_BYTES = 1 << 25
 
 _READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, HeaderDataError)
@@ -39,7 +41,7 @@ _READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, HeaderDataError)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is used of a NIfTI header; names and other text in it are never read.
+    """The part of a NIfTI header that is used; names and other text in it are never read.
 
     Attributes:
         shape: voxels along the file's three axes.
@@ -102,7 +104,7 @@ def read_labels(path: Path, label_map: Mapping[int, int], like: Header) -> Label
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked when they are gzip (whatever the name says); damage becomes a DataError."""
+    """The file's bytes, unpacked when they are gzip, whatever the name says. Damage becomes a DataError."""
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -122,7 +124,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
-def _parse(path: Path, stream: IO[bytes]) -> tuple[Header, Iterator[tuple[slice, npt.NDArray[Any]]]]:
+def _parse(path: Path, stream: IO[bytes]) -> tuple[Header, Iterator[tuple[slice, npt.NDArray[_Number]]]]:
     """The header, and the voxels in slabs of the last axis."""
     first = stream.read(4)
     if len(first) < 4:
@@ -154,10 +156,10 @@ def _slabs(
     path: Path,
     stream: IO[bytes],
     shape: tuple[int, int, int],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[_Number],
     slope: float | None,
     intercept: float | None,
-) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+) -> Iterator[tuple[slice, npt.NDArray[_Number]]]:
     slices = max(1, _SLAB_BYTES // (shape[0] * shape[1] * dtype.itemsize))
     for start in range(0, shape[2], slices):
         depth = min(slices, shape[2] - start)
@@ -192,10 +194,10 @@ def _three(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _check_grid(path: Path, header: Header, like: Header) -> None:
     if header.shape != like.shape:
-        raise DataError(f"{path}: shape {header.shape} differs from its image's {like.shape}; mend or exclude the case")
+        raise DataError(f"{path}: shape {header.shape} differs from its image's {like.shape}; fix or exclude the case")
     corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in like.shape), 1]], np.float64).T
     distance = np.abs((header.affine - like.affine) @ corners).max()
     if distance > 0.5 * min(like.spacing):
         raise DataError(
-            f"{path}: lies up to {distance:.3g} mm away from its image by the two headers; mend or exclude the case"
+            f"{path}: lies up to {distance:.3g} mm away from its image by the two headers; fix or exclude the case"
         )

@@ -45,7 +45,7 @@ def run_tags(spec: TrialSpec, *, sweep: str, attempt: int, provenance: str = "")
 
 def run_params(spec: TrialSpec) -> dict[str, str]:
     """Every field of the spec under a dotted name, such as `training.learning_rate` or `loss.gamma`."""
-    values = spec.settings()
+    values = spec.to_dict(complete=True)
     values["loss"] = {"name": spec.loss.name, "source": spec.loss.source, **values["loss"]["parameters"]}
     return dict(_flatten(values))
 

@@ -96,7 +96,7 @@ def test_groups_on_both_sides_of_a_split_are_counted(cells: Path, settings: Sett
 
 def test_a_grouped_split_without_groups_is_refused(cells: Path, settings: Settings) -> None:
     grid = grid_of(options={"size": [16, 16]}, split={"grouped": True})
-    with pytest.raises(DataError, match="'cells': split grouped = true, but no case tells its patient or sequence"):
+    with pytest.raises(DataError, match="'cells': split grouped = true, but no case names its patient or sequence"):
         preparation.prepare(grid, settings, quiet)
 
 

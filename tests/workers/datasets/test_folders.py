@@ -50,7 +50,7 @@ def test_patterns_that_lead_nowhere_are_refused(tmp_path: Path, pattern: str) ->
 def test_pairs_that_do_not_match_are_listed(image_folder: Path) -> None:
     reader = get_reader("image-folder")
     shutil.copy(image_folder / "images" / "c1.png", image_folder / "images" / "c1.tif")
-    with pytest.raises(DataError, match=r"case 'c1' is there twice: images/c1\.png and images/c1\.tif"):
+    with pytest.raises(DataError, match=r"case 'c1' has two files: images/c1\.png and images/c1\.tif"):
         reader.find_cases(image_folder)
     (image_folder / "images" / "c1.tif").unlink()
     (image_folder / "masks" / "c4.png").unlink()
@@ -248,7 +248,7 @@ def test_what_is_wrong_with_a_decathlon_folder_is_said(decathlon: Path) -> None:
     refused("not a description", training=7)
     refused("not a description", labels={"1": "x"})
     entry = description["training"][0]
-    refused("'p2' is there twice", training=[entry, entry])
+    refused("'p2' is named twice", training=[entry, entry])
     refused(r"nowhere\.nii\.gz: no such file", training=[{"image": "imagesTr/nowhere.nii.gz", "label": entry["label"]}])
     refused("leads out of the folder", training=[{"image": "../volumes/p1/flair.nii.gz", "label": entry["label"]}])
     (decathlon / "dataset.json").unlink()

@@ -15,7 +15,6 @@ from PIL import Image
 
 from workers import datasets
 from workers.datasets import Reader, get_reader
-from workers.datasets import registry as registry_module
 from workers.datasets.bus2017 import Bus2017
 from workers.datasets.cvc_clinicdb import CvcClinicDb
 from workers.datasets.drive import Drive
@@ -23,6 +22,7 @@ from workers.datasets.formats import FORMAT_VERSIONS, format_of
 from workers.datasets.image_folder import ImageFolder, Nuclei
 from workers.datasets.keys import ALWAYS_HASHED, hashed_options, preparation_key
 from workers.datasets.kits19 import Kits19
+from workers.datasets.registry import READERS
 from workers.datasets.splits import Split, make_split
 
 PLUGIN = """\
@@ -149,7 +149,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The readers of a plug-in's file, registered as `text` and `scans`."""
-    monkeypatch.setattr(registry_module, "_READERS", dict(registry_module._READERS))
+    monkeypatch.setattr(READERS, "_entries", dict(READERS))
     file = tmp_path / "plugged.py"
     file.write_text(PLUGIN)
     spec = importlib.util.spec_from_file_location("plugged", file)
@@ -198,7 +198,7 @@ def test_a_renamed_class_keeps_its_keys(root: Path, tmp_path: Path) -> None:
 
 
 def test_every_reader_of_ours_has_a_name_of_its_own_in_keys() -> None:
-    ours = [kind for kind in registry_module._READERS.values() if kind.__module__.startswith("workers.")]
+    ours = [kind for kind in READERS.values() if kind.__module__.startswith("workers.")]
     names = [vars(kind).get("hashed_name") for kind in ours]
     assert all(names)
     assert len(set(names)) == len(ours) >= 8

@@ -133,7 +133,7 @@ def test_what_cannot_be_split_is_refused() -> None:
         make_split(numbered(2), seed=0)
     with pytest.raises(DataError, match="2 groups cannot be split"):
         make_split([Case(str(i), group=str(i % 2)) for i in range(10)], seed=0, grouped=True)
-    with pytest.raises(DataError, match="'a' is there twice"):
+    with pytest.raises(DataError, match="two cases have the id 'a'"):
         make_split([Case("a"), Case("b"), Case("a")], seed=0)
     official = [Case(str(i), group=str(i % 3), partition="test" if i < 3 else "train") for i in range(9)]
     with pytest.raises(ParameterError, match="official test partition"):
