@@ -7,6 +7,7 @@ the package that uses it.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
@@ -96,6 +97,12 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
 REGISTRIES: dict[str, Registry[Any]] = {}
 """The registries of this process by entry-point group."""
+
+
+def imported(reference: str) -> Any:
+    """What `"package.module:name"` names: how an entry says where its function is, without an import of it."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _running_module() -> str:

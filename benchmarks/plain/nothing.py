@@ -36,13 +36,12 @@ from sweeper.run.coordinator import Coordinator, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.progress import display
 from trials.messages import EpochEnded, Finished, Report, Started, Tracking, Worker, read_task, to_json
-from trials.results import Epoch, Score, TrialResult
+from trials.results import CaseScore, EpochRecord, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
 
 SWEEP = "nothing"
 DATASETS = 5
-SCORES = {"dsc": 0.8, "iou": 0.7, "precision": 0.8, "recall": 0.8}
-EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
+EPOCH = EpochRecord(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 
 
 class Nothing(tune.Trainable):
@@ -98,7 +97,7 @@ class Ticks(tune.Callback):
 def result(trial_hash: str) -> TrialResult:
     """A result of the usual size."""
     scores = tuple(
-        Score(partition, f"{partition}-{number}", "thing", SCORES)
+        CaseScore(partition, f"{partition}-{number}", "thing", 0.8, 0.7, 0.8, 0.8)
         for partition, cases in (("validation", 10), ("test", 12))
         for number in range(cases)
     )

@@ -374,8 +374,10 @@ def _grid(
 ) -> tuple[Grid, list[PluginSource]]:
     """The chosen grid, and what its workers need of the plug-ins that were named or are installed."""
     from sweeper.grids.schema import names_used
-    from workers.plugins import describe_for
+    from workers.plugins import describe_for, describe_plugin
 
+    for file in plugins or ():  # before the grid is read: it may name a sampler of theirs, or extend a grid
+        describe_plugin(file)
     chosen = chosen_grid(grid, sets, name)
     return chosen, list(describe_for(plugins or (), **names_used(chosen)))
 

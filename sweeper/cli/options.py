@@ -56,7 +56,8 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the grid; may be repeated.")
 ]
 PluginOption = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Python file with losses, networks or data sets.")
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="Python file with losses, networks, data sets and so on."),
 ]
 NameOption = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep; the grid's name unless given.")

@@ -1,10 +1,15 @@
-"""Grid files, shipped and of users: reads them, merges `extends` and `--set`, and checks."""
+"""Grid files, shipped and of users: reads them, merges `extends` and `--set`, and checks.
+
+The shipped grids are the TOML files beside this module. An installed package ships its own by an entry point of the
+group `sweeper.grids` that names the package with the files.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +17,10 @@ from pydantic import BaseModel, ValidationError
 
 from sweeper.errors import GridError
 from sweeper.grids.schema import Grid
-from workers.errors import nearest
+from trials.registry import Registry
+from workers.errors import InputError, nearest
+from workers.plugins.errors import PluginError
+from workers.plugins.sources import installed_plugins
 
 Table = dict[str, Any]
 
@@ -43,10 +51,51 @@ _MESSAGES = {
 """Pydantic's kinds of error in the words of a person who writes a grid; its own words serve for the rest."""
 
 
+GRIDS: Registry[Traversable] = Registry("grid", "sweeper.grids")
+"""The TOML files of shipped grids, by name."""
+
+
+def register(name: str, file: Traversable) -> None:
+    """Adds a grid's TOML file (a `Path`, or a file of a package) under the name that `--grid` and `extends` ask for.
+
+    Raises:
+        InputError: another grid has that name.
+    """
+    GRIDS.register(name, file)
+
+
+def register_package(package: str) -> None:
+    """Adds every TOML file of a package under its name without `.toml`.
+
+    Raises:
+        InputError: another grid has one of the names; the message names the package.
+        PluginError: the package has no TOML file, or cannot be imported.
+    """
+    try:
+        files = [file for file in resources.files(package).iterdir() if file.name.endswith(".toml")]
+    except (ImportError, OSError) as error:
+        raise PluginError(f"grids of package {package!r} cannot be read: {error}") from error
+    if not files:
+        raise PluginError(f"package {package!r} is named for the group sweeper.grids, but has no .toml file")
+    for file in files:
+        try:
+            register(file.name.removesuffix(".toml"), file)
+        except InputError as error:
+            raise PluginError(f"package {package!r}: {error}") from error
+
+
+register_package("sweeper.grids")
+
+
 def shipped() -> tuple[str, ...]:
-    """Names of the grids that come with the program."""
-    files = resources.files("sweeper.grids").iterdir()
-    return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
+    """Names of the grids that come with the program, with installed packages, or from plug-ins.
+
+    Raises:
+        PluginError: as `register_package`.
+    """
+    for package in installed_plugins(["grids"]):
+        register_package(package)
+    return tuple(sorted(GRIDS))
 
 
 def load_grid(name_or_file: str, overrides: Sequence[str] = ()) -> Grid:
@@ -119,7 +168,7 @@ def _read(name_or_file: str) -> tuple[Table, str]:
                 f"unknown grid {name_or_file!r}{hint}; shipped: {', '.join(shipped())}; a grid of yours is a file that "
                 "ends in .toml"
             )
-        text = resources.files("sweeper.grids").joinpath(f"{name_or_file}.toml").read_text(encoding="utf-8")
+        text = GRIDS[name_or_file].read_text(encoding="utf-8")
         origin = name_or_file
     return _toml(text, origin), origin
 

@@ -1,37 +1,110 @@
-"""Optuna's samplers and pruners by name, with settings from a grid. Optuna is imported when first needed."""
+"""Optuna's samplers and pruners by name, with settings from a grid. Optuna is imported when first needed.
+
+A new one is one `register_sampler` or `register_pruner` call, here or in a plug-in.
+"""
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from trials.registry import Registry, imported
 from trials.spec import content_hash
-from workers.errors import nearest
+from workers.errors import UnknownNameError, nearest
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+T = TypeVar("T")
 STARTUP = "n_startup_trials"
 
-_ALIASES = {"asha": "successivehalving", "none": "nop"}
+Maker = Callable[..., T] | str
+"""A class or function, or where it is, as `"package.module:name"`, which is imported when it is first needed."""
 
-_REFUSED = {
-    "grid": "a list of values without `search` is the whole grid",
-    "bruteforce": "a list of values without `search` is the whole grid",
-    "partialfixed": "give the parameter that is to be fixed one value at the loss",
-}
 
-_NEEDS = {"gp": ("torch", "pip install torch"), "cmaes": ("cmaes", "pip install cmaes")}
-"""What a sampler needs besides Optuna, and how to get it."""
+@dataclass(frozen=True, slots=True)
+class SamplerDefinition:
+    """What the registry knows of a sampler.
 
-_REPLAYED = ("cmaes", "qmc", "nsgaii", "nsgaiii")
+    Attributes:
+        make: makes the Optuna sampler. A grid's `settings` are its arguments; where it takes `seed` or
+            `n_startup_trials`, it gets the search's.
+        replays: whether the sampler keeps a state of its own beside the trials, so that its asks must be repeated in
+            order to bring it back.
+        package: what it needs besides Optuna.
+        refused: why a search cannot use it; empty for one that it can.
+    """
 
-_WITHOUT_RUNGS = ("nop", "median", "percentile", "threshold", "patient", "wilcoxon")
+    make: Maker[BaseSampler]
+    replays: bool = False
+    package: str = "optuna"
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PrunerDefinition:
+    """What the registry knows of a pruner.
+
+    Attributes:
+        make: makes the Optuna pruner, from the `pruner_settings` of a grid.
+        rungs: whether it notes trials' scores by itself, so that it must be shown them again, epoch by epoch.
+    """
+
+    make: Maker[BasePruner]
+    rungs: bool = True
+
+
+SAMPLERS: Registry[SamplerDefinition] = Registry("sampler", "sweeper.samplers")
+PRUNERS: Registry[PrunerDefinition] = Registry("pruner", "sweeper.pruners")
+
+
+def register_sampler(name: str, definition: SamplerDefinition) -> None:
+    """Adds a sampler under the name that a grid's `sampler = "..."` asks for.
+
+    Raises:
+        InputError: another sampler has that name.
+    """
+    SAMPLERS.register(name, definition)
+
+
+def register_pruner(name: str, definition: PrunerDefinition) -> None:
+    """Adds a pruner under the name that a grid's `pruner = "..."` asks for.
+
+    Raises:
+        InputError: another pruner has that name.
+    """
+    PRUNERS.register(name, definition)
+
+
+_LISTED = "a list of values without `search` is the whole grid"
+_FIXED = "give the parameter that is to be fixed one value at the loss"
+
+register_sampler("tpe", SamplerDefinition("optuna.samplers:TPESampler"))
+register_sampler("random", SamplerDefinition("optuna.samplers:RandomSampler"))
+register_sampler("cmaes", SamplerDefinition("optuna.samplers:CmaEsSampler", replays=True, package="cmaes"))
+register_sampler("qmc", SamplerDefinition("optuna.samplers:QMCSampler", replays=True))
+register_sampler("gp", SamplerDefinition("optuna.samplers:GPSampler", package="torch"))
+register_sampler("nsgaii", SamplerDefinition("optuna.samplers:NSGAIISampler", replays=True))
+register_sampler("nsgaiii", SamplerDefinition("optuna.samplers:NSGAIIISampler", replays=True))
+register_sampler("grid", SamplerDefinition("optuna.samplers:GridSampler", refused=_LISTED))
+register_sampler("bruteforce", SamplerDefinition("optuna.samplers:BruteForceSampler", refused=_LISTED))
+register_sampler("partialfixed", SamplerDefinition("optuna.samplers:PartialFixedSampler", refused=_FIXED))
+
+register_pruner("median", PrunerDefinition("optuna.pruners:MedianPruner", rungs=False))
+register_pruner("percentile", PrunerDefinition("optuna.pruners:PercentilePruner", rungs=False))
+register_pruner("threshold", PrunerDefinition("optuna.pruners:ThresholdPruner", rungs=False))
+register_pruner("patient", PrunerDefinition("optuna.pruners:PatientPruner", rungs=False))
+register_pruner("wilcoxon", PrunerDefinition("optuna.pruners:WilcoxonPruner", rungs=False))
+register_pruner("successivehalving", PrunerDefinition("optuna.pruners:SuccessiveHalvingPruner"))
+register_pruner("asha", PRUNERS["successivehalving"])
+register_pruner("hyperband", PrunerDefinition("optuna.pruners:HyperbandPruner"))
+register_pruner("nop", PrunerDefinition("optuna.pruners:NopPruner", rungs=False))
+register_pruner("none", PRUNERS["nop"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +133,20 @@ class Settings:
 
     @property
     def prunes(self) -> bool:
-        """Whether a trial may be given up before its end."""
-        return _key(self.pruner) != "nop"
+        """Whether a trial may be pruned before its end."""
+        return _found(PRUNERS, self.pruner) is not PRUNERS["nop"]
 
     @property
     def rungs(self) -> bool:
         """Whether the pruner notes trials' scores by itself, so that it must be shown them again, epoch by epoch."""
-        keys = {_key(self.pruner), _key(str(self.pruner_settings.get("wrapped_pruner", "nop")))}
-        return not keys <= set(_WITHOUT_RUNGS)
+        names = (self.pruner, str(self.pruner_settings.get("wrapped_pruner", "nop")))
+        return any(_found(PRUNERS, name).rungs for name in names)
 
     @property
     def replays(self) -> bool:
         """Whether the sampler keeps a state of its own beside the trials, so that its asks must be repeated in order
         to bring it back."""
-        return _key(self.sampler) in _REPLAYED
+        return _found(SAMPLERS, self.sampler).replays
 
 
 def make_sampler(name: str, settings: Mapping[str, Any], *, startup: int, seed: int) -> BaseSampler:
@@ -88,22 +161,15 @@ def make_sampler(name: str, settings: Mapping[str, Any], *, startup: int, seed: 
     Raises:
         ValueError: no such sampler or argument, a wrong value, or a package that it needs is missing.
     """
-    import optuna
-
-    key = _key(name)
-    classes = _classes(optuna.samplers, "Sampler")
-    if key in _REFUSED:
-        raise ValueError(f"sampler {name!r} is of no use here: {_REFUSED[key]}")
-    if key not in classes:
-        known = sorted(set(classes) - set(_REFUSED))
-        raise ValueError(f"unknown sampler {name!r}{nearest(key, known)}; known: {', '.join(known)}")
-    package, how = _NEEDS.get(key, ("optuna", ""))
+    definition = _found(SAMPLERS, name)
+    if definition.refused:
+        raise ValueError(f"sampler {name!r} is of no use here: {definition.refused}")
+    package = definition.package
     if find_spec(package) is None:
-        raise ValueError(f"sampler {name!r} needs the package {package}: {how}")
+        raise ValueError(f"sampler {name!r} needs the package {package}: pip install {package}")
     if "seed" in settings:
         raise ValueError(f"sampler {name!r}: its seed is the search's own: seed = {settings['seed']!r} beside sampler")
-    made: BaseSampler = _make(f"sampler {name!r}", classes[key], settings, {STARTUP: startup, "seed": seed})
-    return made
+    return _made(f"sampler {name!r}", definition.make, settings, {STARTUP: startup, "seed": seed})
 
 
 def make_pruner(name: str, settings: Mapping[str, Any], *, startup: int) -> BasePruner:
@@ -118,34 +184,39 @@ def make_pruner(name: str, settings: Mapping[str, Any], *, startup: int) -> Base
     Raises:
         ValueError: no such pruner or argument, or a wrong value.
     """
-    import optuna
-
-    key = _key(name)
-    classes = _classes(optuna.pruners, "Pruner")
-    if key not in classes:
-        known = sorted({*classes, *_ALIASES} - {"nop"})
-        raise ValueError(f"unknown pruner {name!r}{nearest(key, known)}; known: {', '.join(known)}")
+    definition = _found(PRUNERS, name)
     given = dict(settings)
     if isinstance(given.get("wrapped_pruner"), str):
         given["wrapped_pruner"] = make_pruner(given["wrapped_pruner"], {}, startup=startup)
-    made: BasePruner = _make(f"pruner {name!r}", classes[key], given, {STARTUP: startup})
-    return made
+    return _made(f"pruner {name!r}", definition.make, given, {STARTUP: startup})
 
 
 def _key(name: str) -> str:
-    key = name.lower().replace("_", "").replace("-", "").removesuffix("sampler").removesuffix("pruner")
-    return _ALIASES.get(key, key)
+    """The name in the registry's way: `TPESampler` is `tpe`."""
+    return name.lower().replace("_", "").replace("-", "").removesuffix("sampler").removesuffix("pruner")
 
 
-def _classes(module: Any, suffix: str) -> dict[str, type]:
-    return {
-        _key(name): getattr(module, name)
-        for name in module.__all__
-        if name.endswith(suffix) and not name.startswith("Base")
-    }
+def _found(registry: Registry[T], name: str) -> T:
+    """The entry of a name in any spelling; installed plug-ins are looked at where there is none.
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest that can be used.
+    """
+    for load in (False, True):
+        if load:
+            from workers.plugins import load_installed
+
+            load_installed([registry.plural])
+        keys = {_key(known): known for known in registry}
+        known = name if name in registry else keys.get(_key(name))
+        if known is not None:
+            return registry[known]
+    usable = [known for known, entry in registry.items() if not getattr(entry, "refused", "")]
+    raise UnknownNameError(registry.kind, name, set(usable) - {"nop"})
 
 
-def _make(what: str, made: type, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+def _made(what: str, make: Maker[T], settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> T:
+    made: Callable[..., T] = make if callable(make) else imported(make)
     known = [name for name in inspect.signature(made).parameters if name != "seed"]
     for key in settings:
         if key not in known:

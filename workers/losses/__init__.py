@@ -5,6 +5,7 @@ Every loss takes one-hot truth and softmax probabilities, channels last, `(batch
 `workers.losses.catalogue`; a user's own loss is the same line in a plug-in file (`workers.plugins`).
 """
 
+from trials.registry import imported
 from workers.losses import catalogue as _catalogue  # noqa: F401 (registers the built-in losses)
 from workers.losses.parameters import Parameter
 from workers.losses.registry import (
@@ -12,7 +13,6 @@ from workers.losses.registry import (
     definition,
     get_loss,
     graph_parameters,
-    imported,
     names,
     register,
     resolve_parameters,

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trials.registry import Registry
+from trials.registry import Registry, imported
 from trials.spec import ParameterValue
 from workers.errors import InputError, ParameterError, nearest
 from workers.losses.parameters import Parameter
@@ -54,13 +53,6 @@ class LossDefinition:
     def load(self) -> Callable[..., Any]:
         """The function itself, imported where it was given by name."""
         return self.function if callable(self.function) else imported(self.function)
-
-
-def imported(reference: str) -> Callable[..., Any]:
-    """The function at `"package.module:function"`."""
-    module, _, attribute = reference.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return function
 
 
 LOSSES: Registry[LossDefinition] = Registry("loss", "sweeper.losses")

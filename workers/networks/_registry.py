@@ -5,12 +5,11 @@ A new network is one function and one line here, or one `register` call in a plu
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from trials.registry import Registry
+from trials.registry import Registry, imported
 from trials.spec import ModelSpec
 from workers.errors import ParameterError
 
@@ -42,10 +41,7 @@ class NetworkDefinition:
 
     def load(self) -> NetworkBuilder:
         """The builder itself; imports its module where it is given by name."""
-        if not isinstance(self.builder, str):
-            return self.builder
-        module, _, function = self.builder.partition(":")
-        return cast(NetworkBuilder, getattr(importlib.import_module(module), function))
+        return cast(NetworkBuilder, imported(self.builder)) if isinstance(self.builder, str) else self.builder
 
 
 NETWORKS: Registry[NetworkDefinition] = Registry("network", "sweeper.networks")

@@ -8,12 +8,11 @@ from typing import Any
 
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
-from storage.records import Trial
+from storage.records import Epoch, Trial
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
-from trials.results import Epoch
 from trials.states import TrialState
 
 LOSS = "unified_focal_asym"
