@@ -78,7 +78,7 @@ def measure(setting: Setting) -> Measured:
 
 def test_dsc(result: TrialResult) -> float:
     """Mean over the test images."""
-    return statistics.mean(score.dsc for score in result.scores if score.partition == "test" and score.dsc is not None)
+    return statistics.mean(dsc for s in result.scores if s.partition == "test" and (dsc := s["dsc"]) is not None)
 
 
 def spread(plain: list[float]) -> Row:

@@ -27,7 +27,8 @@ from storage._statements import (
 from storage.columns import now
 from storage.errors import AttemptEndedError, UnknownTrialError
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
-from storage.records import Attempt, Epoch, Lease, Outcome, Trial
+from storage.records import Attempt, Lease, Trial
+from trials.results import Epoch, TrialResult
 from trials.states import AttemptState, FailureKind, TrialState
 
 if TYPE_CHECKING:
@@ -184,8 +185,8 @@ class AttemptMethods(LeaseMethods):
 
         self.database.write(work)
 
-    def finish(self, lease: Lease, attempt_id: int, outcome: Outcome) -> Trial:
-        """Stores the whole outcome and ends attempt and trial, or writes nothing. Doing it again changes nothing.
+    def finish(self, lease: Lease, attempt_id: int, result: TrialResult, mlflow_run: str | None = None) -> Trial:
+        """Stores the whole result and ends attempt and trial, or writes nothing. Doing it again changes nothing.
         Returns the trial as it then is.
 
         An epoch that nobody had reported, since its coordinator was killed after the checkpoint, counts for the attempt
@@ -200,32 +201,32 @@ class AttemptMethods(LeaseMethods):
         def work(connection: Connection) -> Trial:
             hold(connection, lease)
             attempt = _of_lease(connection, lease, attempt_id)
-            rows = _scores.score_rows(attempt.trial, outcome)
+            rows = _scores.score_rows(attempt.trial, result)
             if attempt.state == AttemptState.FINISHED:
                 return _member(connection, lease, attempt.trial)
             _refuse_ended(attempt)
-            environment = _store_environment(connection, outcome.environment)
+            environment = _store_environment(connection, result.environment)
             insert_many(connection, ScoreRow, rows)
-            _store_history(connection, attempt, attempt_id, outcome)
+            _store_history(connection, attempt, attempt_id, result)
             connection.execute(
                 _FINISH_ATTEMPT,
-                {"changed": attempt_id, "steps": outcome.steps, "resumed_from": outcome.resumed_from},
+                {"changed": attempt_id, "steps": result.steps, "resumed_from": result.resumed_from},
             )
             connection.execute(
                 _FINISH_TRIAL,
                 {
                     "changed": attempt.trial,
-                    "epochs": len(outcome.history),
-                    "best_epoch": outcome.best_epoch,
-                    "val_loss": outcome.val_loss,
-                    "val_dsc": outcome.val_dsc,
-                    "test_dsc": outcome.test_dsc,
-                    "train_seconds": outcome.train_seconds,
-                    "evaluate_seconds": outcome.evaluate_seconds,
-                    "peak_memory_mib": outcome.peak_memory_mib,
-                    "parameters": outcome.parameters,
+                    "epochs": len(result.history),
+                    "best_epoch": result.best_epoch,
+                    "val_loss": result.val_loss,
+                    "val_dsc": result.val_dsc,
+                    "test_dsc": result.test_dsc,
+                    "train_seconds": result.train_seconds,
+                    "evaluate_seconds": result.evaluate_seconds,
+                    "peak_memory_mib": result.peak_memory_mib,
+                    "parameters": result.parameters,
                     "environment": environment,
-                    "mlflow_run": outcome.mlflow_run,
+                    "mlflow_run": mlflow_run,
                 },
             )
             return _member(connection, lease, attempt.trial)
@@ -435,27 +436,26 @@ def _store_environment(connection: Connection, environment: Mapping[str, str]) -
     return key
 
 
-def _store_history(connection: Connection, attempt: AttemptHead, attempt_id: int, outcome: Outcome) -> None:
-    if not outcome.history:
+def _store_history(connection: Connection, attempt: AttemptHead, attempt_id: int, result: TrialResult) -> None:
+    if not result.history:
         return
     known: set[int] = set()
     before = None
-    if outcome.resumed_from:
+    if result.resumed_from:
         known = set(connection.execute(select(EpochRow.epoch).where(EpochRow.trial == attempt.trial)).scalars())
         before = connection.execute(
             select(AttemptRow.id).where(AttemptRow.trial == attempt.trial, AttemptRow.number == attempt.number - 1)
         ).scalar_one_or_none()
     trained_by = {
-        e.epoch: before if before is not None and e.epoch <= outcome.resumed_from else attempt_id
-        for e in outcome.history
+        e.epoch: before if before is not None and e.epoch <= result.resumed_from else attempt_id for e in result.history
     }
-    unreported = sum(e.steps for e in outcome.history if e.epoch not in known and trained_by[e.epoch] == before)
+    unreported = sum(e.steps for e in result.history if e.epoch not in known and trained_by[e.epoch] == before)
     if unreported:
         connection.execute(
             update(AttemptRow).where(AttemptRow.id == before).values(steps=AttemptRow.steps + unreported)
         )
     rows = [
-        {**dataclasses.asdict(e), "trial": attempt.trial, "attempt_id": trained_by[e.epoch]} for e in outcome.history
+        {**dataclasses.asdict(e), "trial": attempt.trial, "attempt_id": trained_by[e.epoch]} for e in result.history
     ]
     # An epoch that is there keeps the attempt that trained it.
     connection.execute(_put_epochs(connection.dialect.name, attempt_too=False), rows)

@@ -1,40 +1,30 @@
-"""What may stand in an outcome: checks it wholly before anything is written. Pure."""
+"""What may stand in a result: checks it wholly before anything is written. Pure."""
 
 from __future__ import annotations
 
-import math
 from numbers import Real
-from typing import Any
 
 from storage.errors import InvalidScoreError
-from storage.records import Outcome, Score
-
-SHARES = ("dsc", "iou", "precision", "recall")
-DISTANCES = ("hd95", "asd")
+from trials.metrics import METRICS
+from trials.results import Score, TrialResult
 
 
-def score_rows(trial: str, outcome: Outcome) -> list[dict[str, Any]]:
+def score_rows(trial: str, result: TrialResult) -> list[dict[str, object]]:
     """The rows of `score` for the trial.
 
     Raises:
-        InvalidScoreError: a share outside [0, 1], a negative distance, NaN, not a number, or the same image and class
-            twice; also a mean DSC of the outcome outside [0, 1].
+        InvalidScoreError: a value outside its metric's range, NaN, not a number, no metric at all, or the same image
+            and class twice.
     """
     seen: set[tuple[str, str, str]] = set()
-    rows = []
-    for score in outcome.scores:
+    rows: list[dict[str, object]] = []
+    for score in result.scores:
         key = (score.partition, score.case, score.label)
         if key in seen:
             raise InvalidScoreError(f"trial {trial}: {_where(score)} is scored twice; each image and class once")
         seen.add(key)
-        row: dict[str, Any] = {"trial": trial, "partition": key[0], "case": key[1], "label": key[2]}
-        for name in SHARES:
-            row[name] = _number(trial, _where(score), name, getattr(score, name), 1.0)
-        for name in DISTANCES:
-            row[name] = _number(trial, _where(score), name, getattr(score, name), math.inf)
-        rows.append(row)
-    for name in ("val_dsc", "test_dsc"):
-        _number(trial, "the mean over images", name, getattr(outcome, name), 1.0)
+        values = {name: _number(trial, score, name, value) for name, value in score.values.items()}
+        rows.append({"trial": trial, "partition": key[0], "case": key[1], "label": key[2], "metrics": values})
     return rows
 
 
@@ -42,14 +32,19 @@ def _where(score: Score) -> str:
     return f"{score.partition} image {score.case!r}, class {score.label!r}"
 
 
-def _number(trial: str, where: str, name: str, value: Any, high: float) -> float | None:
+def _number(trial: str, score: Score, name: str, value: object) -> float | None:
+    """The value as a float. A metric of a plug-in that this process does not know may be any number."""
     if value is None:
         return None
     # numpy's scalars count as Real; a truth value is no score.
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= high:
-        allowed = "a number in [0, 1]" if high == 1.0 else "a number of at least 0, or infinity"
+    if isinstance(value, bool) or not isinstance(value, Real) or float(value) != float(value):
+        fault: str | None = "expected a number, or None where it is undefined"
+    else:
+        fault = None
+    if name in METRICS:
+        fault = METRICS[name].fault(value)
+    if fault:
         raise InvalidScoreError(
-            f"trial {trial}, {where}: {name} is {value!r}, expected {allowed}, or None where it is undefined; "
-            "nothing of this trial was stored"
+            f"trial {trial}, {_where(score)}: {name} is {value!r}, {fault}; nothing of this trial was stored"
         )
-    return float(value)
+    return float(value)  # type: ignore[arg-type]

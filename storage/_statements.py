@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 from storage.errors import UnknownSweepError
 from storage.models import AttemptRow, Base, MembershipRow, RequestRow, SweepRow, TrialRow
 from storage.records import Attempt, Request, Sweep, Trial
+from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def member_columns() -> Select[Any]:
 def to_trial(row: Row[Any]) -> Trial:
     """The record of a row of `trial_columns`."""
     failure = None if row.failure is None else FailureKind(row.failure)
-    return Trial(**{**row._mapping, "state": TrialState(row.state), "failure": failure})
+    spec = TrialSpec.from_dict(row.spec)
+    return Trial(**{**row._mapping, "spec": spec, "state": TrialState(row.state), "failure": failure})
 
 
 def to_request(row: Row[Any]) -> Request:

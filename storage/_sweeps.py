@@ -312,7 +312,7 @@ def _add_trials(connection: Connection, sweep_id: int, trials: Sequence[NewTrial
     rows = [
         {
             "hash": trial.hash,
-            "spec": trial.spec,
+            "spec": trial.spec.to_dict(),
             "label": trial.label,
             "dataset": trial.dataset,
             "loss": trial.loss,

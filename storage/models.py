@@ -153,7 +153,7 @@ class EpochRow(Base):
 
 
 class ScoreRow(Base):
-    """Scores of one image for one class."""
+    """Scores of one image for one class: each metric's value by its name, so that a new metric needs no column."""
 
     __tablename__ = "score"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -162,12 +162,7 @@ class ScoreRow(Base):
     partition: Mapped[str] = mapped_column(Key, primary_key=True)
     case: Mapped[str] = mapped_column(Key, primary_key=True)
     label: Mapped[str] = mapped_column(Key, primary_key=True)
-    dsc: Mapped[float | None] = mapped_column(Double)
-    iou: Mapped[float | None] = mapped_column(Double)
-    precision: Mapped[float | None] = mapped_column(Double)
-    recall: Mapped[float | None] = mapped_column(Double)
-    hd95: Mapped[float | None] = mapped_column(Double)
-    asd: Mapped[float | None] = mapped_column(Double)
+    metrics: Mapped[Any] = mapped_column(Json)
 
 
 class SplitRow(Base):

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
 @dataclass(frozen=True, slots=True)
 class NewTrial:
-    """A trial as the grid made it. `spec` is the canonical JSON object whose content hash is `hash`.
+    """A trial as the grid made it. `hash` is the content hash of its `spec`.
 
     `dataset`, `loss`, `gamma` and `repeat` are copies of fields of `spec` for filtering.
     `study` names the Optuna study that the trial reports to, or None. `cost` is the predicted seconds.
     """
 
     hash: str
-    spec: Mapping[str, Any]
+    spec: TrialSpec
     label: str
     dataset: str
     loss: str
@@ -54,7 +55,7 @@ class Trial:
     hash: str
     position: int
     state: TrialState
-    spec: Mapping[str, Any]
+    spec: TrialSpec
     label: str
     dataset: str
     loss: str
@@ -103,54 +104,6 @@ class Attempt:
     steps: int
     started_at: float
     ended_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One epoch of a trial's history; epochs count from 1."""
-
-    epoch: int
-    loss: float
-    val_loss: float
-    val_dsc: float
-    learning_rate: float
-    steps: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Scores of one image for one class. None is undefined. Distances may be infinite."""
-
-    partition: str
-    case: str
-    label: str
-    dsc: float | None
-    iou: float | None
-    precision: float | None
-    recall: float | None
-    hd95: float | None = None
-    asd: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is stored of a trial that trained to its end."""
-
-    scores: tuple[Score, ...]
-    history: tuple[Epoch, ...]
-    best_epoch: int
-    val_loss: float
-    val_dsc: float | None
-    test_dsc: float | None
-    steps: int
-    resumed_from: int
-    parameters: int
-    train_seconds: float
-    evaluate_seconds: float
-    peak_memory_mib: float
-    environment: Mapping[str, str] = field(default_factory=dict)
-    mlflow_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

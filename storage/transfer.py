@@ -41,11 +41,14 @@ from storage.models import (
     TrialRow,
 )
 from storage.repository import Repository
+from trials.metrics import METRICS
 from trials.states import TrialState
 
 MANIFEST = "sweep.json"
 _FORMAT = "sweeper sweep"
-_VERSION = 1
+_VERSION = 2
+_OLDER = (1,)
+"""Export versions that are read besides: 1 had a column for each of six metrics."""
 
 # What a table leaves out: numbers that mean nothing in another database. What stands in their place: (name, type).
 _LEFT_OUT: Mapping[type[Base], frozenset[str]] = {
@@ -137,9 +140,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise TransferError(f"{path} cannot be read: {error}; name the folder of an export") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise TransferError(f"{path} is not the manifest of an export; name the folder of an export")
-    if manifest.get("version") != _VERSION:
+    if manifest.get("version") not in (*_OLDER, _VERSION):
         raise TransferError(
-            f"{directory} has export version {manifest.get('version')!r}, this program reads {_VERSION}; "
+            f"{directory} has export version {manifest.get('version')!r}, this program reads up to {_VERSION}; "
             "update the program: pip install --upgrade sweeper"
         )
     if any(name.endswith(".csv") for name in manifest["files"]):
@@ -196,11 +199,13 @@ def _write_folder(folder: Path, sweep: Mapping[str, Any], tables: Tables, format
             name: pa.array([_plain(table, name, row[name]) for row in rows], type=kind, from_pandas=False)
             for name, kind in _arrow_columns(table).items()
         }
-        content = pa.table(columns)
         if format == "parquet":
-            pq.write_table(content, path, compression="zstd")
+            pq.write_table(pa.table(columns), path, compression="zstd")
         else:
-            pa_csv.write_csv(content, path)
+            if table is ScoreRow:  # a person reads it: a column for each metric
+                columns = {**columns, **_metric_columns(rows)}
+                del columns["metrics"]
+            pa_csv.write_csv(pa.table(columns), path)
         files[path.name] = {"rows": len(rows), "sha256": _digest(path)}
     manifest = {"format": _FORMAT, "version": _VERSION, "sweep": sweep, "files": files}
     text = json.dumps(manifest, indent=2, ensure_ascii=True)
@@ -216,6 +221,8 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], Tables]:
         if not path.is_file() or _digest(path) != expected:
             raise TransferError(f"{path} is missing or damaged (its SHA-256 is not the manifest's); copy it again")
         rows: Rows = pq.read_table(path).to_pylist()
+        if table is ScoreRow and manifest["version"] == 1:
+            rows = [_with_metrics(row) for row in rows]
         json_columns = [c.name for c in table.__table__.c if isinstance(c.type, Json)]
         for row in rows:
             for name in json_columns:
@@ -314,6 +321,21 @@ def _plain(table: type[Base], name: str, value: Any) -> Any:
     if column is not None and isinstance(column.type, Json) and value is not None:
         return json.dumps(value, separators=(",", ":"))
     return value
+
+
+def _metric_columns(rows: Rows) -> dict[str, pa.Array]:
+    names = dict.fromkeys([*METRICS, *(name for row in rows for name in row["metrics"])])
+    return {
+        name: pa.array([row["metrics"].get(name) for row in rows], type=pa.float64(), from_pandas=False)
+        for name in names
+    }
+
+
+def _with_metrics(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `score` in an export of version 1. A distance without a value was not computed."""
+    keys = {name: row.pop(name) for name in ("trial", "partition", "case", "label")}
+    values = {name: value for name, value in row.items() if value is not None or name not in ("hd95", "asd")}
+    return {**keys, "metrics": json.dumps(values)}
 
 
 def _digest(path: Path) -> str:

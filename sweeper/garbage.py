@@ -33,7 +33,7 @@ class Garbage:
 def find_garbage(settings: Settings, repository: Repository) -> list[Garbage]:
     """Everything that can go. What a queued, running or failed trial could go on from is kept."""
     trials = {t.hash: t for sweep in repository.sweeps() for t in repository.trials(sweep.name)}
-    needed = {f"{t.dataset}-{t.spec['data']['prepared']}" for t in trials.values()}
+    needed = {f"{t.dataset}-{t.spec.data.prepared}" for t in trials.values()}
     found: list[Garbage] = []
     for folder in _folders(settings.trials):
         trial = trials.get(folder.name)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.records import Epoch, Lease, NewTrial, Outcome, Score
+from storage.records import Lease, NewTrial
 from storage.repository import Repository
+from tests.results import result, scored
+from trials.results import Epoch, TrialResult
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from trials.states import FailureKind, TrialState
 
@@ -84,7 +86,7 @@ def store(repository: Repository, planned: Sequence[Planned], name: str = "demo"
 def new_trial(one: Planned) -> NewTrial:
     spec = one.spec
     return NewTrial(
-        spec.hash, spec.to_dict(), spec.label, one.dataset, one.loss, one.gamma, one.repeat, one.repeat,
+        spec.hash, spec, spec.label, one.dataset, one.loss, one.gamma, one.repeat, one.repeat,
         spec.results_version, cost=60.0,
     )  # fmt: skip
 
@@ -100,7 +102,7 @@ def bring(repository: Repository, lease: Lease, one: Planned) -> None:
         for number in range(1, one.epoch + 1):
             repository.record_epoch(lease, attempt.id, epoch(number, one.dsc))
     elif one.state is TrialState.FINISHED:
-        repository.finish(lease, attempt.id, outcome(one))
+        repository.finish(lease, attempt.id, outcome(one), one.spec.hash * 2)
     elif one.state is TrialState.FAILED:
         repository.fail(lease, attempt.id, one.failure, one.error, stderr_tail="last words", requeue=False)
     elif one.state is TrialState.PRUNED:
@@ -113,14 +115,12 @@ def epoch(number: int, dsc: float) -> Epoch:
     return Epoch(number, 1 / number, 1 / number, dsc * (1 - 0.5**number), 0.1, 19, 1.5)
 
 
-def outcome(one: Planned) -> Outcome:
+def outcome(one: Planned) -> TrialResult:
     scores = tuple(
-        Score(partition, f"case{i}", "nucleus", one.dsc, one.dsc / (2 - one.dsc), one.dsc, one.dsc)
-        for partition in ("validation", "test")
-        for i in range(3)
+        scored(partition, f"case{i}", "nucleus", dsc, dsc / (2 - dsc), dsc, dsc)
+        for partition, dsc in (("validation", one.dsc), ("test", one.dsc - 0.01))
+        for i in range(4)
     )
-    return Outcome(
-        scores=scores, history=tuple(epoch(n, one.dsc) for n in (1, 2)), best_epoch=2, val_loss=0.3, val_dsc=one.dsc,
-        test_dsc=one.dsc - 0.01, steps=38, resumed_from=0, parameters=1000, train_seconds=60.0, evaluate_seconds=1.0,
-        peak_memory_mib=500.0, environment={"python": "3.11", "device": "CPU"}, mlflow_run=one.spec.hash * 2,
+    return result(
+        one.spec.hash, scores, (epoch(n, one.dsc) for n in (1, 2)), environment={"python": "3.11", "device": "CPU"}
     )  # fmt: skip

@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
 from trials.states import FailureKind
 
@@ -148,7 +148,7 @@ class EpochEnded:
 
     kind: ClassVar = "epoch"
 
-    record: EpochRecord
+    record: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +313,7 @@ def _event(values: Mapping[str, Any]) -> Event:
         case Started.kind:
             return Started(values["resumed_from"], tuple(values["remarks"]))
         case EpochEnded.kind:
-            return EpochEnded(EpochRecord(**values["record"]))
+            return EpochEnded(Epoch(**values["record"]))
         case Finished.kind:
             return Finished(TrialResult.from_dict(values["result"]))
         case Interrupted.kind:

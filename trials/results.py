@@ -1,38 +1,50 @@
-"""What a trial returns: per-image scores, the history of its epochs, times and environment. Pure data."""
+"""What a trial returns: scores per image and class, the history of its epochs, times and environment. Pure data."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-METRICS = ("dsc", "iou", "precision", "recall")
-"""The paper's four metrics (section 3.1.6), in the order of its tables."""
+Partition = Literal["validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
-class CaseScore:
-    """Scores of one image for one class. None is an undefined value (recall where the truth is empty).
+class Score:
+    """Scores of one image for one class.
 
-    `hd95` and `asd` (95% Hausdorff distance and average surface distance, in the unit of the spacing, mm for volumes
-    and pixels for images) are None unless asked for; infinite where only one of the two masks is empty.
+    `values` maps a metric's name (`trials.metrics`) to its value, None where it is undefined (recall where the truth
+    is empty). A metric that was not computed is not there.
     """
 
-    partition: Literal["validation", "test"]
+    partition: Partition
     case: str
     label: str
-    dsc: float | None
-    iou: float | None
-    precision: float | None
-    recall: float | None
-    hd95: float | None = None
-    asd: float | None = None
+    values: Mapping[str, float | None]
+
+    def __getitem__(self, metric: str) -> float | None:
+        """The value of a metric; None where it is undefined or was not computed."""
+        return self.values.get(metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One flat object: partition, case, label, and the metrics by name."""
+        return {"partition": self.partition, "case": self.case, "label": self.label, **self.values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Score:
+        """The inverse of `to_dict`."""
+        rest = dict(values)
+        return cls(rest.pop("partition"), rest.pop("case"), rest.pop("label"), rest)
 
 
 @dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """One epoch: mean losses, mean hard validation DSC over foreground classes, the learning rate that it used."""
+class Epoch:
+    """One epoch, counted from 1: mean losses, mean hard validation DSC over foreground classes, its learning rate.
+
+    `steps` are the epoch's own optimiser steps, `seconds` its duration.
+    """
 
     epoch: int
     loss: float
@@ -45,11 +57,11 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """The outcome of a trial that trained to its end. `best_epoch` counts from 1."""
+    """The result of a trial that trained to its end. `best_epoch` counts from 1; 0 where nothing was trained."""
 
     hash: str
-    scores: tuple[CaseScore, ...]
-    history: tuple[EpochRecord, ...]
+    scores: tuple[Score, ...]
+    history: tuple[Epoch, ...]
     best_epoch: int
     stopped_early: bool
     resumed_from: int
@@ -60,12 +72,41 @@ class TrialResult:
     peak_memory_mib: float
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def val_loss(self) -> float:
+        """The validation loss of the best epoch; NaN where nothing was trained."""
+        return self.history[self.best_epoch - 1].val_loss if self.history else math.nan
+
+    @property
+    def val_dsc(self) -> float | None:
+        """Mean DSC over the validation images and foreground classes; None where none is defined."""
+        return mean_defined(s["dsc"] for s in self.scores if s.partition == "validation")
+
+    @property
+    def test_dsc(self) -> float | None:
+        """Mean DSC over the test images and foreground classes; None where none is defined."""
+        return mean_defined(s["dsc"] for s in self.scores if s.partition == "test")
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Plain JSON values; distances may be infinite."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {
+            **fields,
+            "scores": [score.to_dict() for score in self.scores],
+            "history": [dataclasses.asdict(epoch) for epoch in self.history],
+            "environment": dict(self.environment),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialResult:
+        """The inverse of `to_dict`."""
         rest = dict(values)
-        scores = tuple(CaseScore(**s) for s in rest.pop("scores"))
-        history = tuple(EpochRecord(**e) for e in rest.pop("history"))
+        scores = tuple(Score.from_dict(score) for score in rest.pop("scores"))
+        history = tuple(Epoch(**epoch) for epoch in rest.pop("history"))
         return cls(scores=scores, history=history, **rest)
+
+
+def mean_defined(values: Iterable[float | None]) -> float | None:
+    """The mean of those values that are not None; None where there is none."""
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None

@@ -34,9 +34,9 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 
 
-def is_external(spec: Mapping[str, Any]) -> bool:
-    """Whether a spec, as `TrialSpec.to_dict` gives it, is of masks that were made elsewhere."""
-    return bool(spec.get("model", {}).get("name") == EXTERNAL)
+def is_external(spec: TrialSpec) -> bool:
+    """Whether a spec is of masks that were made elsewhere."""
+    return spec.model.name == EXTERNAL
 
 
 @dataclass(frozen=True, slots=True)

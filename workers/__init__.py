@@ -3,16 +3,16 @@
 Knows no database and nothing of `sweeper`. Importing this package imports no TensorFlow.
 """
 
-from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.results import Epoch, Score, TrialResult
 from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 
 __all__ = [
-    "CaseScore",
     "DataSpec",
-    "EpochRecord",
+    "Epoch",
     "EvaluationSpec",
     "LossSpec",
     "ModelSpec",
+    "Score",
     "TrainingSpec",
     "TrialResult",
     "TrialSpec",

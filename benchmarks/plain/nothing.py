@@ -36,12 +36,13 @@ from sweeper.run.coordinator import Coordinator, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.progress import display
 from trials.messages import EpochEnded, Finished, Report, Started, Tracking, Worker, read_task, to_json
-from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.results import Epoch, Score, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
 
 SWEEP = "nothing"
 DATASETS = 5
-EPOCH = EpochRecord(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
+SCORES = {"dsc": 0.8, "iou": 0.7, "precision": 0.8, "recall": 0.8}
+EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 
 
 class Nothing(tune.Trainable):
@@ -97,7 +98,7 @@ class Ticks(tune.Callback):
 def result(trial_hash: str) -> TrialResult:
     """A result of the usual size."""
     scores = tuple(
-        CaseScore(partition, f"{partition}-{number}", "thing", 0.8, 0.7, 0.8, 0.8)
+        Score(partition, f"{partition}-{number}", "thing", SCORES)
         for partition, cases in (("validation", 10), ("test", 12))
         for number in range(cases)
     )

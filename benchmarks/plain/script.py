@@ -69,9 +69,9 @@ def train(data: Path, loss: str, gamma: float, epochs: int, out: Path) -> float:
         for number, (truth, prediction) in enumerate(zip(labels, predicted, strict=True)):
             scores += score_case(truth, prediction, CLASSES, partition=part, case=str(number))
     model.save(out / "model.keras")
-    lines = [{"partition": s.partition, "case": s.case, "dsc": s.dsc, "iou": s.iou, "recall": s.recall} for s in scores]
+    lines = [score.to_dict() for score in scores]
     (out / "scores.json").write_text(json.dumps(lines))
-    return float(np.mean([s.dsc for s in scores if s.partition == "test"]))
+    return float(np.mean([s["dsc"] for s in scores if s.partition == "test"]))
 
 
 def main() -> None:

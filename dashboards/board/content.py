@@ -97,7 +97,7 @@ def banners(snapshot: Snapshot) -> list[str]:
     found = []
     if snapshot.sweep.rehearsal:
         found.append("REHEARSAL: tiny trials on synthetic files. Its scores say nothing about the losses.")
-    kinds = {t.spec.get("data", {}).get("provenance", "real") for t in snapshot.trials}
+    kinds = {t.spec.data.provenance for t in snapshot.trials}
     if "synthetic" in kinds and not snapshot.sweep.rehearsal:
         found.append("Synthetic images: made by this program, they say nothing about real ones.")
     outdated = sum(t.results_version != RESULTS_VERSION for t in snapshot.trials)
@@ -151,7 +151,7 @@ def places(snapshot: Snapshot, mlflow: str) -> list[Place]:
             host=a.host or "–",
             pid="–" if a.pid is None else str(a.pid),
             device=a.device or "–",
-            epoch=f"{own[a.trial].epochs} of {own[a.trial].spec['training']['epochs']}",
+            epoch=f"{own[a.trial].epochs} of {own[a.trial].spec.training.epochs}",
             dsc=f"{snapshot.newest[a.trial].val_dsc:.3f}" if a.trial in snapshot.newest else "–",
             since=duration(max(snapshot.now - a.started_at, 0.0)),
             run=run_page(mlflow, own[a.trial].mlflow_run),

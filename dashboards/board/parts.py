@@ -319,7 +319,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
             "–" if t.gamma is None else f"{t.gamma:g}",
             str(t.repeat),
             t.state.value if t.failure is None or t.state is not TrialState.FAILED else content.kind_words(t.failure),
-            f"{t.epochs} of {t.spec['training']['epochs']}",
+            f"{t.epochs} of {t.spec.training.epochs}",
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
             "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
             _linked("MLflow run", run_page(mlflow, t.mlflow_run), otherwise="–"),

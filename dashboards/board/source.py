@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from storage.database import Database, open_database
-from storage.records import Attempt, Epoch, Lease, Request, Sweep, Trial
+from storage.records import Attempt, Lease, Request, Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis.frames import trial_frame
 from sweeper.analysis.selection import means_by_gamma
 from sweeper.grids.names import variant_names
 from sweeper.timing.pace import DeviceUse, Pace, device_use, pace
 from sweeper.views.heat_map import HeatMap, heat_map
+from trials.results import Epoch
 
 RETRY_SECONDS = 2.0
 """How long a page waits for a database that is away, before it says so."""

@@ -16,21 +16,24 @@ import pandas as pd
 from storage.records import Trial
 from sweeper.analysis.errors import AnalysisError
 from sweeper.grids.names import variant_names
+from trials import metrics
 from trials.spec import RESULTS_VERSION, is_external
 from trials.states import TrialState
 
-METRICS = ("dsc", "iou", "precision", "recall")
+METRICS = metrics.paper_metrics()
 """The paper's four metrics (section 3.1.6), each in [0, 1], in the order of its tables."""
 
-SURFACE_DISTANCES = ("hd95", "asd")
+SURFACE_DISTANCES = metrics.names(metrics.SURFACE_DISTANCES)
 """Optional distances in the unit of the spacing; smaller is better; infinite where one mask alone is empty."""
+
+SCORE_KEYS = ("trial", "partition", "case", "label")
+"""What tells one score from another; a score frame has a column for each metric besides."""
 
 TRIAL_COLUMNS = (
     "hash", "label", "state", "dataset", "loss", "variant", "gamma", "repeat", "seed", "results_version", "current",
     "provenance", "dimensions", "prepared", "split", "val_loss", "val_dsc", "test_dsc", "epochs", "best_epoch",
     "train_seconds", "parameters", "attempts", "failure", "error", "environment", "mlflow_run", "external",
 )  # fmt: skip
-SCORE_COLUMNS = ("trial", "partition", "case", "label", *METRICS, *SURFACE_DISTANCES)
 
 _NUMERIC = ("gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions")
 
@@ -58,10 +61,10 @@ def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
             "seed": t.seed,
             "results_version": t.results_version,
             "current": t.state is TrialState.FINISHED and t.results_version == RESULTS_VERSION,
-            "provenance": t.spec.get("data", {}).get("provenance", "real"),
-            "dimensions": t.spec.get("data", {}).get("dimensions"),
-            "prepared": t.spec.get("data", {}).get("prepared", ""),
-            "split": t.spec.get("data", {}).get("split", ""),
+            "provenance": t.spec.data.provenance,
+            "dimensions": t.spec.data.dimensions,
+            "prepared": t.spec.data.prepared,
+            "split": t.spec.data.split,
             "val_loss": t.val_loss,
             "val_dsc": t.val_dsc,
             "test_dsc": t.test_dsc,
@@ -98,48 +101,49 @@ def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
 
 
 def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """One row per trial, image and class, with `SCORE_COLUMNS`; undefined scores are NaN.
+    """One row per trial, image and class: `SCORE_KEYS`, then every registered metric, then further columns as they are.
+
+    A score that is undefined, or was not computed, is NaN.
 
     Raises:
-        AnalysisError: a column is missing, an overlap score lies outside [0, 1], a distance is negative, or an image
-            occurs twice.
+        AnalysisError: a column is missing, a score lies outside its metric's range, or an image occurs twice.
     """
-    missing = [c for c in SCORE_COLUMNS if c not in columns and c not in SURFACE_DISTANCES]
+    needed = (*SCORE_KEYS, *METRICS)
+    missing = [c for c in needed if c not in columns]
     if missing:
-        raise AnalysisError(f"the scores lack the column(s) {', '.join(missing)}; needed: {', '.join(SCORE_COLUMNS)}")
-    frame = pd.DataFrame({c: columns.get(c, np.full(len(columns["trial"]), np.nan)) for c in SCORE_COLUMNS})
-    for column in (*METRICS, *SURFACE_DISTANCES):
-        frame[column] = pd.to_numeric(frame[column]).astype(float)
-    for column in ("trial", "partition", "case", "label"):
-        frame[column] = frame[column].astype("str")
+        raise AnalysisError(f"the scores lack the column(s) {', '.join(missing)}; needed: {', '.join(needed)}")
+    names = dict.fromkeys([*SCORE_KEYS, *metrics.names(), *columns])
+    frame = pd.DataFrame({c: columns.get(c, np.full(len(columns["trial"]), np.nan)) for c in names})
+    for column in frame.columns:
+        text = column in SCORE_KEYS
+        frame[column] = frame[column].astype("str") if text else pd.to_numeric(frame[column]).astype(float)
     _check_scores(frame)
     return frame
 
 
 def scores_hash(scores: pd.DataFrame) -> str:
-    """16 hex digits over every score, whatever the order of the rows: equal scores have equal hashes."""
-    ordered = scores.loc[:, list(SCORE_COLUMNS)].sort_values(["trial", "partition", "case", "label"])
+    """16 hex digits over every score, whatever the order of the rows: equal scores have equal hashes.
+
+    A metric that no image has counts only where it always did, so that a new one changes no hash.
+    """
+    always = [*SCORE_KEYS, *METRICS, *SURFACE_DISTANCES]
+    further = sorted(c for c in scores.columns if c not in always and scores[c].notna().any())
+    ordered = scores.loc[:, [*always, *further]].sort_values(list(SCORE_KEYS))
     rows = pd.util.hash_pandas_object(ordered, index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
 
 
 def _check_scores(frame: pd.DataFrame) -> None:
-    for metric in METRICS:
-        wrong = frame[(frame[metric] < 0) | (frame[metric] > 1)]
+    for metric in metrics.METRICS.values():
+        wrong = frame[(frame[metric.name] < metric.low) | (frame[metric.name] > metric.high)]
         if len(wrong):
             row = wrong.iloc[0]
             raise AnalysisError(
-                f"{metric} = {row[metric]:g} of image {row['case']!r}, class {row['label']!r}, trial {row['trial']} is "
-                f"outside [0, 1] ({len(wrong)} such scores); the stored scores are damaged: restore the database or "
-                f"run the trial again"
+                f"{metric.name} = {row[metric.name]:g} of image {row['case']!r}, class {row['label']!r}, trial "
+                f"{row['trial']} is outside its range ({len(wrong)} such scores); expected {metric.range}. The stored "
+                "scores are damaged: restore the database or run the trial again"
             )
-    for metric in SURFACE_DISTANCES:
-        if (frame[metric] < 0).any():
-            row = frame[frame[metric] < 0].iloc[0]
-            raise AnalysisError(
-                f"{metric} = {row[metric]:g} of image {row['case']!r}, trial {row['trial']} is negative"
-            )
-    twice = frame[frame.duplicated(["trial", "partition", "case", "label"])]
+    twice = frame[frame.duplicated(list(SCORE_KEYS))]
     if len(twice):
         row = twice.iloc[0]
         raise AnalysisError(

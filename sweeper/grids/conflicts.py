@@ -48,7 +48,7 @@ def refuse_another_grid(
     """
     if not trials:
         return
-    known = {key(TrialSpec.from_dict(t.spec)): t for t in trials if not is_external(t.spec)}
+    known = {key(t.spec): t for t in trials if not is_external(t.spec)}
     wanted = {key(spec): spec for spec in specs}
     added = [spec for one, spec in wanted.items() if one not in known]
     # Trials of an older results version have no cell in any grid any more; they stay, marked as outdated.
@@ -131,7 +131,7 @@ def refuse_another_search(
 
 def _settings(lacking: Sequence[Trial], added: Sequence[TrialSpec]) -> str:
     """The settings in which cells of the same label differ, as `; training.epochs 2 → 12`."""
-    before = {trial.label: trial.spec for trial in lacking}
+    before = {trial.label: trial.spec.to_dict() for trial in lacking}
     changes = [
         f"{key} {_shown(old.get(key))} → {_shown(new.get(key))}"
         for spec in added

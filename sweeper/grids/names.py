@@ -27,7 +27,7 @@ def variant_names(trials: Sequence[Trial]) -> list[str]:
     It is the loss's name, followed by whatever else differs between the trials of that loss on that data set (network,
     δ, learning rate) except γ, repeat and seed, so that two settings are never averaged.
     """
-    settings = [{k: v for k, v in _flat(t.spec).items() if k not in _NOT_A_SETTING} for t in trials]
+    settings = [{k: v for k, v in _flat(t.spec.to_dict()).items() if k not in _NOT_A_SETTING} for t in trials]
     groups: dict[tuple[str, str], list[int]] = {}
     for i, trial in enumerate(trials):
         groups.setdefault((trial.dataset, trial.loss), []).append(i)

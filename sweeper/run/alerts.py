@@ -1,7 +1,7 @@
-"""Tells somebody outside what became of a sweep: a command that is given JSON, or a web address that it is posted to.
+"""Alerts about a sweep: JSON for a command, or for a web address.
 
-An alert goes out when the sweep has finished, when its circuit breaker has opened, when its coordinator gives up on an
-error, and when nothing has come of it for a while. Delivery has a thread and a time limit of its own: whatever the
+An alert is sent when the sweep has finished, when its circuit breaker has stopped it, when its coordinator ends with an
+error, and when the sweep makes no progress for a while. Delivery has a thread and a time limit of its own: whatever the
 receiver does, the sweep neither waits nor fails.
 """
 
@@ -34,24 +34,24 @@ from sweeper.units import duration
 from trials.states import SweepState
 
 COMMAND_SECONDS = 30.0
-"""A command that takes longer is killed, with all that it has started."""
+"""A command that takes longer is killed, with the processes that it has started."""
 
 REQUEST_SECONDS = 10.0
 ATTEMPTS = 4
-"""How often a web address is tried that does not answer, or answers that the fault is its own."""
+"""How often an alert is posted to an address that does not answer, or answers with a server error."""
 
 
 class Event(StrEnum):
     """What an alert is about."""
 
     FINISHED = "finished"
-    """Every trial has ended; `counts` says how many of them have failed."""
+    """Every trial has ended; `counts` says how many failed."""
     BROKEN = "broken"
     """The circuit breaker has stopped the sweep."""
     ABORTED = "aborted"
-    """The coordinator ends on an error; the sweep can be resumed."""
+    """The coordinator ended with an error; the sweep can be resumed."""
     STALLED = "stalled"
-    """No epoch and no end of a trial for a long time; told once until something comes again."""
+    """No epoch and no trial has ended for a long time; sent once, until there is progress again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +86,25 @@ class Alerts:
         self.target, self.sweep, self._say = target, sweep, say
 
     def send(self, event: Event, counts: Mapping[str, int], reason: str = "") -> None:
-        """Sends an alert in the background. The program does not end before it is delivered or given up."""
+        """Sends an alert in the background. The program does not end before it is delivered or has failed."""
         if self.target:
             alert = Alert(self.sweep, event, reason, dict(counts), socket.gethostname(), time.time())
             threading.Thread(target=self._deliver, args=(alert,), name="alert").start()
 
     def _deliver(self, alert: Alert) -> None:
-        fault = post(self.target, alert.body()) if _is_web(self.target) else run(self.target, alert.body())
-        if fault:
-            self._say(f"the alert that {alert.sweep} is {alert.event} was not delivered: {fault}")
+        problem = post(self.target, alert.body()) if _is_web(self.target) else run(self.target, alert.body())
+        if problem:
+            self._say(f"the alert that {alert.sweep} is {alert.event} was not delivered: {problem}")
 
 
 @contextmanager
 def alerting(coordinator: Coordinator, target: str, stall_seconds: float, say: Callable[[str], None]) -> Iterator[None]:
-    """Sends a coordinator's alerts: while it stands still, and once it has been closed or ends on an error.
+    """Sends a coordinator's alerts: when it stalls, and when it is closed or ends with an error.
 
     Args:
         coordinator: of the sweep; closed within.
         target, say: see `Alerts`.
-        stall_seconds: so long without progress is told.
+        stall_seconds: an alert is sent after this time without progress.
 
     Raises:
         SettingsError: see `check_target`.
@@ -123,12 +123,12 @@ def alerting(coordinator: Coordinator, target: str, stall_seconds: float, say: C
 
 
 class StallWatch:
-    """Sends an alert when nothing comes of a sweep, while it is open.
+    """Sends an alert when a sweep makes no progress, while it is open.
 
     Args:
         alerts: where to.
         after: seconds without progress.
-        progressed: when something last came, by `time.monotonic`.
+        progressed: the time of the last progress, by `time.monotonic`.
         counts: the trials by state.
     """
 
@@ -155,12 +155,12 @@ class StallWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        told = -1.0
+        alerted = -1.0
         while not self._closing.wait(min(self._after / 4, 10.0)):
             last = self._progressed()
-            if time.monotonic() - last >= self._after and last != told:
-                told = last
-                reason = f"no epoch and no end of a trial for {duration(self._after)}"
+            if time.monotonic() - last >= self._after and last != alerted:
+                alerted = last
+                reason = f"no epoch and no trial has ended for {duration(self._after)}"
                 self._alerts.send(Event.STALLED, self._counts(), reason)
 
 
@@ -168,9 +168,9 @@ def check_target(target: str) -> None:
     """Makes sure that alerts can be sent somewhere, before a sweep starts.
 
     Raises:
-        SettingsError: no such command, or no whole address.
+        SettingsError: no such command, or the address has no host.
     """
-    mend = "give --notify (or SWEEPER_NOTIFY) a command, or https://HOST/PATH"
+    fix = "give --notify (or SWEEPER_NOTIFY) a command, or https://HOST/PATH"
     if not target:
         return
     if _is_web(target):
@@ -179,14 +179,14 @@ def check_target(target: str) -> None:
         except ValueError:
             whole = False
         if not whole:
-            raise SettingsError(f"the address for alerts names no host; {mend}")
+            raise SettingsError(f"the address for alerts names no host; {fix}")
         return
     try:
         words = shlex.split(target)
     except ValueError as error:
-        raise SettingsError(f"the command for alerts cannot be read ({error}): {target}; {mend}") from error
+        raise SettingsError(f"the command for alerts cannot be read ({error}): {target}; {fix}") from error
     if not words or shutil.which(words[0]) is None:
-        raise SettingsError(f"the command for alerts is not there: {words[0] if words else target!r}; {mend}")
+        raise SettingsError(f"the command for alerts does not exist: {words[0] if words else target!r}; {fix}")
 
 
 def run(command: str, body: bytes) -> str:
@@ -212,12 +212,12 @@ def run(command: str, body: bytes) -> str:
 
 
 def post(address: str, body: bytes) -> str:
-    """Posts `body` to a web address; why that failed, or an empty string. The path, often a secret, is not told."""
+    """Posts `body` to a web address; why that failed, or an empty string. It has no path: that may be secret."""
     host = urlsplit(address).hostname
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.5, max=10),
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_transient),
         reraise=True,
     )
     try:
@@ -234,7 +234,7 @@ def _post_once(address: str, body: bytes) -> None:
     httpx.post(address, content=body, headers=headers, timeout=REQUEST_SECONDS).raise_for_status()
 
 
-def _may_pass(error: BaseException) -> bool:
+def _transient(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500 or error.response.status_code == 429
     return isinstance(error, httpx.TransportError)

@@ -32,7 +32,7 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
 
     Raises:
         LeaseHeldError: another coordinator is running the sweep.
-        DetachError: the process ended before it held the sweep; carries its last words.
+        DetachError: the process ended before it held the sweep; the message has its last output.
     """
     refuse_running(repository, sweep)
     log = settings.logs / f"{sweep}.coordinator.log"
@@ -52,8 +52,8 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
     def ended() -> str | None:
         if not (code := process.poll()):
             return None if code is None else ""
-        words = log.read_bytes()[start:].decode(errors="replace").strip()
-        return f"exit code {code}: {words or 'it said nothing'}"
+        printed = log.read_bytes()[start:].decode(errors="replace").strip()
+        return f"exit code {code}: {printed or 'it printed nothing'}"
 
     wait_until_held(repository, sweep, ended)
     return log
@@ -65,19 +65,19 @@ def wait_until_held(repository: Repository, sweep: str, ended: Callable[[], str 
     Args:
         repository: the database.
         sweep: the sweep's name.
-        ended: None while it lives, nothing when it ended well, else its last words.
+        ended: None while it runs, an empty text when it ended well, else its last output.
 
     Raises:
-        DetachError: it ended otherwise, or did not take the sweep in time.
+        DetachError: it failed, or did not take the sweep in time.
     """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if running(repository, sweep):
             return
-        if (words := ended()) is not None:
-            if not words:
+        if (output := ended()) is not None:
+            if not output:
                 return
-            raise DetachError(f"the coordinator of {sweep} ended before it held the sweep: {words}")
+            raise DetachError(f"the coordinator of {sweep} ended before it held the sweep: {output}")
         time.sleep(0.2)
     raise DetachError(f"the coordinator of {sweep} did not take the sweep within {START_SECONDS:.0f} s")
 

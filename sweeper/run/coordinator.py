@@ -1,21 +1,20 @@
-"""The coordinator of one sweep: what runs next, and what is remembered of what ran.
+"""The coordinator of one sweep: chooses what runs next, and stores what came of it.
 
-Knows no Ray: `sweeper.run.ray_tune` asks it for the next trial and tells it each message of a running one. It writes
-under the sweep's lease (`sweeper.run.lease`); once that is lost it writes nothing more.
+Knows no Ray: `sweeper.run.ray_tune` asks it for the next trial and passes on each report. It writes under the sweep's
+lease (`sweeper.run.lease`); without the lease it writes nothing.
 """
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from storage.records import Attempt, Epoch, Outcome, Request, Score, Sweep, Trial
+from storage.records import Attempt, Request, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run import retry_policy
@@ -35,8 +34,8 @@ from trials.messages import (
     TrainRequest,
     Worker,
 )
-from trials.results import EpochRecord, TrialResult
-from trials.spec import TrialSpec
+from trials.requests import Retry, Scale, Stop, from_stored
+from trials.results import Epoch, TrialResult
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 POLL_SECONDS = 1.0
@@ -52,7 +51,7 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Running:
-    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `pruned` says why its search gave it up."""
+    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `pruned` says why its search pruned it."""
 
     trial: Trial
     attempt: Attempt
@@ -77,7 +76,7 @@ class Work:
 
 
 class Coordinator:
-    """Runs a sweep for whoever executes trials.
+    """Runs a sweep for an executor of trials.
 
     Args:
         repository: the database.
@@ -85,8 +84,8 @@ class Coordinator:
         keeper: its lease, held by this process.
         studies: the Optuna studies.
         work: where workers find and leave things.
-        observer: is told of every change.
-        limit: at most so many trials are started; the rest stays queued.
+        observer: gets every change.
+        limit: at most so many trials are started; the others stay queued.
         adaptive: the sweep's searches, if its grid has any.
     """
 
@@ -158,7 +157,7 @@ class Coordinator:
 
     def request(self, running: Running) -> TrainRequest:
         """What the training process needs to know of a claimed trial."""
-        trial, spec = running.trial, TrialSpec.from_dict(running.trial.spec)
+        trial, spec = running.trial, running.trial.spec
         # A plug-in that the trial does not use must not be able to break it.
         sources = {spec.loss.source, spec.model.source}
         return TrainRequest(
@@ -176,11 +175,11 @@ class Coordinator:
         )
 
     def order(self, trial_hash: str) -> Order:
-        """What a supervised trial is told after an epoch: `PRUNE` where its search has pruned it."""
+        """The order for a supervised trial after an epoch: `PRUNE` where its search has pruned it."""
         running = self.running.get(trial_hash)
         return Order.PRUNE if running is not None and running.pruned else Order.CONTINUE
 
-    # What the executor tells.
+    # What the executor reports.
 
     def handle(self, trial_hash: str, report: Report) -> None:
         """Takes a report on a running trial and stores what follows from it."""
@@ -208,14 +207,14 @@ class Coordinator:
         self._tell()
 
     def lost(self, trial_hash: str, error: str) -> None:
-        """The worker of a running trial went away without a word."""
+        """The worker of a running trial is lost: it ended without a report."""
         running = self.running.get(trial_hash)
         if running is not None:
             self._on_failed(running, FailureKind.LOST, error, "")
             self._tell()
 
     def poll(self) -> None:
-        """Carries out requests of other processes; cheap enough to be called often.
+        """Handles the requests of other processes; cheap enough to be called often.
 
         Raises:
             LeaseLostError: another coordinator has taken the sweep over.
@@ -226,52 +225,52 @@ class Coordinator:
             return
         self._polled = now
         for request in self.keeper.write(self.repository.pending_requests):
-            outcome = self._carry_out(request)
+            outcome = self._answer(request)
             self.keeper.write(self.repository.complete_request, request.id, outcome)
             self.observer.say(f"{request.verb}: {outcome}")
 
     def drain(self, reason: str) -> None:
-        """Starts nothing more; what runs goes on to its end."""
+        """Starts no more trials; running trials train to their end."""
         self.draining, self.reason = True, reason
 
     def stop_now(self, reason: str) -> None:
-        """Ends what runs after its current epoch; `sweeper resume` goes on from its checkpoint."""
+        """Ends running trials after their current epoch; `sweeper resume` continues from their checkpoints."""
         self.draining, self.stopping, self.reason = True, True, reason
 
     def hand_over(self, reason: str) -> None:
-        """The same, but the sweep stays running by its state: whoever looks for abandoned sweeps goes on with it."""
+        """The same, but the state of the sweep stays `running`: a service that finds it resumes it."""
         self.stop_now(reason)
         self._handed_over = True
 
-    def abandon(self) -> None:
-        """Puts trials that were interrupted without a message back into the queue."""
+    def requeue_running(self) -> None:
+        """Queues the trials that still run, as far as this process knows: nobody will report on them."""
         for running in list(self.running.values()):
             self._end(running)
             self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
 
-    def close(self, *, broke_off: bool = False) -> SweepState:
-        """Writes the sweep's final state.
+    def close(self, *, failed: bool = False) -> SweepState:
+        """Stores the sweep's final state.
 
         Args:
-            broke_off: whether an error ends it. Unless it was to stop anyway, the sweep then stays running by its
-                state, as after a kill, and whoever looks for abandoned sweeps goes on with it.
+            failed: whether an error ends the coordinator. The state of the sweep then stays `running`, as after a
+                kill, and a service that finds it resumes it; unless the sweep was to stop anyway.
         """
         self._recorder.close()
-        self.abandon()
+        self.requeue_running()
         self.refresh()
-        state = self._final_state(broke_off)
+        state = self._final_state(failed)
         self.keeper.write(self.repository.set_sweep_state, state, self.reason)
         self.state = state
         self._tell()
         return state
 
     def refresh(self) -> None:
-        """Reads the sweep's trials anew and orders the queue."""
+        """Reads the sweep's trials again and orders the queue."""
         trials = self.repository.trials(self.sweep.name)
-        # Another sweep's search gave these up; here they are cells of the grid.
-        given_up = [t.hash for t in trials if t.state is TrialState.PRUNED and not self._suggested(t)]
-        if given_up:
-            self.keeper.write(self.repository.retry, given_up)
+        # Another sweep's search pruned these; here they are cells of the grid.
+        pruned = [t.hash for t in trials if t.state is TrialState.PRUNED and not self._suggested(t)]
+        if pruned:
+            self.keeper.write(self.repository.retry, pruned)
             trials = self.repository.trials(self.sweep.name)
         self._trials = {t.hash: t for t in trials}
         waiting = [t for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running]
@@ -279,7 +278,7 @@ class Coordinator:
         queued = {t.hash: (t.cost or 0.0) * weights[t.hash] for t in waiting}
         self._queue = longest_first(queued)
         if self.adaptive is not None:
-            # What a killed coordinator, or another sweep, has ended and nobody recorded.
+            # Trials that ended under a killed coordinator, or in another sweep, and are not recorded yet.
             self.adaptive.ended(trials)
 
     @property
@@ -287,14 +286,14 @@ class Coordinator:
         return list(self._trials.values())
 
     def counts(self) -> dict[str, int]:
-        """Trials by state, as far as this process knows: asks no database, which may be away."""
+        """Trials by state, as far as this process knows: asks no database, which may be unreachable."""
         states = Counter(TrialState.RUNNING if t.hash in self.running else t.state for t in list(self._trials.values()))
         return {state.value: states[state] for state in TrialState}
 
     # Inside.
 
     def _suggest(self) -> None:
-        """Writes down what the searches try next. A point that is finished already costs nothing; the next follows."""
+        """Stores what the searches try next. A point that is finished already costs nothing; the next one follows."""
         if self.adaptive is None:
             return
         while new := self.adaptive.next_trials(self.trials, idle=not self._queue):
@@ -311,7 +310,7 @@ class Coordinator:
     def _on_started(self, running: Running, event: Started, worker: Worker | None) -> None:
         running.epoch = event.resumed_from
         if running.epoch:
-            self.observer.say(f"{running.trial.label}: goes on after epoch {running.epoch}")
+            self.observer.say(f"{running.trial.label}: resumes after epoch {running.epoch}")
         elif running.attempt.number > 1:
             why = "" if event.remarks else ", since no earlier attempt left a checkpoint"
             self.observer.say(f"{running.trial.label}: starts from its first epoch{why}")
@@ -326,17 +325,16 @@ class Coordinator:
             host=None if worker is None else worker.host,
         )
         if self.adaptive is not None and self.adaptive.resumed(running.trial, running.epoch, self.trials):
-            # Decided already, by a coordinator that was killed before it could say so.
-            running.pruned = f"given up after epoch {running.epoch}"
+            # Decided by an earlier coordinator, which was killed before it could tell the trial.
+            running.pruned = f"pruned after epoch {running.epoch}"
 
-    def _on_epoch(self, running: Running, record: EpochRecord) -> None:
-        epoch = Epoch(**_fields(record, Epoch))
+    def _on_epoch(self, running: Running, epoch: Epoch) -> None:
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
         self.progressed = time.monotonic()
         self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
         if self.adaptive is not None and self.adaptive.heard(running.trial, epoch.epoch, epoch.val_dsc, self.trials):
-            running.pruned = f"given up after epoch {epoch.epoch} at a validation DSC of {epoch.val_dsc:.3f}"
+            running.pruned = f"pruned after epoch {epoch.epoch} at a validation DSC of {epoch.val_dsc:.3f}"
 
     def _on_pruned(self, running: Running) -> None:
         trial = running.trial
@@ -346,11 +344,10 @@ class Coordinator:
         self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
         if self.adaptive is not None:
             self.adaptive.ended([self._trials[trial.hash]])
-        self.observer.say(f"pruned {trial.label}: {running.pruned}")
+        self.observer.say(f"{trial.label}: {running.pruned}")
 
     def _on_finished(self, running: Running, result: TrialResult, mlflow_run: str | None) -> None:
-        outcome = outcome_of(result, mlflow_run)
-        trial = self.keeper.write(self.repository.finish, running.attempt.id, outcome)
+        trial = self.keeper.write(self.repository.finish, running.attempt.id, result, mlflow_run)
         self._end(running)
         self._ends.append(None)
         self._trials[trial.hash] = trial
@@ -358,28 +355,28 @@ class Coordinator:
             self.adaptive.ended([trial])
         else:
             self._recorder.add(trial)
-        dsc = "undefined" if outcome.test_dsc is None else f"{outcome.test_dsc:.3f}"
+        dsc = "undefined" if result.test_dsc is None else f"{result.test_dsc:.3f}"
         self.observer.say(
-            f"finished {running.trial.label}: test DSC {dsc}, {len(outcome.history)} epochs, "
-            f"{outcome.train_seconds + outcome.evaluate_seconds:.1f} s"
+            f"finished {running.trial.label}: test DSC {dsc}, {len(result.history)} epochs, "
+            f"{result.train_seconds + result.evaluate_seconds:.1f} s"
         )
 
     def _on_failed(self, running: Running, kind: FailureKind, error: str, stderr: str) -> None:
         trial = running.trial
-        again = retry_policy.retry(kind, self._failures[trial.hash, kind])
+        retried = retry_policy.retry(kind, self._failures[trial.hash, kind])
         self._failures[trial.hash, kind] += 1
         state = AttemptState.LOST if kind is FailureKind.LOST else AttemptState.FAILED
         self.keeper.write(
-            self.repository.fail, running.attempt.id, kind, error, stderr_tail=stderr, requeue=again, state=state
+            self.repository.fail, running.attempt.id, kind, error, stderr_tail=stderr, requeue=retried, state=state
         )
         self._end(running)
         self._ends.append(kind)
         first_line = error.strip().partition("\n")[0]
         self.observer.say(
             f"{kind.value.replace('_', ' ')} {trial.label}: {first_line}; "
-            + ("queued again" if again else f"see: sweeper show {trial.hash[:8]}")
+            + ("will be retried" if retried else f"see: sweeper show {trial.hash[:8]}")
         )
-        if again:
+        if retried:
             self._queue.append(trial.hash)
         else:
             self._trials[trial.hash] = self.repository.trial(trial.hash, self.sweep.name)
@@ -388,44 +385,48 @@ class Coordinator:
         if retry_policy.broken(list(self._ends)) and not self._broken:
             words = kind.value.replace("_", " ")
             halts = kind in retry_policy.HALTING
-            reason = words if halts else f"{retry_policy.BREAKER} attempts in a row ended the same way ({words})"
+            reason = (
+                words if halts else f"{retry_policy.BREAKER} attempts in a row failed for the same reason ({words})"
+            )
             self._broken = True
             self.drain(f"{reason}: {first_line}")
-            self.observer.say(f"stopping: {self.reason}; mend it, then: sweeper resume {self.sweep.name}")
+            self.observer.say(f"stopping: {self.reason}; fix the cause, then: sweeper resume {self.sweep.name}")
 
-    def _carry_out(self, request: Request) -> str:
-        if request.verb in ("stop", "scale") and request.created_at < self.keeper.since:
-            return "meant for a coordinator that had gone"
-        if request.verb == "stop":
-            if request.arguments.get("now"):
+    def _answer(self, request: Request) -> str:
+        """Does what was asked; what came of it, in words for a person."""
+        asked = from_stored(request.verb, request.arguments)
+        if isinstance(asked, Stop | Scale) and request.created_at < self.keeper.since:
+            return "meant for an earlier coordinator, ignored"
+        match asked:
+            case Stop(now=True):
                 self.stop_now("stopped by request")
                 return "running trials end after their current epoch"
-            self.drain("stopped by request")
-            return "running trials go on to their end, no new one starts"
-        if request.verb == "retry":
-            hashes = list(request.arguments.get("trials", []))
-            self.keeper.write(self.repository.retry, hashes)
-            for failure in [f for f in self._failures if f[0] in hashes]:
-                del self._failures[failure]
-            self.refresh()
-            return f"{len(hashes)} queued again"
-        if request.verb == "scale":
-            self.concurrency = int(request.arguments["concurrency"])
-            return f"at most {self.concurrency} trials at once from now on"
+            case Stop():
+                self.drain("stopped by request")
+                return "running trials train to their end, no new one starts"
+            case Retry(trials):
+                self.keeper.write(self.repository.retry, trials)
+                for failure in [f for f in self._failures if f[0] in trials]:
+                    del self._failures[failure]
+                self.refresh()
+                return f"{len(trials)} trials are queued"
+            case Scale(concurrency):
+                self.concurrency = concurrency
+                return f"at most {concurrency} trials at once from now on"
         return f"unknown request {request.verb!r}, ignored"
 
     def _unfinished(self) -> bool:
         """Whether another sweep is running a trial that this one shares."""
         return any(t.state is TrialState.RUNNING and t.hash not in self.running for t in self._trials.values())
 
-    def _final_state(self, broke_off: bool) -> SweepState:
+    def _final_state(self, failed: bool) -> SweepState:
         open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
         if self._broken:
             return SweepState.BROKEN
         if not open_trials and not self._searching():
             return SweepState.FINISHED
-        goes_on = self._handed_over or (broke_off and not self.draining)
-        return SweepState.RUNNING if goes_on else SweepState.STOPPED
+        to_be_resumed = self._handed_over or (failed and not self.draining)
+        return SweepState.RUNNING if to_be_resumed else SweepState.STOPPED
 
     def _end(self, running: Running) -> None:
         self.running.pop(running.trial.hash, None)
@@ -433,38 +434,6 @@ class Coordinator:
 
     def _tell(self) -> None:
         self.observer.changed(self._trials.values(), self.running)
-
-
-def outcome_of(result: TrialResult, mlflow_run: str | None) -> Outcome:
-    """What storage keeps of a worker's result. Mean DSCs are over images and foreground classes.
-
-    The validation loss is NaN where nothing was trained (`sweeper.run.external_masks`).
-    """
-    return Outcome(
-        scores=tuple(Score(**_fields(s, Score)) for s in result.scores),
-        history=tuple(Epoch(**_fields(e, Epoch)) for e in result.history),
-        best_epoch=result.best_epoch,
-        val_loss=result.history[result.best_epoch - 1].val_loss if result.history else math.nan,
-        val_dsc=_mean([s.dsc for s in result.scores if s.partition == "validation"]),
-        test_dsc=_mean([s.dsc for s in result.scores if s.partition == "test"]),
-        steps=result.steps,
-        resumed_from=result.resumed_from,
-        parameters=result.parameters,
-        train_seconds=result.train_seconds,
-        evaluate_seconds=result.evaluate_seconds,
-        peak_memory_mib=result.peak_memory_mib,
-        environment=result.environment,
-        mlflow_run=mlflow_run,
-    )
-
-
-def _fields(source: Any, target: type[Score] | type[Epoch]) -> dict[str, Any]:
-    return {f.name: getattr(source, f.name) for f in fields(target)}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [v for v in values if v is not None]
-    return sum(defined) / len(defined) if defined else None
 
 
 def _host() -> str:

@@ -1,4 +1,4 @@
-"""The devices that a sweep would run on: those of this machine, or of the Ray cluster that RAY_ADDRESS names."""
+"""The devices that a sweep would use: those of this machine, or of the Ray cluster that RAY_ADDRESS names."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Processors and GPUs, and whose they are."""
+    """CPUs and GPUs, and where they are."""
 
     cpus: float
     gpus: float
     where: str = "this machine"
 
-    def places(self, resources: ResourcesTable) -> int:
+    def slots(self, resources: ResourcesTable) -> int:
         """How many trials of the given resources fit at once; a whole GPU each where there is one, unless given."""
         gpus = resources.gpus if resources.gpus is not None else float(self.gpus >= 1)
         needs = [(self.cpus, resources.cpus), (self.gpus, gpus)]
         return int(min(have // wanted for have, wanted in needs if wanted > 0))
 
-    def places_of(self, grid: Grid) -> int:
-        """How many trials of a grid fit at once, whichever its data sets are."""
-        return min(self.places(grid.trial_resources(dataset.name)) for dataset in grid.datasets)
+    def slots_of(self, grid: Grid) -> int:
+        """How many trials of a grid fit at once, whatever its data sets are."""
+        return min(self.slots(grid.trial_resources(dataset.name)) for dataset in grid.datasets)
 
     def __str__(self) -> str:
         gpus = "no GPU" if not self.gpus else f"{self.gpus:g} GPU" + ("s" if self.gpus != 1 else "")
@@ -39,7 +39,7 @@ def devices_at_hand(settings: Settings) -> Devices:
     """What a launch would run on now.
 
     Raises:
-        RayUnavailableError: nobody answers at RAY_ADDRESS.
+        RayUnavailableError: no answer from RAY_ADDRESS.
     """
     from sweeper.run.ray_job import in_cluster
     from sweeper.services import check_ray

@@ -1,7 +1,7 @@
 """Masks that were made elsewhere (nnU-Net, say), scored into a sweep's tables beside its losses.
 
-They become one finished trial of the sweep: scored on the same test images by the same code, under a name of their
-own. Its spec says that nothing was trained here and holds a hash of the masks, never a path.
+They become one finished trial of the sweep, scored on the same test images by the same code, under a name of their own.
+Its spec says that nothing was trained here. It holds a hash of the masks, never a path.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
 from sweeper.grids.schema import NAME_PATTERN
-from sweeper.run.coordinator import outcome_of
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
-from trials.results import CaseScore, TrialResult
+from trials.results import Score, TrialResult
 from trials.spec import EXTERNAL, LossSpec, ModelSpec, TrainingSpec, TrialSpec, content_hash, is_external
 from trials.states import TrialState
 from workers import losses
@@ -39,12 +38,12 @@ from workers.scoring.native import read_mask, to_prepared
 from workers.tracking import Spool
 
 PATTERN = "{id}.*"
-"""The files of the masks, when nothing else is said: each under its case's id."""
+"""The default: each mask's file is named by its case's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What was scored. `images` are those of the test set; `validation`: whether those of validation had masks too."""
+    """What was scored: the trial, how many test images, and whether the validation images had masks too."""
 
     trial: Trial
     images: int
@@ -66,10 +65,11 @@ def score_masks(
     Args:
         repository: the database.
         settings: where the prepared data are.
-        sweep_name: the sweep, whose split and way of scoring are taken.
+        sweep_name: the sweep; its split and its settings of the scores are used.
         dataset: one of its data sets.
-        label: the name in the tables where a loss's name stands.
-        folder: holds one mask for each test image, on the source image's grid; for the validation images if it has all.
+        label: the name in the tables, in the column of the losses.
+        folder: holds one mask for each test image, on the source image's grid; the validation images are scored
+            too, if each has a mask.
         pattern: paths of the masks in it; `{id}` stands for the case's id.
 
     Raises:
@@ -99,7 +99,7 @@ def score_masks(
 
 
 def as_new(trial: Trial) -> NewTrial:
-    """A stored trial as the grid's are, for a sweep that is written down again."""
+    """A stored trial in the form of a new one, for a sweep that is stored again."""
     return NewTrial(
         trial.hash,
         trial.spec,
@@ -117,7 +117,7 @@ def _template(trials: Sequence[Trial], sweep_name: str, dataset: str) -> TrialSp
     """The spec of a trained trial on that data set, whose data and evaluation the masks share."""
     for trial in trials:
         if trial.dataset == dataset and not is_external(trial.spec):
-            return TrialSpec.from_dict(trial.spec)
+            return trial.spec
     known = sorted({trial.dataset for trial in trials})
     raise GridError(
         f"sweep {sweep_name!r} has no data set {dataset!r}{nearest(dataset, known)}; it has {', '.join(known)}"
@@ -151,7 +151,7 @@ def _masks(folder: Path, pattern: str, split: Split) -> dict[str, Path]:
 
 
 def _spec(template: TrialSpec, label: str, masks: Mapping[str, Path]) -> TrialSpec:
-    """What identifies the scores: data, split and evaluation as the sweep has them, and the masks by content."""
+    """What identifies the scores: the data, split and evaluation of the sweep, and the content of the masks."""
     hashes = hash_files(masks.values(), None)
     source = content_hash({case: hashes[path] for case, path in masks.items()})
     return replace(
@@ -166,9 +166,9 @@ def _spec(template: TrialSpec, label: str, masks: Mapping[str, Path]) -> TrialSp
 
 def _score(
     prepared: PreparedDataset, split: Split, masks: Mapping[str, Path], template: TrialSpec
-) -> tuple[list[CaseScore], dict[str, Label]]:
+) -> tuple[list[Score], dict[str, Label]]:
     """The scores, and the test masks on the prepared grid for the report's pictures."""
-    scores: list[CaseScore] = []
+    scores: list[Score] = []
     predictions: dict[str, Label] = {}
     for case, path in masks.items():
         known = prepared.case(case)
@@ -180,7 +180,7 @@ def _score(
     return scores, predictions
 
 
-def _result(spec: TrialSpec, scores: Sequence[CaseScore]) -> TrialResult:
+def _result(spec: TrialSpec, scores: Sequence[Score]) -> TrialResult:
     """A result without training: no epochs, no parameters, no time."""
     return TrialResult(
         hash=spec.hash,
@@ -198,13 +198,13 @@ def _result(spec: TrialSpec, scores: Sequence[CaseScore]) -> TrialResult:
 
 
 def _store(repository: Repository, settings: Settings, sweep_name: str, spec: TrialSpec, result: TrialResult) -> Trial:
-    """Adds the trial to the sweep and finishes it, under the lease: a coordinator would try to train it."""
+    """Adds the trial to the sweep and finishes it, under the lease: otherwise a coordinator would train it."""
     sweep = repository.sweep(sweep_name)
     lease = repository.acquire_lease(sweep_name, holder_name(), settings.lease_seconds, running=False)
     try:
         new = NewTrial(
             spec.hash,
-            spec.to_dict(),
+            spec,
             spec.label,
             spec.data.dataset,
             spec.loss.name,
@@ -215,15 +215,14 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         )
         members = [as_new(t) for t in repository.trials(sweep_name) if t.hash != spec.hash]
         repository.create_sweep(sweep_name, grid=sweep.grid, trials=[*members, new], details=sweep.details, extend=True)
-        repository.retry(
-            lease, [spec.hash]
-        )  # one whose storing was killed, and that a coordinator then could not train
+        # An earlier scoring may have been killed before it stored the scores; a coordinator cannot train such a trial.
+        repository.retry(lease, [spec.hash])
         attempt = repository.claim(lease, spec.hash)
         if attempt is not None:
-            repository.finish(lease, attempt.id, outcome_of(result, None))
+            repository.finish(lease, attempt.id, result)
     finally:
         repository.release_lease(lease)
     trial = repository.trial(spec.hash, sweep_name)
     if trial.state is not TrialState.FINISHED:
-        raise StorageError(f"trial {spec.hash} of {sweep_name!r} is {trial.state.value}; try again")
+        raise StorageError(f"trial {spec.hash} of {sweep_name!r} is {trial.state.value}; score the masks once more")
     return trial

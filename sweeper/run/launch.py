@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -132,7 +131,7 @@ def check_name_and_space(settings: Settings, repository: Repository, grid: Grid,
     known = _trials_of(repository, grid.name)
     listed, suggested = _apart(known, searches, cells, bare=True)
     refuse_another_grid(grid.name, listed, cells, extend=extend, key=unprepared_hash)
-    done = {unprepared_hash(TrialSpec.from_dict(t.spec)) for t in known if t.state is TrialState.FINISHED}
+    done = {unprepared_hash(t.spec) for t in known if t.state is TrialState.FINISHED}
     new = [spec for spec in cells if unprepared_hash(spec) not in done]
     searched = searched_specs(searches)[len(suggested) :]
     _check_space(settings, predicted_bytes([*new, *searched]) + sum(one.bytes for one in here.values()))
@@ -192,7 +191,7 @@ def _apart(
     wanted = {form(spec).hash for spec in specs}
     families = {(s.name, s.cell.names): family(form(s.cell.template).to_dict(), s.cell.names) for s in searches}
     for trial in known:
-        spec = form(TrialSpec.from_dict(trial.spec))
+        spec = form(trial.spec)
         ours = any(
             name == trial.study and family(spec.to_dict(), names) == of for (name, names), of in families.items()
         )
@@ -235,7 +234,7 @@ def new_trials(
 def _new_trial(spec: TrialSpec, study: str | None, cost: float) -> NewTrial:
     return NewTrial(
         hash=spec.hash,
-        spec=spec.to_dict(),
+        spec=spec,
         label=spec.label,
         dataset=spec.data.dataset,
         loss=spec.loss.name,
@@ -264,7 +263,7 @@ def learned_costs(repository: Repository) -> CostModel:
         for trial in repository.trials(sweep.name):
             size = sizes.get(trial.dataset)
             if trial.train_seconds is not None and size is not None and trial.epochs:
-                spec = json.loads(json.dumps(trial.spec))
+                spec = trial.spec.to_dict()
                 spec["training"]["epochs"] = min(trial.epochs, 50) if trial.epochs <= 50 else trial.epochs * 4
                 measured.append((spec, trial.train_seconds, int(size["images"]), int(size["voxels"])))
     return learn_costs(measured)
@@ -313,7 +312,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
-        unpublished.begin(settings, sweep_name, unpublished.Begun(keeper.since, limit))
+        unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
         tracked = aside.submit(parent_run, now, sweep)
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
@@ -347,7 +346,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     adaptive=adaptive,
                 )
                 with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
-                    broke_off = True  # by an error of Ray's, say, whose head is gone
+                    failed = True  # for example by an error of Ray's, whose head node was lost
                     try:
                         with _signals(coordinator):
                             execute(
@@ -356,9 +355,9 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                                 logs=settings.logs,
                                 resources=resources,
                             )
-                        broke_off = False
+                        failed = False
                     finally:
-                        coordinator.close(broke_off=broke_off)
+                        coordinator.close(failed=failed)
     return True
 
 

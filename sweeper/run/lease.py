@@ -1,4 +1,4 @@
-"""The right to write a sweep: taken, kept alive by a thread, given back; and whether somebody has it."""
+"""The right to write a sweep: acquired, renewed by a thread, released; and whether somebody holds it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Holds a sweep's lease while it is open, and renews it three times in each of its lives.
+    """Holds a sweep's lease while it is open, and renews it three times within its duration.
 
     Args:
         repository: the database.
         sweep: the sweep's name.
-        seconds: how long the lease lasts after each renewal. A dead coordinator's sweep is free after that time.
+        seconds: how long the lease lasts after each renewal. The sweep of a killed coordinator is free after this time.
         running: whether the holder runs the sweep, or only writes something.
 
     Raises:
@@ -40,24 +40,24 @@ class LeaseKeeper:
         self._lease: Lease | None = None
         self._lost: LeaseLostError | None = None
         self._closing = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self.since = self.repository.database.now()
         self._lease = self.repository.acquire_lease(self.sweep, holder_name(), self.seconds, running=self.running)
-        self._heart.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop_beating()
+        self.stop_renewing()
         self.repository.release_lease(self.lease)
 
     @property
     def lease(self) -> Lease:
         if self._lease is None:
-            raise LeaseLostError(f"the lease of sweep {self.sweep!r} was not taken yet")
+            raise LeaseLostError(f"the lease of sweep {self.sweep!r} was not acquired yet")
         return self._lease
 
     def check(self) -> None:
@@ -66,7 +66,7 @@ class LeaseKeeper:
             raise self._lost
 
     def write(self, method: Callable[Concatenate[Lease, P], T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Calls a method of the repository under the lease. One that ran out, but that nobody took, is renewed.
+        """Calls a method of the repository under the lease. A lease that has expired, but that nobody took, is renewed.
 
         Raises:
             LeaseLostError: another coordinator has taken the sweep over; nothing was written.
@@ -78,12 +78,12 @@ class LeaseKeeper:
             self._lease = self.repository.renew_lease(self.lease, self.seconds)
             return method(self.lease, *arguments, **keywords)
 
-    def stop_beating(self) -> None:
-        """Ends the renewals; the lease itself lives on until it runs out or is given back."""
+    def stop_renewing(self) -> None:
+        """Ends the renewals; the lease itself stays until it expires or is released."""
         self._closing.set()
-        self._heart.join()
+        self._thread.join()
 
-    def _beat(self) -> None:
+    def _renew(self) -> None:
         while not self._closing.wait(self.seconds / 3):
             try:
                 self._lease = self.repository.renew_lease(self.lease, self.seconds)
@@ -91,7 +91,7 @@ class LeaseKeeper:
                 self._lost = error
                 return
             except DatabaseUnavailableError as error:
-                _log.warning("the database is away, trying again: %s", error)
+                _log.warning("the database is unreachable, retrying: %s", error)
 
 
 def holder_name() -> str:
@@ -100,24 +100,24 @@ def holder_name() -> str:
 
 
 def running(repository: Repository, sweep: str) -> bool:
-    """Whether a living coordinator holds the sweep: its lease has not run out by the database's clock."""
+    """Whether a coordinator holds the sweep: its lease has not expired by the database's clock."""
     lease = repository.lease(sweep)
     return lease is not None and lease.expires_at > repository.database.now()
 
 
 def refuse_running(repository: Repository, sweep: str) -> None:
-    """Raises `LeaseHeldError` where a living coordinator holds the sweep."""
+    """Raises `LeaseHeldError` where a coordinator holds the sweep."""
     lease = repository.lease(sweep)
     if lease is not None and running(repository, sweep):
         raise LeaseHeldError(
-            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}. If that one was killed, "
-            f"the sweep is free in {lease.expires_at - repository.database.now():.0f} s",
+            f"sweep {sweep!r} is run by {lease.holder}; watch it with: sweeper attach {sweep}. "
+            f"If that process was killed, the sweep is free in {lease.expires_at - repository.database.now():.0f} s",
             holder=lease.holder,
             expires_at=lease.expires_at,
         )
 
 
 def require_running(repository: Repository, sweep: str) -> None:
-    """Raises `NotRunningError` where no living coordinator holds the sweep."""
+    """Raises `NotRunningError` where no coordinator holds the sweep."""
     if not running(repository, sweep):
-        raise NotRunningError(f"nobody is running {sweep}; go on with: sweeper resume {sweep}")
+        raise NotRunningError(f"nobody is running {sweep}; resume it with: sweeper resume {sweep}")

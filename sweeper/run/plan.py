@@ -82,7 +82,7 @@ class Plan:
     @property
     def slots(self) -> int:
         """How many trials run at once; 0 where none fits."""
-        return self.devices.places_of(self.grid)
+        return self.devices.slots_of(self.grid)
 
     @property
     def seconds(self) -> float:

@@ -28,7 +28,7 @@ REFRESHES_PER_SECOND = 4
 
 
 class Display(Protocol):
-    """Receives the coordinator's changes; see `sweeper.run.coordinator.Observer`."""
+    """Gets the coordinator's changes; see `sweeper.run.coordinator.Observer`."""
 
     def changed(self, trials: Collection[Trial], running: Mapping[str, Running]) -> None: ...
 
@@ -59,9 +59,9 @@ def summary(trials: Collection[Trial], running: Mapping[str, Running], slots: in
 
 
 def seconds_left(trials: Collection[Trial], running: Mapping[str, Running], slots: int) -> float | None:
-    """Predicted seconds to the end, scaled by how the finished trials' times compare with their predictions.
+    """Predicted seconds to the end, scaled by the finished trials' times over their predictions.
 
-    None before the first trial has finished and shown its time.
+    None before the first trial has finished.
     """
     waiting = [t for t in trials if t.state in (TrialState.QUEUED, TrialState.RUNNING) and t.hash not in running]
     if not waiting and not running:
@@ -107,7 +107,7 @@ class _Terminal:
     def changed(self, trials: Collection[Trial], running: Mapping[str, Running]) -> None:
         now = time.monotonic()
         if running and now - self._last < 1 / REFRESHES_PER_SECOND:
-            return  # nobody would see it, and to count ten thousand trials takes longer than to record one
+            return  # nobody would see it, and counting ten thousand trials takes longer than storing one
         self._last = now
         done = sum(t.state not in (TrialState.QUEUED, TrialState.RUNNING) for t in trials)
         words = summary(trials, running, self._slots).split(", ", 1)[1]

@@ -1,4 +1,4 @@
-"""What remains to do when a run has ended: the report, and all that MLflow lacks of the sweep. Both may be repeated."""
+"""What follows a sweep: its report, and sending MLflow what it lacks. Both may be repeated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(now: Session, sweep_name: str) -> list[Path]:
 
 
 def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
-    """Writes the report through whatever package offers one (`dashboards` does)."""
+    """Writes the report with the installed package that offers one (`dashboards` does)."""
     offers = entry_points(group="sweeper.reports")
     if not offers:
         raise GridError("no package offers a report: install sweeper with its package `dashboards`")
@@ -44,7 +44,7 @@ def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("
 def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
     """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
 
-    The sweep's lease is held meanwhile; whoever holds it already does the same at its end. An MLflow that is away is a
+    Holds the sweep's lease meanwhile; a coordinator that holds it does the same at its end. An unreachable MLflow is a
     line on the console: the spools keep what it lacks, and the sweep's note (`sweeper.run.unpublished`) stays.
     """
     from workers.tracking import TrackingUnavailableError
@@ -60,7 +60,8 @@ def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
         pass
     except TrackingUnavailableError as error:
         now.console.print(
-            f"{error}; what it lacks is sent by `sweeper serve`, or by: sweeper resume {sweep_name}", markup=False
+            f"{error}; `sweeper serve` sends later what MLflow lacks, and so does: sweeper resume {sweep_name}",
+            markup=False,
         )
 
 
@@ -75,7 +76,9 @@ def _send(now: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
         spool = settings.trials / trial.hash / SPOOL_FILE
         replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
         if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
-            keeper.write(now.repository.set_mlflow_run, run, trial=trial.hash)  # MLflow was away when it finished
+            keeper.write(
+                now.repository.set_mlflow_run, run, trial=trial.hash
+            )  # MLflow was unreachable when it finished
     tracker.report(sweep.description, files, "report.html")
     tracker.register_best(best_trials(trials))
     tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")

@@ -1,4 +1,4 @@
-"""The Ray cluster that trials run on: connected to or started, and what it has room for.
+"""The Ray cluster that trials run on: connect to it or start it, and count its slots.
 
 Imported before Ray is, since Ray reads its settings from the environment when it is imported.
 """
@@ -36,17 +36,17 @@ import ray  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
-"""What passes through Ray are results of some kilobytes; its default, 30% of the memory, would only be in the way."""
+"""Only results of some kilobytes pass through Ray; its default of 30% of the memory would be a waste."""
 
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[None]:
     """Connects to the Ray cluster at `address`, or starts one on this machine when it is empty.
 
-    The local one is guarded by a random token, has no dashboard, and is gone at the end.
+    A local cluster is guarded by a random token, has no dashboard, and ends with the context.
 
     Raises:
-        RayUnavailableError: nobody answers at the address, or the local Ray cannot start.
+        RayUnavailableError: no answer from the address, or the local Ray cannot start.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
@@ -66,12 +66,12 @@ def ray_cluster(address: str) -> Iterator[None]:
 
 
 def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has, in Ray's words."""
+    """What the connected cluster has, by Ray's names."""
     return dict(ray.cluster_resources())
 
 
 def resources_of(table: ResourcesTable) -> dict[str, float]:
-    """What a trial takes, in Ray's words; by default a whole GPU where the connected cluster has any."""
+    """What a trial takes, by Ray's names; by default a whole GPU where the connected cluster has any."""
     gpus = table.gpus
     if gpus is None:
         gpus = 1.0 if cluster_resources().get("GPU", 0) >= 1 else 0.0

@@ -1,10 +1,9 @@
-"""A coordinator as a job of a Ray cluster: it runs on the cluster's head, whatever becomes of this machine.
+"""A coordinator as a job of a Ray cluster: it runs on the cluster's head node, and does not need this machine.
 
-Everything that is said of a job stands in Ray's dashboard, its API and its logs for whoever may look at them, variables
-of its environment included. What the coordinator needs of this environment (SWEEPER_*, MLFLOW_*), passwords among it,
-therefore goes by a file in SWEEPER_HOME that its owner alone can read and that the job removes when it has read it.
-As for every trial in a cluster, SWEEPER_HOME is a folder that all nodes share; the cluster's user is the one who
-launches.
+Ray shows everything about a job in its dashboard, its API and its logs, also the variables of its environment. What the
+coordinator needs of this environment (SWEEPER_*, MLFLOW_*) can contain passwords. It is therefore passed in a file in
+SWEEPER_HOME, which only its owner can read and which the job removes after reading it. As for every trial in a cluster,
+SWEEPER_HOME is a folder that all nodes share, and the cluster's user is the one who launches.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ def start_job(settings: Settings, repository: Repository, sweep: str, limit: int
 
     Raises:
         LeaseHeldError: another coordinator is running the sweep.
-        RayUnavailableError: nobody at RAY_ADDRESS takes jobs.
-        DetachError: the job ended before it held the sweep; carries its last words.
+        RayUnavailableError: RAY_ADDRESS takes no jobs.
+        DetachError: the job ended before it held the sweep; the message has its last output.
     """
     from ray.exceptions import RayError
     from ray.job_submission import JobStatus, JobSubmissionClient
@@ -46,16 +45,16 @@ def start_job(settings: Settings, repository: Repository, sweep: str, limit: int
     job = f"sweeper-{sweep}-{uuid4().hex[:8]}"
     file = write_environment(settings, job)
     limited = [] if limit is None else ["--limit", str(limit)]
-    words = [sys.executable, "-m", "sweeper.run.ray_job", str(file), "resume", sweep, *limited]
+    command = [sys.executable, "-m", "sweeper.run.ray_job", str(file), "resume", sweep, *limited]
     try:
         client = JobSubmissionClient(settings.ray_address)
-        client.submit_job(entrypoint=shlex.join(words), submission_id=job, metadata={"sweep": sweep})
+        client.submit_job(entrypoint=shlex.join(command), submission_id=job, metadata={"sweep": sweep})
 
         def ended() -> str | None:
             status = client.get_job_status(job)
             if not status.is_terminal():
                 return None
-            return "" if status == JobStatus.SUCCEEDED else _last_words(client.get_job_logs(job)) or str(status)
+            return "" if status == JobStatus.SUCCEEDED else _last_output(client.get_job_logs(job)) or str(status)
 
         wait_until_held(repository, sweep, ended)
     except (OSError, RuntimeError, ValueError, RayError) as error:
@@ -92,7 +91,7 @@ def main() -> None:
 def write_environment(settings: Settings, job: str) -> Path:
     """Writes what the coordinator needs of this environment where only its owner may read it."""
     environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
-    # What options have said wins over the environment.
+    # Options win over the environment.
     environment |= {"SWEEPER_HOME": str(settings.home), "SWEEPER_NOTIFY": settings.notify}
     if settings.data is not None:
         environment["SWEEPER_DATA"] = str(settings.data)
@@ -102,7 +101,7 @@ def write_environment(settings: Settings, job: str) -> Path:
     return path
 
 
-def _last_words(log: str) -> str:
+def _last_output(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     return "\n".join(lines[-20:])
 

@@ -1,4 +1,4 @@
-"""Ray Tune as the executor of a sweep: a thin trainable with a warm training process, and a searcher that asks the
+"""Ray Tune as the executor of a sweep: a trainable with a warm training process, and a searcher that asks the
 coordinator what runs next.
 
 Tune's own experiment state is disposable: it lies in a temporary folder, and `sweeper resume` starts from the database.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from sweeper.run.coordinator import Coordinator
 from sweeper.run.ray_cluster import slots  # before Ray: it sets what Ray reads when it is imported
@@ -44,6 +44,7 @@ from workers.tracking import Replayer, Spool, run_id
 # isort: split
 import ray
 from ray import tune
+from ray.actor import ActorHandle
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -53,28 +54,35 @@ RUN_ID_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
+class Step(TypedDict):
+    """What Tune gets of each step of a trial. The report is text: Tune flattens nested results at every step, and a
+    final result holds thousands of scores."""
+
+    message: str
+    done: bool
+
+
 class WarmTrainable(tune.Trainable):  # type: ignore[misc]
     """Owns one warm training process and passes its messages on. Holds no TensorFlow."""
 
-    def setup(self, config: Mapping[str, Any]) -> None:
+    def setup(self, config: Mapping[str, str]) -> None:
         self._process: WarmProcess | None = None
         self._replayer: Replayer | None = None
-        self._orders: Any = None
+        self._orders: ActorHandle | None = None
         self._busy = self._waiting = False
         self._start(config)
 
-    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+    def reset_config(self, new_config: Mapping[str, str]) -> bool:
         self._start(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Step:
         if self._waiting and self._process is not None:
             self._process.order(self._order())
         report = self._receive()
         event = report.event
         resumed = isinstance(event, Started) and event.resumed_from > 0
         self._waiting = self._orders is not None and (isinstance(event, EpochEnded) or resumed)
-        # As text: Tune flattens nested results at every step, and a final result holds thousands of scores.
         return {"message": to_json(report), "done": isinstance(event, End)}
 
     def cleanup(self) -> None:
@@ -83,7 +91,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         if self._replayer is not None:
             self._replayer.close(timeout=30)
 
-    def _start(self, config: Mapping[str, Any]) -> None:
+    def _start(self, config: Mapping[str, str]) -> None:
         task = read_task(config["task"])
         request, needs = task.request, (task.request.spec.training.threads, task.memory_share)
         process = self._process
@@ -118,7 +126,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             process.close()
             failure = FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
             with Spool(self._spool) as spool:
-                spool.fail(failure.value, str(error))
+                spool.fail(failure, str(error))
             self._flush()
             return Report(Failed(failure, str(error), error.stderr_tail))
         worker = None
@@ -128,7 +136,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             worker = Worker(process.pid, socket.gethostname(), _device())
         if isinstance(event, Finished) or (isinstance(event, Interrupted) and event.order is Order.PRUNE):
             mlflow_run = self._run_id()
-        else:  # whoever looks at a running or a failed trial wants its run, too
+        else:  # people open the run of a running or failed trial, too
             mlflow_run = run_id(self._spool) or None
         if isinstance(event, Failed):
             event = replace(event, stderr=process.stderr_tail())
@@ -140,6 +148,8 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _order(self) -> Order:
         """What the coordinator answers to the last epoch."""
+        if self._orders is None:
+            return Order.CONTINUE
         order: Order = ray.get(self._orders.take.remote(self._trial))
         return order
 
@@ -175,7 +185,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
 
 
 class Orders:
-    """What supervised trials are told after an epoch.
+    """The orders for supervised trials after an epoch.
 
     Tune runs a trial's next step only after its searcher has got the last result: an order is always there before it
     is asked for.
@@ -208,9 +218,9 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         self._logs, self._resources = logs, resources
         self._hashes: dict[str, str] = {}
         self._orders_name = f"orders-{secrets.token_hex(8)}"
-        self._orders: Any = None
+        self._orders: ActorHandle | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
         coordinator = self._coordinator
         if len(self._hashes) >= (coordinator.concurrency or self._slots):
             coordinator.poll()
@@ -235,21 +245,21 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         # As text, as the results are: Tune copies and flattens a trial's configuration again and again.
         return {"hash": trial_hash, "task": to_json(task), "resources": resources}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Mapping[str, object]) -> None:
         self._coordinator.poll()
         self._handle(trial_id, result)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, object] | None = None, error: bool = False) -> None:
         trial_hash = self._hashes.get(trial_id)
         if trial_hash is None:
             return
         if error:
-            self._coordinator.lost(trial_hash, "the Ray actor of this trial died")
+            self._coordinator.lost(trial_hash, "the Ray actor of this trial was lost")
         elif result is not None and result.get("done"):
             self._handle(trial_id, result)
         del self._hashes[trial_id]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune pickles the searcher to restore it, and we never restore."""
         return {}
 
@@ -259,21 +269,22 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the database holds the queue."""
 
-    def _handle(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        if trial_id in self._hashes and "message" in result:
-            trial_hash = self._hashes[trial_id]
-            self._coordinator.handle(trial_hash, read_report(result["message"]))
-            if (order := self._coordinator.order(trial_hash)) is not Order.CONTINUE:
+    def _handle(self, trial_id: str, result: Mapping[str, object]) -> None:
+        trial_hash, message = self._hashes.get(trial_id), result.get("message")
+        if trial_hash is not None and isinstance(message, str):
+            self._coordinator.handle(trial_hash, read_report(message))
+            order = self._coordinator.order(trial_hash)
+            if order is not Order.CONTINUE and self._orders is not None:
                 ray.get(self._orders.give.remote(trial_hash, order))
 
 
 class _Forget(tune.Callback):  # type: ignore[misc]
-    """Tune keeps every trial and its last result, which here is thousands of scores that the database has."""
+    """Tune keeps every trial and its last result: here thousands of scores, which are in the database."""
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         trial.last_result.pop("message", None)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune pickles the callback to restore it, and we never restore."""
         return {}
 
@@ -281,45 +292,45 @@ class _Forget(tune.Callback):  # type: ignore[misc]
 class InOrder(FIFOScheduler):  # type: ignore[misc]
     """First come, first served, among the trials that have not ended.
 
-    Tune's own looks through all that there ever were, at every step: after 10,000 trials that takes as long as
-    everything else that Tune does for one.
+    Tune's own scheduler looks at every trial since the start at each step: after 10,000 trials this takes as long as
+    all other work of Tune for one trial.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._live: dict[str, Any] = {}
+        self._live: dict[str, Trial] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune pickles the scheduler to restore it, and we never restore."""
         return {}
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         self._live[trial.trial_id] = trial
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         self._live.pop(trial.trial_id, None)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
+    def on_trial_complete(self, tune_controller: object, trial: Trial, result: object) -> None:
         self._live.pop(trial.trial_id, None)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         self._live.pop(trial.trial_id, None)
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+    def choose_trial_to_run(self, tune_controller: object) -> Trial | None:
         return next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)
 
 
 class _StopNow(tune.Stopper):  # type: ignore[misc]
-    """Ends every trial at its next report once the coordinator says so."""
+    """Ends every trial at its next report once the coordinator is to stop."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune pickles the stopper to restore it, and we never restore."""
         return {}
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:
         return self._coordinator.stopping
 
     def stop_all(self) -> bool:
@@ -329,7 +340,7 @@ class _StopNow(tune.Stopper):  # type: ignore[misc]
 def _loaders(threads: int, resources: Mapping[str, float]) -> int:
     """Processes that load batches: one for each CPU of the trial beyond its training threads.
 
-    A large GPU outruns the one thread that loads where there is none.
+    Without them one thread loads, and a large GPU waits for it.
     """
     return max(int(resources["CPU"]) - threads, 0)
 
@@ -345,25 +356,25 @@ def execute(
     """Runs the coordinator's trials on the connected cluster until it has no more.
 
     Args:
-        coordinator: says what runs next, and is told what happens.
+        coordinator: chooses what runs next, and gets the reports.
         tracking: where workers report to.
         logs: folder for what the training processes print.
         resources: what a trial on each data set takes, see `resources_of`.
-        trainable: trains a trial, and passes its messages on as `WarmTrainable` does.
+        trainable: trains a trial and reports like `WarmTrainable`.
 
     Raises:
-        RayUnavailableError: the cluster has no place for a single trial.
+        RayUnavailableError: the cluster has no slot for a single trial.
         LeaseLostError: another coordinator has taken the sweep over.
     """
-    places = max(slots(one) for one in resources.values())
-    # It lists trials that did not complete as an error; the coordinator tells of each in its own words.
+    at_once = max(slots(one) for one in resources.values())
+    # It lists trials that did not complete as an error; the coordinator reports each of them.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, _placement),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=QueueSearcher(coordinator, tracking, places, logs, resources),
+                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources),
                 scheduler=InOrder(),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -383,11 +394,11 @@ def execute(
         tuner.fit()
 
 
-def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+def _placement(config: Mapping[str, Mapping[str, float]]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([dict(config["resources"])])
 
 
-def _trial_name(trial: Any) -> str:
+def _trial_name(trial: Trial) -> str:
     return f"{trial.config['hash']}-{trial.trial_id}"
 
 

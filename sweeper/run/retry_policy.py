@@ -1,4 +1,4 @@
-"""What is tried again after which failure, and when a whole sweep gives up. Pure."""
+"""Which failures are retried, and when a whole sweep stops. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ RETRIES = {
     FailureKind.BAD_DATA: 0,
     FailureKind.BAD_SETTINGS: 0,
 }
-"""How often a trial is tried again after a failure of that kind while one coordinator runs: whoever resumes the sweep
-or retries the trial has thought about it. A diverged loss is a result, not a fault."""
+"""How often one coordinator retries a trial after a failure of that kind; the next coordinator counts from zero. A
+diverged loss is a result, not a fault."""
 
 HALTING = frozenset({FailureKind.DISK_FULL})
-"""Kinds that every other trial would meet, too: the first stops the sweep, and the trial stays queued."""
+"""Kinds that would fail every other trial too: the first one stops the sweep, and the trial stays queued."""
 
 BREAKER = 5
-"""So many attempts in a row that end with the same kind of failure stop the sweep."""
+"""This many attempts in a row with the same kind of failure stop the sweep."""
 
 
 def retry(kind: FailureKind, earlier: int) -> bool:
-    """Whether a trial that has failed `earlier` times before in this way is queued again."""
+    """Whether a trial that has failed `earlier` times before in this way is retried."""
     return kind in HALTING or earlier < RETRIES[kind]
 
 

@@ -1,4 +1,7 @@
-"""One cell of a sweep, alone and here: to reproduce its numbers, or to see why it fails. Writes no database."""
+"""Trains one trial of a sweep alone on this machine: to reproduce its numbers, or to see why it fails.
+
+Writes no database.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from sweeper.errors import TrialFailedError
 from sweeper.settings import Settings
 from trials.messages import EpochEnded, Failed, Finished, PluginSource, TrainRequest
 from trials.results import TrialResult
-from trials.spec import TrialSpec
 from workers.process.warm import WarmProcess
 
 
@@ -21,14 +23,14 @@ def run_alone(
     """Trains a stored trial from its first epoch in `folder`, which must be empty or new.
 
     Raises:
-        TrialFailedError: it failed; the message holds its last words.
-        WorkerLostError: the training process died.
+        TrialFailedError: it failed; the message holds what it printed last.
+        WorkerLostError: the training process was killed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise TrialFailedError(f"{folder} is not empty; name a new folder with --to")
     sweep = repository.sweep(trial.sweep) if trial.sweep else None
     request = TrainRequest(
-        spec=TrialSpec.from_dict(trial.spec),
+        spec=trial.spec,
         label=trial.label,
         prepared_root=settings.prepared,
         folder=folder,
@@ -60,7 +62,7 @@ def differences(repository: Repository, trial: Trial, result: TrialResult) -> li
     columns = repository.score_columns(trial.sweep) if trial.sweep else {}
     rows = zip(*(columns.get(k, []) for k in ("trial", "partition", "case", "label", "dsc")), strict=True)
     stored = {(partition, case, label): dsc for t, partition, case, label, dsc in rows if t == trial.hash}
-    ours = {(s.partition, s.case, s.label): s.dsc for s in result.scores}
+    ours = {(s.partition, s.case, s.label): s["dsc"] for s in result.scores}
     return [
         f"{' '.join(key)}: DSC {ours.get(key)} here, {stored.get(key)} stored"
         for key in sorted(stored.keys() | ours.keys())

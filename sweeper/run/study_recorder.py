@@ -1,7 +1,7 @@
 """Records finished trials in their Optuna studies on a thread of its own: no training waits for Optuna.
 
-The studies are made from what the database holds. What a kill leaves unrecorded is recorded when the sweep runs again
-(`sweeper.run.launch.run`), so that nothing is lost.
+The studies follow from the database. What a killed coordinator leaves unrecorded is recorded when the sweep is resumed
+(`sweeper.run.launch.run`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from storage.records import Trial
 from storage.studies import Studies
 
 PAUSE_SECONDS = 1.0
-"""What finishes within it is recorded at once: to look what a study holds costs as much for one trial as for many."""
+"""Trials that finish within this time are recorded together: reading a study costs as much for one as for many."""
 
 
 class StudyRecorder:
-    """Takes finished trials and records them soon. To be closed at the end.
+    """Takes finished trials and records them soon; must be closed at the end.
 
     Args:
-        studies: where they are recorded; may be used by others at the same time.
+        studies: where they are recorded; others may use them at the same time.
         pause: seconds in which trials gather.
     """
 
@@ -32,10 +32,10 @@ class StudyRecorder:
         self._error: Exception | None = None
 
     def add(self, trial: Trial) -> None:
-        """Has a finished trial recorded. Returns at once.
+        """Records a finished trial later; returns at once.
 
         Raises:
-            DatabaseUnavailableError: an earlier one could not be.
+            DatabaseUnavailableError: an earlier trial could not be recorded.
         """
         self._raise()
         self._waiting.put(trial)
@@ -58,14 +58,14 @@ class StudyRecorder:
     def _run(self) -> None:
         closing = False
         while not closing:
-            closing = self._closing.wait(self._pause)  # read before the queue is: what came until then is recorded
+            closing = self._closing.wait(self._pause)  # read before the queue: trials added until then are recorded
             gathered = []
             while not self._waiting.empty():
                 gathered.append(self._waiting.get())
             try:
                 if gathered:
                     self._studies.record_finished(gathered)
-            except Exception as error:  # noqa: BLE001  raised where the coordinator can tell of it
+            except Exception as error:  # noqa: BLE001  raised again in the coordinator's thread
                 self._error = error
                 return
 

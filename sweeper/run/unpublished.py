@@ -1,7 +1,7 @@
-"""Notes of runs that have begun and are not all in MLflow yet: SWEEPER_HOME/begun/SWEEP.json, as long as that is so.
+"""Notes of runs that have started and are not completely in MLflow yet: SWEEPER_HOME/begun/SWEEP.json until they are.
 
-Not the sweep's state, which the database has: they tell a service what it should go on with, and how. A note lies
-beside the spools that it is about, and is written by the holder of the sweep's lease alone.
+The state of the sweep is in the database; a note tells a service what to resume, and with which limit. It lies in the
+same SWEEPER_HOME as the spools, and only the holder of the sweep's lease writes it.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """`at` is when the run began, by the database's clock; `limit` how many trials it was to start at most."""
+class StartedRun:
+    """`at` is when the run started, by the database's clock; `limit` is how many trials it may start at most."""
 
     at: float = 0.0
     limit: int | None = None
 
 
-def begin(settings: Settings, sweep: str, begun: Begun) -> None:
-    """Notes that a run begins."""
+def start(settings: Settings, sweep: str, run: StartedRun) -> None:
+    """Notes that a run starts."""
     with atomic_write(_path(settings, sweep)) as file:
-        file.write(json.dumps(asdict(begun)).encode())
+        file.write(json.dumps(asdict(run)).encode())
 
 
 def note(settings: Settings, sweep: str) -> None:
-    """Notes that MLflow lacks something of a sweep, unless that is noted already."""
+    """Notes that MLflow lacks something of a sweep; a note that exists is kept."""
     if not _path(settings, sweep).exists():
-        begin(settings, sweep, Begun())
+        start(settings, sweep, StartedRun())
 
 
 def forget(settings: Settings, sweep: str) -> None:
-    """MLflow has all of it."""
+    """Removes the note: MLflow has everything."""
     _path(settings, sweep).unlink(missing_ok=True)
 
 
@@ -52,20 +52,20 @@ def noted(settings: Settings) -> list[str]:
 
 
 def left(settings: Settings, repository: Repository, sweep: str) -> int | None:
-    """How many trials the sweep's last run may still begin or go on with; None where it had no limit."""
+    """How many trials the sweep's last run may still start or resume; None where it had no limit."""
     path = _path(settings, sweep)
     try:
-        begun = Begun(**json.loads(path.read_text(encoding="utf-8")))
+        run = StartedRun(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError):
-        _log.exception("%s is damaged; going on without a limit", path)
+        _log.exception("%s is damaged; there is no limit then", path)
         return None
-    if begun.limit is None:
+    if run.limit is None:
         return None
     ended = {trial.hash for trial in repository.trials(sweep) if trial.state in FINAL}
-    done = {one.trial for one in repository.attempts_of_sweep(sweep) if one.started_at >= begun.at} & ended
-    return max(begun.limit - len(done), 0)
+    done = {one.trial for one in repository.attempts_of_sweep(sweep) if one.started_at >= run.at} & ended
+    return max(run.limit - len(done), 0)
 
 
 def _folder(settings: Settings) -> Path:

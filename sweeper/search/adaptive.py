@@ -41,7 +41,7 @@ class SearchStudy:
 
     def owns(self, trial: Trial) -> bool:
         """Whether the search suggested this trial of its sweep."""
-        return trial.study == self.name and family(trial.spec, self.cell.names) == self.cell.family
+        return trial.study == self.name and family(trial.spec.to_dict(), self.cell.names) == self.cell.family
 
     def to_dict(self) -> dict[str, Any]:
         """What a sweep remembers of it, as JSON values."""
@@ -59,7 +59,7 @@ class SearchStudy:
 
     def points(self, trials: Iterable[Trial]) -> int:
         """How many different points these trials of it have."""
-        return len({tuple(self.cell.point(t.spec).values()) for t in trials})
+        return len({tuple(self.cell.point(t.spec.to_dict()).values()) for t in trials})
 
 
 class Adaptive:
@@ -182,7 +182,7 @@ class Adaptive:
                 self._recorded.add(trial.hash)
 
     def _record(self, search: SearchStudy, trial: Trial) -> None:
-        point = search.cell.point(trial.spec)
+        point = search.cell.point(trial.spec.to_dict())
         gamma = trial.gamma if trial.gamma is not None and GAMMA_RANGE[0] <= trial.gamma <= GAMMA_RANGE[1] else None
         self._studies.record(
             search.name,
@@ -220,7 +220,7 @@ class Adaptive:
         own = {t.hash for t in self._own(search, trials)}
         listed = {t.hash for t in trials} - own
         kin = self._repository.trials_of_loss(template.data.dataset, template.loss.name)
-        stored = {t.hash: t for t in kin if family(t.spec, names) == search.cell.family}
+        stored = {t.hash: t for t in kin if family(t.spec.to_dict(), names) == search.cell.family}
         ended = (TrialState.FINISHED, TrialState.PRUNED)
         earlier = [t for t in stored.values() if t.hash not in own and (t.state in ended or t.hash in listed)]
         earlier.sort(key=lambda t: (t.finished_at or 0.0, t.hash))
@@ -228,7 +228,7 @@ class Adaptive:
         return [
             Seen(
                 t.hash,
-                search.cell.point(t.spec),
+                search.cell.point(t.spec.to_dict()),
                 t.state,
                 t.val_dsc,
                 self._known_scores(search, t),
@@ -250,4 +250,4 @@ class Adaptive:
 
 
 def _last(trial: Trial) -> int:
-    return int(trial.spec["training"]["epochs"])
+    return trial.spec.training.epochs

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.records import Epoch, Trial
+from storage.records import Trial
 from sweeper.grids.names import variant_names
+from trials.results import Epoch
 from trials.states import FailureKind, TrialState
 
 MOST_COLUMNS = 101
@@ -152,7 +153,7 @@ def _cell(trials: Sequence[Trial], newest: Mapping[str, Epoch]) -> Cell:
         test_dsc=_mean(t.test_dsc for t in finished),
         live=_mean(newest[t.hash].val_dsc for t in running if t.hash in newest),
         epoch=None if furthest is None else furthest.epochs,
-        epochs=None if furthest is None else int(furthest.spec["training"]["epochs"]),
+        epochs=None if furthest is None else furthest.spec.training.epochs,
         failure=None if failed is None else failed.failure,
         error=None if failed is None else failed.error,
     )

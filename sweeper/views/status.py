@@ -168,8 +168,8 @@ def tried_points(
     names = tuple(domain["name"] for domain in search["domains"])
     found: dict[tuple[float, ...], list[Trial]] = {}
     for trial in trials:
-        if trial.study == study and family(trial.spec, names) == search["family"]:
-            found.setdefault(tuple(point(trial.spec, names).values()), []).append(trial)
+        if trial.study == study and family(trial.spec.to_dict(), names) == search["family"]:
+            found.setdefault(tuple(point(trial.spec.to_dict(), names).values()), []).append(trial)
     return found
 
 
@@ -180,18 +180,18 @@ def loss_names(trials: Sequence[Trial]) -> dict[str, str]:
     """
     values: dict[tuple[str, str], set[str]] = {}
     for t in trials:
-        for key, value in t.spec["loss"]["parameters"].items():
+        for key, value in t.spec.loss.parameters.items():
             values.setdefault((t.loss, key), set()).add(str(value))
-    several_models = any(t.spec["model"] != trials[0].spec["model"] for t in trials)
+    several_models = any(t.spec.model != trials[0].spec.model for t in trials)
     names = {}
     for t in trials:
         shown = {
             key: value
-            for key, value in t.spec["loss"]["parameters"].items()
+            for key, value in t.spec.loss.parameters.items()
             if len(values[t.loss, key]) > 1 and not (key == "gamma" and t.gamma is not None)
         }
         name = t.loss + (f"({', '.join(f'{k}={_short_value(v)}' for k, v in shown.items())})" if shown else "")
-        names[t.hash] = f"{name} · {t.spec['model']['name']}" if several_models else name
+        names[t.hash] = f"{name} · {t.spec.model.name}" if several_models else name
     return names
 
 
@@ -234,7 +234,7 @@ def trial_object(repository: Repository, prefix: str) -> dict[str, Any]:
             }
             for a in repository.attempts(trial.hash)
         ],
-        "spec": dict(trial.spec),
+        "spec": trial.spec.to_dict(),
     }
 
 

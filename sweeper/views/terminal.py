@@ -236,7 +236,7 @@ def _running_lines(picture: Picture, width: int) -> list[Text]:
     lines = []
     for trial, attempt, dsc in picture.running[:_MOST_RUNNING]:
         live = "" if dsc is None else f", validation DSC {_share(dsc)}"
-        tail = f": epoch {trial.epochs} of {trial.spec['training']['epochs']}{live}"
+        tail = f": epoch {trial.epochs} of {trial.spec.training.epochs}{live}"
         place = " ".join(word for word in (attempt.host, attempt.device) if word)
         if place and cell_len(f"r {trial.label}{tail}, {place}") <= width:
             tail += f", {place}"

@@ -10,8 +10,11 @@ from sqlalchemy import update
 
 from storage.database import Database
 from storage.models import LeaseRow
-from storage.records import Epoch, Lease, NewTrial, Outcome, Score
+from storage.records import Lease, NewTrial
 from storage.repository import Repository
+from tests.results import result, scored
+from trials.results import Epoch, Score, TrialResult
+from trials.spec import DataSpec, LossSpec, TrialSpec
 
 
 def trial_hash(name: object) -> str:
@@ -22,7 +25,7 @@ def new_trials(count: int, *, prefix: str = "", study: str | None = None) -> lis
     return [
         NewTrial(
             hash=trial_hash(f"{prefix}{index}"),
-            spec={"data": {"dataset": "nuclei"}, "loss": {"name": "focal", "parameters": {"gamma": index / 10}}},
+            spec=spec(index / 10),
             label=f"nuclei · focal · γ={index / 10:g}",
             dataset="nuclei",
             loss="focal",
@@ -36,36 +39,33 @@ def new_trials(count: int, *, prefix: str = "", study: str | None = None) -> lis
     ]
 
 
+def spec(gamma: float) -> TrialSpec:
+    return TrialSpec(DataSpec("nuclei", ("background", "kidney", "tumour"), 2), LossSpec("focal", {"gamma": gamma}))
+
+
 def epoch(number: int, *, loss: float = 0.5, steps: int = 10) -> Epoch:
     return Epoch(number, loss, loss / 2, 0.25, 0.1, steps, 1.5)
 
 
 def scores(images: int = 2, classes: Sequence[str] = ("kidney", "tumour")) -> tuple[Score, ...]:
     return tuple(
-        Score(partition, f"case-{image:03d}", label, 0.75, 0.6, 0.5, None, math.inf, 1.25)
+        scored(partition, f"case-{image:03d}", label, 0.75, 0.6, 0.5, None, hd95=math.inf, asd=1.25)
         for partition in ("test", "validation")
         for image in range(images)
         for label in classes
     )
 
 
-def outcome(epochs: int = 3, *, images: int = 2, resumed_from: int = 0) -> Outcome:
-    history = tuple(epoch(number, loss=1 / number) for number in range(1, epochs + 1))
-    return Outcome(
-        scores=scores(images),
-        history=history,
+def outcome(epochs: int = 3, *, images: int = 2, resumed_from: int = 0) -> TrialResult:
+    return result(
+        "",
+        scores(images),
+        (epoch(number, loss=1 / number) for number in range(1, epochs + 1)),
         best_epoch=max(epochs, 1),
-        val_loss=0.5,
-        val_dsc=0.75,
-        test_dsc=0.7,
         steps=10 * (epochs - resumed_from),
         resumed_from=resumed_from,
         parameters=31_000_000_000,
-        train_seconds=4.5,
-        evaluate_seconds=1.0,
-        peak_memory_mib=512.0,
         environment={"python": "3.11", "device": "cpu"},
-        mlflow_run="run-1",
     )
 
 

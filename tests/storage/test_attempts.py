@@ -9,8 +9,8 @@ import pytest
 from storage_samples import epoch, let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
 
 from storage.errors import AttemptEndedError, UnknownSweepError, UnknownTrialError
-from storage.records import Epoch
 from storage.repository import Repository
+from trials.results import Epoch
 from trials.states import AttemptState, FailureKind, TrialState
 
 

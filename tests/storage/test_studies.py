@@ -26,6 +26,7 @@ from storage.database import Database, open_database
 from storage.errors import DatabaseUnavailableError, InvalidScoreError, SchemaMismatchError
 from storage.repository import Repository
 from storage.studies import Studies, StudyParameter
+from tests.results import scored
 
 PRUNED = optuna.trial.TrialState.PRUNED
 
@@ -210,7 +211,8 @@ def test_finished_trials_of_a_sweep_are_recorded_once_and_others_not(repository:
     for trial, val_dsc in ((made[0], 0.75), (made[1], 0.5), (made[3], 0.75), (made[4], None)):
         attempt = repository.claim(lease, trial.hash)
         assert attempt is not None
-        repository.finish(lease, attempt.id, dataclasses.replace(outcome(), val_dsc=val_dsc))
+        scores = (scored("validation", "a", "kidney", val_dsc), scored("test", "b", "kidney", 0.7))
+        repository.finish(lease, attempt.id, dataclasses.replace(outcome(), scores=scores), "run-1")
     assert studies.record_finished(repository.trials("study")) == 3
     assert studies.record_finished(repository.trials("study")) == 0
     expected = {made[0].hash: (0.0, 0.75), made[1].hash: (0.1, 0.5), made[4].hash: (0.4, None)}

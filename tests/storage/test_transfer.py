@@ -15,9 +15,10 @@ from storage_samples import epoch, let_lease_run_out, new_trials, outcome, score
 
 from storage.database import open_database
 from storage.errors import SweepConflictError, TransferError, UnknownSweepError
-from storage.records import Epoch, SignificanceTest, Split
+from storage.records import SignificanceTest, Split
 from storage.repository import Repository
 from storage.transfer import Imported, export_sweep, import_sweep
+from trials.results import Epoch
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
@@ -40,11 +41,11 @@ def fill(repository: Repository) -> None:
     odd = (Epoch(1, math.nan, math.inf, -math.inf, 5e-324, 2**40, -0.0), epoch(2))
     given = scores()
     odd_scores = (
-        dataclasses.replace(given[0], dsc=None, hd95=math.inf, asd=None, case='é\n,";'),
-        dataclasses.replace(given[1], dsc=0.1 + 0.2, iou=0.0, hd95=0.0),
+        dataclasses.replace(given[0], values={"dsc": None, "iou": 0.6, "hd95": math.inf}, case='é\n,";'),
+        dataclasses.replace(given[1], values={**given[1].values, "dsc": 0.1 + 0.2, "iou": 0.0, "hd95": 0.0}),
         *given[2:],
     )
-    repository.finish(lease, ids[0], dataclasses.replace(outcome(2), history=odd, scores=odd_scores, val_loss=math.nan))
+    repository.finish(lease, ids[0], dataclasses.replace(outcome(2), history=odd, scores=odd_scores))
     repository.record_epoch(lease, ids[1], odd[0])
     repository.fail(lease, ids[1], FailureKind.DIVERGED, "NaN in epoch 1", "tail\x00\udcff", requeue=False)
     repository.fail(lease, ids[2], FailureKind.LOST, "gone", requeue=True, state=AttemptState.LOST)
@@ -205,5 +206,7 @@ class TestRefusals:
         folder = export_sweep(repository, "γ/sweep", tmp_path / "x")
         manifest = json.loads((folder / "sweep.json").read_text())
         (folder / "sweep.json").write_text(json.dumps({**manifest, "version": 99}))
-        with pytest.raises(TransferError, match="has export version 99, this program reads 1; update the program"):
+        with pytest.raises(
+            TransferError, match="has export version 99, this program reads up to 2; update the program"
+        ):
             import_sweep(repository, folder)

@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from storage.database import open_database
-from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
 from sweeper.cli import main
 from sweeper.grids.expansion import DataIdentity, expand
 from sweeper.grids.files import load_grid
 from sweeper.run.launch import new_trials, sweep_table
 from sweeper.timing.costs import learn_costs
+from tests.results import result, scored
+from trials.results import Epoch, TrialResult
 from trials.states import FailureKind
 
 NUCLEI = DataIdentity(("background", "nucleus"), 2, "p" * 16, "s" * 16)
@@ -88,22 +88,8 @@ def stored(home: Path) -> Path:
     return home
 
 
-def outcome(**changes: Any) -> Outcome:
+def outcome() -> TrialResult:
     """A result with one image in each partition."""
-    scores = tuple(Score(p, f"case-{p}", "nucleus", 0.75, 0.6, 0.7, 0.8) for p in ("validation", "test"))
-    epochs = tuple(Epoch(n, 0.5 / n, 0.6 / n, 0.7, 0.1, 19, 1.5) for n in (1, 2))
-    values: dict[str, Any] = {
-        "scores": scores,
-        "history": epochs,
-        "best_epoch": 2,
-        "val_loss": 0.3,
-        "val_dsc": 0.75,
-        "test_dsc": 0.75,
-        "steps": 38,
-        "resumed_from": 0,
-        "parameters": 1234,
-        "train_seconds": 12.0,
-        "evaluate_seconds": 1.0,
-        "peak_memory_mib": 500.0,
-    }
-    return Outcome(**{**values, **changes})
+    scores = (scored(p, f"case-{p}", "nucleus", 0.75, 0.6, 0.7, 0.8) for p in ("validation", "test"))
+    epochs = (Epoch(n, 0.5 / n, 0.6 / n, 0.7, 0.1, 19, 1.5) for n in (1, 2))
+    return result(scores=scores, history=epochs, parameters=1234, train_seconds=12.0)

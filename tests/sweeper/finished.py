@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from storage.database import open_database
-from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
 from sweeper.data.preparation import identify
 from sweeper.grids.expansion import expand
@@ -11,6 +10,8 @@ from sweeper.grids.schema import Grid
 from sweeper.run.launch import new_trials, sweep_table
 from sweeper.settings import Settings
 from sweeper.timing.costs import learn_costs
+from tests.results import result, scored
+from trials.results import Epoch
 from trials.spec import TrialSpec
 
 SECONDS = 30.0
@@ -34,6 +35,5 @@ def finish(settings: Settings, grid: Grid, count: int) -> None:
             attempt = repository.claim(lease, spec.hash, host="host")
             assert attempt is not None
             history = tuple(Epoch(n + 1, 0.5, 0.5, 0.5, 0.1, 19, 1.0) for n in range(spec.training.epochs))
-            score = Score("test", "x", "nucleus", 0.5, 0.5, 0.5, 0.5)
-            result = Outcome((score,), history, 1, 0.5, 0.5, 0.5, 19, 0, 10, SECONDS, 1.0, 100.0)
-            repository.finish(lease, attempt.id, result)
+            scores = (scored(part, "x", "nucleus", 0.5) for part in ("validation", "test"))
+            repository.finish(lease, attempt.id, result(spec.hash, scores, history, train_seconds=SECONDS))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from storage.database import open_database
-from storage.records import NewTrial, Outcome
+from storage.records import NewTrial
 from storage.repository import Repository
 from sweeper.garbage import find_garbage
 from sweeper.settings import Settings
+from tests.results import result
 from trials.states import FailureKind
 
 DONE, FAILED, QUEUED, UNKNOWN = (letter * 16 for letter in "abcd")
@@ -33,7 +34,7 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
         done, failed = repository.claim(lease, DONE), repository.claim(lease, FAILED)
         assert done is not None
         assert failed is not None
-        repository.finish(lease, done.id, Outcome((), (), 1, 0.1, None, None, 1, 0, 1, 1.0, 1.0, 1.0))
+        repository.finish(lease, done.id, result())
         repository.fail(lease, failed.id, FailureKind.LOST, "gone", requeue=False)
         repository.release_lease(lease)
         yield repository

@@ -119,7 +119,7 @@ def test_ctrl_c_twice_keeps_the_checkpoint_and_resume_goes_on_from_it(home: Home
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=180)
     assert "sweeper resume long" in out
-    assert "goes on after epoch" in out
+    assert "resumes after epoch" in out
     assert process.returncode == 0, out
     assert {t["state"] for t in home.json("status", "long")["trials"]} == {"queued"}
 

@@ -31,7 +31,7 @@ from trials.messages import (
     read_task,
     to_json,
 )
-from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.results import Epoch, Score, TrialResult
 from trials.spec import DataSpec, LossSpec, TrainingSpec, TrialSpec
 from trials.states import FailureKind
 
@@ -44,10 +44,10 @@ PLUGIN = PluginSource("/home/me/mine.py", "a" * 16, "print('γ')\n", {"datasets"
 REQUEST = TrainRequest(
     SPEC, "kits · γ=0.5", Path("/data"), Path("/trials/x"), sweep="s", attempt=2, plugins=(PLUGIN,), supervised=True
 )
-EPOCH = EpochRecord(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
+EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 SCORES = (
-    CaseScore("validation", "a", "kidney", 0.5, 0.4, 0.5, None),
-    CaseScore("test", "b", "kidney", 0.0, 0.0, None, 0.0, math.inf, math.inf),
+    Score("validation", "a", "kidney", 0.5, 0.4, 0.5, None),
+    Score("test", "b", "kidney", 0.0, 0.0, None, 0.0, math.inf, math.inf),
 )
 RESULT = TrialResult("h" * 16, SCORES, (EPOCH,), 1, False, 0, 19, 1000, 0.7, 0.1, 500.0, {"device": "CPU"})
 EVENTS: list[Event] = [

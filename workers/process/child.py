@@ -36,7 +36,7 @@ from trials.messages import (
     read_command,
     to_json,
 )
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.states import FailureKind
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def train(
             if request.supervised and epoch and (received := order()) is not Order.CONTINUE:
                 raise InterruptedTrialError(received, epoch)
 
-        def report(record: EpochRecord) -> Order:
+        def report(record: Epoch) -> Order:
             spool.epoch(record, gauges.read())
             send(EpochEnded(record))
             return order()
@@ -172,7 +172,7 @@ def train(
         if spool is not None and interrupted.order is Order.PRUNE:
             spool.prune(interrupted.epoch)
         elif spool is not None:
-            spool.fail(interrupted.order.value, str(interrupted), status="KILLED")
+            spool.stop(str(interrupted))
         return Interrupted(interrupted.order, interrupted.epoch)
     except Exception as error:  # noqa: BLE001  whatever a library or plug-in raises ends this trial, not the process
         failure = classify(error)
@@ -181,7 +181,7 @@ def train(
         text = without_folders(f"{type(error).__name__}: {error}", folder, request.prepared_root)
         if spool is not None:
             with contextlib.suppress(OSError):
-                spool.fail(failure.value, text)
+                spool.fail(failure, text)
         return Failed(failure, text)
     finally:
         if spool is not None:

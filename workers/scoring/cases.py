@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from nibabel.affines import voxel_sizes
 
-from trials.results import CaseScore
+from trials.results import Score
 from trials.spec import EvaluationSpec
 from workers.datasets.prepared import PreparedCase, PreparedDataset
 from workers.datasets.preprocessing import Label
@@ -24,7 +24,7 @@ Partition = Literal["validation", "test"]
 
 def score_prediction(
     prepared: PreparedDataset, case: str, prediction: Label, evaluation: EvaluationSpec, partition: Partition
-) -> list[CaseScore]:
+) -> list[Score]:
     """Scores of a prediction on the prepared grid, uint8 of the case's `shape`.
 
     Raises:
@@ -37,7 +37,7 @@ def score_prediction(
 
 def score_original(
     prepared: PreparedDataset, case: str, mask: Label, evaluation: EvaluationSpec, partition: Partition
-) -> list[CaseScore]:
+) -> list[Score]:
     """Scores of a mask on the source's own grid, uint8 of the case's `original_shape`; raises as `score_prediction`."""
     if not evaluation.native:
         mask = to_prepared(mask, prepared.case(case))
@@ -46,7 +46,7 @@ def score_original(
 
 def _score(
     prepared: PreparedDataset, case: str, mask: Label, evaluation: EvaluationSpec, partition: Partition
-) -> list[CaseScore]:
+) -> list[Score]:
     """Scores of a mask on the grid that the evaluation asks for."""
     known = prepared.case(case)
     truth: Label = prepared.native_label(case) if evaluation.native else prepared.label(case)

@@ -1,8 +1,8 @@
-"""Scores of hard label maps. Imports no TensorFlow.
+"""The metrics' functions, on hard masks, and the scores of one image by every metric. Imports no TensorFlow.
 
 The rules for empty masks are the project's (the paper does not give any): truth and prediction both empty, all four
-metrics are 1; truth alone empty, DSC, IoU and precision are 0 and recall is undefined; prediction alone empty, all 0.
-Undefined values are left out of means and intervals, and counted (`sweeper.analysis`).
+overlap metrics are 1; truth alone empty, DSC, IoU and precision are 0 and recall is undefined; prediction alone empty,
+all 0. `trials.metrics` holds the metrics' names, ranges and headings.
 """
 
 from __future__ import annotations
@@ -10,25 +10,95 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from trials.results import CaseScore
+from trials import metrics
+from trials.results import Partition, Score
 from workers.errors import InputError
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Truth and prediction of one class in one image: what a metric's function gets.
+
+    Attributes:
+        truth, prediction: label maps of equal shape, integers.
+        index: the class's label in both.
+        spacing: voxel size along each axis, in the unit in which distances are wanted; None for 1.
+        tp, fp, fn: pixels that are rightly marked, wrongly marked, and missed.
+    """
+
+    truth: npt.NDArray[np.integer]
+    prediction: npt.NDArray[np.integer]
+    index: int
+    spacing: tuple[float, ...] | None
+    tp: int
+    fp: int
+    fn: int
+
+    @cached_property
+    def true(self) -> Mask:
+        """Where the class is."""
+        return np.asarray(self.truth == self.index)
+
+    @cached_property
+    def marked(self) -> Mask:
+        """Where the class was predicted."""
+        return np.asarray(self.prediction == self.index)
+
+    @cached_property
+    def surface(self) -> tuple[float, float]:
+        """`surface_scores` of both masks."""
+        return surface_scores(self.true, self.marked, self.spacing)
+
+
+def dsc(masks: Masks) -> float:
+    """Dice similarity coefficient (section 3.1.6), in [0, 1]."""
+    return overlap_scores(masks.tp, masks.fp, masks.fn)[0]
+
+
+def iou(masks: Masks) -> float:
+    """Intersection over union (section 3.1.6), in [0, 1]."""
+    return overlap_scores(masks.tp, masks.fp, masks.fn)[1]
+
+
+def precision(masks: Masks) -> float:
+    """The share of the marked pixels that are right (section 3.1.6), in [0, 1]."""
+    return overlap_scores(masks.tp, masks.fp, masks.fn)[2]
+
+
+def recall(masks: Masks) -> float | None:
+    """The share of the class's pixels that are marked (section 3.1.6), in [0, 1]; None where it is undefined."""
+    return overlap_scores(masks.tp, masks.fp, masks.fn)[3]
+
+
+def hd95(masks: Masks) -> float:
+    """95% Hausdorff distance, in the unit of the spacing; infinite where one mask alone is empty."""
+    return masks.surface[0]
+
+
+def asd(masks: Masks) -> float:
+    """Average symmetric surface distance, in the unit of the spacing; infinite where one mask alone is empty."""
+    return masks.surface[1]
 
 
 def score_case(
-    truth: np.ndarray,
-    prediction: np.ndarray,
+    truth: npt.NDArray[np.integer],
+    prediction: npt.NDArray[np.integer],
     classes: Sequence[str],
     *,
-    partition: Literal["validation", "test"],
+    partition: Partition,
     case: str,
     spacing: Sequence[float] | None = None,
     surface_distances: bool = False,
-) -> list[CaseScore]:
-    """Scores of one image for every foreground class.
+) -> list[Score]:
+    """Scores of one image for every foreground class, by every metric that is wanted.
 
     Args:
         truth: label map, integers in [0, len(classes)), of any shape (2D or 3D for surface distances).
@@ -37,26 +107,33 @@ def score_case(
         partition: which part of the data the case belongs to.
         case: identifier of the image.
         spacing: voxel size along each axis, in the unit in which surface distances are wanted; 1 when None.
-        surface_distances: whether to compute the 95% Hausdorff and the average surface distance.
+        surface_distances: whether the surface distances are computed, too.
 
     Raises:
-        InputError: shapes differ, the maps are no integers, or a label is no class.
+        InputError: shapes differ, the maps are no integers, a label is no class, or a metric gives a value outside its
+            range.
     """
     counts = confusion(truth, prediction, len(classes), case=case)
+    wanted = [m for m in metrics.METRICS.values() if m.group != metrics.SURFACE_DISTANCES or surface_distances]
+    functions = {metric: metric.load() for metric in wanted}
+    sizes = None if spacing is None else tuple(spacing)
     scores = []
     for index, label in enumerate(classes[1:], start=1):
         tp = int(counts[index, index])
         fn = int(counts[index].sum()) - tp
         fp = int(counts[:, index].sum()) - tp
-        dsc, iou, precision, recall = overlap_scores(tp, fp, fn)
-        hd95 = asd = None
-        if surface_distances:
-            hd95, asd = surface_scores(truth == index, prediction == index, spacing)
-        scores.append(CaseScore(partition, case, label, dsc, iou, precision, recall, hd95, asd))
+        masks = Masks(truth, prediction, index, sizes, tp, fp, fn)
+        values = {metric.name: function(masks) for metric, function in functions.items()}
+        for metric in wanted:
+            if fault := metric.fault(values[metric.name]):
+                raise InputError(f"metric {metric.name!r} gives {values[metric.name]!r} for case {case!r}, {fault}")
+        scores.append(Score(partition, case, label, values))
     return scores
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, *, case: str = "") -> np.ndarray:
+def confusion(
+    truth: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer], classes: int, *, case: str = ""
+) -> npt.NDArray[np.int64]:
     """Number of pixels of each true class (row) by predicted class (column), int64 (classes, classes).
 
     Raises:
@@ -84,9 +161,7 @@ def overlap_scores(tp: int, fp: int, fn: int) -> tuple[float, float, float, floa
     return 2 * tp / (2 * tp + fp + fn), tp / (tp + fp + fn), precision, tp / (tp + fn)
 
 
-def surface_scores(
-    truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float] | None = None
-) -> tuple[float, float]:
+def surface_scores(truth: Mask, prediction: Mask, spacing: Sequence[float] | None = None) -> tuple[float, float]:
     """95% Hausdorff distance and average symmetric surface distance of two masks, bool 2D or 3D, in units of `spacing`.
 
     By DeepMind's surface-distance, which weights each surface element by its area (Nikolov et al. 2021). The Hausdorff

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trials.results import METRICS, CaseScore, EpochRecord, TrialResult
+from trials.metrics import paper_metrics
+from trials.results import Epoch, Score, TrialResult
 from trials.spec import TrialSpec
 
 MAXIMUM_PARAMETER_LENGTH = 6000
@@ -49,7 +50,7 @@ def run_params(spec: TrialSpec) -> dict[str, str]:
     return dict(_flatten(values))
 
 
-def epoch_values(record: EpochRecord) -> dict[str, float]:
+def epoch_values(record: Epoch) -> dict[str, float]:
     """The metrics of one epoch."""
     return {
         "loss": float(record.loss),
@@ -66,7 +67,7 @@ def final_values(result: TrialResult) -> dict[str, float]:
     for partition, prefix in _SHORT.items():
         scores = [score for score in result.scores if score.partition == partition]
         labels = sorted({score.label for score in scores})
-        for metric in METRICS:
+        for metric in paper_metrics():
             means = {label: _mean(scores, label, metric) for label in labels}
             defined = {label: mean for label, mean in means.items() if mean is not None}
             values.update({f"{prefix}_{metric}_{metric_key(label)}": mean for label, mean in defined.items()})
@@ -95,8 +96,8 @@ def model_name(label: str) -> str:
     return re.sub(r"[/:.%\"']", "_", label)
 
 
-def _mean(scores: Iterable[CaseScore], label: str, metric: str) -> float | None:
-    values = [getattr(score, metric) for score in scores if score.label == label]
+def _mean(scores: Iterable[Score], label: str, metric: str) -> float | None:
+    values = [score[metric] for score in scores if score.label == label]
     defined = [float(value) for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
 

@@ -13,15 +13,14 @@ import platform
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workers.tracking.client import RefusedError, artifacts_at, call
+from workers.tracking.records import ModelRecord, StartRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,28 +33,6 @@ _RECORD_TAG = "sweeper.record"
 _MODEL_TAGS = {"sweep", "dataset", "loss", "gamma", "repeat"}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRecord:
-    """What `Spool.model` recorded, with absolute paths."""
-
-    path: Path
-    input_shape: tuple[int | None, ...]
-    classes: tuple[str, ...]
-    input_example: Path | None
-    requirements: Mapping[str, str]
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], folder: Path) -> Self:
-        example = fields["input_example"]
-        return cls(
-            path=folder / fields["path"],
-            input_shape=tuple(fields["input_shape"]),
-            classes=tuple(fields["classes"]),
-            input_example=None if example is None else folder / example,
-            requirements=fields["requirements"],
-        )
-
-
 def upload_model(
     client: MlflowClient,
     record: ModelRecord,
@@ -63,7 +40,7 @@ def upload_model(
     name: str,
     *,
     experiment_id: str,
-    described: Mapping[str, Any],
+    described: StartRecord,
     key: str,
     attempts: int,
 ) -> str:
@@ -71,17 +48,17 @@ def upload_model(
 
     Args:
         client: MLflow's.
-        record: the network.
+        record: the network; its paths lead to the files.
         run_id: the trial's run.
         name: the model's.
         experiment_id: the run's experiment.
-        described: `tags` and `params` of the run, which the model gets, too.
+        described: the run's start, whose tags and parameters the model gets, too.
         key: names this record among all.
         attempts: how often each call is tried.
 
     Raises:
         RefusedError: the file is not there or no Keras file.
-        TrackingUnavailableError: MLflow is away.
+        TrackingUnavailableError: MLflow is unreachable.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -98,14 +75,14 @@ def upload_model(
         run = call(lambda: client.get_run(run_id), "reading the run", attempts=attempts)
         linked = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
     else:
-        tags: dict[str, str] = {k: v for k, v in described["tags"].items() if k in _MODEL_TAGS}
+        tags: dict[str, str] = {k: v for k, v in described.tags.items() if k in _MODEL_TAGS}
         model = call(
             lambda: client.create_logged_model(
                 experiment_id,
                 name=name,
                 source_run_id=run_id,
                 tags={**tags, _RECORD_TAG: key},
-                params=dict(described["params"]),
+                params=dict(described.params),
                 model_type="segmentation",
             ),
             "creating the model",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from trials.spec import content_hash
 from workers.tracking.client import RefusedError, artifacts_at, call, connect
 from workers.tracking.describe import TRIAL_TAG
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
-from workers.tracking.model import ModelRecord, upload_model
-from workers.tracking.spool import SpoolRecord, read_records
+from workers.tracking.model import upload_model
+from workers.tracking.records import ArtifactRecord, EndRecord, Line, MetricsRecord, ModelRecord, StartRecord
+from workers.tracking.spool import read_lines
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,7 +112,7 @@ def replay(
     if strict and sender.error is not None:
         raise sender.error
     position = sender.position
-    left = sum(1 for _ in read_records(spool, position.offset))
+    left = sum(1 for _ in read_lines(spool, position.offset))
     return ReplayResult(
         sender.sent, left, position.run_id, position.ended, str(sender.error or ""), away, tuple(sender.refused)
     )
@@ -135,7 +136,7 @@ class _Sender:
 
     def run(self) -> None:
         self.position = _load_position(self.place, self.position.target)
-        if next(read_records(self.spool, self.position.offset), None) is None:
+        if next(read_lines(self.spool, self.position.offset), None) is None:
             return
         client = connect(self.uri)
         try:
@@ -150,16 +151,16 @@ class _Sender:
                 raise TrackingUnavailableError(f"MLflow loses the run of {self.spool} again and again") from error
 
     def _send_from_here(self, client: MlflowClient) -> None:
-        for batch in _batches(read_records(self.spool, self.position.offset)):
+        for batch in _batches(read_lines(self.spool, self.position.offset)):
             try:
                 self._send_and_move(client, batch)
             except RefusedError:
                 if len(batch) == 1:
                     raise
-                for record in batch:  # so that only the record at fault is lost to MLflow
-                    self._send_and_move(client, [record])
+                for line in batch:  # so that only the record at fault is lost to MLflow
+                    self._send_and_move(client, [line])
 
-    def _send_and_move(self, client: MlflowClient, batch: list[SpoolRecord]) -> None:
+    def _send_and_move(self, client: MlflowClient, batch: list[Line]) -> None:
         try:
             after = self._send(client, batch)
         except RefusedError as error:
@@ -175,42 +176,39 @@ class _Sender:
         self.sent += len(batch)
         self._move(replace(after, offset=batch[-1].end))
 
-    def _send(self, client: MlflowClient, batch: list[SpoolRecord]) -> _Position:
-        first = batch[0]
-        if first.kind == "start":
-            return self._start(client, first)
+    def _send(self, client: MlflowClient, batch: list[Line]) -> _Position:
+        line, record = batch[0], batch[0].record
+        if isinstance(record, StartRecord):
+            return self._start(client, record, line.at)
         if not self.position.run_id:
             raise RefusedError(f"{self.spool} does not begin with a start record", missing=False)
-        if first.kind == "metrics":
+        if isinstance(record, MetricsRecord):
             self._metrics(client, batch)
             return replace(self.position, ended=False)
-        if first.kind == "artifact":
-            self._artifact(client, first)
+        if isinstance(record, ArtifactRecord):
+            self._artifact(client, record)
             return self.position
-        if first.kind == "model":
-            record = ModelRecord.from_fields(first.fields, self.spool.parent)
-            key = f"{self.position.run_id}:{first.number}"
+        if isinstance(record, ModelRecord):
             model_id = upload_model(
                 client,
-                record,
+                record.inside(self.spool.parent),
                 self.position.run_id,
                 self.position.model_name,
                 experiment_id=self._experiment_id(client),
                 described=self._described(),
-                key=key,
+                key=f"{self.position.run_id}:{line.number}",
                 attempts=self.attempts,
             )
             return replace(self.position, model_id=model_id)
-        if first.kind == "end":
-            self._end(client, first)
+        if isinstance(record, EndRecord):
+            self._end(client, record, line.at)
             return replace(self.position, ended=True)
-        raise RefusedError(f"record {first.number} of {self.spool} has the unknown kind {first.kind!r}", missing=False)
+        raise RefusedError(f"record {line.number} of {self.spool} has the unknown kind {record.kind!r}", missing=False)
 
-    def _start(self, client: MlflowClient, record: SpoolRecord) -> _Position:
+    def _start(self, client: MlflowClient, record: StartRecord, at: int) -> _Position:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-        fields = record.fields
-        tags: dict[str, str] = dict(fields["tags"])
+        tags = dict(record.tags)
         if self.parent_run:
             tags["mlflow.parentRunId"] = self.parent_run
         run_id = self.position.run_id
@@ -219,46 +217,45 @@ class _Sender:
         run_id = run_id or self._find_run(client, tags[TRIAL_TAG])
         if run_id:
             artifacts = self.position.artifacts if run_id == self.position.run_id else ""
-            self._call(lambda: client.update_run(run_id, status="RUNNING", name=fields["name"]), "continuing a run")
+            self._call(lambda: client.update_run(run_id, status="RUNNING", name=record.name), "continuing a run")
             self._call(lambda: client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()]), "tagging a run")
         else:
             made = self._call(
-                lambda: client.create_run(
-                    self._experiment_id(client), start_time=record.at, tags=tags, run_name=fields["name"]
-                ),
+                lambda: client.create_run(self._experiment_id(client), start_time=at, tags=tags, run_name=record.name),
                 "creating a run",
             )
             run_id, artifacts = made.info.run_id, made.info.artifact_uri
         self._move(
-            replace(self.position, run_id=run_id, artifacts=artifacts, model_name=fields["model_name"], ended=False)
+            replace(self.position, run_id=run_id, artifacts=artifacts, model_name=record.model_name, ended=False)
         )
-        params = [Param(k, v) for k, v in fields["params"].items()]
+        params = [Param(k, v) for k, v in record.params.items()]
         self._call(lambda: client.log_batch(run_id, params=params), "logging parameters")
         dataset = Dataset(
-            name=fields["dataset"]["name"], digest=fields["dataset"]["digest"], source_type="local", source="prepared"
+            name=record.dataset.name, digest=record.dataset.digest, source_type="local", source="prepared"
         )
         used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
         self._call(lambda: client.log_inputs(run_id, datasets=[used]), "logging the data set")
         return self.position
 
-    def _metrics(self, client: MlflowClient, batch: Iterable[SpoolRecord]) -> None:
+    def _metrics(self, client: MlflowClient, batch: Iterable[Line]) -> None:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(key, float(value), record.at, int(record.fields["step"]))
-            for record in batch
-            for key, value in record.fields["values"].items()
+            Metric(key, float(value), line.at, line.record.step)
+            for line in batch
+            if isinstance(line.record, MetricsRecord)
+            for key, value in line.record.values.items()
         ]
         run_id = self.position.run_id
-        for begin in range(0, len(metrics), MAXIMUM_METRICS):
-            part = metrics[begin : begin + MAXIMUM_METRICS]
+        for first in range(0, len(metrics), MAXIMUM_METRICS):
+            part = metrics[first : first + MAXIMUM_METRICS]
             self._call(partial(client.log_batch, run_id, metrics=part), "logging metrics")
 
-    def _artifact(self, client: MlflowClient, record: SpoolRecord) -> None:
-        path = self.spool.parent / record.fields["path"]
+    def _artifact(self, client: MlflowClient, record: ArtifactRecord) -> None:
+        path = self.spool.parent / record.path
         if not path.is_file():
             raise RefusedError(f"artifact {path} of {self.spool} is not there (any more)", missing=False)
-        folder = record.fields["folder"] or None
+        folder = record.folder or None
         run_id, known = self.position.run_id, self.position.artifacts
 
         def send() -> None:
@@ -269,24 +266,24 @@ class _Sender:
 
         self._call(send, f"sending {path.name}")
 
-    def _end(self, client: MlflowClient, record: SpoolRecord) -> None:
+    def _end(self, client: MlflowClient, record: EndRecord, at: int) -> None:
         from mlflow.entities import Metric, RunTag
 
-        fields, run_id, model_id = record.fields, self.position.run_id, self.position.model_id
+        run_id, model_id = self.position.run_id, self.position.model_id
         # A metric that names a model is one of the run and of the model: MLflow writes both.
         metrics = [
             Metric(
                 key,
                 float(value),
-                record.at,
-                fields["step"],
+                at,
+                record.step,
                 **({"model_id": model_id, "run_id": run_id} if model_id and key.startswith(("test_", "val_")) else {}),
             )
-            for key, value in fields["values"].items()
+            for key, value in record.values.items()
         ]
-        tags = [RunTag(key, str(value)[:5000]) for key, value in fields["tags"].items()]
+        tags = [RunTag(key, str(value)[:5000]) for key, value in record.tags.items()]
         self._call(lambda: client.log_batch(run_id, metrics=metrics, tags=tags), "logging the outcome")
-        self._call(lambda: client.set_terminated(run_id, status=fields["status"], end_time=record.at), "ending the run")
+        self._call(lambda: client.set_terminated(run_id, status=record.status, end_time=at), "ending the run")
 
     def _find_run(self, client: MlflowClient, trial: str) -> str:
         """The trial's run if one was created before; the oldest, should there be several."""
@@ -301,10 +298,10 @@ class _Sender:
         )
         return str(runs[0].info.run_id) if runs else ""
 
-    def _described(self) -> Mapping[str, Any]:
-        """The fields of the last start that was sent: what the trial's run says of it."""
-        sent = [r for r in read_records(self.spool) if r.end <= self.position.offset and r.kind == "start"]
-        return sent[-1].fields
+    def _described(self) -> StartRecord:
+        """The last start that was sent: what the trial's run says of it."""
+        lines = [line for line in read_lines(self.spool) if line.end <= self.position.offset]
+        return [line.record for line in lines if isinstance(line.record, StartRecord)][-1]
 
     def _experiment_id(self, client: MlflowClient) -> str:
         """The experiment's id, asked for once in this process: it changes only where the store is emptied."""
@@ -336,20 +333,21 @@ def _run_is_gone(client: MlflowClient, run_id: str) -> bool:
     return False
 
 
-def _batches(records: Iterable[SpoolRecord]) -> Iterator[list[SpoolRecord]]:
-    """Runs of metrics records together, as one call costs the same whatever it carries; all others alone."""
-    waiting: list[SpoolRecord] = []
+def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Consecutive lines of metrics together, as one call costs the same whatever it carries; others alone."""
+    waiting: list[Line] = []
     size = 0
-    for record in records:
-        more = len(record.fields["values"]) if record.kind == "metrics" else 0
-        if waiting and (record.kind != "metrics" or size + more > MAXIMUM_METRICS):
+    for line in lines:
+        more = len(line.record.values) if isinstance(line.record, MetricsRecord) else 0
+        is_metrics = isinstance(line.record, MetricsRecord)
+        if waiting and (not is_metrics or size + more > MAXIMUM_METRICS):
             yield waiting
             waiting, size = [], 0
-        if record.kind == "metrics":
-            waiting.append(record)
+        if is_metrics:
+            waiting.append(line)
             size += more
         else:
-            yield [record]
+            yield [line]
     if waiting:
         yield waiting
 

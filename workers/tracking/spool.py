@@ -1,57 +1,56 @@
 """The spool: what a trial has to say to MLflow, as lines of a file in the trial's folder.
 
-Writing a record costs microseconds and needs no MLflow, no network and no server. A line is one JSON object
-`{"n": sequence number, "kind": …, "at": milliseconds since 1970, …}`:
+Writing a record costs microseconds and needs no MLflow, no network and no server. `records` says what a line holds:
 
-| kind | fields |
+| kind | a trial writes it |
 |---|---|
-| `start` | `name`, `tags`, `params`: a new attempt of the trial |
-| `metrics` | `step` (epoch, from 1), `values` |
-| `artifact` | `path` relative to the trial's folder, `folder` in the run |
-| `model` | `path` relative to the trial's folder, and the rest of `ModelRecord` |
-| `end` | `status`, `tags`, `step`, `values`: the attempt's outcome |
+| `start` | when an attempt starts |
+| `metrics` | after each epoch |
+| `artifact` | for each file that belongs to the run |
+| `model` | for the trained network |
+| `end` | when the attempt has ended |
 
-One process writes at a time (the training child, or its parent once the child is dead). A line that was cut off by a
-kill has no line feed: readers ignore it, the next writer removes it. Sending is the matter of `replay`.
+One process writes at a time (the training process, or its parent once that has ended). A line that was cut off by a
+kill has no line feed: readers ignore it, the next writer removes it. `replay` does the sending.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import BinaryIO, Self
 
-from trials.results import EpochRecord, TrialResult
+from trials.messages import Order
+from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
+from trials.states import FailureKind
 from workers.tracking.describe import epoch_values, final_values, model_name, run_params, run_tags
-
-RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+from workers.tracking.records import (
+    ArtifactRecord,
+    Dataset,
+    EndRecord,
+    Line,
+    MetricsRecord,
+    ModelRecord,
+    Record,
+    RunStatus,
+    StartRecord,
+    from_line,
+    to_line,
+)
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolRecord:
-    """One complete line: its sequence number, kind, time in milliseconds, fields, and the file offset after it."""
+def read_lines(path: Path, offset: int = 0) -> Iterator[Line]:
+    """The complete lines from byte `offset` on, in order; nothing if the file does not exist.
 
-    number: int
-    kind: str
-    at: int
-    fields: Mapping[str, Any]
-    end: int
-
-
-def read_records(path: Path, offset: int = 0) -> Iterator[SpoolRecord]:
-    """The complete records from byte `offset` on, in order; nothing if the file does not exist.
-
-    A line that is complete but no JSON object (a damaged disk) is passed over with a warning: one lost metric must not
-    hold up all that follow.
+    A complete line that cannot be read (a damaged disk) is skipped with a warning: one lost metric must not hold up all
+    that follow.
     """
     try:
         file = path.open("rb")
@@ -64,19 +63,18 @@ def read_records(path: Path, offset: int = 0) -> Iterator[SpoolRecord]:
                 return
             offset += len(line)
             try:
-                fields = json.loads(line)
-                number, kind, at = int(fields.pop("n")), str(fields.pop("kind")), int(fields.pop("at"))
+                read = from_line(line, offset)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                _log.warning("%s: unreadable record before byte %d passed over (%s)", path, offset, error)
+                _log.warning("%s: skipped an unreadable line before byte %d (%s)", path, offset, error)
                 continue
-            yield SpoolRecord(number, kind, at, fields, offset)
+            yield read
 
 
 class Spool:
     """The writer of one trial's spool.
 
-    Opening an existing file goes on where it stopped: a half-written last line is removed and the numbers continue, so
-    a resumed trial adds to the same MLflow run. Records reach the operating system at once (they survive a SIGKILL);
+    Opening an existing file continues it: a half-written last line is removed and the numbers go on, so a resumed trial
+    adds to the same MLflow run. Records reach the operating system at once (they survive a SIGKILL);
     `finish`, `fail` and `close` also sync them to the disk.
 
     Args:
@@ -90,14 +88,13 @@ class Spool:
         self._number = 0
         self._epochs: dict[int, str] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._mend()
+        self._repair()
         self._file: BinaryIO = path.open("ab", buffering=0)
 
-    def append(self, kind: str, fields: Mapping[str, Any]) -> int:
+    def append(self, record: Record) -> int:
         """Adds one record and returns its sequence number, counted from 1."""
         self._number += 1
-        record = {"n": self._number, "kind": kind, "at": time.time_ns() // 1_000_000, **fields}
-        self._file.write(json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+        self._file.write(to_line(self._number, time.time_ns() // 1_000_000, record))
         return self._number
 
     def start(
@@ -110,26 +107,28 @@ class Spool:
         provenance: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Begins attempt number `attempt` of the trial.
+        """Starts attempt number `attempt` of the trial.
 
         Args:
             spec: becomes the run's tags and its parameters.
             label: the trial's name for people: the name of the run and of its model.
             sweep: the sweep's name.
-            attempt: counted from 1; a later attempt goes on in the same MLflow run.
+            attempt: counted from 1; a later attempt continues the same MLflow run.
             provenance: for example `rehearsal`; where empty, that of the data (`real`, `synthetic`).
             tags: further tags of the run.
         """
-        fields = {
-            "name": label,
-            "tags": {**run_tags(spec, sweep=sweep, attempt=attempt, provenance=provenance), **(tags or {})},
-            "params": run_params(spec),
-            "dataset": {"name": spec.data.dataset, "digest": spec.data.prepared or "unprepared"},
-            "model_name": model_name(label),
-        }
-        self.append("start", fields)
+        described = run_tags(spec, sweep=sweep, attempt=attempt, provenance=provenance)
+        self.append(
+            StartRecord(
+                name=label,
+                tags={**described, **(tags or {})},
+                params=run_params(spec),
+                dataset=Dataset(spec.data.dataset, spec.data.prepared or "unprepared"),
+                model_name=model_name(label),
+            )
+        )
 
-    def epoch(self, record: EpochRecord, gauges: Mapping[str, float] | None = None) -> None:
+    def epoch(self, record: Epoch, gauges: Mapping[str, float] | None = None) -> None:
         """Adds an epoch's metrics. `gauges` are system metrics, for example those of `gauges.Gauges.read`.
 
         An epoch that a resumed trial repeats with the very same values is written once.
@@ -138,11 +137,11 @@ class Spool:
         if self._epochs.get(record.epoch) == _identity(values):
             return
         self._epochs[record.epoch] = _identity(values)
-        self.append("metrics", {"step": record.epoch, "values": {**values, **(gauges or {})}})
+        self.append(MetricsRecord(record.epoch, {**values, **(gauges or {})}))
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """A file to attach to the run, under `folder` of its artifacts. It must stay where it is until it was sent."""
-        self.append("artifact", {"path": self._relative(path), "folder": folder})
+        self.append(ArtifactRecord(self._relative(path), folder))
 
     def model(
         self,
@@ -162,14 +161,15 @@ class Spool:
             input_example: a `.npy` file with a batch of input images, float32 (batch, *spatial, channels).
             environment: package versions that the network needs, such as `{"keras": "3.15.0"}`.
         """
-        fields = {
-            "path": self._relative(path),
-            "input_shape": [None if size is None else int(size) for size in input_shape],
-            "classes": list(classes),
-            "input_example": None if input_example is None else self._relative(input_example),
-            "requirements": dict(environment or {}),
-        }
-        self.append("model", fields)
+        self.append(
+            ModelRecord(
+                path=self._relative(path),
+                input_shape=tuple(None if size is None else int(size) for size in input_shape),
+                classes=tuple(classes),
+                input_example=None if input_example is None else self._relative(input_example),
+                requirements=dict(environment or {}),
+            )
+        )
 
     def finish(self, result: TrialResult) -> None:
         """The attempt trained to its end: final metrics, and the run's status FINISHED."""
@@ -177,14 +177,19 @@ class Spool:
         tags["state"] = "finished"
         self._end("FINISHED", tags, step=result.best_epoch, values=final_values(result))
 
-    def fail(self, kind: str, message: str, *, status: RunStatus = "FAILED") -> None:
-        """The attempt ended without a result, for the reason `kind` (such as `out_of_memory`); `message` says why."""
-        state = "stopped" if status == "KILLED" else "failed"
-        self._end(status, {"state": state, "failure": kind, "failure_message": message}, step=0, values={})
+    def fail(self, kind: FailureKind, message: str) -> None:
+        """The attempt failed; `message` says why."""
+        tags = {"state": "failed", "failure": kind.value, "failure_message": message}
+        self._end("FAILED", tags, step=0, values={})
+
+    def stop(self, message: str) -> None:
+        """The attempt was stopped after an epoch, as `message` says. Another attempt can resume the trial."""
+        tags = {"state": "stopped", "failure": Order.STOP.value, "failure_message": message}
+        self._end("KILLED", tags, step=0, values={})
 
     def prune(self, epoch: int) -> None:
-        """The search gave the trial up after `epoch`: the run ends KILLED, which is MLflow's nearest word, and says so
-        in its tag `state`."""
+        """The search pruned the trial after `epoch`. MLflow has no such status: the run ends KILLED, and its tag
+        `state` says `pruned`."""
         self._end("KILLED", {"state": "pruned", "pruned_after_epoch": str(epoch)}, step=epoch, values={})
 
     def close(self) -> None:
@@ -202,19 +207,19 @@ class Spool:
         self.close()
 
     def _end(self, status: RunStatus, tags: Mapping[str, str], *, step: int, values: Mapping[str, float]) -> None:
-        self.append("end", {"status": status, "tags": dict(tags), "step": step, "values": dict(values)})
+        self.append(EndRecord(status, tags, step, values))
         os.fsync(self._file.fileno())
 
-    def _relative(self, path: Path) -> str:
-        return os.path.relpath(path, self.folder)
+    def _relative(self, path: Path) -> Path:
+        return Path(os.path.relpath(path, self.folder))
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Removes a half-written last line; learns the last number and the epochs that were written."""
         end = 0
-        for record in read_records(self.path):
-            self._number, end = record.number, record.end
-            if record.kind == "metrics":
-                self._epochs[int(record.fields["step"])] = _identity(record.fields["values"])
+        for line in read_lines(self.path):
+            self._number, end = line.number, line.end
+            if isinstance(line.record, MetricsRecord):
+                self._epochs[line.record.step] = _identity(line.record.values)
         if self.path.exists() and self.path.stat().st_size > end:
             os.truncate(self.path, end)
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trials.messages import Order
-from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.results import Epoch, Score, TrialResult
 from trials.spec import TrialSpec
 from workers.datasets.prepared import PreparedDataset, open_prepared
 from workers.errors import DataError, DivergedError, WorkerError
@@ -51,7 +51,7 @@ class Listener:
     """What a trial tells while it runs. `started` gets the epoch from which it resumes, and remarks for people."""
 
     started: Callable[[int, tuple[str, ...]], None]
-    epoch: Callable[[EpochRecord], Order]
+    epoch: Callable[[Epoch], Order]
 
 
 def run_trial(
@@ -150,7 +150,7 @@ class _Run:
         self.checkpoints.finish()
         return result
 
-    def _restore(self) -> tuple[PlateauState, list[EpochRecord], int]:
+    def _restore(self) -> tuple[PlateauState, list[Epoch], int]:
         self.checkpoints.tidy()
         checkpoint, remarks = self.checkpoints.load()
         if checkpoint is None:
@@ -158,11 +158,11 @@ class _Run:
             self.listener.started(0, remarks)
             return PlateauState(self.spec.training.learning_rate), [], 0
         self.learner.load(checkpoint.weights, checkpoint.optimiser)
-        history = [EpochRecord(**e) for e in checkpoint.state["history"]]
+        history = [Epoch(**e) for e in checkpoint.state["history"]]
         self.listener.started(checkpoint.epoch, remarks)
         return PlateauState(**checkpoint.state["plateau"]), history, checkpoint.epoch
 
-    def _train(self, plateau: PlateauState, history: list[EpochRecord]) -> tuple[list[EpochRecord], PlateauState]:
+    def _train(self, plateau: PlateauState, history: list[Epoch]) -> tuple[list[Epoch], PlateauState]:
         training = self.spec.training
         for epoch in range(len(history) + 1, training.epochs + 1):
             if plateau.stop:
@@ -173,22 +173,22 @@ class _Run:
             val_loss, val_dsc = self.learner.validate(self.loss, self.validation_batches.epoch(epoch))
             _refuse_nan("validation loss", val_loss, epoch)
             plateau = advance(plateau, epoch, val_loss, training)
-            record = EpochRecord(epoch, loss, val_loss, val_dsc, learning_rate, steps, time.monotonic() - begin)
+            record = Epoch(epoch, loss, val_loss, val_dsc, learning_rate, steps, time.monotonic() - begin)
             history = [*history, record]
             self._checkpoint(epoch, plateau, history)
             if (order := self.listener.epoch(record)) is not Order.CONTINUE:
                 raise InterruptedTrialError(order, epoch)
         return history, plateau
 
-    def _checkpoint(self, epoch: int, plateau: PlateauState, history: Sequence[EpochRecord]) -> None:
+    def _checkpoint(self, epoch: int, plateau: PlateauState, history: Sequence[Epoch]) -> None:
         weights = self.learner.weights()
         if plateau.best_epoch == epoch:
             self.checkpoints.save_best(epoch, weights)
         state = {"plateau": asdict(plateau), "history": [asdict(e) for e in history]}
         self.checkpoints.save(Checkpoint(epoch, weights, self.learner.optimiser_state(), state))
 
-    def _evaluate(self) -> list[CaseScore]:
-        scores: list[CaseScore] = []
+    def _evaluate(self) -> list[Score]:
+        scores: list[Score] = []
         predictions: dict[str, npt.NDArray[np.uint8]] = {}
         for case in self.split.validation:
             scores += score_prediction(self.prepared, case, self._predict(case), self.spec.evaluation, "validation")

@@ -34,7 +34,7 @@ def search_text(one: SearchedTrials) -> str:
     settings = search["settings"]
     domains = "; ".join(str(domain_of(domain)) for domain in search["domains"])
     pruned = sum(t.state is TrialState.PRUNED for t in trials)
-    most = sum(t.spec["training"]["epochs"] for t in trials)
+    most = sum(t.spec.training.epochs for t in trials)
     counted = "" if _headings(one) == ["γ"] else " Tables and tests count only the best of these points."
     return (
         f"{settings['sampler']} chose {domains} on validation ({len(one.points)} of {search['points']} points, "

@@ -8,11 +8,12 @@ from typing import Any
 
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
-from storage.records import Epoch, Trial
+from storage.records import Trial
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
+from trials.results import Epoch
 from trials.states import TrialState
 
 LOSS = "unified_focal_asym"

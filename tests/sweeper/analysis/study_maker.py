@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from storage.records import Epoch, NewTrial, Outcome, Score, Sweep, Trial
+from storage.records import NewTrial, Sweep, Trial
 from storage.repository import Repository
+from tests.results import result
+from trials.results import Epoch, Score
 from trials.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
 from trials.states import FailureKind, SweepState, TrialState
 
@@ -54,7 +56,7 @@ def make_trial(
     )
     done = state is TrialState.FINISHED
     return Trial(
-        hash=spec.hash, position=0, state=state, spec=spec.to_dict(), label=spec.label, dataset=dataset, loss=loss,
+        hash=spec.hash, position=0, state=state, spec=spec, label=spec.label, dataset=dataset, loss=loss,
         gamma=gamma, repeat=repeat, seed=repeat, results_version=results_version, study=None, cost=None,
         attempts=1, failure=failure, error=error, sweep="s", epochs=30 if done else 0,
         best_epoch=20 if done else None, val_loss=0.3 if done else None, val_dsc=val_dsc if done else None,
@@ -192,15 +194,15 @@ def store(study: Study, repository: Repository, name: str = "s") -> None:
         attempt = repository.claim(lease, trial.hash)
         assert attempt is not None
         scores = tuple(
-            Score(**{k: v for k, v in row.items() if k != "trial"}) for row in rows if row["trial"] == trial.hash
+            Score.from_dict(
+                {k: v for k, v in row.items() if k != "trial" and (v is not None or k not in ("hd95", "asd"))}
+            )
+            for row in rows
+            if row["trial"] == trial.hash
         )
         epochs = [dict(zip(histories, values, strict=True)) for values in zip(*histories.values(), strict=True)]
         history = tuple(
             Epoch(**{k: v for k, v in e.items() if k != "trial"}) for e in epochs if e["trial"] == trial.hash
         )
-        outcome = Outcome(
-            scores=scores, history=history, best_epoch=2, val_loss=0.3, val_dsc=trial.val_dsc,
-            test_dsc=trial.test_dsc, steps=57, resumed_from=0, parameters=1000, train_seconds=60.0,
-            evaluate_seconds=1.0, peak_memory_mib=100.0, environment={"python": "3.11", "device": "CPU"},
-        )  # fmt: skip
-        repository.finish(lease, attempt.id, outcome)
+        done = result(trial.hash, scores, history, best_epoch=2, environment={"python": "3.11", "device": "CPU"})
+        repository.finish(lease, attempt.id, done)

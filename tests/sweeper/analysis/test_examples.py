@@ -30,8 +30,8 @@ def study_on(dataset, dsc=(0.5, 0.9, 0.7, 0.6, 0.8)):
     study = Study()
     for loss in ("ce", "dice"):
         trial = make_trial("nuclei", loss)
-        data = dict(trial.spec["data"], prepared=dataset.key)
-        trial = dataclasses.replace(trial, spec={**trial.spec, "data": data})
+        data = dataclasses.replace(trial.spec.data, prepared=dataset.key)
+        trial = dataclasses.replace(trial, spec=dataclasses.replace(trial.spec, data=data))
         study.trials.append(trial)
         study.add_scores(trial, "nucleus", list(dsc))
     names = dict(zip([f"case{i:03}" for i in range(len(dsc))], dataset.case_ids, strict=True))

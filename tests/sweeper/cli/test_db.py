@@ -12,22 +12,21 @@ from rich.console import Console
 from sqlalchemy import text
 
 from storage.database import open_database
-from storage.records import Epoch, Outcome, Score
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run.launch import run
 from sweeper.session import Session
 from sweeper.settings import Settings
+from tests.results import result, scored
+from trials.results import Epoch
 from trials.states import TrialState
 
 Command = Callable[..., Any]
 
-OUTCOME = Outcome(
-    scores=tuple(Score(p, f"case-{p}", "nucleus", 0.75, 0.6, 0.7, 0.8) for p in ("validation", "test")),
+OUTCOME = result(
+    scores=(scored(p, f"case-{p}", "nucleus", 0.75, 0.6, 0.7, 0.8) for p in ("validation", "test")),
     history=(Epoch(1, 0.5, 0.6, 0.7, 0.1, 19, 1.5),),
-    best_epoch=1, val_loss=0.6, val_dsc=0.75, test_dsc=0.75, steps=19, resumed_from=0, parameters=1234,
-    train_seconds=12.0, evaluate_seconds=1.0, peak_memory_mib=500.0,
-)  # fmt: skip
+)
 
 
 def database_of(home: Path) -> str:

@@ -154,7 +154,7 @@ def test_standing_still_is_told_once_until_something_comes(tmp_path: Path) -> No
         last[0] = time.monotonic()
         wait_for(lambda: len(told()) == 2)
     delivered()
-    assert json.loads(told()[0] + "}")["reason"] == "no epoch and no end of a trial for 2 s"
+    assert json.loads(told()[0] + "}")["reason"] == "no epoch and no trial has ended for 2 s"
     assert json.loads(told()[0] + "}")["event"] == "stalled"
 
 

@@ -15,11 +15,13 @@ from storage.errors import LeaseLostError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper.run.coordinator import Coordinator, Running, Work, outcome_of
+from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.server.recovery import abandoned
+from tests.results import scored
 from trials.messages import EpochEnded, Failed, Finished, Interrupted, Order, Report, Started, Worker
-from trials.results import CaseScore, EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
+from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import FailureKind, SweepState, TrialState
 
 COSTS = {"a" * 16: 5.0, "b" * 16: 9.0, "c" * 16: 7.0}
@@ -43,7 +45,7 @@ class Notes:
 def new_trial(trial_hash: str, cost: float, gamma: float = 0.5) -> NewTrial:
     return NewTrial(
         hash=trial_hash,
-        spec={"data": {"dataset": "nuclei"}},
+        spec=TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("focal")),
         label=f"trial {trial_hash[0]}",
         dataset="nuclei",
         loss="unified_focal_asym",
@@ -58,17 +60,17 @@ def new_trial(trial_hash: str, cost: float, gamma: float = 0.5) -> NewTrial:
 
 def finished(trial_hash: str, dsc: float = 0.9) -> Report:
     scores = tuple(
-        CaseScore(partition, f"{partition}-{i}", "nucleus", dsc, dsc, dsc, dsc)  # type: ignore[arg-type]
+        scored(partition, f"{partition}-{i}", "nucleus", dsc, dsc, dsc, dsc)
         for partition in ("validation", "test")
         for i in range(3)
     )
-    epoch = EpochRecord(1, 0.5, 0.4, dsc, 0.1, 10, 1.0)
+    epoch = Epoch(1, 0.5, 0.4, dsc, 0.1, 10, 1.0)
     result = TrialResult(trial_hash, scores, (epoch,), 1, False, 0, 10, 100, 1.0, 0.1, 500.0, {"device": "CPU"})
     return Report(Finished(result), mlflow_run="run-1")
 
 
 def epoch_ended(epoch: int, val_dsc: float = 0.5) -> Report:
-    return Report(EpochEnded(EpochRecord(epoch, 0.5, 0.4, val_dsc, 0.1, 5, 0.1)))
+    return Report(EpochEnded(Epoch(epoch, 0.5, 0.4, val_dsc, 0.1, 5, 0.1)))
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ class Bench:
 
     def fall_asleep(self) -> None:
         """As if the process were paused: nobody renews the lease until it has run out."""
-        self.keeper.stop_beating()
+        self.keeper.stop_renewing()
         lease = self.repository.lease("s")
         assert lease is not None
         while self.repository.database.now() <= lease.expires_at:
@@ -210,7 +212,7 @@ def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
     assert started(0) == ""
     assert started(0) == "trial b: starts from its first epoch, since no earlier attempt left a checkpoint"
     bench.notes.lines.clear()
-    assert started(3) == "trial b: goes on after epoch 3"
+    assert started(3) == "trial b: resumes after epoch 3"
     bench.notes.lines.clear()
     assert started(0, "it is damaged") == "trial b: starts from its first epoch | trial b: it is damaged"
 
@@ -297,7 +299,7 @@ def test_what_an_earlier_coordinator_was_asked_is_not_obeyed(
     claim(again.coordinator)
     assert (again.coordinator.draining, again.coordinator.concurrency) == (False, None)
     (request,) = again.repository.requests("s")
-    assert request.outcome == "meant for a coordinator that had gone"
+    assert request.outcome == "meant for an earlier coordinator, ignored"
     again.keeper.__exit__(None, None, None)
 
 
@@ -331,7 +333,7 @@ def test_closing_gives_back_what_runs(bench: Bench) -> None:
 
 def test_a_sweep_that_an_error_broke_off_is_abandoned_not_stopped(bench: Bench) -> None:
     trial = claim(bench.coordinator)
-    assert bench.coordinator.close(broke_off=True) is SweepState.RUNNING
+    assert bench.coordinator.close(failed=True) is SweepState.RUNNING
     assert (bench.repository.sweep("s").state, bench.state(trial)) == (SweepState.RUNNING, TrialState.QUEUED)
     bench.keeper.__exit__(None, None, None)
     assert abandoned(bench.repository) == ["s"]
@@ -340,7 +342,7 @@ def test_a_sweep_that_an_error_broke_off_is_abandoned_not_stopped(bench: Bench) 
 def test_a_sweep_that_was_to_stop_when_an_error_broke_it_off_is_stopped(bench: Bench) -> None:
     claim(bench.coordinator)
     bench.coordinator.stop_now("stopped by request")
-    assert bench.coordinator.close(broke_off=True) is SweepState.STOPPED
+    assert bench.coordinator.close(failed=True) is SweepState.STOPPED
 
 
 def test_a_sweep_that_is_handed_over_is_abandoned_not_stopped(bench: Bench) -> None:
@@ -377,8 +379,7 @@ def test_missing_study_entries_are_caught_up(bench: Bench) -> None:
     running = bench.coordinator.running[trial]
     event = finished(trial).event
     assert isinstance(event, Finished)
-    outcome = outcome_of(event.result, None)
-    bench.repository.finish(bench.keeper.lease, running.attempt.id, outcome)  # killed before the study was written
+    bench.repository.finish(bench.keeper.lease, running.attempt.id, event.result)  # killed before the study was written
     bench.coordinator.running.clear()
     bench.coordinator.refresh()
     for _ in range(2):

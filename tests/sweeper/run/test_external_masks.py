@@ -27,7 +27,7 @@ from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.study import read_study
 from sweeper.views.status import closing_text
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
 from workers.datasets import synthesise
@@ -35,7 +35,8 @@ from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_p
 from workers.datasets.splits import Split
 from workers.errors import DataError
 from workers.scoring.cases import score_prediction
-from workers.tracking.spool import read_records
+from workers.tracking.records import EndRecord, StartRecord
+from workers.tracking.spool import read_lines
 
 GRID = parse_grid(
     {
@@ -62,7 +63,7 @@ class Bench:
         self.repository.release_lease(lease)
 
     def data(self) -> tuple[PreparedDataset, Split, TrialSpec]:
-        spec = TrialSpec.from_dict(self.repository.trials("own")[0].spec)
+        spec = self.repository.trials("own")[0].spec
         prepared = open_prepared(prepared_path(self.now.settings.prepared, "drive", spec.data.prepared))
         return prepared, prepared.read_split(spec.data.split), spec
 
@@ -78,7 +79,7 @@ class Bench:
             )
         ]  # fmt: skip
         return TrialResult(
-            spec.hash, tuple(scores), (EpochRecord(1, 0.5, 0.4, 0.3, 0.1, 5, 1.0),), 1, False, 0, 5, 10, 1.0, 0.1, 9.0
+            spec.hash, tuple(scores), (Epoch(1, 0.5, 0.4, 0.3, 0.1, 5, 1.0),), 1, False, 0, 5, 10, 1.0, 0.1, 9.0
         )
 
     def masks(self, folder: Path, *, validation: bool = False, name: str = "{id}.png") -> Path:
@@ -138,13 +139,16 @@ def test_they_are_no_loss_and_no_baseline(bench: Bench, tmp_path: Path) -> None:
 def test_the_spec_says_where_they_come_from_and_holds_no_path(bench: Bench, tmp_path: Path) -> None:
     scored = bench.score(bench.masks(tmp_path / "masks"))
     assert is_external(scored.trial.spec)
-    assert scored.trial.spec["loss"]["source"]
-    assert scored.trial.spec["data"] == bench.data()[2].to_dict()["data"]
+    assert scored.trial.spec.loss.source
+    assert scored.trial.spec.data == bench.data()[2].data
     assert str(tmp_path) not in str(scored.trial.spec)
-    kinds = {r.kind: r.fields for r in read_records(bench.now.settings.trials / scored.trial.hash / "spool.jsonl")}
-    assert kinds["start"]["tags"]["provenance"] == "external"
-    assert kinds["end"]["values"]["test_dsc"] == 1.0
-    assert str(tmp_path) not in str(kinds)
+    spool = bench.now.settings.trials / scored.trial.hash / "spool.jsonl"
+    start, end = (line.record for line in read_lines(spool))
+    assert isinstance(start, StartRecord)
+    assert start.tags["provenance"] == "external"
+    assert isinstance(end, EndRecord)
+    assert end.values["test_dsc"] == 1.0
+    assert str(tmp_path) not in spool.read_text()
 
 
 def test_twice_is_once_and_other_masks_are_another_row(bench: Bench, tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_they_are_scored_as_the_sweep_scores(bench: Bench, tmp_path: Path, nativ
     (found,) = [dsc for scored, image, dsc in rows if (scored, image) == (trial.hash, case)]
     moved = np.roll(truth, 1, 0)
     expected = 2 * np.sum(truth & moved) / (truth.sum() + moved.sum())
-    assert trial.spec["evaluation"]["native"] is native
+    assert trial.spec.evaluation.native is native
     assert bool(found == pytest.approx(expected)) is native
     assert bench.repository.sweep("other").state is SweepState.QUEUED
 

@@ -70,7 +70,7 @@ def test_renewed_while_open(repository: Repository) -> None:
 
 def test_a_taken_over_lease_writes_nothing_and_is_not_given_back(repository: Repository) -> None:
     keeper = LeaseKeeper(repository, "s", 0.3).__enter__()
-    keeper.stop_beating()
+    keeper.stop_renewing()
     run_out(repository)
     repository.acquire_lease("s", "another", 30.0)
     with pytest.raises(LeaseLostError):
@@ -108,7 +108,7 @@ def test_status_tells_a_dead_coordinator_from_a_living_one(repository: Repositor
 
     keeper = LeaseKeeper(repository, "s", 2.0).__enter__()
     assert "run by" in text()
-    keeper.stop_beating()
+    keeper.stop_renewing()
     run_out(repository)
     assert "is gone without a word" in text()
     assert "sweeper resume s" in text()

@@ -74,12 +74,12 @@ def test_resources_say_how_many_run_at_once(settings: Settings, monkeypatch: pyt
     ],
 )
 def test_gpus_and_their_shares_say_how_many_run_at_once(gpus: int, resources: dict[str, Any], places: int) -> None:
-    assert Devices(8, gpus).places(ResourcesTable(**resources)) == places
+    assert Devices(8, gpus).slots(ResourcesTable(**resources)) == places
 
 
 def test_the_data_set_that_takes_most_says_how_many_run_at_once() -> None:
     grid = load_grid("paper", ["datasets.kits19.resources.cpus=4"])
-    assert Devices(8, 0).places_of(grid) == 2
+    assert Devices(8, 0).slots_of(grid) == 2
 
 
 def test_what_is_not_prepared_yet_counts_on_the_disk(settings: Settings) -> None:

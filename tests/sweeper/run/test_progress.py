@@ -14,10 +14,13 @@ from rich.console import Console
 from storage.records import Attempt, Trial
 from sweeper.run.coordinator import Running
 from sweeper.run.progress import display, seconds_left, summary
+from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import AttemptState, TrialState
 
+SPEC = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("ce"))
+
 TRIAL = Trial(
-    hash="0" * 16, position=0, state=TrialState.QUEUED, spec={}, label="nuclei · ce [bold]", dataset="nuclei",
+    hash="0" * 16, position=0, state=TrialState.QUEUED, spec=SPEC, label="nuclei · ce [bold]", dataset="nuclei",
     loss="ce", gamma=None, repeat=0, seed=0, results_version=1, study=None, cost=10.0, attempts=0, failure=None,
     error=None, sweep=None, epochs=0, best_epoch=None, val_loss=None, val_dsc=None, test_dsc=None, train_seconds=None,
     parameters=None, environment=None, mlflow_run=None, started_at=None, finished_at=None,

@@ -13,14 +13,17 @@ from storage.errors import DatabaseUnavailableError
 from storage.records import Trial
 from storage.studies import BATCH, Studies
 from sweeper.run.study_recorder import StudyRecorder
+from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import TrialState
+
+SPEC = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("ce"))
 
 STUDY = "s/nuclei/unified_focal_asym"
 
 
 def finished(number: int) -> Trial:
     return Trial(
-        hash=f"{number:016x}", position=number, state=TrialState.FINISHED, spec={}, label="", dataset="nuclei",
+        hash=f"{number:016x}", position=number, state=TrialState.FINISHED, spec=SPEC, label="", dataset="nuclei",
         loss="unified_focal_asym", gamma=0.5, repeat=number, seed=number, results_version=1, study=STUDY, cost=None,
         attempts=1, failure=None, error=None, sweep="s", epochs=1, best_epoch=1, val_loss=0.3, val_dsc=0.8,
         test_dsc=0.8, train_seconds=1.0, parameters=1, environment=None, mlflow_run=None, started_at=None,

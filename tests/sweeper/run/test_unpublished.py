@@ -15,7 +15,7 @@ from sweeper.settings import load_settings
 def test_a_note_stands_until_it_is_forgotten(stored: Path) -> None:
     settings = load_settings()
     assert unpublished.noted(settings) == []
-    unpublished.begin(settings, "demo", unpublished.Begun(1.0, 4))
+    unpublished.start(settings, "demo", unpublished.StartedRun(1.0, 4))
     unpublished.note(settings, "demo")
     unpublished.note(settings, "a.b")
     assert unpublished.noted(settings) == ["a.b", "demo"]
@@ -31,13 +31,13 @@ def test_what_is_left_of_a_limit(stored: Path, limit: int | None, left: int | No
     with open_database(settings.database) as database:
         repository = Repository(database)
         assert unpublished.left(settings, repository, "demo") is None
-        unpublished.begin(settings, "demo", unpublished.Begun(0.0, limit))
+        unpublished.start(settings, "demo", unpublished.StartedRun(0.0, limit))
         assert unpublished.left(settings, repository, "demo") == left
 
 
 def test_a_note_that_is_damaged_limits_nothing_and_is_told(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = load_settings()
-    unpublished.begin(settings, "demo", unpublished.Begun(0.0, 1))
+    unpublished.start(settings, "demo", unpublished.StartedRun(0.0, 1))
     (stored / "begun" / "demo.json").write_text("{")
     with open_database(settings.database) as database:
         assert unpublished.left(settings, Repository(database), "demo") is None

@@ -168,7 +168,7 @@ def test_a_search_from_its_first_to_its_last_trial(database: Database, tmp_path:
     assert (pruned.val_dsc, pruned.mlflow_run) == (None, "run-p")
     (attempt,) = bench.repository.attempts(pruned.hash)
     assert attempt.state.value == "pruned"
-    assert "given up after epoch" in (attempt.error or "")
+    assert "pruned after epoch" in (attempt.error or "")
     recorded = {t.user_attrs["hash"]: t for t in bench.optuna()}[pruned.hash]
     assert sorted(recorded.intermediate_values) == list(range(1, pruned.epochs + 1))
     assert len(bench.repository.epochs(pruned.hash)) == pruned.epochs < EPOCHS
@@ -295,7 +295,7 @@ def test_what_a_search_gave_up_is_trained_to_its_end_by_a_fixed_grid(database: D
     bench.close()
     pruned = next(t for t in bench.trials() if t.state is TrialState.PRUNED)
     repository = bench.repository
-    spec = TrialSpec.from_dict(pruned.spec)
+    spec = pruned.spec
     repository.create_sweep("fixed", grid={}, trials=[new_trial(spec, None)])
     assert repository.trials("fixed")[0].state is TrialState.PRUNED
     with LeaseKeeper(repository, "fixed", 60.0) as keeper, Studies(database) as studies:

@@ -95,7 +95,7 @@ def test_stop_and_scale_of_what_nobody_runs(served: Any) -> None:
     assert "is not running" in served.full.post(f"{API}/sweeps/demo/stop", json={}).json()["message"]
     answer = served.full.post(f"{API}/sweeps/demo/scale", json={"concurrency": 3})
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "nobody is running demo; go on with: sweeper resume demo"
+    assert answer.json()["detail"] == "nobody is running demo; resume it with: sweeper resume demo"
     assert served.repository.requests("demo") == []
 
 

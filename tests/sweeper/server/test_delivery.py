@@ -12,7 +12,6 @@ import pytest
 from sweeper.run import unpublished
 from sweeper.server.delivery import Delivery, send_in_process
 from tests.mlflow_server import PATIENCE, MlflowServer
-from trials.spec import TrialSpec
 from trials.states import SweepState, TrialState
 from workers.tracking import Spool
 
@@ -153,8 +152,8 @@ def test_a_server_that_comes_back_gets_all_of_it_once(
     settings = settings_of(served)
     trial = next(t for t in served.repository.trials("demo") if t.state is TrialState.FINISHED)
     with Spool(settings.trials / trial.hash / "spool.jsonl") as spool:
-        spool.start(TrialSpec.from_dict(trial.spec), label=trial.label, sweep="demo", attempt=1)
-        spool.fail("stopped", "for the test", status="KILLED")
+        spool.start(trial.spec, label=trial.label, sweep="demo", attempt=1)
+        spool.stop("for the test")
     unpublished.note(settings, "demo")
     end(served)
 

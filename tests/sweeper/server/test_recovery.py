@@ -83,7 +83,7 @@ def test_what_the_lost_coordinator_was_limited_to_its_successor_is(
     served: Any, recovery: Recovery, begun_at: float, limit: int
 ) -> None:
     """Of those that it began, two trials have ended; a third goes on. A run that began later has ended none."""
-    unpublished.begin(served.service.sweeps.settings, "demo", unpublished.Begun(begun_at, 5))
+    unpublished.start(served.service.sweeps.settings, "demo", unpublished.StartedRun(begun_at, 5))
     trial = served.repository.trials("demo")[2]
     assert trial.state is TrialState.FAILED
     lease = served.repository.acquire_lease("demo", "test", 60)

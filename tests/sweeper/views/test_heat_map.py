@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import Epoch, Trial
+from storage.records import Trial
 from sweeper.views.heat_map import KIND_WORDS, MOST_COLUMNS, RANGES, STATE_ORDER, heat_map
 from tests.live_sweeps import Planned, new_trial
+from trials.results import Epoch
 from trials.states import FailureKind, TrialState
 
 

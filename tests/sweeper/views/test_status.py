@@ -20,11 +20,13 @@ from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
 from sweeper.settings import Settings
 from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, loss_names, status_object, status_text
+from trials.spec import DataSpec, LossSpec, ModelSpec, TrialSpec
 from trials.states import FailureKind, TrialState
 
 
 def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:
-    spec = {"loss": {"name": loss, "parameters": parameters}, "model": {"name": model}}
+    values = dict(parameters) if gamma is None else {**parameters, "gamma": gamma}
+    spec = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec(loss, values), ModelSpec(model))
     return Trial(
         f"{number:016x}", number, TrialState.QUEUED, spec, loss, "nuclei", loss, gamma, 0, 0, 1, None, None, 0, None,
         None, None, 0, None, None, None, None, None, None, None, None, None, None,
@@ -49,8 +51,6 @@ def test_a_swept_gamma_has_its_own_column() -> None:
         trial(n, "unified_focal_sym", gamma=g, delta=d, absent="keep")
         for n, (g, d) in enumerate([(0.1, 0.6), (0.2, 0.7)])
     ]
-    for one in swept:
-        one.spec["loss"]["parameters"]["gamma"] = one.gamma
     assert names(*swept) == ["unified_focal_sym(delta=0.6)", "unified_focal_sym(delta=0.7)"]
     assert names(*(replace(one, gamma=None) for one in swept))[0] == "unified_focal_sym(delta=0.6, gamma=0.1)"
 
@@ -69,7 +69,7 @@ def test_networks_are_shown_when_there_are_several() -> None:
 )
 def test_no_two_trials_have_one_name(cells: list[tuple[str, float, float]]) -> None:
     trials = [trial(n, loss, alpha=round(a, 3), beta=round(b, 3)) for n, (loss, a, b) in enumerate(cells)]
-    distinct = {(t.loss, *t.spec["loss"]["parameters"].values()) for t in trials}
+    distinct = {(t.loss, *t.spec.loss.parameters.values()) for t in trials}
     assert len(set(loss_names(trials).values())) == len(distinct)
 
 

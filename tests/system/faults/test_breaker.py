@@ -51,13 +51,13 @@ def test_five_failures_of_a_kind_stop_the_sweep_and_it_says_why(sweep: Sweep, tm
     said = sweep.start(
         "launch", "--grid", grid, "--plugin", str(plugin), "--notify", f"tee {told}"
     ).ends()  # fmt: skip
-    assert "stopping: 5 attempts in a row ended the same way (bug): RuntimeError: the flag is up" in said
+    assert "stopping: 5 attempts in a row failed for the same reason (bug): RuntimeError: the flag is up" in said
     assert sweep.state() == "broken"
     assert sweep.counts()[TrialState.QUEUED] > 0, "it went on to the end"
     assert 5 <= sweep.attempts()["failed", "bug"] <= 6
     status = sweep.home.run("status", SWEEP)
     assert "faults: broken" in status
-    assert "reason: 5 attempts in a row ended the same way (bug)" in status
+    assert "reason: 5 attempts in a row failed for the same reason (bug)" in status
     alert = json.loads(told.read_text())
     assert (alert["sweep"], alert["event"], alert["counts"]) == (SWEEP, "broken", _counts(sweep))
     assert "the flag is up" in alert["reason"]

@@ -49,13 +49,13 @@ def test_a_second_coordinator_is_refused_and_lost_workers_are_replaced(sweep: Sw
     assert "is run by" in refused
     assert f"(pid {run.pid})" in refused
     os.kill(worker, signal.SIGKILL)
-    run.says("SIGKILL; queued again")
+    run.says("SIGKILL; will be retried")
     sweep.release()
     actor = psutil.Process(sweep.hold("mid-epoch", run)).parent()
     assert actor is not None
     assert actor.name().startswith("ray::")
     actor.kill()
-    run.says("actor of this trial died; queued again")
+    run.says("actor of this trial was lost; will be retried")
     sweep.release()
     before = sweep.attempts()
     assert before["lost", "lost"] == 2
@@ -134,7 +134,7 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
     before, newest = damaged
     run = sweep.go()
     run.says(f"epoch-{newest:06d}.npz is damaged")
-    run.says(f"goes on after epoch {before}")
+    run.says(f"resumes after epoch {before}")
     sweep.hold("mid-epoch", run)
     run.process.terminate()
     run.says("SIGTERM: waiting for running trials")

@@ -32,7 +32,8 @@ from trials.spec import TrialSpec
 from trials.states import FailureKind
 from workers.errors import WorkerLostError
 from workers.process.warm import WarmProcess
-from workers.tracking.spool import read_records
+from workers.tracking.records import ArtifactRecord, EndRecord, ModelRecord
+from workers.tracking.spool import read_lines
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +132,9 @@ def test_pictures_can_be_switched_off(shared: WarmProcess, data: TinyData, tmp_p
     shared.train(request, tmp_path / "log.txt")
     assert result(end(shared))
     assert not {p.name for p in tmp_path.iterdir()} & {"segmentations.png", "input_example.npy"}
-    kinds = {record.kind: record.fields for record in read_records(tmp_path / "spool.jsonl")}
-    assert "artifact" not in kinds
-    assert kinds["model"]["input_example"] is None
+    records = [line.record for line in read_lines(tmp_path / "spool.jsonl")]
+    assert not any(isinstance(record, ArtifactRecord) for record in records)
+    assert [record.input_example for record in records if isinstance(record, ModelRecord)] == [None]
 
 
 def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
@@ -163,8 +164,8 @@ def test_a_supervised_trial_waits_for_an_order_after_each_epoch(
     assert epoch() == 2
     shared.order(Order.PRUNE)
     assert shared.receive() == Interrupted(Order.PRUNE, 2)
-    (last,) = [r.fields for r in read_records(tmp_path / "spool.jsonl") if r.kind == "end"]
-    assert (last["status"], last["tags"]["state"], last["tags"]["pruned_after_epoch"]) == ("KILLED", "pruned", "2")
+    (last,) = [line.record for line in read_lines(tmp_path / "spool.jsonl") if isinstance(line.record, EndRecord)]
+    assert (last.status, last.tags["state"], last.tags["pruned_after_epoch"]) == ("KILLED", "pruned", "2")
     shared.order(Order.CONTINUE)  # too late for this trial, and not meant for the next
     shared.train(request, tmp_path / "log.txt")
     assert shared.receive() == Started(resumed_from=2)

@@ -56,7 +56,7 @@ def test_native_distances_are_in_the_source_s_spacing(kits: PreparedDataset) -> 
     moved = np.roll(kits.native_label(known.id), 1, axis=0)  # one slice of about 3.22 mm along the first axis
     scores = score_original(kits, known.id, moved, EvaluationSpec(native=True, surface_distances=True), "test")
     assert known.affine is not None
-    assert scores[0].hd95 == pytest.approx(abs(known.affine[2][0]))
+    assert scores[0]["hd95"] == pytest.approx(abs(known.affine[2][0]))
 
 
 def test_a_mask_on_the_source_s_grid_scores_as_its_prepared_form(kits: PreparedDataset) -> None:
@@ -64,7 +64,7 @@ def test_a_mask_on_the_source_s_grid_scores_as_its_prepared_form(kits: PreparedD
     mask = np.roll(kits.native_label(known.id), 1, axis=1)
     found = score_original(kits, known.id, mask, EvaluationSpec(), "validation")
     assert found == score_prediction(kits, known.id, to_prepared(mask, known), EvaluationSpec(), "validation")
-    assert [s.dsc for s in score_original(kits, known.id, kits.native_label(known.id), NATIVE, "test")] == [1.0, 1.0]
+    assert [s["dsc"] for s in score_original(kits, known.id, kits.native_label(known.id), NATIVE, "test")] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -82,11 +82,11 @@ def test_outside_the_field_of_view_nothing_counts(drive: PreparedDataset, native
     else:
         whole = score_prediction(drive, known.id, wrong_outside, EvaluationSpec(), "test")[0]
         within = score_prediction(drive, known.id, wrong_outside, INSIDE, "test")
-    assert whole.dsc is not None
-    assert whole.dsc < 1
-    assert within[0].dsc == within[0].precision == within[0].recall == 1
+    assert whole["dsc"] is not None
+    assert whole["dsc"] < 1
+    assert within[0]["dsc"] == within[0]["precision"] == within[0]["recall"] == 1
     missed_inside = score_original(drive, known.id, np.zeros_like(field), INSIDE, "test")[0]
-    assert missed_inside.dsc == 0
+    assert missed_inside["dsc"] == 0
 
 
 def test_a_data_set_without_fields_of_view_says_so(kits: PreparedDataset) -> None:

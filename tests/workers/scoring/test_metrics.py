@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, distances against geometry, and the rules for empty masks."""
+"""Scores against scikit-learn, distances against geometry; and the rules for empty masks."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trials.results import METRICS
+from trials.metrics import METRICS, Metric, paper_metrics, register
 from workers.errors import InputError
 from workers.scoring import metrics
 
@@ -39,19 +39,19 @@ def test_overlap_scores_agree_with_scikit_learn(maps):
         }
         if p.any() and not t.any():
             expected["recall"] = None
-        for name in METRICS:
-            value = getattr(found, name)
+        for name in paper_metrics():
+            value = found[name]
             assert value is expected[name] if expected[name] is None else value == pytest.approx(expected[name])
 
 
 def test_every_foreground_class_is_scored_by_name():
     scores = score([[0, 1, 1, 2]], [[0, 1, 2, 2]])
     assert [(s.case, s.partition, s.label) for s in scores] == [("c", "test", "kidney"), ("c", "test", "tumour")]
-    assert [(s.dsc, s.iou, s.precision, s.recall) for s in scores] == [
+    assert [(s["dsc"], s["iou"], s["precision"], s["recall"]) for s in scores] == [
         (pytest.approx(2 / 3), 0.5, 1.0, 0.5),
         (pytest.approx(2 / 3), 0.5, 0.5, 1.0),
     ]
-    assert {(s.hd95, s.asd) for s in scores} == {(None, None)}
+    assert {(s["hd95"], s["asd"]) for s in scores} == {(None, None)}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_every_foreground_class_is_scored_by_name():
 )
 def test_rules_for_empty_masks(truth, prediction, expected):
     (found,) = score([truth] * 3, [prediction] * 3, ("background", "polyp"), surface_distances=True)
-    assert (found.dsc, found.iou, found.precision, found.recall, found.hd95, found.asd) == expected
+    assert (found["dsc"], found["iou"], found["precision"], found["recall"], found["hd95"], found["asd"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,19 @@ def test_distances_are_symmetric_and_scale_with_the_spacing(masks, scale):
     scaled = metrics.surface_scores(first, second, (scale, scale))
     assert scaled == pytest.approx(tuple(scale * d for d in unit))
     assert metrics.surface_scores(first, first, (1.0, 2.0)) == (0.0, 0.0)
+
+
+def test_a_new_metric_is_one_registration_and_is_scored_by_its_name():
+    def volume(masks):
+        return float(masks.marked.sum() - masks.true.sum())
+
+    before = dict(METRICS)
+    register(Metric("volume", "Volume", volume, low=-math.inf, high=math.inf))
+    try:
+        found = score([[0, 1, 1, 2]], [[0, 1, 2, 2]])
+        register(Metric("wrong", "Wrong", lambda masks: 2.0))
+        with pytest.raises(InputError, match=r"metric 'wrong' gives 2.0 for case 'c', expected a number in \[0, 1\]"):
+            score([[0, 1]], [[0, 1]])
+    finally:
+        METRICS.replace(before)
+    assert [s["volume"] for s in found] == [-1.0, 1.0]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.results import scored
 from tests.workers.tracking.tracking_samples import trial
-from trials.results import CaseScore, TrialResult
+from trials.results import TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
 from workers.tracking.describe import final_values, metric_key, model_name, run_params, run_tags
 
@@ -31,10 +32,10 @@ def test_tags_and_parameters_name_all_that_a_person_filters_by() -> None:
 
 def test_final_metrics_are_means_over_images_then_classes() -> None:
     scores = (
-        CaseScore("test", "a", "kidney", 0.9, 0.8, None, 1.0),
-        CaseScore("test", "b", "kidney", 0.7, 0.6, None, None),
-        CaseScore("test", "a", "kidney tumour", 0.2, 0.1, None, 0.5),
-        CaseScore("validation", "c", "kidney", 0.6, 0.5, 0.4, 0.3),
+        scored("test", "a", "kidney", 0.9, 0.8, None, 1.0),
+        scored("test", "b", "kidney", 0.7, 0.6, None, None),
+        scored("test", "a", "kidney tumour", 0.2, 0.1, None, 0.5),
+        scored("validation", "c", "kidney", 0.6, 0.5, 0.4, 0.3),
     )
     result = TrialResult("h", scores, (), 1, False, 0, 1, 1, 1.0, 1.0, 1.0)
     values = final_values(result)

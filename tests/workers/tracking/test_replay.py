@@ -22,9 +22,11 @@ from tests.workers.tracking.tracking_samples import (
     with_model,
     write_trial,
 )
+from trials.states import FailureKind
 from workers.tracking import Spool, TrackingInputError, TrackingUnavailableError, ensure_store, replay, run_id
 from workers.tracking.client import connect
 from workers.tracking.describe import run_params
+from workers.tracking.records import MetricsRecord
 
 
 def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_a_later_attempt_goes_on_in_the_same_run(uri: str, tmp_path: Path) -> No
     spec = trial()
     path = write_trial(tmp_path / "trial", spec, finish=False)
     with Spool(path) as spool:
-        spool.fail("out_of_memory", "needed 20 GiB of 16")
+        spool.fail(FailureKind.OUT_OF_MEMORY, "needed 20 GiB of 16")
     first = replay(path, uri, experiment="tests")
     (run,) = state(uri)
     assert run["status"] == "FAILED"
@@ -219,7 +221,7 @@ def test_one_refused_record_holds_no_other_up(uri: str, tmp_path: Path) -> None:
     with Spool(path) as spool:
         spool.start(spec, label=spec.label, sweep="s")
         spool.epoch(epoch(1))
-        spool.append("metrics", {"step": 2, "values": {"not?allowed": 1.0}})
+        spool.append(MetricsRecord(2, {"not?allowed": 1.0}))
         spool.epoch(epoch(3))
         spool.artifact(path.parent / "never_written.png", "overlays")
         spool.finish(outcome(spec))
@@ -252,7 +254,7 @@ def test_nan_and_infinite_losses_are_reported_not_hidden(uri: str, tmp_path: Pat
         spool.start(trial(), label=trial().label, sweep="s")
         spool.epoch(epoch(1, loss=math.nan))
         spool.epoch(epoch(2, loss=math.inf))
-        spool.fail("diverged", "loss became NaN in epoch 1")
+        spool.fail(FailureKind.DIVERGED, "loss became NaN in epoch 1")
     for _ in range(2):
         result = replay(path, uri, experiment="tests")
         path.with_suffix(".position.json").unlink()

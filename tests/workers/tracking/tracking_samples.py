@@ -6,7 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from trials.results import CaseScore, EpochRecord, TrialResult
+from tests.results import scored
+from trials.results import Epoch, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
 from workers.tracking import Spool
 from workers.tracking.client import connect
@@ -20,13 +21,13 @@ def trial(gamma: float = 0.5, repeat: int = 0, scope: str = "") -> TrialSpec:
     return TrialSpec(DataSpec("kits19", CLASSES, 3, "p" * 16, "s" * 16), loss, repeat=repeat, seed=7, scope=scope)
 
 
-def epoch(number: int, loss: float = 0.5) -> EpochRecord:
-    return EpochRecord(number, loss, loss + 0.1, 0.8, 0.1, 10 * number, 1.5)
+def epoch(number: int, loss: float = 0.5) -> Epoch:
+    return Epoch(number, loss, loss + 0.1, 0.8, 0.1, 10 * number, 1.5)
 
 
 def outcome(spec: TrialSpec) -> TrialResult:
     scores = [
-        CaseScore(partition, f"case{i}", label, dsc=0.5 + 0.1 * i, iou=0.4, precision=0.9, recall=None)
+        scored(partition, f"case{i}", label, dsc=0.5 + 0.1 * i, iou=0.4, precision=0.9, recall=None)
         for partition in ("validation", "test")
         for label in CLASSES
         for i in range(2)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tests.tiny_trials import TinyData, tiny_data
 from trials.messages import Order
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
 from workers import losses
 from workers.errors import DataError, DivergedError, ParameterError
@@ -40,7 +40,7 @@ def train(
     spec: TrialSpec,
     folder: Path,
     learners: Learners,
-    order: Callable[[EpochRecord], Order] = lambda record: Order.CONTINUE,
+    order: Callable[[Epoch], Order] = lambda record: Order.CONTINUE,
     started: Callable[[int, tuple[str, ...]], None] = lambda epoch, remarks: None,
 ) -> TrialResult:
     return run_trial(spec, prepared_root=data.root, folder=folder, learners=learners, listener=Listener(started, order))
@@ -91,9 +91,9 @@ def test_scores_at_native_resolution_are_of_the_same_predictions(
 def test_a_finished_trial_is_not_trained_again(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec("ce", epochs=1)
     first = train(data, spec, tmp_path, learners)
-    reports: list[EpochRecord] = []
+    reports: list[Epoch] = []
 
-    def report(record: EpochRecord) -> Order:
+    def report(record: Epoch) -> Order:
         reports.append(record)
         return Order.CONTINUE
 
@@ -162,7 +162,7 @@ def test_the_best_epoch_is_evaluated_not_the_last(data: TinyData, learners: Lear
     result = train(data, data.spec("ce", epochs=8, learning_rate=3.0, seed=2), tmp_path, learners)
     losses = [e.val_loss for e in result.history]
     assert result.best_epoch == 1 + losses.index(min(losses))
-    validation = [s.dsc for s in result.scores if s.partition == "validation" and s.dsc is not None]
+    validation = [s["dsc"] for s in result.scores if s.partition == "validation" and s["dsc"] is not None]
     assert np.mean(validation) == pytest.approx(result.history[result.best_epoch - 1].val_dsc, abs=1e-6)
 
 

@@ -12,7 +12,7 @@ import scipy.ndimage
 import sklearn.metrics
 
 from trials.messages import Order
-from trials.results import EpochRecord, TrialResult
+from trials.results import Epoch, TrialResult
 from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers.datasets import get_reader
 from workers.datasets.prepared import PreparedDataset, prepare
@@ -62,7 +62,7 @@ def learners() -> Learners:
 def train(
     volumes: Volumes, spec: TrialSpec, folder: Path, learners: Learners, stop_after: int | None = None
 ) -> TrialResult:
-    def order(record: EpochRecord) -> Order:
+    def order(record: Epoch) -> Order:
         return Order.STOP if record.epoch == stop_after else Order.CONTINUE
 
     listener = Listener(lambda epoch, remarks: None, order)
@@ -118,17 +118,17 @@ def test_scores_are_those_of_the_whole_volumes(volumes: Volumes, trained: tuple[
             expected = sklearn.metrics.precision_recall_fscore_support(
                 truth.ravel(), predicted.ravel(), average="binary", zero_division=0.0
             )[:3]
-            assert (score.precision, score.recall, score.dsc) == pytest.approx(expected)
-            assert score.hd95 is not None
+            assert (score["precision"], score["recall"], score["dsc"]) == pytest.approx(expected)
+            assert score["hd95"] is not None
             if predicted.any():
                 found += 1
                 # A bound by another way: no surface lies further away than the farthest voxel of either mask.
                 spacing = volumes.whole.spacing(score.case)
                 away = scipy.ndimage.distance_transform_edt(~truth, spacing)[predicted].max()
                 back = scipy.ndimage.distance_transform_edt(~predicted, spacing)[truth].max()
-                assert 0 <= score.hd95 <= max(away, back) + np.linalg.norm(spacing)
+                assert 0 <= score["hd95"] <= max(away, back) + np.linalg.norm(spacing)
             else:
-                assert score.hd95 == score.asd == np.inf
+                assert score["hd95"] == score["asd"] == np.inf
     assert found
 
 
