@@ -19,7 +19,6 @@ from storage.errors import LeaseHeldError, StorageError, SweepConflictError
 from storage.repository import Repository
 from sweeper.errors import GridError
 from sweeper.grids.files import parse_grid
-from sweeper.run.coordinator import outcome_of
 from sweeper.run.external_masks import Scored, score_masks
 from sweeper.run.launch import create
 from sweeper.run.publishing import best_trials
@@ -58,7 +57,7 @@ class Bench:
         for moved, trial in enumerate(self.repository.trials("own"), start=1):
             attempt = self.repository.claim(lease, trial.hash)
             assert attempt is not None
-            self.repository.finish(lease, attempt.id, outcome_of(self._result(trial.spec, moved), None))
+            self.repository.finish(lease, attempt.id, self._result(trial.spec, moved))
         self.repository.set_sweep_state(lease, SweepState.FINISHED)
         self.repository.release_lease(lease)
 
@@ -67,8 +66,7 @@ class Bench:
         prepared = open_prepared(prepared_path(self.now.settings.prepared, "drive", spec.data.prepared))
         return prepared, prepared.read_split(spec.data.split), spec
 
-    def _result(self, values: object, moved: int) -> TrialResult:
-        spec = TrialSpec.from_dict(values)  # type: ignore[arg-type]
+    def _result(self, spec: TrialSpec, moved: int) -> TrialResult:
         prepared, split, _ = self.data()
         scores = [
             score
@@ -168,7 +166,7 @@ def test_one_whose_storing_was_killed_is_finished_later(bench: Bench, tmp_path: 
     folder = bench.masks(tmp_path / "masks")
     real = bench.repository.claim
     bench.repository.claim = lambda *_, **__: None  # type: ignore[method-assign]  as if killed before
-    with pytest.raises(StorageError, match="is queued; try again"):
+    with pytest.raises(StorageError, match="is queued; score the masks once more"):
         bench.score(folder)
     bench.repository.claim = real  # type: ignore[method-assign]
     assert bench.score(folder).trial.state is TrialState.FINISHED
