@@ -13,9 +13,8 @@ from typing import Any
 from sweeper.data.preparation import bare_identities, reader_of
 from sweeper.grids.expansion import expand, search_cells
 from sweeper.grids.files import parse_grid
-from sweeper.grids.schema import Grid
-from workers.datasets import Reader
-from workers.datasets.synthetic import synthesise
+from sweeper.grids.schema import DatasetTable, Grid
+from workers.datasets.synthetic import synthesise, synthetic_names
 
 CASES = 10
 SEED = 0
@@ -75,7 +74,7 @@ def _effective(grid: Grid) -> list[dict[str, Any]]:
     specs = [*expand(grid, bare), *(cell.template for cell in search_cells(grid, bare))]
     return [
         {
-            "files": "synthetic" if grid.rehearsal and _synthetic(readers[spec.data.dataset]) else "real",
+            "files": "synthetic" if grid.rehearsal and _synthetic(grid.dataset(spec.data.dataset)) else "real",
             "size": readers[spec.data.dataset].size,
             **{
                 f"{table}.{key}": value
@@ -92,7 +91,7 @@ def write_files(rehearsal: Grid) -> None:
     """Writes the synthetic files of every data set that are not there yet."""
     for dataset in rehearsal.datasets:
         reader = reader_of(dataset)
-        if dataset.folder is not None and _synthetic(reader) and not Path(dataset.folder).exists():
+        if dataset.folder is not None and _synthetic(dataset) and not Path(dataset.folder).exists():
             size = SIZE_3D if reader.dimensions == 3 else SIZE_2D
             synthesise(dataset.reader or dataset.name, CASES, Path(dataset.folder), SEED, size=size)
 
@@ -103,7 +102,7 @@ def _small(grid: Grid, entry: dict[str, Any], root: Path) -> dict[str, Any]:
     training = {key: value for key, value in entry.get("training", {}).items() if key != "epochs"}
     small = {**entry, "training": training}
     small.pop("model", None)
-    if _synthetic(reader):
+    if _synthetic(dataset):
         small["folder"] = str(root / dataset.name)
         small.pop("exclude", None)  # names cases of the real files
     three = reader.dimensions == 3
@@ -121,9 +120,9 @@ def _small_model(entry: dict[str, Any]) -> dict[str, Any]:
     return entry if "base_filters" not in entry else {**entry, "base_filters": max(entry["base_filters"] // 16, 1)}
 
 
-def _synthetic(reader: Reader) -> bool:
-    """Whether there is a synthetic form of the data set: so it is for those of the paper's Table 1."""
-    return reader.about.table1 is not None
+def _synthetic(dataset: DatasetTable) -> bool:
+    """Whether synthetic files can be written for the data set's reader; a reader of a user's own has none."""
+    return (dataset.reader or dataset.name) in synthetic_names()
 
 
 def _show(value: Any) -> str:

@@ -34,15 +34,15 @@ def test_a_goal_needs_a_known_sign():
 
 def test_the_result_is_written_with_the_machine_and_becomes_the_table(tmp_path, capsys, monkeypatch):
     def measure(setting):
-        assert setting is Setting.QUICK
+        assert setting is Setting.NORMAL
         return Measured(
             [Row("what | ever", "plain", 3.14159, 3, 4, goal=("≥", 3.0), detail="1 s / 3 s")], {"each": [1]}
         )
 
-    assert harness.main("some", "Some.", measure, ["--setting", "quick", "--results", str(tmp_path)]) == 0
+    assert harness.main("some", "Some.", measure, ["--results", str(tmp_path)]) == 0
     assert "3.14 × (3 to 4), goal ≥ 3 holds: what | ever against plain [1 s / 3 s]" in capsys.readouterr().out
     result = json.loads((tmp_path / "some.json").read_text())
-    assert result["setting"] == "quick"
+    assert result["setting"] == "normal"
     assert result["raw"] == {"each": [1]}
     assert result["machine"]["cores"] >= 1
     assert result["machine"]["packages"]["numpy"]
@@ -51,6 +51,16 @@ def test_the_result_is_written_with_the_machine_and_becomes_the_table(tmp_path, 
     table = markdown(read_results(tmp_path))
     assert "| what \\| ever (1 s / 3 s) | plain | **3.14 ×** (3 to 4) | ≥ 3: holds |" in table
     assert result["machine"]["processor"] in table
+
+
+def test_a_quick_run_judges_no_goal(tmp_path, capsys):
+    def measure(setting):
+        return Measured([Row("what", "plain", 0.5, 0.4, 0.6, goal=("≥", 3.0))])
+
+    assert harness.main("some", "Some.", measure, ["--setting", "quick", "--results", str(tmp_path)]) == 0
+    assert "goal" not in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "some.json").read_text())["rows"]
+    assert (row["value"], row["goal"], row["holds"]) == (0.5, None, None)
 
 
 def test_the_page_has_the_markers_between_which_the_table_is_written():

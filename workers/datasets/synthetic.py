@@ -36,6 +36,11 @@ _KITS_NUMBERS = (15, 23, 37, 68, 125, 133)
 """Case numbers that the KiTS19 reader excludes."""
 
 
+def synthetic_names() -> tuple[str, ...]:
+    """The readers that have a synthetic form: the paper's five data sets."""
+    return tuple(_WRITERS)
+
+
 def synthesise(name: str, cases: int, directory: Path, seed: int, size: Sequence[int] | None = None) -> Path:
     """Writes a synthetic data set and returns its folder.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from sweeper.grids.files import load_grid, parse_grid
 from sweeper.grids.schema import Grid
 from sweeper.run.launch import sweep_table
 from sweeper.settings import Settings
+from workers.datasets import About, ImageFolder, Table1Row, registry
 from workers.datasets.prepared import provenance
 
 ROOT = Path("/home/of/rehearsal")
@@ -100,3 +102,22 @@ def test_files_are_written_once_and_marked_as_synthetic(tmp_path: Path) -> None:
         assert one.source is not None
         assert provenance(one.source) == "synthetic"
         assert one.images == round(0.64 * (CASES + (name == "brats20")))  # one BraTS20 case is left out when read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(ImageFolder):
+    """A user's reader of a data set that the paper's Table 1 has, in a layout of its own."""
+
+    about: ClassVar[About] = replace(ImageFolder.about, table1=Table1Row(40, (48, 48, 3), 16, 4, 20, (8.7,)))
+
+
+def test_a_reader_that_nobody_can_imitate_is_rehearsed_on_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._READERS, "published", Published)
+    whole = grid(datasets=[{"name": "mine", "reader": "published"}])
+    small = rehearsal_of(whole, tmp_path)
+    assert small.dataset("mine").folder is None
+    assert not any(line.startswith("files") for line in differences(whole, small))
+    write_files(small)
+    assert not any(tmp_path.iterdir())

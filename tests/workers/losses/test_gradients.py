@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from workers import losses
+from workers.losses.distances import signed_distances
 
 VECTORS: list[tuple[str, dict[str, Any]]] = [
     ("focal", {"alpha": (0.2, 0.5, 0.9), "gamma": 0.4}),
@@ -71,6 +72,23 @@ def test_xla_changes_no_number(name: str, shape: tuple[int, ...]) -> None:
     g, p = (tf.constant(x) for x in case(shape))
     compiled = tf.function(lambda g, p: gradient(name, g, p), jit_compile=True)
     np.testing.assert_allclose(compiled(g, p), gradient(name, g, p), rtol=1e-9, atol=1e-18)
+
+
+def test_xla_compiles_the_boundary_loss_as_training_calls_it() -> None:
+    """With the distance map beside the batch (docs/losses.md); without it, SciPy is called within the step."""
+    g, p = case((2, 8, 9, 3))
+    maps = np.stack([signed_distances(np.argmax(image, axis=-1).astype(np.uint8), 3) for image in g])
+
+    def step(g: Any, p: Any, maps: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(p)
+            value = losses.get_loss("boundary", alpha=0.5)(g, p, truth_map=maps)  # type: ignore[call-arg]
+        return value, tape.gradient(value, p)
+
+    arguments = tf.constant(g), tf.constant(p), tf.constant(maps)
+    for compiled, plain in zip(tf.function(step, jit_compile=True)(*arguments), step(*arguments), strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-6, atol=1e-12)
+    assert losses.definition("boundary").xla
 
 
 @pytest.mark.parametrize("gamma", [0.5, (0.3, 0.5, 0.7)])
