@@ -8,7 +8,7 @@ SETTING ?= normal
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak bench lint format install install-dev install-gpu lock audit secrets backup restore \
+.PHONY: help demo test test-slow docs soak bench lint format install install-dev install-gpu lock audit secrets backup restore \
 	clean check-machine
 
 help:  ## List these targets
@@ -22,6 +22,10 @@ test: install-dev lint  ## Install, check, and run the fast tests
 
 test-slow: install-dev  ## The tests with real training and real faults
 	$(BIN)/pytest -m slow -n 2 --dist loadfile --durations=25
+
+docs: install-dev  ## The site in docs/_build, from the pages and the docstrings; a broken link fails
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build
+	@echo docs/_build/index.html
 
 soak: install-dev  ## Kill a sweep at random moments for MINUTES=30, with SEED if you like, and compare
 	$(BIN)/python -m tests.system.faults.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
@@ -86,4 +90,4 @@ restore:  ## Put a backup into this host's empty volumes: FROM=FOLDER; FORCE=1 d
 	@deploy/restore.sh "$(FROM)" $(if $(FORCE),--force)
 
 clean:  ## Remove what was installed and cached here (no results: those are in SWEEPER_HOME)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache docs/_build docs/api
