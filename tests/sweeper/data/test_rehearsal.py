@@ -16,8 +16,9 @@ from sweeper.grids.files import load_grid, parse_grid
 from sweeper.grids.schema import Grid
 from sweeper.run.launch import sweep_table
 from sweeper.settings import Settings
-from workers.datasets import About, ImageFolder, Table1Row, registry
+from workers.datasets import About, ImageFolder, Table1Row
 from workers.datasets.prepared import provenance
+from workers.datasets.registry import READERS
 
 ROOT = Path("/home/of/rehearsal")
 
@@ -114,7 +115,7 @@ class Published(ImageFolder):
 def test_a_reader_that_nobody_can_imitate_is_rehearsed_on_its_own_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._READERS, "published", Published)
+    monkeypatch.setattr(READERS, "_entries", {**READERS, "published": Published})
     whole = grid(datasets=[{"name": "mine", "reader": "published"}])
     small = rehearsal_of(whole, tmp_path)
     assert small.dataset("mine").folder is None
