@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, select, update
 
 from storage import _scores
 from storage._leases import LeaseMethods, hold
@@ -104,37 +104,6 @@ class AttemptMethods(LeaseMethods):
         """
         token = uuid4().hex
         return self.database.write(lambda c: _claim(c, lease, trial_hash, host, device, token))
-
-    def claim_next(
-        self, lease: Lease, order: Sequence[str] | None = None, *, host: str = "", device: str | None = None
-    ) -> tuple[Trial, Attempt] | None:
-        """Claims the first trial that is to be had; None if there is none.
-
-        Args:
-            lease: the sweep.
-            order: hashes, first to last; only these are claimed. None: all of the sweep, highest predicted cost first,
-                then by position.
-            host: where the attempt will run.
-            device: on which device.
-
-        Raises:
-            LeaseLostError: see `hold`.
-        """
-        token = uuid4().hex
-
-        def work(connection: Connection) -> tuple[Trial, Attempt] | None:
-            hold(connection, lease)
-            if (before := _made_before(connection, token)) is not None:
-                return _member(connection, lease, before.trial), before
-            passed: list[str] = []
-            while (trial_hash := _first_claimable(connection, lease, order, passed)) is not None:
-                passed.append(trial_hash)
-                attempt = _claim(connection, lease, trial_hash, host, device, token)
-                if attempt is not None:
-                    return _member(connection, lease, attempt.trial), attempt
-            return None
-
-        return self.database.write(work)
 
     def annotate_attempt(
         self,
@@ -288,8 +257,8 @@ class AttemptMethods(LeaseMethods):
         self,
         lease: Lease,
         attempt_id: int,
-        attempt_values: Mapping[str, Any],
-        trial_values: Mapping[str, Any],
+        attempt_values: Mapping[str, object],
+        trial_values: Mapping[str, object],
         *,
         requeue: bool,
     ) -> None:
@@ -339,33 +308,6 @@ def _made_before(connection: Connection, token: str) -> Attempt | None:
     """The attempt that this call made already: the commit's acknowledgement was lost, and this is its second run."""
     row = connection.execute(attempt_columns().where(AttemptRow.token == token)).one_or_none()
     return None if row is None else to_attempt(row)
-
-
-def _first_claimable(
-    connection: Connection, lease: Lease, order: Sequence[str] | None, passed: Sequence[str]
-) -> str | None:
-    """The first trial that looks free, locked; trials that another is claiming at this moment are skipped."""
-    orphan = (
-        (TrialRow.state == TrialState.RUNNING) & (TrialRow.sweep_id != lease.sweep_id) & (LeaseRow.expires_at <= now())
-    )
-    statement = (
-        select(TrialRow.hash)
-        .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
-        .outerjoin(LeaseRow, LeaseRow.sweep_id == TrialRow.sweep_id)
-        .where(MembershipRow.sweep_id == lease.sweep_id, or_(TrialRow.state == TrialState.QUEUED, orphan))
-        .limit(1)
-        .with_for_update(of=TrialRow, skip_locked=True)
-    )
-    if passed:
-        statement = statement.where(TrialRow.hash.not_in(passed))
-    if order is None:
-        statement = statement.order_by(MembershipRow.cost.desc().nulls_last(), MembershipRow.position)
-    elif order:
-        places = {trial_hash: place for place, trial_hash in enumerate(order)}
-        statement = statement.where(TrialRow.hash.in_(order)).order_by(case(places, value=TrialRow.hash))
-    else:
-        return None
-    return connection.execute(statement).scalar_one_or_none()
 
 
 def _free_orphan(connection: Connection, lease: Lease, trial_hash: str) -> bool:

@@ -32,10 +32,10 @@ def add(connection: Connection, study_id: int, trials: Sequence[FrozenTrial]) ->
         select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == study_id)
     ).scalar_one()
     ids = _add_heads(connection, study_id, trials, first)
-    values: list[dict[str, Any]] = []
-    parameters: list[dict[str, Any]] = []
-    attributes: list[dict[str, Any]] = []
-    steps: list[dict[str, Any]] = []
+    values: list[dict[str, object]] = []
+    parameters: list[dict[str, object]] = []
+    attributes: list[dict[str, object]] = []
+    steps: list[dict[str, object]] = []
     for trial_id, trial in zip(ids, trials, strict=True):
         for objective, value in enumerate(trial.values or ()):
             stored, kind = models.TrialValueModel.value_to_stored_repr(value)

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, case, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, or_, select, type_coerce
 
 from storage._leases import LeaseMethods
 from storage._statements import (
+    AnySelect,
     attempt_columns,
     request_columns,
     sweep_row,
@@ -334,7 +335,7 @@ class ReadMethods(LeaseMethods):
 
         return self.database.read(work)
 
-    def _columns(self, sweep_name: str, statement: Select[Any], names: tuple[str, ...]) -> Mapping[str, list[Any]]:
+    def _columns(self, sweep_name: str, statement: AnySelect, names: tuple[str, ...]) -> Mapping[str, list[Any]]:
         def work(connection: Connection) -> Mapping[str, list[Any]]:
             sweep = sweep_row(connection, sweep_name)
             rows = connection.execute(statement.where(MembershipRow.sweep_id == sweep.id)).fetchall()
@@ -355,6 +356,6 @@ def _newest_epochs(sweep_id: int) -> Select[str, int]:
     )
 
 
-def _in_history() -> Any:
+def _in_history() -> ColumnElement[bool]:
     # An epoch beyond the end is left from an attempt that was lost; the trial's own end counts.
     return or_(TrialRow.finished_at.is_(None), EpochRow.epoch <= TrialRow.epochs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlalchemy import Connection, Executable, Row, Select, Table, bindparam, literal, select
 from sqlalchemy.orm import aliased
@@ -15,6 +15,11 @@ from storage.models import AttemptRow, Base, MembershipRow, RequestRow, SweepRow
 from storage.records import Attempt, Request, Sweep, Trial
 from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
+
+AnyRow: TypeAlias = Row[Any]
+"""A row of whatever columns; `to_trial` and its like make records of it."""
+
+AnySelect: TypeAlias = Select[Any]
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -27,13 +32,13 @@ def insert(connection: Connection, table: type[Base]) -> Insert:
     return insert_for(connection.dialect.name, table)
 
 
-def insert_absent(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_absent(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
     """Inserts those of `rows` whose key is not there; leaves the others as they are."""
     if rows:
         connection.execute(_insert_absent(connection.dialect.name, table), [dict(row) for row in rows])
 
 
-def insert_many(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_many(connection: Connection, table: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
     """Inserts `rows`; on a server by one INSERT statement for each 3,000 of them."""
     if rows:
         connection.execute(
@@ -73,7 +78,7 @@ def _insert_many(dialect: str, rows: type[Base]) -> Executable:
     return statement.returning(literal(1)) if dialect == "postgresql" else statement
 
 
-def sweep_row(connection: Connection, name: str) -> Row[Any]:
+def sweep_row(connection: Connection, name: str) -> AnyRow:
     """The row of the sweep `name`.
 
     Raises:
@@ -88,26 +93,26 @@ def sweep_row(connection: Connection, name: str) -> Row[Any]:
     raise UnknownSweepError(f"no sweep is named {name!r}; {hint}")
 
 
-def to_sweep(row: Row[Any]) -> Sweep:
+def to_sweep(row: AnyRow) -> Sweep:
     """The record of a full row of `sweep`."""
     return Sweep(**{**row._mapping, "state": SweepState(row.state)})
 
 
 @cache
-def attempt_columns() -> Select[Any]:
+def attempt_columns() -> AnySelect:
     """SELECT of what `to_attempt` needs."""
     columns = AttemptRow.__table__.c
     return select(*(c for c in columns if c.name not in ("token", "fencing")))
 
 
-def to_attempt(row: Row[Any]) -> Attempt:
+def to_attempt(row: AnyRow) -> Attempt:
     """The record of a row of `attempt_columns`."""
     kind = None if row.kind is None else FailureKind(row.kind)
     return Attempt(**{**row._mapping, "state": AttemptState(row.state), "kind": kind})
 
 
 @cache
-def trial_columns() -> Select[Any]:
+def trial_columns() -> AnySelect:
     """SELECT of what `to_trial` needs: a trial as a member of a sweep, one row for each membership."""
     runner = aliased(SweepRow)
     columns = TrialRow.__table__.c
@@ -121,25 +126,25 @@ def trial_columns() -> Select[Any]:
 
 
 @cache
-def member_columns() -> Select[Any]:
+def member_columns() -> AnySelect:
     """The row for `to_trial` of the trial `member` of the sweep `held_sweep`."""
     return trial_columns().where(
         MembershipRow.sweep_id == bindparam("held_sweep"), MembershipRow.trial == bindparam("member")
     )
 
 
-def to_trial(row: Row[Any]) -> Trial:
+def to_trial(row: AnyRow) -> Trial:
     """The record of a row of `trial_columns`."""
     failure = None if row.failure is None else FailureKind(row.failure)
     spec = TrialSpec.from_dict(row.spec)
     return Trial(**{**row._mapping, "spec": spec, "state": TrialState(row.state), "failure": failure})
 
 
-def to_request(row: Row[Any]) -> Request:
+def to_request(row: AnyRow) -> Request:
     """The record of a row of `request`."""
     return Request(**{key: value for key, value in row._mapping.items() if key != "token"})
 
 
-def request_columns() -> Select[Any]:
+def request_columns() -> AnySelect:
     """SELECT of what `to_request` needs."""
     return select(*RequestRow.__table__.c)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage._leases import LeaseMethods, hold
@@ -28,11 +27,11 @@ class SweepMethods(LeaseMethods):
         self,
         name: str,
         *,
-        grid: Mapping[str, Any],
+        grid: Mapping[str, object],
         trials: Sequence[NewTrial],
         rehearsal: bool = False,
         description: str = "",
-        details: Mapping[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
         extend: bool = False,
     ) -> Sweep:
         """Makes the sweep with its trials, or nothing. A trial that exists is shared with its result, never changed.
@@ -87,7 +86,7 @@ class SweepMethods(LeaseMethods):
                         "give another name, or extend it"
                     )
                 _add_trials(connection, sweep.id, new, first=_next_position(connection, sweep.id))
-                values: dict[str, Any] = {"grid": dict(grid)}
+                values: dict[str, object] = {"grid": dict(grid)}
                 if details is not None:
                     values["details"] = dict(details)
                 connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(**values))
@@ -141,24 +140,6 @@ class SweepMethods(LeaseMethods):
 
         self.database.write(work)
 
-    def set_costs(self, lease: Lease, costs: Mapping[str, float]) -> None:
-        """Sets the predicted seconds of trials of this sweep, by hash.
-
-        Raises:
-            LeaseLostError: see `hold`.
-        """
-
-        def work(connection: Connection) -> None:
-            hold(connection, lease)
-            if costs:
-                connection.execute(
-                    update(MembershipRow)
-                    .where(MembershipRow.sweep_id == lease.sweep_id, MembershipRow.trial.in_(list(costs)))
-                    .values(cost=case(dict(costs), value=MembershipRow.trial))
-                )
-
-        self.database.write(work)
-
     def retry(self, lease: Lease, hashes: Iterable[str]) -> list[str]:
         """Queues those of the trials again that failed, were pruned or stopped; their attempts stay. Returns their
         hashes.
@@ -170,16 +151,7 @@ class SweepMethods(LeaseMethods):
         values = {"state": TrialState.QUEUED, "failure": None, "error": None, "finished_at": None}
         return self._move(lease, hashes, ended, values)
 
-    def stop_queued(self, lease: Lease, hashes: Iterable[str]) -> list[str]:
-        """Stops those of the trials that are still queued. Returns their hashes.
-
-        Raises:
-            LeaseLostError: see `hold`.
-        """
-        values = {"state": TrialState.STOPPED, "finished_at": now()}
-        return self._move(lease, hashes, (TrialState.QUEUED,), values)
-
-    def add_request(self, sweep_name: str, verb: str, arguments: Mapping[str, Any] | None = None) -> Request:
+    def add_request(self, sweep_name: str, verb: str, arguments: Mapping[str, object] | None = None) -> Request:
         """Asks the sweep's holder for something; needs no lease.
 
         Raises:
@@ -231,11 +203,6 @@ class SweepMethods(LeaseMethods):
         row = dataclasses.asdict(split)
         self.database.write(lambda connection: insert_absent(connection, SplitRow, [row]))
 
-    def splits(self) -> list[Split]:
-        """All splits, by data set and hash."""
-        statement = select(*SplitRow.__table__.c).order_by(SplitRow.dataset, SplitRow.hash)
-        return self.database.read(lambda c: [_to_split(row) for row in c.execute(statement)])
-
     def replace_significance(self, sweep_name: str, tests: Sequence[SignificanceTest]) -> None:
         """Puts `tests` in place of the sweep's; derived, so no lease is needed and the old ones are not kept.
 
@@ -272,7 +239,7 @@ class SweepMethods(LeaseMethods):
 
         return self.database.read(work)
 
-    def _update_sweep(self, lease: Lease, **values: Any) -> None:
+    def _update_sweep(self, lease: Lease, **values: object) -> None:
         def work(connection: Connection) -> None:
             hold(connection, lease)
             connection.execute(update(SweepRow).where(SweepRow.id == lease.sweep_id).values(values))
@@ -280,7 +247,7 @@ class SweepMethods(LeaseMethods):
         self.database.write(work)
 
     def _move(
-        self, lease: Lease, hashes: Iterable[str], origins: Sequence[TrialState], values: Mapping[str, Any]
+        self, lease: Lease, hashes: Iterable[str], origins: Sequence[TrialState], values: Mapping[str, object]
     ) -> list[str]:
         wanted = list(hashes)
 
@@ -297,7 +264,7 @@ class SweepMethods(LeaseMethods):
         return self.database.write(work)
 
 
-def _member(lease: Lease, hashes: Sequence[str]) -> Any:
+def _member(lease: Lease, hashes: Sequence[str]) -> ColumnElement[bool]:
     members = select(MembershipRow.trial).where(MembershipRow.sweep_id == lease.sweep_id)
     return TrialRow.hash.in_(list(hashes)) & TrialRow.hash.in_(members)
 
@@ -338,8 +305,3 @@ def _add_trials(connection: Connection, sweep_id: int, trials: Sequence[NewTrial
             for position, t in enumerate(trials, start=first)
         ],
     )
-
-
-def _to_split(row: Row[Any]) -> Split:
-    cases = {part: tuple(getattr(row, part)) for part in ("train", "validation", "test")}
-    return Split(**{**row._mapping, **cases})

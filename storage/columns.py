@@ -27,11 +27,11 @@ class Real(TypeDecorator[float]):
     impl = Double
     cache_ok = True
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], float | str | None]:
         # Not `process_bind_param`, after which Double would make a float of the text again.
         nan = "nan" if dialect.name == "sqlite" else math.nan
 
-        def bind(value: Any) -> Any:
+        def bind(value: Any) -> float | str | None:
             if value is None:
                 return None
             number = float(value)
@@ -49,7 +49,7 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value, default=dict, separators=(",", ":"))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
@@ -67,7 +67,7 @@ class Words(TypeDecorator[str]):
             return None
         return value.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+    def process_result_value(self, value: object, dialect: Dialect) -> str | None:
         return None if value is None else str(value)
 
 
@@ -79,11 +79,11 @@ class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function that
 
 
 @compiles(now, "sqlite")
-def _now_sqlite(element: now, compiler: SQLCompiler, **kwargs: Any) -> str:
+def _now_sqlite(element: now, compiler: SQLCompiler, **kwargs: object) -> str:
     # unixepoch('subsec') needs SQLite 3.42, and Debian 12 has 3.40; julianday is exact to the millisecond everywhere.
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 @compiles(now, "postgresql")
-def _now_postgres(element: now, compiler: SQLCompiler, **kwargs: Any) -> str:
+def _now_postgres(element: now, compiler: SQLCompiler, **kwargs: object) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"

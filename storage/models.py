@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -32,13 +30,13 @@ class SweepRow(Base):
     name: Mapped[str] = mapped_column(Key, unique=True)
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Words)
-    grid: Mapped[Any] = mapped_column(Json)
+    grid: Mapped[object] = mapped_column(Json)
     rehearsal: Mapped[bool] = mapped_column(Boolean)
     description: Mapped[str] = mapped_column(Words)
     created_at: Mapped[float] = mapped_column(Double)
     finished_at: Mapped[float | None] = mapped_column(Double)
     mlflow_run: Mapped[str | None] = mapped_column(Text)
-    details: Mapped[Any] = mapped_column(Json)
+    details: Mapped[object] = mapped_column(Json)
 
 
 class LeaseRow(Base):
@@ -59,7 +57,7 @@ class EnvironmentRow(Base):
     __tablename__ = "environment"
 
     hash: Mapped[str] = mapped_column(Key, primary_key=True)
-    details: Mapped[Any] = mapped_column(Json)
+    details: Mapped[object] = mapped_column(Json)
 
 
 class TrialRow(Base):
@@ -68,7 +66,7 @@ class TrialRow(Base):
     __tablename__ = "trial"
 
     hash: Mapped[str] = mapped_column(Key, primary_key=True)
-    spec: Mapped[Any] = mapped_column(Json)
+    spec: Mapped[object] = mapped_column(Json)
     label: Mapped[str] = mapped_column(Text)
     dataset: Mapped[str] = mapped_column(Text)
     loss: Mapped[str] = mapped_column(Text)
@@ -162,7 +160,7 @@ class ScoreRow(Base):
     partition: Mapped[str] = mapped_column(Key, primary_key=True)
     case: Mapped[str] = mapped_column(Key, primary_key=True)
     label: Mapped[str] = mapped_column(Key, primary_key=True)
-    metrics: Mapped[Any] = mapped_column(Json)
+    metrics: Mapped[object] = mapped_column(Json)
 
 
 class SplitRow(Base):
@@ -173,10 +171,10 @@ class SplitRow(Base):
     hash: Mapped[str] = mapped_column(Key, primary_key=True)
     dataset: Mapped[str] = mapped_column(Text)
     prepared: Mapped[str] = mapped_column(Text)
-    settings: Mapped[Any] = mapped_column(Json)
-    train: Mapped[Any] = mapped_column(Json)
-    validation: Mapped[Any] = mapped_column(Json)
-    test: Mapped[Any] = mapped_column(Json)
+    settings: Mapped[object] = mapped_column(Json)
+    train: Mapped[object] = mapped_column(Json)
+    validation: Mapped[object] = mapped_column(Json)
+    test: Mapped[object] = mapped_column(Json)
 
 
 class RequestRow(Base):
@@ -189,7 +187,7 @@ class RequestRow(Base):
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweep.id"))
     token: Mapped[str] = mapped_column(Text, unique=True)
     verb: Mapped[str] = mapped_column(Text)
-    arguments: Mapped[Any] = mapped_column(Json)
+    arguments: Mapped[object] = mapped_column(Json)
     created_at: Mapped[float] = mapped_column(Double)
     done_at: Mapped[float | None] = mapped_column(Double)
     outcome: Mapped[str | None] = mapped_column(Words)

@@ -123,7 +123,7 @@ class Request:
     id: int
     sweep_id: int
     verb: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
     created_at: float
     done_at: float | None
     outcome: str | None
@@ -136,7 +136,7 @@ class Split:
     hash: str
     dataset: str
     prepared: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, text
@@ -101,7 +101,7 @@ class Studies:
         trial_hash: str,
         gamma: float | None,
         value: float | None,
-        user_attrs: Mapping[str, Any] | None = None,
+        user_attrs: Mapping[str, object] | None = None,
         parameters: Mapping[str, StudyParameter] | None = None,
         intermediate: Mapping[int, float] | None = None,
         pruned: bool = False,
@@ -162,7 +162,7 @@ class Studies:
             )
         return sum(self._add(study, frozen) for study, frozen in studies.items())
 
-    def describe(self, study_name: str, attributes: Mapping[str, Any]) -> None:
+    def describe(self, study_name: str, attributes: Mapping[str, object]) -> None:
         """Sets user attributes of the study, which is made if it is not there; JSON values."""
 
         def work() -> None:
@@ -213,7 +213,7 @@ class Studies:
         *,
         gamma: float | None,
         value: float | None,
-        user_attrs: Mapping[str, Any],
+        user_attrs: Mapping[str, object],
         parameters: Mapping[str, StudyParameter],
         intermediate: Mapping[int, float] = MappingProxyType({}),
         pruned: bool = False,
@@ -301,7 +301,7 @@ class Studies:
             # Else Optuna writes a line to stderr for each study that it makes, into the midst of a progress display.
             logging.set_verbosity(logging.WARNING)
 
-            options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
+            options: dict[str, object] = {"pool_pre_ping": True, "hide_parameters": True}
             if self._database.dialect == "sqlite":
                 options["connect_args"] = {"timeout": self._database.retry_for}
             try:

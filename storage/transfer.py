@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -68,7 +68,10 @@ _ADDED: Mapping[type[Base], tuple[str, pa.DataType]] = {
     EpochRow: ("attempt", pa.int64()),
 }
 
-Rows = list[dict[str, Any]]
+Values: TypeAlias = dict[str, Any]
+"""A row of a file, or the manifest, by name."""
+
+Rows = list[Values]
 Tables = dict[type[Base], Rows]
 
 
@@ -127,7 +130,7 @@ def import_sweep(repository: Repository, directory: Path) -> Imported:
     return repository.database.write(lambda connection: _merge(connection, manifest["sweep"], tables))
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
+def read_manifest(directory: Path) -> Values:
     """The manifest of an export that this program can import: `sweep`, the sweep's own row, and `files`.
 
     Raises:
@@ -150,7 +153,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_tables(connection: Connection, name: str) -> tuple[dict[str, Any], Tables]:
+def _read_tables(connection: Connection, name: str) -> tuple[Values, Tables]:
     sweep = sweep_row(connection, name)
     lease = connection.execute(select(LeaseRow.fencing).where(LeaseRow.sweep_id == sweep.id)).scalar_one()
     members = select(MembershipRow.trial).where(MembershipRow.sweep_id == sweep.id)
@@ -191,7 +194,7 @@ def _read_tables(connection: Connection, name: str) -> tuple[dict[str, Any], Tab
     return {**values, "fencing": lease}, tables
 
 
-def _write_folder(folder: Path, sweep: Mapping[str, Any], tables: Tables, format: str) -> None:
+def _write_folder(folder: Path, sweep: Values, tables: Tables, format: str) -> None:
     files = {}
     for table, rows in tables.items():
         path = folder / f"{table.__tablename__}.{format}"
@@ -212,7 +215,7 @@ def _write_folder(folder: Path, sweep: Mapping[str, Any], tables: Tables, format
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Any], Tables]:
+def _read_folder(folder: Path) -> tuple[Values, Tables]:
     manifest = read_manifest(folder)
     tables: Tables = {}
     for table in _LEFT_OUT:
@@ -231,7 +234,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], Tables]:
     return manifest, tables
 
 
-def _merge(connection: Connection, sweep: Mapping[str, Any], tables: Tables) -> Imported:
+def _merge(connection: Connection, sweep: Values, tables: Tables) -> Imported:
     sweep_id = _merge_sweep(connection, sweep, tables)
     # Trials of this database that somebody tried here stay as they are.
     hashes = [row["hash"] for row in tables[TrialRow]]
@@ -261,7 +264,7 @@ def _merge(connection: Connection, sweep: Mapping[str, Any], tables: Tables) -> 
     return Imported(sweep["name"], len(taken), len(hashes) - len(taken))
 
 
-def _merge_sweep(connection: Connection, sweep: Mapping[str, Any], tables: Tables) -> int:
+def _merge_sweep(connection: Connection, sweep: Values, tables: Tables) -> int:
     values = {key: value for key, value in sweep.items() if key != "fencing"}
     made = connection.execute(
         insert(connection, SweepRow).values(values).on_conflict_do_nothing().returning(SweepRow.id)
@@ -279,7 +282,7 @@ def _merge_sweep(connection: Connection, sweep: Mapping[str, Any], tables: Table
     return sweep_id
 
 
-def _put_trials(connection: Connection, trials: Rows, here: Mapping[str, Any]) -> None:
+def _put_trials(connection: Connection, trials: Rows, here: Mapping[str, object]) -> None:
     insert_many(connection, TrialRow, [row for row in trials if row["hash"] not in here])
     for row in trials:
         if row["hash"] in here:
@@ -291,7 +294,7 @@ def _attempt_ids(connection: Connection, hashes: Sequence[str]) -> dict[tuple[st
     return {(row.trial, row.number): row.id for row in connection.execute(statement)}
 
 
-def _with_sweep(row: Mapping[str, Any], names: Mapping[str, int], sweep_id: int) -> dict[str, Any]:
+def _with_sweep(row: Values, names: Mapping[str, int], sweep_id: int) -> Values:
     values = dict(row)
     name = values.pop("sweep")
     values["sweep_id"] = None if name is None else names.get(name, sweep_id)
@@ -331,7 +334,7 @@ def _metric_columns(rows: Rows) -> dict[str, pa.Array]:
     }
 
 
-def _with_metrics(row: dict[str, Any]) -> dict[str, Any]:
+def _with_metrics(row: Values) -> Values:
     """A row of `score` in an export of version 1. A distance without a value was not computed."""
     keys = {name: row.pop(name) for name in ("trial", "partition", "case", "label")}
     values = {name: value for name, value in row.items() if value is not None or name not in ("hd95", "asd")}

@@ -6,11 +6,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from sqlalchemy import update
+from sqlalchemy import Connection, select, update
 
 from storage.database import Database
-from storage.models import LeaseRow
-from storage.records import Lease, NewTrial
+from storage.models import LeaseRow, SplitRow
+from storage.records import Lease, NewTrial, Split
 from storage.repository import Repository
 from tests.results import result, scored
 from trials.results import Epoch, Score, TrialResult
@@ -67,6 +67,19 @@ def outcome(epochs: int = 3, *, images: int = 2, resumed_from: int = 0) -> Trial
         parameters=31_000_000_000,
         environment={"python": "3.11", "device": "cpu"},
     )
+
+
+def stored_splits(repository: Repository) -> list[Split]:
+    """Every split in the database, by data set and hash."""
+
+    def work(connection: Connection) -> list[Split]:
+        rows = connection.execute(select(*SplitRow.__table__.c).order_by(SplitRow.dataset, SplitRow.hash))
+        return [
+            Split(r.hash, r.dataset, r.prepared, r.settings, tuple(r.train), tuple(r.validation), tuple(r.test))
+            for r in rows
+        ]
+
+    return repository.database.read(work)
 
 
 def let_lease_run_out(database: Database, sweep_id: int) -> None:

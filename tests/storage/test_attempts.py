@@ -33,41 +33,18 @@ def test_claim_of_a_stranger_is_refused(repository: Repository) -> None:
         repository.claim(lease, trial_hash("other0"))
 
 
-def test_claim_next_takes_the_costliest_then_the_order_of_the_grid(repository: Repository) -> None:
-    lease = make_sweep(repository, 4)
-    repository.set_costs(lease, {trial_hash(2): 9.0, trial_hash(3): 10.0})
-    taken = [repository.claim_next(lease, host="h") for _ in range(5)]
-    assert [pair and pair[0].hash for pair in taken] == [*(trial_hash(i) for i in (3, 2, 0, 1)), None]
-    assert taken[0] is not None
-    assert taken[0][0].state == TrialState.RUNNING
-    assert taken[0][1].trial == trial_hash(3)
-
-
-def test_claim_next_in_a_given_order_takes_no_other(repository: Repository) -> None:
-    lease = make_sweep(repository, 4)
-    order = [trial_hash(2), "unknown", trial_hash(0)]
-    taken = [repository.claim_next(lease, order) for _ in range(3)]
-    assert [pair and pair[0].hash for pair in taken] == [trial_hash(2), trial_hash(0), None]
-
-
 def test_a_trial_that_another_live_sweep_runs_is_not_to_be_had(repository: Repository) -> None:
     first, second = make_sweep(repository, 1, "first"), make_sweep(repository, 1, "second")
     assert repository.claim(first, trial_hash(0)) is not None
     assert repository.claim(second, trial_hash(0)) is None
-    assert repository.claim_next(second) is None
 
 
-@pytest.mark.parametrize("by", ["claim", "claim_next"])
-def test_a_trial_of_a_dead_sweep_is_taken_over_once(repository: Repository, by: str) -> None:
+def test_a_trial_of_a_dead_sweep_is_taken_over_once(repository: Repository) -> None:
     first, second = make_sweep(repository, 1, "first"), make_sweep(repository, 1, "second")
     dead = repository.claim(first, trial_hash(0))
     assert dead is not None
     let_lease_run_out(repository.database, first.sweep_id)
-    if by == "claim":
-        alive = repository.claim(second, trial_hash(0))
-    else:
-        pair = repository.claim_next(second)
-        alive = pair and pair[1]
+    alive = repository.claim(second, trial_hash(0))
     assert alive is not None
     assert [a.state for a in repository.attempts(trial_hash(0))] == [AttemptState.LOST, AttemptState.RUNNING]
     first = repository.renew_lease(first, 1000)
@@ -182,11 +159,12 @@ def test_prune_stop_and_retry(repository: Repository) -> None:
     repository.prune(lease, ids[0], "below the median")
     repository.stop_attempt(lease, ids[1], requeue=False)
     repository.stop_attempt(lease, ids[2], requeue=True)
-    assert repository.stop_queued(lease, [trial_hash(i) for i in range(4)]) == [trial_hash(2), trial_hash(3)]
     states = [trial.state for trial in repository.trials("study")]
-    assert states == [TrialState.PRUNED, *[TrialState.STOPPED] * 3]
-    assert repository.counts("study") == {s: {"pruned": 1, "stopped": 3}.get(s.value, 0) for s in TrialState}
-    wanted = [trial_hash(3), trial_hash(1), trial_hash(0)]
+    assert states == [TrialState.PRUNED, TrialState.STOPPED, TrialState.QUEUED, TrialState.QUEUED]
+    assert repository.counts("study") == {
+        s: {"pruned": 1, "stopped": 1, "queued": 2}.get(s.value, 0) for s in TrialState
+    }
+    wanted = [trial_hash(1), trial_hash(0)]
     assert repository.retry(lease, wanted) == wanted
     for place in (0, 1):
         retried = repository.trials("study")[place]

@@ -239,9 +239,7 @@ class TestLostConnections:
             assert len(set(runs)) == 2
             assert repository.sweep("study").description == "x"
 
-    @pytest.mark.parametrize(
-        "call", ["claim", "claim_next", "acquire", "finish", "request", "create", "fail", "extend"]
-    )
+    @pytest.mark.parametrize("call", ["claim", "acquire", "finish", "request", "create", "fail", "extend"])
     def test_dropped_after_the_commit_before_its_answer(self, postgres_url: str, call: str) -> None:
         """The cruellest moment: the server has committed, and the client cannot know."""
         with open_database(postgres_url, retry_for=20) as database:
@@ -255,7 +253,6 @@ class TestLostConnections:
             lose_one_answer(database)
             calls: dict[str, Callable[[], object]] = {
                 "claim": lambda: repository.claim(lease, trial_hash(1)),
-                "claim_next": lambda: repository.claim_next(lease),
                 "acquire": lambda: repository.acquire_lease("study", "h2", 1000),
                 "finish": lambda: repository.finish(lease, attempt.id, outcome()),
                 "request": lambda: repository.add_request("study", "stop"),
@@ -266,10 +263,10 @@ class TestLostConnections:
             result = calls[call]()
             attempts = repository.attempts_of_sweep("study")
             assert database.answers_lost == 1  # type: ignore[attr-defined]
-            if call in ("claim", "claim_next"):
+            if call == "claim":
                 assert result is not None
                 assert len(attempts) == 2
-                assert (result[1] if isinstance(result, tuple) else result) == attempts[1]
+                assert result == attempts[1]
             elif call == "acquire":
                 assert result == repository.lease("study")
                 assert result.fencing == 2  # type: ignore[attr-defined]

@@ -67,19 +67,16 @@ def test_take_over_requeues_and_the_old_holder_writes_nothing(repository: Reposi
     for write in (
         lambda: repository.renew_lease(old, 10),
         lambda: repository.claim(old, trial_hash(1)),
-        lambda: repository.claim_next(old),
         lambda: repository.record_epoch(old, attempt.id, epoch(2)),
         lambda: repository.annotate_attempt(old, attempt.id, pid=1),
         lambda: repository.finish(old, attempt.id, outcome()),
         lambda: repository.fail(old, attempt.id, FailureKind.BUG, "x", requeue=False),
         lambda: repository.prune(old, attempt.id),
         lambda: repository.stop_attempt(old, attempt.id, False),
-        lambda: repository.stop_queued(old, [trial_hash(1)]),
         lambda: repository.retry(old, [trial_hash(1)]),
         lambda: repository.set_sweep_state(old, SweepState.STOPPED),
         lambda: repository.set_mlflow_run(old, "x"),
         lambda: repository.set_mlflow_run(old, "x", trial=trial_hash(1)),
-        lambda: repository.set_costs(old, {trial_hash(1): 1.0}),
         lambda: repository.complete_request(old, 1, "x"),
     ):
         with pytest.raises(LeaseLostError, match=r"now held by 'second' \(lease 2\)"):

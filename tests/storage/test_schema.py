@@ -124,10 +124,9 @@ def test_an_older_schema_is_refused_and_upgraded_with_all_its_rows(empty_url: st
         repository.replace_significance("old study", [test])
         lease = repository.acquire_lease("old study", "h", 100)
         assert lease.fencing == 3
-        pair = repository.claim_next(lease)
-        assert pair is not None
-        assert pair[0].hash == queued.hash
-        repository.finish(lease, pair[1].id, outcome())
+        attempt = repository.claim(lease, queued.hash)
+        assert attempt is not None
+        repository.finish(lease, attempt.id, outcome())
 
 
 def test_a_newer_schema_is_refused_everywhere(empty_url: str) -> None:

@@ -192,20 +192,6 @@ def machine(database: Database, counted: list[int]) -> type[RuleBasedStateMachin
             if attempt is not None:
                 self.claimed(attempt.id, trial, sweep)
 
-        @rule(data=st.data())
-        def claim_next(self, data: st.DataObject) -> None:
-            counted[0] += 1
-            sweep, lease = self.some_lease(data)
-            if self.refused(sweep, lease):
-                with pytest.raises(LeaseLostError):
-                    repository.claim_next(lease)
-                return
-            pair = repository.claim_next(lease)
-            expected = next((t for t in self.hashes if self.model.claimable(t, sweep)), None)
-            assert (pair and pair[0].hash) == expected
-            if pair is not None:
-                self.claimed(pair[1].id, pair[0].hash, sweep)
-
         # --- reports ---
         @precondition(lambda self: self.model.attempts)
         @rule(data=st.data(), number=st.integers(1, 3))
@@ -251,21 +237,19 @@ def machine(database: Database, counted: list[int]) -> type[RuleBasedStateMachin
             if state == AttemptState.FINISHED:
                 attempt.steps = 30
 
-        @rule(data=st.data(), index=trials, again=st.booleans())
-        def retry_or_stop(self, data: st.DataObject, index: int, again: bool) -> None:
+        @rule(data=st.data(), index=trials)
+        def retry(self, data: st.DataObject, index: int) -> None:
             counted[0] += 1
             sweep, lease = self.some_lease(data)
-            call = repository.retry if again else repository.stop_queued
             trial = self.hashes[index]
             if self.refused(sweep, lease):
                 with pytest.raises(LeaseLostError):
-                    call(lease, [trial])
+                    repository.retry(lease, [trial])
                 return
-            origins = (TrialState.FAILED, TrialState.PRUNED, TrialState.STOPPED) if again else (TrialState.QUEUED,)
-            moves = self.model.states[trial] in origins
-            assert call(lease, [trial]) == ([trial] if moves else [])
+            moves = self.model.states[trial] in (TrialState.FAILED, TrialState.PRUNED, TrialState.STOPPED)
+            assert repository.retry(lease, [trial]) == ([trial] if moves else [])
             if moves:
-                self.model.states[trial] = TrialState.QUEUED if again else TrialState.STOPPED
+                self.model.states[trial] = TrialState.QUEUED
 
         # --- what must hold after every step ---
         @invariant()

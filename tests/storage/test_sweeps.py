@@ -7,7 +7,7 @@ import math
 import threading
 
 import pytest
-from storage_samples import make_sweep, new_trials, outcome, trial_hash
+from storage_samples import make_sweep, new_trials, outcome, stored_splits, trial_hash
 
 from storage.database import Database
 from storage.errors import SweepConflictError, UnknownSweepError, UnknownTrialError
@@ -113,14 +113,12 @@ def test_state_reason_and_end(repository: Repository) -> None:
     assert repository.sweep("study").finished_at is None
 
 
-def test_mlflow_runs_and_costs(repository: Repository) -> None:
+def test_mlflow_runs(repository: Repository) -> None:
     lease = make_sweep(repository)
     repository.set_mlflow_run(lease, "parent")
     repository.set_mlflow_run(lease, "child", trial=trial_hash(1))
-    repository.set_costs(lease, {trial_hash(0): 5.0, trial_hash(2): 7.5, "not ours": 1.0})
     assert repository.sweep("study").mlflow_run == "parent"
     assert [t.mlflow_run for t in repository.trials("study")] == [None, "child", None]
-    assert [t.cost for t in repository.trials("study")] == [5.0, None, 7.5]
 
 
 def test_requests(repository: Repository) -> None:
@@ -142,7 +140,7 @@ def test_splits(repository: Repository) -> None:
     split = Split("ab12", "nuclei", "prep", {"seed": 1}, ("a", "b"), ("c",), ("d", "é"))
     repository.save_split(split)
     repository.save_split(dataclasses.replace(split, train=()))
-    assert repository.splits() == [split]
+    assert stored_splits(repository) == [split]
 
 
 def test_significance_is_replaced(repository: Repository) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_samples import epoch, let_lease_run_out, new_trials, outcome, scores, trial_hash
+from storage_samples import epoch, let_lease_run_out, new_trials, outcome, scores, stored_splits, trial_hash
 
 from storage.database import open_database
 from storage.errors import SweepConflictError, TransferError, UnknownSweepError
@@ -72,7 +72,7 @@ def everything(repository: Repository, name: str = "γ/sweep") -> str:
             [repository.epochs(trial.hash) for trial in repository.trials(name)],
             repository.score_columns(name),
             repository.environments(),
-            repository.splits(),
+            stored_splits(repository),
             repository.significance(name),
             [dataclasses.replace(r, id=0, sweep_id=0) for r in repository.requests(name)],
         )
@@ -99,11 +99,12 @@ def test_an_imported_sweep_goes_on(repository: Repository, other: Repository, tm
     assert lease.fencing == 2
     # What ran when it was exported is lost here, and queues again.
     assert other.attempts(trial_hash(4))[0].state == AttemptState.LOST
-    claimed = [other.claim_next(lease) for _ in range(4)]
-    assert [pair and pair[0].hash for pair in claimed] == [trial_hash(2), trial_hash(4), trial_hash(5), None]
-    assert claimed[0] is not None
-    assert claimed[0][1].number == 2
-    other.finish(lease, claimed[0][1].id, outcome())
+    queued = [trial.hash for trial in other.trials("γ/sweep") if trial.state is TrialState.QUEUED]
+    assert queued == [trial_hash(2), trial_hash(4), trial_hash(5)]
+    attempt = other.claim(lease, queued[0])
+    assert attempt is not None
+    assert attempt.number == 2
+    other.finish(lease, attempt.id, outcome())
 
 
 def test_what_this_database_tried_stays(repository: Repository, other: Repository, tmp_path: Path) -> None:

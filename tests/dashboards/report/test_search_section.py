@@ -30,7 +30,7 @@ def search_of(trial: Trial, *domains: Domain) -> dict[str, Any]:
     names = tuple(domain.name for domain in domains)
     return {
         "dataset": trial.dataset, "loss": trial.loss, "settings": SETTINGS, "points": 6, "seeds": [0],
-        "domains": [domain.to_dict() for domain in domains], "family": family(trial.spec, names),
+        "domains": [domain.to_dict() for domain in domains], "family": family(trial.spec.to_dict(), names),
     }  # fmt: skip
 
 
