@@ -93,7 +93,7 @@ class AttemptMethods(LeaseMethods):
     """The part of `Repository` about attempts."""
 
     def claim(self, lease: Lease, trial_hash: str, *, host: str = "", device: str | None = None) -> Attempt | None:
-        """Takes a queued trial and makes a new attempt of it; None if it is not to be had (running, or ended).
+        """Takes a queued trial and makes a new attempt of it; None if it cannot be claimed (it is running, or has ended).
 
         A trial that another sweep left running counts as queued once that sweep's lease has run out; its attempt
         becomes lost.
@@ -311,7 +311,7 @@ def _made_before(connection: Connection, token: str) -> Attempt | None:
 
 
 def _free_orphan(connection: Connection, lease: Lease, trial_hash: str) -> bool:
-    """Queues a trial again whose attempt belongs to another sweep, the lease of which has run out."""
+    """Queues a trial again whose attempt belongs to another sweep with an expired lease."""
     attempt = connection.execute(
         select(AttemptRow.id, AttemptRow.sweep_id)
         .where(AttemptRow.trial == trial_hash, AttemptRow.state == AttemptState.RUNNING)

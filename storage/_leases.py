@@ -39,7 +39,7 @@ def hold(connection: Connection, lease: Lease) -> None:
     if row.expires_at <= row.now:
         raise LeaseLostError(
             f"lease {lease.fencing} of {lease.holder!r} on sweep {lease.sweep_id} ran out "
-            f"{row.now - row.expires_at:.1f} s ago; nothing was written. Renew it, or go on with: sweeper resume"
+            f"{row.now - row.expires_at:.1f} s ago; nothing was written. Renew it, or run: sweeper resume"
         )
 
 
@@ -100,7 +100,7 @@ class LeaseMethods:
 
     def renew_lease(self, lease: Lease, seconds: float) -> Lease:
         """Moves the end of `lease` to `seconds` from now. One that ran out while nobody took over can be renewed:
-        its holder may have been asleep, or the database away.
+        its holder may have been suspended, or the database unreachable.
 
         Raises:
             LeaseLostError: it was taken over or given back.
@@ -138,7 +138,7 @@ class LeaseMethods:
         )
 
     def lease(self, sweep_name: str) -> Lease | None:
-        """Who holds the sweep, None after it was given back. Compare `expires_at` with `database.now()`: a lease of
+        """Who holds the sweep, None after it was released. Compare `expires_at` with `database.now()`: a lease of
         a dead coordinator stays here, run out, until it is taken over."""
 
         def work(connection: Connection) -> Lease | None:
@@ -166,7 +166,7 @@ def _give_up_older(connection: Connection, sweep_id: int, fencing: int, holder: 
         .values(
             state=AttemptState.LOST,
             kind=FailureKind.LOST,
-            error=f"its coordinator {holder!r} went away",
+            error=f"its coordinator {holder!r} ended without releasing its lease",
             ended_at=now(),
         )
     )

@@ -238,7 +238,7 @@ class ReadMethods(LeaseMethods):
     def pulse(self, sweep_name: str) -> str:
         """A text that differs whenever something about the sweep has changed that a page of it shows.
 
-        Far cheaper than what it stands for: a page asks for it again and again, and reads the trials only when it
+        Far cheaper than the reads it replaces: a page asks for it again and again, and reads the trials only when it
         differs from the last one. It tells a change of the sweep's state, of its trials, attempts, the epochs of
         running trials, the holder (also that the lease has run out) and the requests.
 

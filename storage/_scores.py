@@ -1,4 +1,4 @@
-"""What may stand in a result: checks it wholly before anything is written. Pure."""
+"""Checks a result completely before anything of it is written. Pure."""
 
 from __future__ import annotations
 

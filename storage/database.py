@@ -21,12 +21,12 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from storage import schema
 from storage.columns import now
 from storage.errors import DatabaseURLError
-from storage.faults import explain, hide_password, passes
+from storage.faults import explain, hide_password, is_transient
 
 T = TypeVar("T")
 
 RETRY_SECONDS = 150.0
-"""How long a transaction is tried again by default: a database that is away for two minutes loses nothing."""
+"""For how many seconds a transaction is retried by default: a database may be unreachable for two minutes."""
 
 OPEN_SECONDS = 5.0
 """How long opening is tried: a wrong host should be told soon."""
@@ -110,9 +110,9 @@ class Database:
         return self.read(lambda connection: float(connection.execute(select(now())).scalar_one()))
 
     def use_write_ahead_log(self) -> None:
-        """SQLite: lets readers and the writer go on beside one another. Kept in the file, so once is enough."""
+        """SQLite: lets readers and the writer work at the same time. Kept in the file, so once is enough."""
         if self.dialect == "sqlite":
-            # It must run outside a transaction, so it stands where BEGIN would.
+            # It must run outside a transaction, so it takes the place of BEGIN.
             self._run(self._engine.execution_options(begin="PRAGMA journal_mode = WAL"), lambda connection: None)
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Database:
             DatabaseURLError: the database is read-only, or the user lacks a permission.
         """
         retrying = Retrying(
-            retry=retry_if_exception(passes),
+            retry=retry_if_exception(is_transient),
             stop=stop_after_delay(self.retry_for),
             wait=wait_random_exponential(multiplier=0.05, max=3),
             reraise=True,
@@ -293,5 +293,5 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor.close()
 
     @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
+    def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

@@ -1,4 +1,4 @@
-"""What can go wrong with what is remembered. One root; each message says what, where and the mend."""
+"""What can go wrong with what is remembered. One root; each message says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NotWritableError(DatabaseURLError):
 
 
 class SchemaMismatchError(StorageError):
-    """The database's schema is older or newer than this program's; the message names the command that mends it."""
+    """The database's schema is older or newer than this program's; the message names the command that fixes it."""
 
 
 class UnknownSweepError(StorageError):

@@ -31,7 +31,7 @@ def hide_password(text: str) -> str:
     return re.sub(r"(password=)[^&\s]+", r"\1***", text, flags=re.IGNORECASE)
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed if tried again: lost connection, lock, serialisation failure."""
     if isinstance(error, PoolTimeoutError):
         return True
@@ -53,7 +53,7 @@ def explain(error: SQLAlchemyError, url: str) -> StorageError | None:
         if meaning is not None:
             kind = NotWritableError if _read_only(error) or _forbidden(error) else DatabaseURLError
             return kind(f"{url}: {first_line(error)}; {meaning}")
-    if passes(error):
+    if is_transient(error):
         return DatabaseUnavailableError(
             f"{url}: {first_line(error)}; the database did not answer in time: is it running, and reachable from here?"
         )

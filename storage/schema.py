@@ -1,6 +1,6 @@
 """The version of a database's tables: read, checked, and brought to the newest by Alembic without an `alembic.ini`.
 
-The version stands in the table `sweeper_schema`, because Optuna keeps its own in the same database, in
+The version is in the table `sweeper_schema`, because Optuna keeps its own in the same database, in
 `alembic_version`.
 """
 

@@ -337,7 +337,7 @@ class Studies:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
                 yield
             return
-        # SQLite has one writer, which must be Optuna here: the lock stands beside the database.
+        # SQLite has one writer, which must be Optuna here: the lock file is beside the database.
         path = f"{self._database.path}.optuna-lock"
         try:
             with FileLock(path, timeout=self._database.retry_for):

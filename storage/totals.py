@@ -15,7 +15,7 @@ from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 @dataclass(frozen=True, slots=True)
 class OpenSweep:
-    """A sweep that is queued or running, or that somebody holds.
+    """A sweep that is queued or running, or whose lease is held.
 
     Attributes:
         name: of the sweep.
@@ -60,7 +60,7 @@ def read_totals(database: Database, bounds: Sequence[float], *, most_sweeps: int
         most_sweeps: so many open sweeps are told one by one.
 
     Raises:
-        DatabaseUnavailableError: it is away.
+        DatabaseUnavailableError: it is unreachable.
     """
     seconds = TrialRow.train_seconds + func.coalesce(TrialRow.evaluate_seconds, 0.0)
 

@@ -50,7 +50,7 @@ _VERSION = 2
 _OLDER = (1,)
 """Export versions that are read besides: 1 had a column for each of six metrics."""
 
-# What a table leaves out: numbers that mean nothing in another database. What stands in their place: (name, type).
+# What a table leaves out: numbers that mean nothing in another database. What replaces them: (name, type).
 _LEFT_OUT: Mapping[type[Base], frozenset[str]] = {
     EnvironmentRow: frozenset(),
     TrialRow: frozenset({"sweep_id"}),
