@@ -93,7 +93,7 @@ class AttemptMethods(LeaseMethods):
     """The part of `Repository` about attempts."""
 
     def claim(self, lease: Lease, trial_hash: str, *, host: str = "", device: str | None = None) -> Attempt | None:
-        """Takes a queued trial and makes a new attempt of it; None if it cannot be claimed (it is running, or has ended).
+        """Takes a queued trial and makes a new attempt of it; None if it is running or has ended.
 
         A trial that another sweep left running counts as queued once that sweep's lease has run out; its attempt
         becomes lost.

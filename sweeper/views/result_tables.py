@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from storage.repository import Repository
+from storage.repository import SCORE_KEYS, Repository
 from sweeper.views.status import loss_names
 
 TRIAL_COLUMNS: Mapping[str, type] = {
@@ -32,19 +32,6 @@ TRIAL_COLUMNS: Mapping[str, type] = {
     "parameters": int,
     "mlflow_run": str,
 }
-SCORE_COLUMNS: Mapping[str, type] = {
-    "trial": str,
-    "partition": str,
-    "case": str,
-    "label": str,
-    "dsc": float,
-    "iou": float,
-    "precision": float,
-    "recall": float,
-    "hd95": float,
-    "asd": float,
-}
-
 Columns = dict[str, list[Any]]
 
 
@@ -89,7 +76,8 @@ def results_parquet(repository: Repository, sweep: str, table: str) -> bytes:
     if table == "trials":
         columns, kinds = trial_columns(repository, sweep), TRIAL_COLUMNS
     else:
-        columns, kinds = dict(repository.score_columns(sweep)), SCORE_COLUMNS
+        columns = dict(repository.score_columns(sweep))
+        kinds = {name: str if name in SCORE_KEYS else float for name in columns}
     arrays = {name: pa.array(columns[name], types[kind], from_pandas=False) for name, kind in kinds.items()}
     file = io.BytesIO()
     pq.write_table(pa.table(arrays), file, compression="zstd")

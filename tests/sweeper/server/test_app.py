@@ -79,7 +79,7 @@ def test_a_trial_by_its_first_digits(served: Any) -> None:
     found = served.read.get(f"{API}/trials/{lost.hash[:10]}").json()
     assert (found["hash"], found["failure"]) == (lost.hash, "lost")
     assert found["attempts"][0]["last_words"] == "last words"
-    assert found["spec"] == dict(lost.spec)
+    assert found["spec"] == lost.spec.to_dict()
 
 
 def test_stop_and_scale_ask_the_coordinator(served: Any) -> None:
