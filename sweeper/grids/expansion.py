@@ -271,7 +271,7 @@ def _loss_specs(
                 f"grid {grid.name!r}: loss {loss.name!r} can't be compiled with XLA; set training.xla = false, or name "
                 "other data sets in the loss's `datasets`"
             )
-        yield LossSpec(loss.name, parameters, definition.source)
+        yield LossSpec(loss.name, losses.spec_parameters(loss.name, parameters, chosen), definition.source)
 
 
 def _model(grid: Grid, dataset: DatasetTable, model: ModelTable, dimensions: Literal[2, 3]) -> ModelSpec:

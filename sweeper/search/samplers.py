@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trials.identity import AlwaysHashed, hashed_fields
 from trials.registry import Registry, imported
 from trials.spec import content_hash
 from workers.errors import UnknownNameError, nearest
@@ -128,8 +129,12 @@ class Settings:
 
     @property
     def hash(self) -> str:
-        """16 hex digits over everything but the budget, which may grow."""
-        return content_hash({key: value for key, value in asdict(self).items() if key != "trials"})
+        """16 hex digits over everything but the budget, which may grow.
+
+        A field that is added is left out while it has its default (`trials.identity`).
+        """
+        hashed = hashed_fields(self, _ALWAYS_HASHED)
+        return content_hash({name: value for name, value in hashed.items() if name != "trials"})
 
     @property
     def prunes(self) -> bool:
@@ -147,6 +152,11 @@ class Settings:
         """Whether the sampler keeps a state of its own beside the trials, so that its asks must be repeated in order
         to bring it back."""
         return _found(SAMPLERS, self.sampler).replays
+
+
+_ALWAYS_HASHED: AlwaysHashed = {
+    Settings: ("sampler", "settings", "startup", "seed", "from_default", "pruner", "pruner_settings")
+}
 
 
 def make_sampler(name: str, settings: Mapping[str, Any], *, startup: int, seed: int) -> BaseSampler:

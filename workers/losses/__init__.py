@@ -16,6 +16,7 @@ from workers.losses.registry import (
     names,
     register,
     resolve_parameters,
+    spec_parameters,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "names",
     "register",
     "resolve_parameters",
+    "spec_parameters",
 ]

@@ -23,6 +23,8 @@ class Parameter:
         per_class: Whether a vector with one number per class, background first, may stand for the number.
         graph: Whether the number may be a tensor, so that its change needs no new trace.
         doc: What it does, in one sentence.
+        added: Whether the loss got it after trials with this loss were stored. It is then left out of a spec, and of
+            the trial's hash, while it has its default (`trials.identity`), which must mean "as before".
     """
 
     name: str
@@ -32,6 +34,7 @@ class Parameter:
     per_class: bool = False
     graph: bool = True
     doc: str = ""
+    added: bool = False
 
     def __post_init__(self) -> None:
         if not self.choices:
@@ -103,6 +106,7 @@ class Parameter:
             "per_class": self.per_class,
             "graph": self.graph,
             "doc": self.doc,
+            "added": self.added,
         }
 
     @classmethod

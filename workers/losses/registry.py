@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ def graph_parameters(name: str) -> tuple[str, ...]:
 def resolve_parameters(
     name: str, overrides: Mapping[str, object] | None = None, classes: int | None = None
 ) -> dict[str, ParameterValue]:
-    """Every parameter of a loss with an explicit value in range; what a `LossSpec` holds.
+    """Every parameter of a loss with an explicit value in range.
 
     Args:
         name: A registered loss.
@@ -115,6 +115,20 @@ def resolve_parameters(
     if line.check is not None:
         line.check(values)
     return values
+
+
+def spec_parameters(
+    name: str, values: Mapping[str, ParameterValue], searched: Collection[str] = ()
+) -> dict[str, ParameterValue]:
+    """What a `LossSpec` holds of `resolve_parameters`: all but added parameters that have their default.
+
+    Args:
+        name: A registered loss.
+        values: Every parameter.
+        searched: Parameters that a search chooses; they are always kept.
+    """
+    defaults = {p.name: p.default for p in definition(name).parameters if p.added and p.name not in searched}
+    return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
 
 def get_loss(name: str, **parameters: Any) -> Loss:
