@@ -5,15 +5,16 @@ It is used beside a region loss, since alone it has a minimum at the empty predi
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from workers.losses.distances import of_one_hot
 from workers.losses.region import generalised_dice
+from workers.tensors import Tensor
 
 
-def boundary(truth: Any, prediction: Any, *, alpha: Any, smooth: Any, absent: str, truth_map: Any = None) -> Any:
+def boundary(
+    truth: Tensor, prediction: Tensor, *, alpha: Tensor, smooth: Tensor, absent: str, truth_map: Tensor = None
+) -> Tensor:
     """(1−α)·generalised Dice + α·mean over pixels and rare classes of φ p (Kervadec et al. 2021).
 
     φ is the signed distance map of the truth, negative within it, 0 for a class that is absent: `truth_map`, which
@@ -29,10 +30,10 @@ def boundary(truth: Any, prediction: Any, *, alpha: Any, smooth: Any, absent: st
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
-def _rare(prediction: Any) -> Any:
+def _rare(prediction: Tensor) -> Tensor:
     """All classes but the background. A slice's own gradient, along an inner axis, takes two to six times as long."""
 
-    def gradient(upstream: Any) -> Any:
+    def gradient(upstream: Tensor) -> Tensor:
         return tf.concat([tf.zeros_like(prediction[..., :1]), upstream], axis=-1)
 
     return prediction[..., 1:], gradient

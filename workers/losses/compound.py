@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from workers.losses.distribution import class_weights, top_k_cross_entropy, weighted_mean
 from workers.losses.region import class_mean, dice, mean_tversky, tversky_distance
 from workers.losses.sums import counts_and_entropy
+from workers.tensors import Tensor
 
 
-def combo(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, absent: str) -> Any:
+def combo(truth: Tensor, prediction: Tensor, *, alpha: Tensor, beta: Tensor, smooth: Tensor, absent: str) -> Tensor:
     """α·mCE − (1−α)·DSC (Taghanaki et al. 2019; equations 13 and 14); may be negative.
 
     mCE weighs rare classes with β and the background with 1−β (the released code had them exchanged).
@@ -24,31 +23,33 @@ def combo(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, ab
 
 
 def hybrid_focal(
-    truth: Any,
-    prediction: Any,
+    truth: Tensor,
+    prediction: Tensor,
     *,
-    lambda_: Any,
-    alpha: Any,
-    gamma: Any,
-    tversky_alpha: Any,
-    tversky_beta: Any,
-    tversky_gamma: Any,
-    smooth: Any,
+    lambda_: Tensor,
+    alpha: Tensor,
+    gamma: Tensor,
+    tversky_alpha: Tensor,
+    tversky_beta: Tensor,
+    tversky_gamma: Tensor,
+    smooth: Tensor,
     absent: str,
-) -> Any:
+) -> Tensor:
     """λ·focal + (1−λ)·focal Tversky (Yeung et al. 2021; equation 15)."""
     counts, entropy = counts_and_entropy(truth, prediction, "clipped", gamma)
     region = mean_tversky(counts, tversky_alpha, tversky_beta, smooth, absent, exponent=1.0 / tversky_gamma)
     return lambda_ * weighted_mean(entropy, alpha, prediction) + (1.0 - lambda_) * region
 
 
-def dice_focal(truth: Any, prediction: Any, *, lambda_: Any, alpha: Any, gamma: Any, smooth: Any, absent: str) -> Any:
+def dice_focal(
+    truth: Tensor, prediction: Tensor, *, lambda_: Tensor, alpha: Tensor, gamma: Tensor, smooth: Tensor, absent: str
+) -> Tensor:
     """Dice + λ·focal (Zhu et al. 2019, AnatomyNet)."""
     counts, entropy = counts_and_entropy(truth, prediction, "raw", gamma)
     return mean_tversky(counts, 0.5, 0.5, smooth, absent) + lambda_ * weighted_mean(entropy, alpha, prediction)
 
 
-def dice_topk(truth: Any, prediction: Any, *, k: float, smooth: Any, absent: str) -> Any:
+def dice_topk(truth: Tensor, prediction: Tensor, *, k: float, smooth: Tensor, absent: str) -> Tensor:
     """Dice + cross entropy of the worst k percent of pixels (Ma et al. 2021, "Loss odyssey")."""
     worst = top_k_cross_entropy(truth, prediction, k=k)
     # One after the other: side by side, the slopes of one would lie about while the other is at its largest.

@@ -5,8 +5,6 @@ They cost many times what a loss does, so that training computes them where a ba
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
@@ -17,7 +15,7 @@ def signed_distances(labels: NDArray[np.uint8], classes: int) -> NDArray[np.floa
     return np.stack([signed_distance(labels == label) for label in range(1, classes)], axis=-1).astype(np.float32)
 
 
-def of_one_hot(truth: NDArray[Any]) -> NDArray[Any]:
+def of_one_hot(truth: NDArray[np.floating]) -> NDArray[np.floating]:
     """The same of one-hot rare classes, (batch, spatial..., n), in that shape and dtype."""
     distances = np.zeros_like(truth)
     for image in range(truth.shape[0]):

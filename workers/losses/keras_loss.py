@@ -7,13 +7,21 @@ as Keras' losses of those names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self, TypedDict
 
 import keras
 import tensorflow as tf
 
 from workers.errors import ParameterError
 from workers.losses.operands import as_tensor, operands
+from workers.tensors import Tensor
+
+
+class LossConfig(TypedDict):
+    """What Keras saves of a loss."""
+
+    name: str
+    parameters: dict[str, float | str | list[float]]
 
 
 @keras.saving.register_keras_serializable(package="sweeper")
@@ -29,21 +37,23 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
 
     # What `tf.autograph.experimental.do_not_convert` sets on a function: there is no control flow over tensors to be
     # rewritten, and an error that passes through rewritten code changes its type.
-    autograph_info__: ClassVar[dict[str, Any]] = {}
+    autograph_info__: ClassVar[dict[str, object]] = {}
 
     def __init__(
-        self, name: str, function: Callable[..., Any], values: Mapping[str, Any], in_graph: tuple[str, ...]
+        self, name: str, function: Callable[..., Tensor], values: Mapping[str, Tensor], in_graph: tuple[str, ...]
     ) -> None:
         # The function averages over the batch itself: Keras has nothing left to reduce.
         super().__init__(name=name, reduction="none")
         self._function, self._values, self._in_graph = function, dict(values), in_graph
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, truth_map: Any = None) -> Any:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None, *, truth_map: Tensor = None
+    ) -> Tensor:
         if sample_weight is not None:
             raise ParameterError(f"loss {self.name!r} takes no sample weights: its value is the mean over the batch")
         return self.call(y_true, y_pred, truth_map)
 
-    def call(self, y_true: Any, y_pred: Any, truth_map: Any = None) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor, truth_map: Tensor = None) -> Tensor:
         """The loss of a batch; see `workers.losses.get_loss` for shapes and errors.
 
         `truth_map`, (batch, spatial..., n), is what the definition's `truth_map` makes of the labels, where the caller
@@ -60,7 +70,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
             arguments["truth_map"] = tf.cast(truth_map, prediction.dtype)
         return self._function(truth, prediction, **arguments)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> LossConfig:
         """The name and every parameter as JSON values; of a variable the value that it has now."""
         parameters = {
             keyword: value
@@ -73,7 +83,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
         return {"name": self.name, "parameters": parameters}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: LossConfig) -> Self:
         """The same loss again.
 
         Raises:

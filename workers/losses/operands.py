@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from workers.errors import InputError, ParameterError
+from workers.tensors import Tensor
 
 
 class ShapeError(InputError):
     """Truth and prediction whose shapes don't fit each other, or are no images with classes."""
 
 
-def operands(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+def operands(name: str, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     """Truth and prediction as tensors of one shape and one dtype, float64 or float32.
 
     Raises:
@@ -45,7 +44,7 @@ def operands(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return truth, prediction
 
 
-def as_tensor(name: str, keyword: str, value: Any, classes: int, dtype: Any) -> Any:
+def as_tensor(name: str, keyword: str, value: Tensor, classes: int, dtype: tf.DType) -> Tensor:
     """A parameter as a tensor of the prediction's dtype, a scalar or one value per class.
 
     Raises:
@@ -63,5 +62,5 @@ def as_tensor(name: str, keyword: str, value: Any, classes: int, dtype: Any) -> 
     return tensor
 
 
-def _text(tensor: Any) -> str:
+def _text(tensor: Tensor) -> str:
     return str(tuple(tensor.shape)) if tensor.shape.rank is not None else "unknown"

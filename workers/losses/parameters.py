@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from trials.spec import ParameterValue
 from workers.errors import ParameterError, nearest
+
+
+class ParameterValues(TypedDict):
+    """A parameter as plain JSON values."""
+
+    name: str
+    default: float | str | list[float]
+    interval: str
+    choices: list[str]
+    per_class: bool
+    graph: bool
+    added: bool
+    doc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,7 @@ class Parameter:
             raise ParameterError(f"{where}: {self.name} = {value!r} is outside its range, {self.range_text}")
         return float(value)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ParameterValues:
         """Plain JSON values, from which `from_dict` makes the same parameter."""
         return {
             "name": self.name,
@@ -110,15 +122,18 @@ class Parameter:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Parameter:
+    def from_dict(cls, values: ParameterValues) -> Parameter:
         """The inverse of `to_dict`."""
         default = values["default"]
         return cls(
-            **{
-                **values,
-                "default": tuple(default) if isinstance(default, list) else default,
-                "choices": tuple(values["choices"]),
-            }
+            name=values["name"],
+            default=tuple(default) if isinstance(default, list) else default,
+            interval=values["interval"],
+            choices=tuple(values["choices"]),
+            per_class=values["per_class"],
+            graph=values["graph"],
+            added=values["added"],
+            doc=values["doc"],
         )
 
 

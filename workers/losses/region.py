@@ -9,32 +9,33 @@ any gradient: `absent="keep"`, the released behaviour. `absent="skip"` leaves it
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from workers.losses.sums import EPSILON, Counts, clipped_counts, soft_counts
+from workers.tensors import Tensor
 
 FLOOR = EPSILON
 """Least base of a power below 1, whose slope is infinite at 0."""
 
 
-def dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
+def dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absent: str) -> Tensor:
     """1 − DSC, DSC = (tp + s)/(tp + fn/2 + fp/2 + s) (Yeung et al. 2022, equations 8 and 9)."""
     return tversky(truth, prediction, alpha=0.5, beta=0.5, smooth=smooth, absent=absent)
 
 
-def tversky(truth: Any, prediction: Any, *, alpha: Any, beta: Any, smooth: Any, absent: str) -> Any:
+def tversky(truth: Tensor, prediction: Tensor, *, alpha: Tensor, beta: Tensor, smooth: Tensor, absent: str) -> Tensor:
     """1 − TI, TI = (tp + s)/(tp + α fp + β fn + s) (Salehi et al. 2017; equations 10 and 11)."""
     return mean_tversky(soft_counts(truth, prediction), alpha, beta, smooth, absent)
 
 
-def focal_tversky(truth: Any, prediction: Any, *, alpha: Any, beta: Any, gamma: Any, smooth: Any, absent: str) -> Any:
+def focal_tversky(
+    truth: Tensor, prediction: Tensor, *, alpha: Tensor, beta: Tensor, gamma: Tensor, smooth: Tensor, absent: str
+) -> Tensor:
     """(1 − TI)^(1/γ) (Abraham & Khan 2019; equation 12); γ > 1 enhances what is nearly right."""
     return mean_tversky(clipped_counts(truth, prediction), alpha, beta, smooth, absent, exponent=1.0 / gamma)
 
 
-def asymmetric_similarity(truth: Any, prediction: Any, *, beta: Any, smooth: Any, absent: str) -> Any:
+def asymmetric_similarity(truth: Tensor, prediction: Tensor, *, beta: Tensor, smooth: Tensor, absent: str) -> Tensor:
     """1 − F_β, F_β = (1+β²) tp/((1+β²) tp + β² fn + fp) (Hashemi et al. 2018): Tversky with weights that sum to 1."""
     square = beta * beta
     return tversky(
@@ -42,7 +43,7 @@ def asymmetric_similarity(truth: Any, prediction: Any, *, beta: Any, smooth: Any
     )
 
 
-def log_cosh_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
+def log_cosh_dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absent: str) -> Tensor:
     """log cosh of each image's Dice loss (Jadon 2020)."""
     counts = soft_counts(truth, prediction)
     x = class_mean(tversky_distance(counts, 0.5, 0.5, smooth), counts, absent)
@@ -50,7 +51,7 @@ def log_cosh_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> A
     return tf.reduce_mean(tf.math.log1p(2.0 * tf.sinh(x / 2.0) ** 2))
 
 
-def generalised_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -> Any:
+def generalised_dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absent: str) -> Tensor:
     """1 − 2 Σ_c w_c tp_c / Σ_c w_c (2 tp_c + fp_c + fn_c), w_c = 1/(pixels of the truth)² (Sudre et al. 2017).
 
     Weights are scaled to a largest of 1 in each image, so that the smoothing means the same for all sizes. Where an
@@ -66,7 +67,9 @@ def generalised_dice(truth: Any, prediction: Any, *, smooth: Any, absent: str) -
     return tf.reduce_mean(_share(wrong, right + smooth))
 
 
-def mean_tversky(counts: Counts, alpha: Any, beta: Any, smooth: Any, absent: str, exponent: Any = None) -> Any:
+def mean_tversky(
+    counts: Counts, alpha: Tensor, beta: Tensor, smooth: Tensor, absent: str, exponent: Tensor = None
+) -> Tensor:
     """Mean over classes and batch of 1 − TI, or of its power: a scalar."""
     distance = tversky_distance(counts, alpha, beta, smooth)
     if exponent is not None:
@@ -74,7 +77,7 @@ def mean_tversky(counts: Counts, alpha: Any, beta: Any, smooth: Any, absent: str
     return tf.reduce_mean(class_mean(distance, counts, absent))
 
 
-def tversky_distance(counts: Counts, alpha: Any, beta: Any, smooth: Any) -> Any:
+def tversky_distance(counts: Counts, alpha: Tensor, beta: Tensor, smooth: Tensor) -> Tensor:
     """1 − TI per image and class, (batch, classes), as a quotient: a difference from 1 would lose its digits.
 
     `alpha` weighs false positives, `beta` false negatives; each a scalar or one per class.
@@ -83,23 +86,23 @@ def tversky_distance(counts: Counts, alpha: Any, beta: Any, smooth: Any) -> Any:
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
-def _share(wrong: Any, right: Any) -> Any:
+def _share(wrong: Tensor, right: Tensor) -> Tensor:
     """wrong/(wrong + right). The quotient rule would take a difference of near equals where either is small."""
     whole = wrong + right
 
-    def gradient(upstream: Any) -> tuple[Any, Any]:
+    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
         scaled = upstream / (whole * whole)
         return scaled * right, -scaled * wrong
 
     return wrong / whole, gradient
 
 
-def present(counts: Counts) -> Any:
+def present(counts: Counts) -> Tensor:
     """Which classes have a pixel in the truth of each image, (batch, classes): tp + fn counts them."""
     return counts.tp + counts.fn > 0.5
 
 
-def class_mean(values: Any, counts: Counts, absent: str) -> Any:
+def class_mean(values: Tensor, counts: Counts, absent: str) -> Tensor:
     """Mean over classes, (batch, classes) to (batch,); over those present alone where absent is "skip"."""
     if absent == "keep":
         return tf.reduce_mean(values, axis=-1)

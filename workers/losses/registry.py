@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from trials.registry import Registry, imported
 from trials.spec import ParameterValue
 from workers.errors import InputError, ParameterError, nearest
 from workers.losses.parameters import Parameter
+from workers.tensors import Tensor
 
-Loss = Callable[[Any, Any], Any]
+Loss = Callable[[Tensor, Tensor], Tensor]
 """f(y_true, y_pred) -> scalar tensor; both of shape (batch, spatial..., classes)."""
 
 
@@ -40,7 +41,7 @@ class LossDefinition:
     """
 
     name: str
-    function: Callable[..., Any] | str
+    function: Callable[..., Tensor] | str
     parameters: tuple[Parameter, ...] = ()
     kind: Literal["distribution", "region", "compound"] = "compound"
     doc: str = ""
@@ -50,7 +51,7 @@ class LossDefinition:
     truth_map: str = ""
     source: str = ""
 
-    def load(self) -> Callable[..., Any]:
+    def load(self) -> Callable[..., Tensor]:
         """The function itself, imported where it was given by name."""
         return self.function if callable(self.function) else imported(self.function)
 
@@ -131,7 +132,7 @@ def spec_parameters(
     return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
 
-def get_loss(name: str, **parameters: Any) -> Loss:
+def get_loss(name: str, **parameters: Tensor) -> Loss:
     """A loss as a Keras-compatible function; imports TensorFlow.
 
     Args:
@@ -158,7 +159,7 @@ def get_loss(name: str, **parameters: Any) -> Loss:
         if keyword not in in_graph:
             raise ParameterError(f"loss {name!r}: {keyword} can't be a tensor; give a plain value")
     plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in parameters.items() if k not in tensors}
-    values: dict[str, Any] = {**resolve_parameters(name, plain), **tensors}
+    values: dict[str, Tensor] = {**resolve_parameters(name, plain), **tensors}
 
     from workers.losses.keras_loss import SegmentationLoss
 

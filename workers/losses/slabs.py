@@ -9,9 +9,10 @@ folded with the last spatial axis, all run over long rows. And sums that go axis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
+
+from workers.tensors import Tensor
 
 SLAB = 1 << 17
 """Most elements of a slab: a handful of arrays of that size stays within a core's cache."""
@@ -24,7 +25,7 @@ class Slabs:
     is traced, or small, the whole batch is one slab, (batch, first spatial axis, ..., width·classes).
     """
 
-    def __init__(self, like: Any) -> None:
+    def __init__(self, like: Tensor) -> None:
         self._shape = tf.shape(like)
         self._classes = like.shape[-1]
         self._dtype = like.dtype
@@ -33,32 +34,32 @@ class Slabs:
             first, *middle, width, classes = like.shape[1:]
             self._slab_shape = (1, first // self._per_image, *middle, width * classes)
 
-    def cut(self, values: Any) -> Any:
+    def cut(self, values: Tensor) -> Tensor:
         """An array shaped as `like`, folded and cut: (slabs, ..., width·classes)."""
         if self._per_image > 1:
             return tf.reshape(values, (-1, *self._slab_shape[1:]))
         return tf.reshape(values, tf.concat([self._shape[:-2], [self._shape[-2] * self._classes]], axis=0))
 
-    def rows(self, per_class: Any) -> Any:
+    def rows(self, per_class: Tensor) -> Tensor:
         """An array (batch, classes) laid out for the slabs: (slabs, 1, ..., width·classes)."""
         row = tf.repeat(tf.tile(per_class, (1, self._shape[-2])), self._per_image, axis=0)
         for _ in range(self._shape.shape[0] - 3):
             row = tf.expand_dims(row, 1)
         return row
 
-    def map(self, function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
+    def map(self, function: Callable[..., Tensor], arrays: Sequence[Tensor]) -> Tensor:
         """`function` of the slabs of `arrays`, which returns one array of a slab's shape: shaped as `like`."""
         if self._per_image == 1:
             return tf.reshape(function(*arrays), self._shape)
         return tf.reshape(self._each(function, arrays, tf.TensorSpec(self._slab_shape, self._dtype)), self._shape)
 
     def sums(
-        self, function: Callable[..., Sequence[Any]], arrays: Sequence[Any], *, kept: int = 0
-    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        self, function: Callable[..., Sequence[Tensor]], arrays: Sequence[Tensor], *, kept: int = 0
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Sums over the pixels, each (batch, classes), of the arrays that `function` makes of a slab; of the last
         `kept` of them no sums, but the arrays, `cut`."""
 
-        def parted(slab: Sequence[Any]) -> tuple[list[Any], tuple[Any, ...]]:
+        def parted(slab: Sequence[Tensor]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
             made = list(function(*slab))
             summed = made[: len(made) - kept]
             return [self._class_sums(values) for values in summed], tuple(made[len(summed) :])
@@ -67,7 +68,7 @@ class Slabs:
             sums, rest = parted(arrays)
             return tuple(sums), rest
 
-        def of_slab(*slab: Any) -> Any:
+        def of_slab(*slab: Tensor) -> Tensor:
             sums, rest = parted(slab)
             # Without the leading 1, unlike what `map` makes: of two equal shapes XLA would fill one array with zeros
             # for both loops and copy it, and after so large a copy it goes on in another thread, its cache cold.
@@ -79,7 +80,7 @@ class Slabs:
         found = tf.reshape(found, (-1, self._per_image, tf.shape(found)[1], self._classes))
         return tuple(tf.unstack(tf.reduce_sum(found, axis=1), axis=1)), rest
 
-    def _each(self, function: Callable[..., Any], arrays: Sequence[Any], spec: Any) -> Any:
+    def _each(self, function: Callable[..., Tensor], arrays: Sequence[Tensor], spec: tf.TypeSpec) -> Tensor:
         return tf.map_fn(
             # Not array[i : i + 1], whose length XLA can't know.
             lambda i: function(*(array[i][tf.newaxis] for array in arrays)),
@@ -88,13 +89,13 @@ class Slabs:
             parallel_iterations=1,
         )
 
-    def _class_sums(self, folded: Any) -> Any:
+    def _class_sums(self, folded: Tensor) -> Tensor:
         for axis in range(folded.shape.rank - 2, 0, -1):
             folded = tf.reduce_sum(folded, axis=axis)
         return tf.reduce_sum(tf.reshape(folded, (tf.shape(folded)[0], -1, self._classes)), axis=1)
 
 
-def _per_image(shape: Any) -> int:
+def _per_image(shape: tf.TensorShape) -> int:
     """Into how many equal slabs of at most `SLAB` elements an image is cut along its first spatial axis."""
     elements = shape[1:].num_elements()
     if elements is None or elements <= SLAB:

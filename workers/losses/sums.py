@@ -8,11 +8,12 @@ made of TensorFlow operations, so that second derivatives exist too.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
 from workers.losses.slabs import Slabs
+from workers.tensors import Tensor
 
 EPSILON = 1e-7
 """The released code's clip of probabilities (the epsilon of Keras), and the smoothing of its modified losses."""
@@ -24,22 +25,22 @@ class Counts(NamedTuple):
     Each is summed by itself: as a difference of larger sums, a small count would lose its digits.
     """
 
-    tp: Any
-    fn: Any
-    fp: Any
+    tp: Tensor
+    fn: Tensor
+    fp: Tensor
 
 
-def soft_counts(truth: Any, prediction: Any) -> Counts:
+def soft_counts(truth: Tensor, prediction: Tensor) -> Counts:
     """True positives, false negatives and false positives of probabilities as they are."""
     return Counts(*_sums(truth, prediction, counts="raw"))
 
 
-def clipped_counts(truth: Any, prediction: Any) -> Counts:
+def clipped_counts(truth: Tensor, prediction: Tensor) -> Counts:
     """The same of clipped probabilities."""
     return Counts(*_sums(truth, prediction, counts="clipped"))
 
 
-def entropy_sums(truth: Any, prediction: Any, gamma: Any = None) -> Any:
+def entropy_sums(truth: Tensor, prediction: Tensor, gamma: Tensor = None) -> Tensor:
     """Σ (1−p)^γ (−g log p), (batch, classes), of clipped probabilities.
 
     `gamma` is a scalar or one per class; None stands for 0, without the power.
@@ -48,44 +49,44 @@ def entropy_sums(truth: Any, prediction: Any, gamma: Any = None) -> Any:
 
 
 def counts_and_entropy(
-    truth: Any, prediction: Any, counts: Literal["raw", "clipped"], gamma: Any = None
-) -> tuple[Counts, Any]:
+    truth: Tensor, prediction: Tensor, counts: Literal["raw", "clipped"], gamma: Tensor = None
+) -> tuple[Counts, Tensor]:
     """Both at once: for a compound loss one pass in place of two."""
     *found, entropy = _sums(truth, prediction, counts=counts, entropy=True, gamma=gamma)
     return Counts(*found), entropy
 
 
-def clip(probabilities: Any) -> Any:
+def clip(probabilities: Tensor) -> Tensor:
     """Probabilities within [1e-7, 1 − 1e-7]; what is not a number stays so."""
     low = tf.constant(EPSILON, probabilities.dtype)
     return tf.minimum(tf.maximum(probabilities, low), 1.0 - low)
 
 
-def pixels(prediction: Any) -> Any:
+def pixels(prediction: Tensor) -> Tensor:
     """Number of pixels of one image, as a scalar of the prediction's dtype."""
     size = prediction.shape[1:-1].num_elements()
     return tf.cast(tf.reduce_prod(tf.shape(prediction)[1:-1]) if size is None else size, prediction.dtype)
 
 
 def _sums(
-    truth: Any,
-    prediction: Any,
+    truth: Tensor,
+    prediction: Tensor,
     *,
     counts: Literal["none", "raw", "clipped"] = "none",
     entropy: bool = False,
-    gamma: Any = None,
-) -> Any:
+    gamma: Tensor = None,
+) -> Tensor:
     """The wanted sums in order: three counts, the entropy."""
     slabs = Slabs(prediction)
     exponent = tf.zeros((), prediction.dtype) if gamma is None else gamma
     # The exponents along a slab's last axis, (width·classes,), or a scalar.
     exponents = exponent if exponent.shape.rank == 0 else tf.tile(exponent, (tf.shape(prediction)[-2],))
 
-    def factor(p: Any) -> Any:
+    def factor(p: Tensor) -> Tensor:
         """(1−p)^γ as exp(γ log(1−p)), whose derivative needs no second power."""
         return tf.exp(exponents * tf.math.log(1.0 - p))
 
-    def values(g: Any, raw: Any) -> list[Any]:
+    def values(g: Tensor, raw: Tensor) -> list[Tensor]:
         p = clip(raw)
         terms = []
         if counts != "none":
@@ -100,7 +101,7 @@ def _sums(
         power = factor(p)
         return [*terms, -g * log * power, power * (1.0 - exponents * p * log / (1.0 - p))]
 
-    def slope(g: Any, raw: Any, *others: Any) -> Any:
+    def slope(g: Tensor, raw: Tensor, *others: Tensor) -> Tensor:
         share, upstream = (None, others) if gamma is None else (others[0], others[1:])
         p = clip(raw)
         inside = tf.equal(p, raw)
@@ -117,17 +118,17 @@ def _sums(
             total = of_entropy if total is None else total + of_entropy
         return total
 
-    def slope_in_exponent(g: Any, raw: Any) -> list[Any]:
+    def slope_in_exponent(g: Tensor, raw: Tensor) -> list[Tensor]:
         p = clip(raw)
         return [-g * tf.math.log(p) * factor(p) * tf.math.log(1.0 - p)]
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def run(truth: Any, prediction: Any, exponent: Any) -> Any:
+    def run(truth: Tensor, prediction: Tensor, exponent: Tensor) -> Tensor:
         arrays = [slabs.cut(truth), slabs.cut(prediction)]
         # What the power does to the slope is made with the values, of the same logarithms and powers.
         sums, shares = slabs.sums(values, arrays, kept=0 if gamma is None else 1)
 
-        def gradient(*upstream: Any) -> tuple[None, Any, Any]:
+        def gradient(*upstream: Tensor) -> tuple[None, Tensor, Tensor]:
             d_prediction = slabs.map(slope, [*arrays, *shares, *(slabs.rows(u) for u in upstream)])
             if gamma is None:
                 return None, d_prediction, None

@@ -12,18 +12,25 @@ background's entry of δ stands for δ in its weight 1 − δ.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from workers.losses.distribution import class_weights, weighted_mean
 from workers.losses.region import FLOOR, class_mean, present, tversky_distance
 from workers.losses.sums import counts_and_entropy
+from workers.tensors import Tensor
 
 
 def symmetric(
-    truth: Any, prediction: Any, *, lambda_: Any, delta: Any, gamma: Any, smooth: Any, convention: str, absent: str
-) -> Any:
+    truth: Tensor,
+    prediction: Tensor,
+    *,
+    lambda_: Tensor,
+    delta: Tensor,
+    gamma: Tensor,
+    smooth: Tensor,
+    convention: str,
+    absent: str,
+) -> Tensor:
     """λ·mF + (1−λ)·mFT; mF = Σ_c w_c (1−p)^γ (−g log p), mFT = (1 − mTI)^(1−γ)."""
     if convention == "published":
         suppression, enhancement = 1.0 - gamma, gamma
@@ -33,8 +40,16 @@ def symmetric(
 
 
 def asymmetric(
-    truth: Any, prediction: Any, *, lambda_: Any, delta: Any, gamma: Any, smooth: Any, convention: str, absent: str
-) -> Any:
+    truth: Tensor,
+    prediction: Tensor,
+    *,
+    lambda_: Tensor,
+    delta: Tensor,
+    gamma: Tensor,
+    smooth: Tensor,
+    convention: str,
+    absent: str,
+) -> Tensor:
     """λ·maF + (1−λ)·maFT: suppression of the background alone, enhancement of the rare classes alone."""
     classes = prediction.shape[-1]
     zero, one = tf.zeros((), prediction.dtype), tf.ones((), prediction.dtype)
@@ -45,16 +60,16 @@ def asymmetric(
 
 
 def _unified(
-    truth: Any,
-    prediction: Any,
-    lambda_: Any,
-    delta: Any,
-    suppression: Any,
-    enhancement: Any,
-    smooth: Any,
+    truth: Tensor,
+    prediction: Tensor,
+    lambda_: Tensor,
+    delta: Tensor,
+    suppression: Tensor,
+    enhancement: Tensor,
+    smooth: Tensor,
     convention: str,
     absent: str,
-) -> Any:
+) -> Tensor:
     counts, entropy = counts_and_entropy(truth, prediction, "clipped", suppression)
     background = delta if delta.shape.rank == 0 else delta[0]
     weights = class_weights(delta, 1.0 - background, prediction.shape[-1])

@@ -10,10 +10,10 @@ Only single numbers are whole numbers: arrays of 32-bit ones TensorFlow keeps on
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
+
+from workers.tensors import Tensor
 
 SAMPLE = 512
 """The least number of values that are sorted; of more than twice as many, a part at equal distances."""
@@ -25,7 +25,7 @@ PARTS = 8
 """Into which the values are cut to be counted: enough for XLA, and few enough not to cost without it."""
 
 
-def worst(values: Any, count: Any) -> Any:
+def worst(values: Tensor, count: Tensor) -> Tensor:
     """1 for the `count` largest of a vector, 0 for the rest, the last place divided between equals.
 
     Args:
@@ -40,7 +40,9 @@ def worst(values: Any, count: Any) -> Any:
     # Filled up with what lies below every threshold.
     parts = tf.reshape(tf.pad(values, [[0, -size % PARTS]], constant_values=-1.0), (PARTS, -1))
 
-    def narrowed(threshold: Any, low: Any, from_low: Any, high: Any, from_high: Any) -> tuple[Any, Any, Any, Any]:
+    def narrowed(
+        threshold: Tensor, low: Tensor, from_low: Tensor, high: Tensor, from_high: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """`low` or `high` moved to `threshold`, all as bits; each beside the number of values that lie from it on."""
         lie_above = tf.cast(parts >= tf.bitcast(threshold, values.dtype), values.dtype)
         # Part upon part, which XLA adds in half the time of a vector's sum; beyond 2^24 float32 would miscount.
@@ -53,7 +55,7 @@ def worst(values: Any, count: Any) -> Any:
             tf.where(enough, from_high, found),
         )
 
-    def guess(step: Any, low: Any, from_low: Any, high: Any, from_high: Any) -> tuple[Any, ...]:
+    def guess(step: Tensor, low: Tensor, from_low: Tensor, high: Tensor, from_high: Tensor) -> tuple[Tensor, ...]:
         share = tf.where(step < GUESSES, (from_low - wanted) / (from_low - from_high), 0.5)
         threshold = low + tf.cast(share * tf.cast(high - low, tf.float64), whole)
         return step + 1, *narrowed(tf.clip_by_value(threshold, low + 1, high - 1), low, from_low, high, from_high)
@@ -76,7 +78,7 @@ def worst(values: Any, count: Any) -> Any:
     least = tf.bitcast(low, values.dtype)
     largest = tf.cast(values >= least, values.dtype)
 
-    def divided() -> Any:
+    def divided() -> Tensor:
         larger = tf.cast(values > least, values.dtype)
         equal = largest - larger
         return larger + equal * (count - tf.reduce_sum(larger)) / tf.reduce_sum(equal)
@@ -84,12 +86,12 @@ def worst(values: Any, count: Any) -> Any:
     return tf.cond(tf.equal(from_low, wanted), lambda: largest, divided)
 
 
-def _sample(values: Any) -> Any:
+def _sample(values: Tensor) -> Tensor:
     """Some of the values, the largest first."""
     return tf.sort(values[:: tf.maximum(tf.size(values) // SAMPLE, 1)], direction="DESCENDING")
 
 
-def _around(sample: Any, share: Any) -> tuple[Any, Any]:
+def _around(sample: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Two thresholds: most likely that `share` of the values lies from the first on, and not from the second on."""
     size = tf.size(sample)
     place = share * tf.cast(size, share.dtype)

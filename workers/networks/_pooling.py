@@ -7,11 +7,12 @@ a window's slope to the first of its largest values, as TensorFlow's does in 2D.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers
+
+from workers.tensors import Tensor
 
 
 def write_out_gradients(model: keras.Model) -> None:
@@ -26,14 +27,14 @@ def write_out_gradients(model: keras.Model) -> None:
                 layer.call = _with_gradient(layer.call, windows)
 
 
-def _with_gradient(pool: Any, window: tuple[int, ...]) -> Any:
+def _with_gradient(pool: Tensor, window: tuple[int, ...]) -> Tensor:
     dimensions, size = len(window), math.prod(window)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def call(inputs: Any) -> Any:
+    def call(inputs: Tensor) -> Tensor:
         pooled = pool(inputs)
 
-        def gradient(upstream: Any) -> Any:
+        def gradient(upstream: Tensor) -> Tensor:
             counts = [n // w for n, w in zip(inputs.shape[1:-1], window, strict=True)]
             whole = [n * w for n, w in zip(counts, window, strict=True)]
             channels = inputs.shape[-1]

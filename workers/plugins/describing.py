@@ -15,6 +15,7 @@ from trials.messages import PluginSource
 from trials.registry import PREFIX, REGISTRIES
 from workers.losses import LossDefinition, Parameter
 from workers.losses import register as register_loss
+from workers.losses.parameters import ParameterValues
 from workers.networks import NetworkDefinition
 from workers.networks import register as register_network
 from workers.plugins.errors import PluginError
@@ -38,7 +39,7 @@ class LossDescription(TypedDict):
     kind: Literal["distribution", "region", "compound"]
     doc: str
     xla: bool
-    parameters: list[dict[str, object]]
+    parameters: list[ParameterValues]
 
 
 class NetworkDescription(TypedDict):

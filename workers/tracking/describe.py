@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from trials.metrics import paper_metrics
 from trials.results import Epoch, Score, TrialResult
@@ -102,7 +101,7 @@ def _mean(scores: Iterable[Score], label: str, metric: str) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")

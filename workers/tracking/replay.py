@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +28,8 @@ from workers.tracking.spool import read_lines
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+T = TypeVar("T")
 
 MAXIMUM_METRICS = 1000
 """Metrics that MLflow accepts in one call."""
@@ -313,7 +315,7 @@ class _Sender:
             raise TrackingInputError(f"MLflow has no experiment {self.experiment!r}; create it with ensure_store")
         return _EXPERIMENTS.setdefault((self.uri, self.experiment), str(found.experiment_id))
 
-    def _call(self, function: Callable[[], Any], doing: str) -> Any:
+    def _call(self, function: Callable[[], T], doing: str) -> T:
         return call(function, doing, attempts=self.attempts)
 
     def _move(self, position: _Position) -> None:

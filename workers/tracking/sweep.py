@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from trials.spec import content_hash
 from workers.tracking.client import RefusedError, call, connect, ensure_store
 from workers.tracking.describe import TRIAL_TAG, metric_key
 from workers.tracking.views import artifact_link, dataset_view
+
+T = TypeVar("T")
 
 SWEEP_TAG = "sweeper.sweep"
 """Marks a sweep's parent run; its value is a hash of the sweep's name, which may hold any character."""
@@ -193,10 +195,8 @@ class SweepTracker:
                 "registering a model",
             )
         except RefusedError:  # it is registered already
-            known = self._call(
-                lambda: client.search_model_versions(f"name = '{name}' AND tags.\"{TRIAL_TAG}\" = '{trial}'"),
-                "looking for the version",
-            )
+            query = f"name = '{name}' AND tags.\"{TRIAL_TAG}\" = '{trial}'"
+            known = list(self._call(lambda: client.search_model_versions(query), "looking for the version"))
         else:
             known = []
         if known:
@@ -218,7 +218,7 @@ class SweepTracker:
         entities = [RunTag(key, value) for key, value in tags.items()]
         self._call(lambda: self._client.log_batch(self.run_id, tags=entities), "tagging the sweep's run")
 
-    def _call(self, function: Callable[[], Any], doing: str) -> Any:
+    def _call(self, function: Callable[[], T], doing: str) -> T:
         return call(function, doing, attempts=3, patience=self._patience)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from workers.errors import CheckpointError
 from workers.files import atomic_write
 
 KEPT = 2
-Arrays = Sequence[npt.NDArray[Any]]
+Array = npt.NDArray[np.generic]
+Arrays = tuple[Array, ...]
+State = Mapping[str, Any]
+"""Plain JSON values; `workers.training.trial` says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,9 @@ class Checkpoint:
     """Everything that the next epoch depends on. Batches need no state: they are drawn from (seed, epoch, index)."""
 
     epoch: int
-    weights: tuple[npt.NDArray[Any], ...]
-    optimiser: tuple[npt.NDArray[Any], ...]
-    state: Mapping[str, Any]
+    weights: Arrays
+    optimiser: Arrays
+    state: State
 
 
 class CheckpointFolder:
@@ -79,7 +82,7 @@ class CheckpointFolder:
         for path in self.folder.glob(".*.part"):
             path.unlink(missing_ok=True)
 
-    def load_best(self, epoch: int) -> tuple[npt.NDArray[Any], ...]:
+    def load_best(self, epoch: int) -> Arrays:
         """The weights that `save_best` wrote for `epoch`; an empty tuple for epoch 0 (no best yet).
 
         Raises:
@@ -104,22 +107,22 @@ class CheckpointFolder:
         return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
-def _write(path: Path, groups: Mapping[str, Arrays], state: Mapping[str, Any]) -> None:
+def _write(path: Path, groups: Mapping[str, Arrays], state: State) -> None:
     arrays = {f"{group}{i:05d}": array for group, members in groups.items() for i, array in enumerate(members)}
     text = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays, state=text)
 
 
-def _read(path: Path) -> tuple[dict[str, tuple[npt.NDArray[Any], ...]], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Arrays], State]:
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:
         raise CheckpointError(f"checksum of {damaged} in {path.name} does not match")
     with np.load(path, allow_pickle=False) as archive:
-        groups: dict[str, list[npt.NDArray[Any]]] = {"w": [], "o": []}
+        groups: dict[str, list[Array]] = {"w": [], "o": []}
         for key in sorted(archive.files):
             if key != "state":
                 groups[key[0]].append(archive[key])
-        state: dict[str, Any] = json.loads(archive["state"].tobytes().decode())
+        state: State = json.loads(archive["state"].tobytes().decode())
     return {group: tuple(members) for group, members in groups.items()}, state

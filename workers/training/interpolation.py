@@ -12,16 +12,18 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numba
 import numpy as np
 from scipy.ndimage import spline_filter
 
+F = TypeVar("F", bound=Callable[..., object])
+
 # A compiled function is read back by pickle: only from beside this file, where whoever can write could change the
 # program itself. Where that cannot be written, every process compiles for two to three seconds.
 _CACHED = os.access(Path(__file__).parent, os.W_OK)
-_compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = partial(numba.njit, nogil=True, cache=_CACHED)
+_compiled: Callable[[F], F] = partial(numba.njit, nogil=True, cache=_CACHED)
 
 
 def at(image: np.ndarray, label: np.ndarray, coordinates: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,19 +10,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from trials.spec import ModelSpec, TrainingSpec, TrialSpec
 from workers import losses, networks
 from workers.errors import ParameterError
+from workers.tensors import Tensor
 from workers.training.batches import TruthMaps
+from workers.training.checkpoints import Array, Arrays
 from workers.training.loading import Batch
+
+Steps: TypeAlias = tuple[Tensor, Tensor]
+"""The compiled steps of training and validation."""
 
 
 def configure_device(threads: int, *, memory_share: float | None = None) -> None:
@@ -80,23 +84,23 @@ class Learner:
         self._fresh_optimiser = [v.numpy() for v in self.optimiser.variables]
         # Without autograph: the steps have no Python control flow over tensors, and rewriting them takes a second each.
         self._compile = {"autograph": False, "jit_compile": True if training.xla else None}
-        self._steps: dict[str, tuple[Any, Any]] = {}
+        self._steps: dict[str, Steps] = {}
         self.apply = tf.function(lambda images: self.model(images, training=False), **self._compile)
 
     def reset(self, seed: int) -> None:
         """Weights from the seed, optimiser as new."""
         self.load(networks.initial_weights(self.model, seed), self._fresh_optimiser)
 
-    def load(self, weights: Sequence[npt.NDArray[Any]], optimiser: Sequence[npt.NDArray[Any]] | None = None) -> None:
+    def load(self, weights: Sequence[Array], optimiser: Sequence[Array] | None = None) -> None:
         """Puts the given arrays into the network's variables, and into the optimiser's if given."""
         _assign(self.model.variables, weights)
         if optimiser is not None:
             _assign(self.optimiser.variables, optimiser)
 
-    def weights(self) -> tuple[npt.NDArray[Any], ...]:
+    def weights(self) -> Arrays:
         return tuple(v.numpy() for v in self.model.variables)
 
-    def optimiser_state(self) -> tuple[npt.NDArray[Any], ...]:
+    def optimiser_state(self) -> Arrays:
         return tuple(v.numpy() for v in self.optimiser.variables)
 
     @property
@@ -139,12 +143,12 @@ class Learner:
             scores.append(dsc)
         return _weighted_mean(losses_seen, images_seen), float(np.mean(np.concatenate([s.numpy() for s in scores])))
 
-    def _steps_of(self, loss: LossInput) -> tuple[Any, Any]:
+    def _steps_of(self, loss: LossInput) -> Steps:
         if loss.key not in self._steps:
             self._steps[loss.key] = self._trace(loss)
         return self._steps[loss.key]
 
-    def _trace(self, loss: LossInput) -> tuple[Any, Any]:
+    def _trace(self, loss: LossInput) -> Steps:
         model, optimiser, classes = self.model, self.optimiser, self.classes
         scaled = isinstance(optimiser, keras.optimizers.LossScaleOptimizer)
 
@@ -260,7 +264,7 @@ def _weighted_mean(values: Sequence[tf.Tensor], weights: Sequence[int]) -> float
     return float(np.average(np.array([float(v) for v in values], np.float64), weights=weights))
 
 
-def _assign(variables: Sequence[Any], arrays: Sequence[npt.NDArray[Any]]) -> None:
+def _assign(variables: Sequence[Tensor], arrays: Sequence[Array]) -> None:
     if len(variables) != len(arrays):
         raise ParameterError(f"expected {len(variables)} arrays for the network's variables, got {len(arrays)}")
     for variable, array in zip(variables, arrays, strict=True):
