@@ -103,12 +103,12 @@ def trial(data: PreparedDataset, split: str, number: int, filters: int) -> Trial
 def train(process: WarmProcess, spec: TrialSpec, folder: Path) -> None:
     """One trial from its request to its last message; its folder is removed, as what is old is in a sweep."""
     place = folder / spec.hash
-    request = TrainRequest(spec, spec.label, folder, place, sweep="benchmark", provenance="real", revision="benchmark")
+    request = TrainRequest(spec, spec.hash, folder, place, sweep="benchmark", provenance="real", revision="benchmark")
     process.train(request, place / "log.txt")
     while not isinstance(message := process.receive(), End):
         pass
     if not isinstance(message, Finished):
-        raise RuntimeError(f"the trial {spec.label} did not finish: {message}")
+        raise RuntimeError(f"the trial {spec.hash} did not finish: {message}")
     shutil.rmtree(place)
 
 

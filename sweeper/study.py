@@ -22,6 +22,7 @@ from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
 from sweeper.analysis.significance import records
+from sweeper.grids.names import naming_of
 from sweeper.settings import Settings
 from sweeper.views.status import tried_points
 from trials.states import TrialState
@@ -93,8 +94,9 @@ def read_study(repository: Repository, name: str) -> Study:
         AnalysisError: a stored score is impossible.
     """
     sweep = repository.sweep(name)
-    trials = counted(repository.trials(name), sweep.details.get("search", {}))
-    return Study(sweep, trial_frame(trials), score_frame(repository.score_columns(name)))
+    stored = repository.trials(name)
+    trials = counted(stored, sweep.details.get("search", {}))
+    return Study(sweep, trial_frame(trials, naming_of(sweep.grid, stored)), score_frame(repository.score_columns(name)))
 
 
 def counted(trials: Sequence[Trial], searches: Mapping[str, Mapping[str, Any]]) -> list[Trial]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from storage.records import Lease, NewTrial
 from storage.repository import Repository
+from sweeper.grids.names import Naming
 from tests.results import result, scored
 from trials.results import Epoch, TrialResult
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
@@ -86,7 +87,7 @@ def store(repository: Repository, planned: Sequence[Planned], name: str = "demo"
 def new_trial(one: Planned) -> NewTrial:
     spec = one.spec
     return NewTrial(
-        spec.hash, spec, spec.label, one.dataset, one.loss, one.gamma, one.repeat, one.repeat,
+        spec.hash, spec, Naming().label(spec), one.dataset, one.loss, one.gamma, one.repeat, one.repeat,
         spec.results_version, cost=60.0,
     )  # fmt: skip
 

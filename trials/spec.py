@@ -151,16 +151,6 @@ class TrialSpec:
         """Whether the data were prepared, so that the hash is final."""
         return bool(self.data.prepared and self.data.split)
 
-    @property
-    def label(self) -> str:
-        """A name that a person can read, such as `nuclei · unified_focal_asym · γ=0.5`."""
-        parts = [self.data.dataset, self.loss.name]
-        if self.loss.gamma is not None:
-            parts.append(f"γ={self.loss.gamma:.3g}")
-        if self.repeat:
-            parts.append(f"repeat {self.repeat}")
-        return " · ".join(parts)
-
     def to_dict(self, *, complete: bool = False) -> dict[str, Any]:
         """What is hashed and stored, as plain JSON values: tuples become lists, integral loss parameters floats.
 

@@ -32,6 +32,7 @@ from storage.database import open_database
 from storage.records import NewTrial
 from storage.repository import Repository
 from storage.studies import Studies
+from sweeper.grids.names import Naming
 from sweeper.run.coordinator import Coordinator, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.progress import display
@@ -119,8 +120,8 @@ def new_trials(trials: int) -> list[NewTrial]:
         rows.append(
             NewTrial(
                 hash=spec.hash,
-                spec=spec.to_dict(),
-                label=spec.label,
+                spec=spec,
+                label=Naming().label(spec),
                 dataset=dataset,
                 loss=spec.loss.name,
                 gamma=gamma,

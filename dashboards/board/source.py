@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from storage.records import Attempt, Lease, Request, Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis.frames import trial_frame
 from sweeper.analysis.selection import means_by_gamma
-from sweeper.grids.names import variant_names
+from sweeper.grids.names import Naming, naming_of, variants
 from sweeper.timing.pace import DeviceUse, Pace, device_use, pace
 from sweeper.views.heat_map import HeatMap, heat_map
 from trials.results import Epoch
@@ -47,6 +47,15 @@ class Snapshot:
     curves: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The names of a sweep's trials, which are read again and again."""
+
+    naming: Naming
+    labels: list[str]
+    variants: list[str]
+
+
 class Source:
     """Reads sweeps from the database at `url`, which is opened when it is first asked and need not be there before.
 
@@ -64,7 +73,7 @@ class Source:
         self._repository: Repository | None = None
         self._kept: dict[str, tuple[Snapshot, float, float]] = {}
         self._building: dict[str, threading.Lock] = {}
-        self._names: dict[tuple[str, ...], list[str]] = {}
+        self._names: dict[tuple[str, ...], _Names] = {}
         self._means: dict[str, pd.DataFrame] = {}
 
     def close(self) -> None:
@@ -139,11 +148,15 @@ class Source:
         hashes = tuple(t.hash for t in trials)
         if hashes not in self._names:
             # A trial's spec never changes, so neither does its name.
-            self._names = {hashes: variant_names(trials)}
+            naming = naming_of(sweep.grid, trials)
+            labels = [t.label for t in naming.labelled(trials)]
+            self._names = {hashes: _Names(naming, labels, variants(trials, naming))}
+        names = self._names[hashes]
+        trials = [replace(trial, label=label) for trial, label in zip(trials, names.labels, strict=True)]
         ended = [t.finished_at for t in trials if t.val_dsc is not None]
         curves = f"{name} {len(ended)} {max((e or 0.0 for e in ended), default=0.0)}"
         if curves not in self._means:
-            self._means = {curves: means_by_gamma(trial_frame(trials))}
+            self._means = {curves: means_by_gamma(trial_frame(trials, names.naming))}
         return Snapshot(
             version=pulse,
             sweep=sweep,
@@ -153,7 +166,7 @@ class Source:
             requests=repository.requests(name),
             lease=lease if lease is not None and lease.expires_at > now else None,
             now=now,
-            map=heat_map(trials, newest, self._names[hashes]),
+            map=heat_map(trials, newest, names.variants),
             pace=pace(trials, attempts, now),
             devices=device_use(attempts, now),
             means=self._means[curves],

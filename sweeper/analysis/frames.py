@@ -15,7 +15,7 @@ import pandas as pd
 
 from storage.records import Trial
 from sweeper.analysis.errors import AnalysisError
-from sweeper.grids.names import variant_names
+from sweeper.grids.names import Naming, naming_of
 from trials import metrics
 from trials.spec import RESULTS_VERSION, is_external
 from trials.states import TrialState
@@ -38,24 +38,23 @@ TRIAL_COLUMNS = (
 _NUMERIC = ("gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions")
 
 
-def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
+def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.DataFrame:
     """One row per trial, in the sweep's order, with `TRIAL_COLUMNS`.
 
-    `variant` is the name under which a loss is compared: the loss's name, followed by whatever else differs between
-    the trials of that loss on that data set (network, δ, learning rate) except γ, repeat and seed, so that two
-    settings are never averaged. `gamma` is NaN where the loss has no scalar γ. `current` says whether the trial is
-    finished and of this program's `RESULTS_VERSION`; `external` whether its masks were made elsewhere and only scored.
+    `variant` is the name under which a loss is compared (`sweeper.grids.names`): two settings are never averaged.
+    `gamma` is NaN where the loss has no scalar γ. `current` says whether the trial is finished and of this program's
+    `RESULTS_VERSION`; `external` whether its masks were made elsewhere and only scored.
     """
     trials = list(trials)
-    variants = variant_names(trials)
+    naming = naming_of({}, trials) if naming is None else naming
     rows = [
         {
             "hash": t.hash,
-            "label": t.label,
+            "label": naming.label(t.spec),
             "state": str(t.state),
             "dataset": t.dataset,
             "loss": t.loss,
-            "variant": variant,
+            "variant": naming.variant(t.spec),
             "gamma": t.gamma,
             "repeat": t.repeat,
             "seed": t.seed,
@@ -79,7 +78,7 @@ def trial_frame(trials: Iterable[Trial]) -> pd.DataFrame:
             "mlflow_run": t.mlflow_run or "",
             "external": is_external(t.spec),
         }
-        for t, variant in zip(trials, variants, strict=True)
+        for t in trials
     ]
     frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
     for column in _NUMERIC:

@@ -61,10 +61,13 @@ def run(
     """
     import tempfile
 
+    from sweeper.grids.names import naming_of
     from sweeper.run.single_trial import differences, run_alone
 
     with open_session() as now:
         stored = now.repository.trial(trial)
+        if stored.sweep is not None:
+            (stored,) = naming_of(now.repository.sweep(stored.sweep).grid).labelled([stored])
         folder = to or Path(tempfile.mkdtemp(prefix=f"sweeper-{stored.hash[:8]}-"))
         say = console()
         say.print(f"{stored.label} in {folder}", markup=False, highlight=False, soft_wrap=True)

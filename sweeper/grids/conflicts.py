@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.errors import SweepConflictError
 from storage.records import Trial
+from sweeper.grids.names import Naming
 from sweeper.search.space import domain_of
 from trials.spec import RESULTS_VERSION, TrialSpec, is_external
 
@@ -30,6 +31,7 @@ def refuse_another_grid(
     name: str,
     trials: Sequence[Trial],
     specs: Sequence[TrialSpec],
+    naming: Naming,
     *,
     extend: bool,
     key: Callable[[TrialSpec], str] = attrgetter("hash"),
@@ -40,6 +42,7 @@ def refuse_another_grid(
         name: of the sweep.
         trials: what it has; none where there is no such sweep yet. Masks that were scored are in no grid.
         specs: what the grid has.
+        naming: of the grid.
         extend: whether the grid may have more.
         key: what tells cells apart.
 
@@ -48,6 +51,7 @@ def refuse_another_grid(
     """
     if not trials:
         return
+    trials = naming.labelled(trials)
     known = {key(t.spec): t for t in trials if not is_external(t.spec)}
     wanted = {key(spec): spec for spec in specs}
     added = [spec for one, spec in wanted.items() if one not in known]
@@ -60,20 +64,20 @@ def refuse_another_grid(
     if lacking and extend:
         raise SweepConflictError(
             f"--extend only grows sweep {name!r}, but this grid lacks {len(lacking)} of its trials: "
-            f"{_some(f'«{t.label}»' for t in lacking)}{_settings(lacking, added)}. Add them to the grid, or give it "
-            "another name with --name"
+            f"{_some(f'«{t.label}»' for t in lacking)}{_settings(lacking, added, naming)}. Add them to the grid, or "
+            "give it another name with --name"
         )
     if (added or lacking) and not extend:
         differs = [
             f"{len(labels)} {how}: {_some(labels)}"
             for labels, how in (
-                ([f"«{spec.label}»" for spec in added], "new"),
+                ([f"«{naming.label(spec)}»" for spec in added], "new"),
                 ([f"«{trial.label}»" for trial in lacking], "not in it"),
             )
             if labels
         ]
         raise SweepConflictError(
-            f"sweep {name!r} exists with another grid ({'; '.join(differs)}{_settings(lacking, added)}). "
+            f"sweep {name!r} exists with another grid ({'; '.join(differs)}{_settings(lacking, added, naming)}). "
             + ("" if lacking else "Grow it by what is new with --extend, or ")
             + ("Give" if lacking else "give")
             + " this one another name with --name"
@@ -129,14 +133,14 @@ def refuse_another_search(
         )
 
 
-def _settings(lacking: Sequence[Trial], added: Sequence[TrialSpec]) -> str:
+def _settings(lacking: Sequence[Trial], added: Sequence[TrialSpec], naming: Naming) -> str:
     """The settings in which cells of the same label differ, as `; training.epochs 2 → 12`."""
     before = {trial.label: trial.spec.to_dict() for trial in lacking}
     changes = [
         f"{key} {_shown(old.get(key))} → {_shown(new.get(key))}"
         for spec in added
-        if spec.label in before
-        for old, new in [(dict(_flat(before[spec.label])), dict(_flat(spec.to_dict())))]
+        if (label := naming.label(spec)) in before
+        for old, new in [(dict(_flat(before[label])), dict(_flat(spec.to_dict())))]
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     ]

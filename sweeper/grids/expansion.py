@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from sweeper.errors import GridError
+from sweeper.grids.names import Naming, naming_of
 from sweeper.grids.schema import DatasetTable, Grid, LossTable, ModelTable, RangeTable, SearchTable, Table
 from sweeper.search import samplers
 from sweeper.search.space import LEARNING_RATE, Domain, SearchCell
-from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, ParameterValue, TrainingSpec, TrialSpec
+from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses, networks
 from workers.errors import InputError, nearest
 from workers.losses.parameters import Parameter
@@ -51,7 +52,7 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
         GridError: the grid is empty, holds a cell twice, or names a loss, parameter or network that does not exist.
     """
     specs: dict[str, TrialSpec] = {}
-    seeds = _seeds(grid)
+    seeds, naming = _seeds(grid), naming_of(grid.to_dict())
     for place in _places(grid, data):
         if place.domains:
             continue
@@ -60,7 +61,7 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
             if not _kept(grid, spec):
                 continue
             if spec.hash in specs:
-                raise GridError(f"grid {grid.name!r} holds the cell «{spec.label}» twice; remove one of them")
+                raise GridError(f"grid {grid.name!r} holds the cell «{naming.label(spec)}» twice; remove one of them")
             specs[spec.hash] = spec
     searched = search_cells(grid, data)
     if not specs and not searched:
@@ -81,7 +82,7 @@ def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCe
         GridError: as `expand`.
     """
     cells: list[SearchCell] = []
-    seeds = _seeds(grid)
+    seeds, naming = _seeds(grid), naming_of(grid.to_dict())
     for place in _places(grid, data):
         for loss in place.losses if place.domains else ():
             template = place.spec(grid, loss, 0, seeds[0])
@@ -89,7 +90,8 @@ def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCe
                 continue
             cell = SearchCell(template, place.domains, seeds)
             if any(cell.family == other.family for other in cells):
-                raise GridError(f"grid {grid.name!r} searches «{variant(template)}» twice; remove one of the losses")
+                twice = naming.variant(template)
+                raise GridError(f"grid {grid.name!r} searches «{twice}» twice; remove one of the losses")
             cells.append(cell)
     return tuple(cells)
 
@@ -119,22 +121,18 @@ def evaluation_of(grid: Grid, dataset: DatasetTable) -> EvaluationSpec:
     return _filled(EvaluationSpec(), grid.evaluation, dataset.evaluation)
 
 
-def variant(spec: TrialSpec, *, with_model: bool = False) -> str:
-    """The name of a loss as tables show it: with the parameters, γ aside, that differ from their defaults."""
-    defaults = losses.resolve_parameters(spec.loss.name)
-    differing = {k: v for k, v in spec.loss.parameters.items() if k != "gamma" and v != defaults[k]}
-    parts = [f"{key}={_short(value)}" for key, value in sorted(differing.items())]
-    name = f"{spec.loss.name}({', '.join(parts)})" if parts else spec.loss.name
-    return f"{name} · {spec.model.name}" if with_model else name
-
-
-def swept_variants(specs: Sequence[TrialSpec]) -> frozenset[tuple[str, str]]:
-    """The (data set, loss variant) pairs whose γ takes more than one value, or is that of a unified loss."""
+def swept_variants(specs: Sequence[TrialSpec], naming: Naming) -> frozenset[tuple[str, str]]:
+    """The (data set, variant) pairs whose γ takes more than one value, or is that of a unified loss."""
     gammas: dict[tuple[str, str], set[float]] = {}
+    swept: set[tuple[str, str]] = set()
     for spec in specs:
         if spec.loss.gamma is not None:
-            gammas.setdefault((spec.data.dataset, variant(spec)), set()).add(spec.loss.gamma)
-    return frozenset(k for k, values in gammas.items() if len(values) > 1 or k[1].startswith("unified_focal"))
+            place = spec.data.dataset, naming.variant(spec)
+            values = gammas.setdefault(place, set())
+            values.add(spec.loss.gamma)
+            if len(values) > 1 or spec.loss.name.startswith("unified_focal"):
+                swept.add(place)
+    return frozenset(swept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +304,3 @@ def _check_patch(grid: Grid, dataset: str, dimensions: int, training: TrainingSp
         and any(o >= p for o, p in zip(evaluation.overlap, training.patch, strict=True))
     ):
         raise GridError(f"{where}: evaluation.overlap must be smaller than training.patch on every axis")
-
-
-def _short(value: ParameterValue) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)

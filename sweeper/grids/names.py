@@ -1,64 +1,172 @@
-"""What a loss is called where trials are compared: its name, and the settings that tell its trials apart.
+"""What a cell is called, everywhere: in plans, tables, log lines, MLflow, figures and JSON. Pure.
 
-One name for one line of every table, figure and heat map. Pure functions of stored trials.
+A name follows from the cell and from what its grid varies, which storage keeps with the sweep. It is thus the same
+before the first trial and after the last, and in a process that has not loaded a plug-in's file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from storage.records import Trial
+from trials.spec import EXTERNAL, RESULTS_VERSION, ModelSpec, ParameterValue, TrialSpec
+from workers import losses
+from workers.errors import UnknownNameError
 
-_NOT_A_SETTING = {
-    "repeat",
-    "seed",
-    "scope",
-    "results_version",
-    "data.split",
-    "data.provenance",
-    "loss.parameters.gamma",
-}
+NETWORK = ModelSpec().name
+"""The network that a name does not mention."""
+
+MODEL_SETTINGS = ("base_filters", "depth", "normalisation")
+LEARNING_RATE = "training.learning_rate"
+
+_NOT_COMPARED = ("data.split", "data.provenance")
+"""Two cells that differ in these alone are the same setting."""
 
 
-def variant_names(trials: Sequence[Trial]) -> list[str]:
-    """The name under which each trial's loss is compared, in the order of `trials`.
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How the cells of one sweep are named.
 
-    It is the loss's name, followed by whatever else differs between the trials of that loss on that data set (network,
-    δ, learning rate) except γ, repeat and seed, so that two settings are never averaged.
+    Attributes:
+        settings: what a name tells beside the loss's parameters and the network's name, as dotted fields of a
+            `TrialSpec`: what the sweep's grid varies, such as `model.base_filters`.
     """
-    settings = [{k: v for k, v in _flat(t.spec.to_dict()).items() if k not in _NOT_A_SETTING} for t in trials]
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, trial in enumerate(trials):
-        groups.setdefault((trial.dataset, trial.loss), []).append(i)
-    names = [t.loss for t in trials]
+
+    settings: tuple[str, ...] = ()
+
+    def variant(self, spec: TrialSpec) -> str:
+        """The loss with every setting that is not its default, such as `tversky (alpha=0.4, attention_unet)`.
+
+        γ, repeat and seed are left out: scores are averaged over the trials of one variant and γ. Two settings of a
+        sweep and data set have different variants.
+        """
+        parts = [f"{name}={_shown(value)}" for name, value in _loss_settings(spec)]
+        if spec.model.name not in (NETWORK, EXTERNAL):
+            parts.append(spec.model.name)
+        for setting in self.settings:
+            value = _value(spec, setting)
+            if value is not None and value != "":
+                parts.append(f"{setting.rpartition('.')[2]}={_shown(value)}")
+        return f"{spec.loss.name} ({', '.join(parts)})" if parts else spec.loss.name
+
+    def label(self, spec: TrialSpec) -> str:
+        """The whole cell, such as `nuclei · unified_focal_asym (delta=0.7) · γ=0.5 · repeat 1`."""
+        parts = [spec.data.dataset, self.variant(spec)]
+        if spec.loss.gamma is not None:
+            parts.append(f"γ={number(spec.loss.gamma)}")
+        if spec.repeat:
+            parts.append(f"repeat {spec.repeat}")
+        return " · ".join(parts)
+
+    def labelled(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Stored trials with the names that they have in this sweep: another one may have stored them first."""
+        return [replace(trial, label=self.label(trial.spec)) for trial in trials]
+
+
+def naming_of(grid: Mapping[str, Any], trials: Iterable[Trial] = ()) -> Naming:
+    """The naming of a sweep.
+
+    Args:
+        grid: as the sweep keeps it (`Grid.to_dict`).
+        trials: stored trials of the sweep. Should they differ in a setting that the grid does not vary, such as masks
+            of one name that were scored twice, the names tell that, too.
+    """
+    models, search = grid.get("models") or (), grid.get("search")
+    settings = [f"model.{key}" for key in MODEL_SETTINGS if len({model.get(key) for model in models}) > 1]
+    if isinstance(search, Mapping) and search.get("learning_rate") is not None:
+        settings.append(LEARNING_RATE)
+    return Naming((*settings, *_others(trials, settings)))
+
+
+def variants(trials: Sequence[Trial], naming: Naming | None = None) -> list[str]:
+    """The variant of each trial, in the order of `trials`."""
+    names = naming_of({}, trials) if naming is None else naming
+    return [names.variant(trial.spec) for trial in trials]
+
+
+def study_name(sweep: str, spec: TrialSpec, naming: Naming, known: Collection[str] = (), *, models: int = 1) -> str:
+    """The name of the Optuna study of a cell: it holds all values of γ of one variant on one data set.
+
+    Args:
+        sweep: its name.
+        spec: the cell.
+        naming: of the sweep.
+        known: studies that the sweep has already. One that has the name of an earlier form keeps it.
+        models: how many networks the grid has.
+    """
+    prefix = f"{sweep}/{spec.data.dataset}/"
+    name, former = prefix + naming.variant(spec), prefix + _former_variant(spec, with_model=models > 1)
+    return former if former in known and name not in known else name
+
+
+def _former_variant(spec: TrialSpec, *, with_model: bool) -> str:
+    """What `Naming.variant` was in names of studies before cells had one name; stored studies may have it."""
+    parts = [f"{k}={f'{v:g}' if isinstance(v, int | float) else v}" for k, v in sorted(_loss_settings(spec))]
+    name = f"{spec.loss.name}({', '.join(parts)})" if parts else spec.loss.name
+    return f"{name} · {spec.model.name}" if with_model else name
+
+
+def number(value: float) -> str:
+    """A number in as few digits as tell it from every other: at most 12 in general, all where they are needed."""
+    short = f"{value:.12g}"
+    return short if float(short) == value else repr(value)
+
+
+def _loss_settings(spec: TrialSpec) -> Iterator[tuple[str, ParameterValue]]:
+    """The parameters that a name tells: of a built-in loss those that are not at their default, in the order of its
+    definition; of any other all, by name, since its defaults are known only where its file is loaded. A scalar γ is
+    none of them."""
+    given = {k: v for k, v in spec.loss.parameters.items() if k != "gamma" or spec.loss.gamma is None}
+    defaults: dict[str, ParameterValue] = {}
+    if not spec.loss.source:
+        try:
+            known = losses.definition(spec.loss.name).parameters
+        except UnknownNameError:
+            known = ()
+        defaults = {parameter.name: parameter.check("a default", parameter.default) for parameter in known}
+    order = {name: place for place, name in enumerate(defaults)}
+    for name in sorted(given, key=lambda name: (order.get(name, len(order)), name)):
+        if name not in defaults or given[name] != defaults[name]:
+            yield name, given[name]
+
+
+def _others(trials: Iterable[Trial], known: Sequence[str]) -> list[str]:
+    """Settings in which current trials of one loss, network and data set differ, beside the known ones."""
+    groups: dict[tuple[object, ...], dict[tuple[object, ...], TrialSpec]] = {}
+    for trial in trials:
+        if trial.results_version != RESULTS_VERSION:
+            continue  # a table lists it, and never counts it
+        spec = trial.spec
+        group = (spec.data.dataset, spec.loss.name, spec.model.name, *_loss_settings(spec))
+        rest = (replace(spec.data, split="", provenance="real"), spec.loss.source, spec.model)
+        groups.setdefault(group, {}).setdefault((*rest, spec.training, spec.evaluation), spec)
+    found: dict[str, None] = {}
     for members in groups.values():
-        first = settings[members[0]]
-        keys = {k for i in members if settings[i] != first for k in settings[i].keys() | first.keys()}
-        differing = sorted(k for k in keys if len({repr(settings[i].get(k)) for i in members}) > 1)
-        for i in members if differing else ():
-            described = ", ".join(f"{_short(k)}={_shown(settings[i].get(k))}" for k in differing)
-            names[i] = f"{trials[i].loss} ({described})"
-    return names
+        first, *others = [dict(_flat(spec)) for spec in members.values()]
+        found.update({key: None for other in others for key in first if other[key] != first[key]})
+    return [key for key in found if key not in known]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        elif f"{prefix}{key}" == "loss.parameters.gamma" and not isinstance(value, int | float):
-            flat["loss.parameters.gamma per class"] = value
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _flat(spec: TrialSpec) -> Iterator[tuple[str, object]]:
+    """Every setting but the loss's parameters, by its dotted name."""
+    yield "loss.source", spec.loss.source
+    for name in ("model", "training", "evaluation", "data"):
+        table = getattr(spec, name)
+        for field in fields(table):
+            if (key := f"{name}.{field.name}") not in _NOT_COMPARED:
+                yield key, getattr(table, field.name)
 
 
-def _short(key: str) -> str:
-    """`model.name` → `model`, `loss.parameters.delta` → `delta`."""
-    parent, _, last = key.rpartition(".")
-    return parent if last == "name" else last
+def _value(spec: TrialSpec, setting: str) -> object:
+    table, _, field = setting.partition(".")
+    return getattr(getattr(spec, table), field)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return str(value)

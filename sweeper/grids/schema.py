@@ -249,6 +249,12 @@ class Grid(Table):
                 raise ValueError(f"a rule of {where} names γ, which is searched: list the values to try at the loss")
         return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """The grid as storage keeps it: everything that was set, nothing of what it was made from."""
+        table: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        table.pop("extends", None)
+        return table
+
     def dataset(self, name: str) -> DatasetTable:
         return next(d for d in self.datasets if d.name == name)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.errors import DetachError
+from sweeper.grids.names import Naming, naming_of
 from sweeper.run.coordinator import Running
 from sweeper.run.lease import refuse_running, running
 from sweeper.run.progress import display
@@ -84,27 +85,27 @@ def wait_until_held(repository: Repository, sweep: str, ended: Callable[[], str 
 
 def follow(repository: Repository, sweep: str, console: Console, slots: int) -> SweepState:
     """Shows a sweep that another process runs until it ends. Ctrl-C ends the watching, not the sweep."""
+    naming = naming_of(repository.sweep(sweep).grid)
     seen = {t.hash: t.state for t in repository.trials(sweep)}
     with display(console, slots) as observer:
         while True:
             trials = repository.trials(sweep)
             for trial in trials:
                 if trial.state is not seen.get(trial.hash) and trial.state is not TrialState.RUNNING:
-                    observer.say(_event(trial))
+                    observer.say(_event(*naming.labelled([trial])))
                 seen[trial.hash] = trial.state
-            observer.changed(trials, _running(repository, sweep, trials))
+            observer.changed(trials, _running(repository, sweep, trials, naming))
             if not running(repository, sweep):
                 return repository.sweep(sweep).state
             time.sleep(POLL_SECONDS)
 
 
-def _running(repository: Repository, sweep: str, trials: Sequence[Trial]) -> Mapping[str, Running]:
+def _running(repository: Repository, sweep: str, trials: Sequence[Trial], naming: Naming) -> Mapping[str, Running]:
     now, clock = repository.database.now(), time.monotonic()
     attempts = {a.trial: a for a in repository.attempts_of_sweep(sweep) if a.state is AttemptState.RUNNING}
     return {
         t.hash: Running(t, attempts[t.hash], clock - (now - attempts[t.hash].started_at), t.epochs)
-        for t in trials
-        if t.state is TrialState.RUNNING and t.hash in attempts
+        for t in naming.labelled(t for t in trials if t.state is TrialState.RUNNING and t.hash in attempts)
     }
 
 

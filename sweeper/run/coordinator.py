@@ -10,13 +10,14 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from storage.records import Attempt, Request, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
+from sweeper.grids.names import naming_of
 from sweeper.run import retry_policy
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.study_recorder import StudyRecorder
@@ -104,6 +105,7 @@ class Coordinator:
         self.repository, self.sweep, self.keeper = repository, sweep, keeper
         self.studies, self.work = studies, work
         self.observer, self.limit, self.adaptive = observer, limit, adaptive
+        self.naming = naming_of(sweep.grid)
         self.running: dict[str, Running] = {}
         self.draining = False
         self.stopping = False
@@ -139,7 +141,8 @@ class Coordinator:
             if attempt is None:
                 continue
             self._started += 1
-            running = Running(trial, attempt, time.monotonic())
+            named = replace(trial, label=self.naming.label(trial.spec))
+            running = Running(named, attempt, time.monotonic())
             self.running[trial.hash] = running
             self._tell()
             return running

@@ -17,6 +17,7 @@ from storage.errors import StorageError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
+from sweeper.grids.names import Naming
 from sweeper.grids.schema import NAME_PATTERN
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
@@ -93,7 +94,7 @@ def score_masks(
     trial = _store(repository, settings, sweep_name, spec, result)
     if not (trial_folder / SPOOL_FILE).exists():
         with Spool(trial_folder / SPOOL_FILE) as spool:
-            spool.start(spec, label=spec.label, sweep=sweep_name, provenance=EXTERNAL)
+            spool.start(spec, label=Naming().label(spec), sweep=sweep_name, provenance=EXTERNAL)
             spool.finish(result)
     return Scored(trial, len(split.test), any(s.partition == "validation" for s in scores))
 
@@ -205,7 +206,7 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         new = NewTrial(
             spec.hash,
             spec,
-            spec.label,
+            Naming().label(spec),
             spec.data.dataset,
             spec.loss.name,
             None,

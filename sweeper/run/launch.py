@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -21,8 +21,9 @@ from storage.studies import Studies
 from sweeper.data import preparation
 from sweeper.errors import DiskSpaceError
 from sweeper.grids.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
-from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of, swept_variants, variant
+from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of, swept_variants
 from sweeper.grids.files import parse_grid
+from sweeper.grids.names import naming_of, study_name
 from sweeper.grids.schema import Grid
 from sweeper.logs import about
 from sweeper.run import unpublished
@@ -51,13 +52,6 @@ CHECKPOINT_COPIES = 5
 """At most two epochs' weights, three best ones: what a running trial keeps (`workers.training.checkpoints`)."""
 
 
-def sweep_table(grid: Grid) -> dict[str, Any]:
-    """The grid as storage keeps it: everything that was set, nothing of what it was made from."""
-    table: dict[str, Any] = grid.model_dump(mode="json", exclude_unset=True)
-    table.pop("extends", None)
-    return table
-
-
 def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend: bool = False) -> Sweep:
     """Prepares the grid's data and writes the sweep with its trials down. Repeating it changes nothing.
 
@@ -71,15 +65,17 @@ def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend:
     known = check_name_and_space(now.settings, now.repository, grid, extend=extend)
     readies = preparation.prepare(grid, now.settings, preparation_line(now.console))
     identities = {name: one.identity for name, one in readies.items()}
-    specs, searches = expand(grid, identities), searches_of(grid, identities)
+    studies = studies_of(now.repository, grid.name)
+    specs, searches = expand(grid, identities), searches_of(grid, identities, studies)
     costs = learned_costs(now.repository)
     listed, suggested = _apart(known, searches, specs)
-    refuse_another_grid(grid.name, listed, specs, extend=extend)
+    naming = naming_of(grid.to_dict())
+    refuse_another_grid(grid.name, listed, specs, naming, extend=extend)
     details = _details(now.repository, grid.name, preparation.describe(readies), plugins, searches, extend=extend)
-    rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()})
+    rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()}, studies)
     sweep = now.repository.create_sweep(
         grid.name,
-        grid=sweep_table(grid),
+        grid=grid.to_dict(),
         # No grid has what a search suggested, nor masks that were scored.
         trials=[*rows, *(as_new(t) for t in known if t in suggested or is_external(t.spec))],
         rehearsal=grid.rehearsal,
@@ -127,10 +123,11 @@ def check_name_and_space(settings: Settings, repository: Repository, grid: Grid,
     """
     here = preparation.identify(grid, settings)
     identities = {name: one.identity for name, one in here.items()}
-    cells, searches = expand(grid, identities), searches_of(grid, identities)
+    studies = studies_of(repository, grid.name)
+    cells, searches = expand(grid, identities), searches_of(grid, identities, studies)
     known = _trials_of(repository, grid.name)
     listed, suggested = _apart(known, searches, cells, bare=True)
-    refuse_another_grid(grid.name, listed, cells, extend=extend, key=unprepared_hash)
+    refuse_another_grid(grid.name, listed, cells, naming_of(grid.to_dict()), extend=extend, key=unprepared_hash)
     done = {unprepared_hash(t.spec) for t in known if t.state is TrialState.FINISHED}
     new = [spec for spec in cells if unprepared_hash(spec) not in done]
     searched = searched_specs(searches)[len(suggested) :]
@@ -199,16 +196,31 @@ def _apart(
     return listed, suggested
 
 
-def searches_of(grid: Grid, data_sets: Mapping[str, DataIdentity]) -> tuple[SearchStudy, ...]:
-    """The searches of a grid, one for each study; none where it has no `search`."""
+def searches_of(
+    grid: Grid, data_sets: Mapping[str, DataIdentity], known: Collection[str] = ()
+) -> tuple[SearchStudy, ...]:
+    """The searches of a grid, one for each study; none where it has no `search`. `known`: see `study_name`."""
     if grid.search is None:
         return ()
-    cells = search_cells(grid, data_sets)
-    several = _several_models([*expand(grid, data_sets), *(cell.template for cell in cells)])
+    cells, naming = search_cells(grid, data_sets), naming_of(grid.to_dict())
+    models = len({spec.model for spec in (*expand(grid, data_sets), *(cell.template for cell in cells))})
     return tuple(
-        SearchStudy(_study(grid, cell.template, several), cell, settings_of(grid.search, len(cell.domains)))
+        SearchStudy(
+            study_name(grid.name, cell.template, naming, known, models=models),
+            cell,
+            settings_of(grid.search, len(cell.domains)),
+        )
         for cell in cells
     )
+
+
+def studies_of(repository: Repository, name: str) -> frozenset[str]:
+    """The Optuna studies that a sweep has already; none where there is no such sweep yet."""
+    try:
+        searches = repository.sweep(name).details.get("search", {})
+    except UnknownSweepError:
+        return frozenset()
+    return frozenset(searches) | {t.study for t in repository.trials(name) if t.study is not None}
 
 
 def searched_specs(searches: Sequence[SearchStudy]) -> list[TrialSpec]:
@@ -217,25 +229,33 @@ def searched_specs(searches: Sequence[SearchStudy]) -> list[TrialSpec]:
 
 
 def new_trials(
-    grid: Grid, specs: Sequence[TrialSpec], costs: CostModel, sizes: Mapping[str, tuple[int, int]]
+    grid: Grid,
+    specs: Sequence[TrialSpec],
+    costs: CostModel,
+    sizes: Mapping[str, tuple[int, int]],
+    known: Collection[str] = (),
 ) -> list[NewTrial]:
     """The rows of a grid's trials. `sizes` gives the training images of each data set and the voxels of each."""
-    several, swept = _several_models(specs), swept_variants(specs)
+    naming, models = naming_of(grid.to_dict()), len({spec.model for spec in specs})
+    swept = swept_variants(specs, naming)
     return [
         _new_trial(
             spec,
-            _study(grid, spec, several) if (spec.data.dataset, variant(spec)) in swept else None,
+            naming.label(spec),
+            study_name(grid.name, spec, naming, known, models=models)
+            if (spec.data.dataset, naming.variant(spec)) in swept
+            else None,
             costs.seconds(spec.to_dict(), *sizes[spec.data.dataset]),
         )
         for spec in specs
     ]
 
 
-def _new_trial(spec: TrialSpec, study: str | None, cost: float) -> NewTrial:
+def _new_trial(spec: TrialSpec, label: str, study: str | None, cost: float) -> NewTrial:
     return NewTrial(
         hash=spec.hash,
         spec=spec,
-        label=spec.label,
+        label=label,
         dataset=spec.data.dataset,
         loss=spec.loss.name,
         gamma=spec.loss.gamma if study is not None else None,
@@ -245,14 +265,6 @@ def _new_trial(spec: TrialSpec, study: str | None, cost: float) -> NewTrial:
         study=study,
         cost=cost,
     )
-
-
-def _several_models(specs: Sequence[TrialSpec]) -> bool:
-    return len({spec.model for spec in specs}) > 1
-
-
-def _study(grid: Grid, spec: TrialSpec, several_models: bool) -> str:
-    return f"{grid.name}/{spec.data.dataset}/{variant(spec, with_model=several_models)}"
 
 
 def learned_costs(repository: Repository) -> CostModel:
@@ -366,14 +378,14 @@ def _adaptive(
 ) -> Adaptive | None:
     """The searches of a grid whose data are ready; None where it has no `search`."""
     identities = {name: one.identity for name, one in readies.items()}
-    searches = searches_of(grid, identities)
+    searches = searches_of(grid, identities, studies_of(now.repository, grid.name))
     if not searches:
         return None
-    costs = learned_costs(now.repository)
+    costs, naming = learned_costs(now.repository), naming_of(grid.to_dict())
 
     def make_trial(spec: TrialSpec, study: str) -> NewTrial:
         size = readies[spec.data.dataset]
-        return _new_trial(spec, study, costs.seconds(spec.to_dict(), size.images, size.voxels))
+        return _new_trial(spec, naming.label(spec), study, costs.seconds(spec.to_dict(), size.images, size.voxels))
 
     fixed = frozenset(spec.hash for spec in expand(grid, identities))
     return Adaptive(now.repository, studies, searches, fixed=fixed, make_trial=make_trial)

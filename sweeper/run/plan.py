@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,10 +17,11 @@ from storage.errors import UnknownSweepError, UnknownTrialError
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.data import preparation
-from sweeper.grids.expansion import expand, variant
+from sweeper.grids.expansion import expand
+from sweeper.grids.names import Naming, naming_of, number
 from sweeper.grids.schema import Grid
 from sweeper.run.devices import Devices, devices_at_hand
-from sweeper.run.launch import learned_costs, predicted_bytes, searches_of
+from sweeper.run.launch import learned_costs, predicted_bytes, searches_of, studies_of
 from sweeper.search.adaptive import SearchStudy
 from sweeper.search.space import domain_of
 from sweeper.settings import Settings, existing_part
@@ -76,6 +76,10 @@ class Plan:
     searches: tuple[PlannedSearch, ...] = ()
 
     @property
+    def naming(self) -> Naming:
+        return naming_of(self.grid.to_dict())
+
+    @property
     def open(self) -> tuple[PlannedTrial, ...]:
         return tuple(t for t in self.trials if t.state != TrialState.FINISHED)
 
@@ -92,16 +96,17 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values; `trials` holds each spec with its hash."""
+        naming = self.naming
         return {
             "grid": self.grid.name,
             "rehearsal": self.grid.rehearsal,
             "trials": [
                 {
                     "hash": t.spec.hash,
-                    "label": t.spec.label,
+                    "label": naming.label(t.spec),
                     "dataset": t.spec.data.dataset,
                     "loss": t.spec.loss.name,
-                    "variant": variant(t.spec),
+                    "variant": naming.variant(t.spec),
                     "gamma": t.spec.loss.gamma,
                     "repeat": t.spec.repeat,
                     "seed": t.spec.seed,
@@ -116,7 +121,7 @@ class Plan:
             "searches": [
                 {
                     "study": s.study.name,
-                    "variant": variant(s.study.cell.template),
+                    "variant": naming.variant(s.study.cell.template),
                     **s.study.to_dict(),
                     "tried": s.tried,
                     "trials_left": s.left,
@@ -151,8 +156,9 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
     """
     known = preparation.identify(grid, settings)
     identities = {name: one.identity for name, one in known.items()}
-    specs, searches = expand(grid, identities), searches_of(grid, identities)
-    stored, suggested, costs = _remembered(grid.name, specs, settings)
+    specs = expand(grid, identities)
+    stored, suggested, costs, studies = _remembered(grid.name, specs, settings)
+    searches = searches_of(grid, identities, studies)
     trials = []
     for spec in specs:
         trial, size = stored.get(spec.hash), known[spec.data.dataset]
@@ -182,8 +188,6 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
 def plan_text(plan: Mapping[str, Any]) -> RenderableType:
     """What `Plan.to_dict` gives, for a person: a line for each trial, then what they will cost and what is missing."""
     trials = plan["trials"]
-    models = {(t["dataset"], json.dumps(t["spec"]["model"], sort_keys=True)) for t in trials}
-    with_model = len(models) > len({t["dataset"] for t in trials})
     with_repeat = len({t["repeat"] for t in trials}) > 1
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("trial", no_wrap=True)
@@ -195,8 +199,7 @@ def plan_text(plan: Mapping[str, Any]) -> RenderableType:
     table.add_column("state", no_wrap=True)
     table.add_column("predicted", justify="right", no_wrap=True)
     for t in trials:
-        loss = f"{t['variant']} · {t['spec']['model']['name']}" if with_model else t["variant"]
-        cells = [t["hash"][:8], t["dataset"], loss, "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
+        cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else number(t["gamma"])]
         if with_repeat:
             cells.append(str(t["repeat"]))
         finished = t["state"] == TrialState.FINISHED
@@ -262,12 +265,12 @@ def _disk(plan: Mapping[str, Any]) -> str:
 
 def _remembered(
     name: str, specs: Sequence[TrialSpec], settings: Settings
-) -> tuple[Mapping[str, Trial], Sequence[Trial], CostModel]:
+) -> tuple[Mapping[str, Trial], Sequence[Trial], CostModel, Collection[str]]:
     """Stored trials of these hashes, those of the sweep of that name, and the cost model; nothing where there is no
     database yet."""
     file = settings.database_file
     if (file is not None and not file.exists()) or schema_version(settings.database) is None:
-        return {}, [], learn_costs([])
+        return {}, [], learn_costs([]), ()
     with open_database(settings.database, create=False) as database:
         repository = Repository(database)
         found = {}
@@ -280,4 +283,4 @@ def _remembered(
             own = repository.trials(name)
         except UnknownSweepError:
             own = []
-        return found, own, learned_costs(repository)
+        return found, own, learned_costs(repository), studies_of(repository, name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.errors import TrialFailedError
+from sweeper.grids.names import naming_of
 from sweeper.settings import Settings
 from trials.messages import EpochEnded, Failed, Finished, PluginSource, TrainRequest
 from trials.results import TrialResult
@@ -31,7 +32,7 @@ def run_alone(
     sweep = repository.sweep(trial.sweep) if trial.sweep else None
     request = TrainRequest(
         spec=trial.spec,
-        label=trial.label,
+        label=naming_of({} if sweep is None else sweep.grid).label(trial.spec),
         prepared_root=settings.prepared,
         folder=folder,
         sweep=trial.sweep or "alone",

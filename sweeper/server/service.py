@@ -9,7 +9,7 @@ from typing import Any
 
 from storage.errors import UnknownSweepError
 from sweeper.errors import MissingFileError, StartingError
-from sweeper.run.launch import check_name_and_space, check_services_and_data, sweep_table
+from sweeper.run.launch import check_name_and_space, check_services_and_data
 from sweeper.run.lease import refuse_running
 from sweeper.run.plan import make_plan
 from sweeper.server.schemas import Launched, LaunchRequest, PlanRequest
@@ -104,7 +104,7 @@ class Service:
         check_services_and_data(grid, settings)
         if check_name_and_space(settings, repository, grid, extend=asked.extend):
             refuse_running(repository, grid.name)
-        start = Start(grid.name, now(), sweep_table(grid), asked.extend, asked.limit)
+        start = Start(grid.name, now(), grid.to_dict(), asked.extend, asked.limit)
         self.starts.begin(start)
         return Launched(sweep=grid.name, message=_BEING_STARTED.format(grid.name), differences=differences)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.records import Trial
-from sweeper.grids.names import variant_names
+from sweeper.grids.names import number, variants
 from trials.results import Epoch
 from trials.states import FailureKind, TrialState
 
@@ -54,7 +54,7 @@ class Column:
         """`no γ`, `0.5` or `0.15–0.20`."""
         if self.low is None:
             return "no γ"
-        return f"{self.low:.3g}" if self.high is None else f"{self.low:.2f}–{self.high:.2f}"
+        return number(self.low) if self.high is None else f"{self.low:.2f}–{self.high:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,12 @@ def heat_map(trials: Sequence[Trial], newest: Mapping[str, Epoch], names: Sequen
     Args:
         trials: in the order of the grid.
         newest: the newest epoch of each running trial, by hash (`Repository.newest_epochs`).
-        names: `variant_names(trials)`, for a caller that keeps them: they never change.
+        names: `variants(trials, naming)`, for a caller that keeps them: they never change.
     """
     columns = _columns({t.gamma for t in trials})
     place = _places({t.gamma for t in trials}, columns)
     rows: dict[tuple[str, str], dict[int, list[Trial]]] = {}
-    for trial, name in zip(trials, names or variant_names(trials), strict=True):
+    for trial, name in zip(trials, names or variants(trials), strict=True):
         rows.setdefault((trial.dataset, name), {}).setdefault(place[trial.gamma], []).append(trial)
     order = {dataset: i for i, dataset in enumerate(dict.fromkeys(t.dataset for t in trials))}
     return HeatMap(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.repository import SCORE_KEYS, Repository
-from sweeper.views.status import loss_names
+from sweeper.grids.names import naming_of, variants
 
 TRIAL_COLUMNS: Mapping[str, type] = {
     "hash": str,
@@ -42,9 +42,10 @@ def trial_columns(repository: Repository, sweep: str) -> Columns:
         UnknownSweepError: there is no such sweep.
     """
     trials = repository.trials(sweep)
-    losses = loss_names(trials)
+    naming = naming_of(repository.sweep(sweep).grid, trials)
+    trials = naming.labelled(trials)
     columns: Columns = {name: [getattr(t, name, None) for t in trials] for name in TRIAL_COLUMNS}
-    columns["variant"] = [losses[t.hash] for t in trials]
+    columns["variant"] = variants(trials, naming)
     columns["state"] = [t.state.value for t in trials]
     columns["failure"] = [None if t.failure is None else t.failure.value for t in trials]
     return columns

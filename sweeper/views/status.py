@@ -15,6 +15,7 @@ from rich.text import Text
 
 from storage.records import Trial
 from storage.repository import Repository
+from sweeper.grids.names import naming_of, number, variants
 from sweeper.search.space import family, point
 from sweeper.units import duration
 from trials.spec import is_external
@@ -31,7 +32,7 @@ def status_object(repository: Repository, name: str, *, brief: bool = False) -> 
     """The sweep and its trials' states, as JSON values.
 
     `failures` counts the failed trials by kind, `again` the failed and lost attempts at the others, `setbacks` those at
-    one trial. `variant` is the name of a trial's loss: it tells the trials apart that are here. A lease's
+    one trial. A lease's
     `seconds_left` are negative once it has run out.
 
     Args:
@@ -50,7 +51,8 @@ def status_object(repository: Repository, name: str, *, brief: bool = False) -> 
         again.update({kind.value: count for kind, count in kinds.items()})
     some = brief and counts.total() > MANY_TRIALS
     trials = repository.trials(name, LISTED_TRIALS if some else None)
-    losses, searches = loss_names(trials), sweep.details.get("search", {})
+    naming, searches = naming_of(sweep.grid, trials), sweep.details.get("search", {})
+    named = zip(naming.labelled(trials), variants(trials, naming), strict=True)
     everything = repository.trials(name) if searches and some else trials
     now = repository.database.now()
     return {
@@ -85,7 +87,7 @@ def status_object(repository: Repository, name: str, *, brief: bool = False) -> 
                 "label": t.label,
                 "dataset": t.dataset,
                 "loss": t.loss,
-                "variant": losses[t.hash],
+                "variant": variant,
                 "gamma": t.gamma,
                 "repeat": t.repeat,
                 "seed": t.seed,
@@ -101,7 +103,7 @@ def status_object(repository: Repository, name: str, *, brief: bool = False) -> 
                 "mlflow_run": t.mlflow_run,
                 "sweep": t.sweep,
             }
-            for t in trials
+            for t, variant in named
         ],
     }
 
@@ -139,7 +141,7 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
         state = t["state"] if t["failure"] is None else f"{t['state']}: {_words(t['failure'])}"
         if t["state"] == TrialState.QUEUED and t["setbacks"]:
             state += f" (after {_kinds(t['setbacks'])})"
-        cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else f"{t['gamma']:.3g}"]
+        cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else number(t["gamma"])]
         if with_repeat:
             cells.append(str(t["repeat"]))
         cells += [state, str(t["epochs"] or ""), _number(t["val_dsc"]), _number(t["test_dsc"])]
@@ -173,28 +175,6 @@ def tried_points(
     return found
 
 
-def loss_names(trials: Sequence[Trial]) -> dict[str, str]:
-    """The loss of each trial by hash, with whatever else tells trials of this sweep apart: parameters and network.
-
-    From the stored specs alone, since a plug-in's loss is known only where its file is loaded.
-    """
-    values: dict[tuple[str, str], set[str]] = {}
-    for t in trials:
-        for key, value in t.spec.loss.parameters.items():
-            values.setdefault((t.loss, key), set()).add(str(value))
-    several_models = any(t.spec.model != trials[0].spec.model for t in trials)
-    names = {}
-    for t in trials:
-        shown = {
-            key: value
-            for key, value in t.spec.loss.parameters.items()
-            if len(values[t.loss, key]) > 1 and not (key == "gamma" and t.gamma is not None)
-        }
-        name = t.loss + (f"({', '.join(f'{k}={_short_value(v)}' for k, v in shown.items())})" if shown else "")
-        names[t.hash] = f"{name} · {t.spec.model.name}" if several_models else name
-    return names
-
-
 def trial_object(repository: Repository, prefix: str) -> dict[str, Any]:
     """Everything about one trial, as JSON values.
 
@@ -202,6 +182,8 @@ def trial_object(repository: Repository, prefix: str) -> dict[str, Any]:
         UnknownTrialError: no trial, or more than one, whose hash starts so.
     """
     trial = repository.trial(prefix)
+    if trial.sweep is not None:
+        (trial,) = naming_of(repository.sweep(trial.sweep).grid).labelled([trial])
     return {
         "hash": trial.hash,
         "label": trial.label,
@@ -283,12 +265,15 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
 
     The pages of servers are named where people reach them; files and a local store by the commands that open them.
     """
-    trials = [t for t in now.repository.trials(name) if t.state is TrialState.FINISHED and not is_external(t.spec)]
+    stored = now.repository.trials(name)
+    trials = [t for t in stored if t.state is TrialState.FINISHED and not is_external(t.spec)]
+    naming = naming_of(now.repository.sweep(name).grid, stored)
     lines = [""]
     for dataset in dict.fromkeys(t.dataset for t in trials):
         best = max((t for t in trials if t.dataset == dataset), key=lambda t: t.val_dsc or 0.0)
-        gamma = "" if best.gamma is None else f" at γ = {best.gamma:g}"
-        lines.append(f"{dataset}: best on validation is {best.loss}{gamma}, with test DSC {_number(best.test_dsc)}")
+        gamma = "" if best.gamma is None else f" at γ = {number(best.gamma)}"
+        (variant,) = variants([best], naming)
+        lines.append(f"{dataset}: best on validation is {variant}{gamma}, with test DSC {_number(best.test_dsc)}")
     lines += ["", "Look at it:"]
     if now.settings.board_url:
         lines.append(f"  {now.settings.board_url}  (the board)")
@@ -336,10 +321,6 @@ def _kinds(counts: Mapping[str, int]) -> str:
 
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
-
-
-def _short_value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _number(value: float | None) -> str:

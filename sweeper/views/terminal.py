@@ -18,6 +18,7 @@ from rich.text import Text
 
 from storage.records import Attempt, Lease, Sweep, Trial
 from storage.repository import Repository
+from sweeper.grids.names import naming_of, variants
 from sweeper.timing.pace import Pace, pace
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, STATE_ORDER, Cell, HeatMap, Row, heat_map
@@ -64,15 +65,17 @@ def take_picture(repository: Repository, name: str) -> Picture:
     Raises:
         UnknownSweepError: there is no such sweep.
     """
-    trials, newest = repository.trials(name), repository.newest_epochs(name)
+    sweep, trials, newest = repository.sweep(name), repository.trials(name), repository.newest_epochs(name)
+    naming = naming_of(sweep.grid, trials)
+    trials = naming.labelled(trials)
     attempts = repository.attempts_of_sweep(name)
     lease, now = repository.lease(name), repository.database.now()
     own = {t.hash: t for t in trials}
     return Picture(
-        sweep=repository.sweep(name),
+        sweep=sweep,
         lease=lease if lease is not None and lease.expires_at > now else None,
         trials=trials,
-        map=heat_map(trials, newest),
+        map=heat_map(trials, newest, variants(trials, naming)),
         running=[
             (own[a.trial], a, newest[a.trial].val_dsc if a.trial in newest else None)
             for a in attempts

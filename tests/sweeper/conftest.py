@@ -15,7 +15,7 @@ from storage.repository import Repository
 from sweeper.cli import main
 from sweeper.grids.expansion import DataIdentity, expand
 from sweeper.grids.files import load_grid
-from sweeper.run.launch import new_trials, sweep_table
+from sweeper.run.launch import new_trials
 from sweeper.timing.costs import learn_costs
 from tests.results import result, scored
 from trials.results import Epoch, TrialResult
@@ -71,7 +71,7 @@ def stored(home: Path) -> Path:
     with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
         repository = Repository(database)
         trials = new_trials(grid, specs, learn_costs([]), {"nuclei": (38, 128 * 128)})
-        repository.create_sweep("demo", grid=sweep_table(grid), trials=trials, description=grid.description)
+        repository.create_sweep("demo", grid=grid.to_dict(), trials=trials, description=grid.description)
         lease = repository.acquire_lease("demo", "test", 60)
 
         def claimed(position: int) -> int:

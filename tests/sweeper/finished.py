@@ -7,7 +7,7 @@ from storage.repository import Repository
 from sweeper.data.preparation import identify
 from sweeper.grids.expansion import expand
 from sweeper.grids.schema import Grid
-from sweeper.run.launch import new_trials, sweep_table
+from sweeper.run.launch import new_trials
 from sweeper.settings import Settings
 from sweeper.timing.costs import learn_costs
 from tests.results import result, scored
@@ -29,7 +29,7 @@ def finish(settings: Settings, grid: Grid, count: int) -> None:
         size = {"nuclei": (38, 128 * 128)}
         details = {"data": {"nuclei": {"images": 38, "voxels": 128 * 128}}}
         trials = new_trials(grid, specs, learn_costs([]), size)
-        repository.create_sweep(grid.name, grid=sweep_table(grid), trials=trials, details=details)
+        repository.create_sweep(grid.name, grid=grid.to_dict(), trials=trials, details=details)
         lease = repository.acquire_lease(grid.name, "test", 60)
         for spec in specs[:count]:
             attempt = repository.claim(lease, spec.hash, host="host")

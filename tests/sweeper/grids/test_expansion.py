@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import GridError
-from sweeper.grids.expansion import DataIdentity, expand, swept_variants, variant
+from sweeper.grids.expansion import DataIdentity, expand, swept_variants
+from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
 from trials.spec import TrialSpec
 from workers import losses, networks
@@ -200,13 +201,10 @@ def test_volumes_need_a_patch() -> None:
         cells({"name": "g", "datasets": [{"name": "c"}], "losses": [{"name": "ce"}]})
 
 
-def test_variants_are_named_by_what_differs_from_the_default() -> None:
+def test_swept_variants_are_those_with_several_gammas() -> None:
     table = {
         "name": "g",
         "datasets": [{"name": "a"}],
-        "losses": [{"name": "tversky", "alpha": [0.3, 0.4]}, {"name": "unified_focal_sym", "gamma": [0.1, 0.2]}],
+        "losses": [{"name": "focal"}, {"name": "unified_focal_sym", "gamma": [0.1, 0.2], "delta": 0.7}],
     }
-    specs = cells(table)
-    assert [variant(s) for s in specs] == ["tversky", "tversky(alpha=0.4)", "unified_focal_sym", "unified_focal_sym"]
-    assert variant(specs[1], with_model=True) == "tversky(alpha=0.4) · unet"
-    assert swept_variants(specs) == {("a", "unified_focal_sym")}
+    assert swept_variants(cells(table), Naming()) == {("a", "unified_focal_sym (delta=0.7)")}

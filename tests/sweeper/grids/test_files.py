@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sweeper.errors import GridError
 from sweeper.grids.files import load_grid, parse_grid
 from sweeper.grids.schema import Grid
-from sweeper.run.launch import sweep_table
 
 
 def write(path: Path, text: str) -> str:
@@ -84,7 +83,7 @@ def test_later_changes_win() -> None:
 @pytest.mark.parametrize("name", ["adaptive", "demo", "gamma", "paper"])
 def test_a_stored_grid_is_the_grid(name: str) -> None:
     grid = load_grid(name)
-    assert parse_grid(json.loads(json.dumps(sweep_table(grid))), name) == grid.model_copy(update={"extends": None})
+    assert parse_grid(json.loads(json.dumps(grid.to_dict())), name) == grid.model_copy(update={"extends": None})
 
 
 def test_a_message_names_the_entry_and_not_its_number(tmp_path: Path) -> None:

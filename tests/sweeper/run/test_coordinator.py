@@ -15,6 +15,7 @@ from storage.errors import LeaseLostError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import Studies
+from sweeper.grids.names import Naming
 from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.server.recovery import abandoned
@@ -26,6 +27,7 @@ from trials.states import FailureKind, SweepState, TrialState
 
 COSTS = {"a" * 16: 5.0, "b" * 16: 9.0, "c" * 16: 7.0}
 A, B, C = COSTS
+NAME_OF_B = "nuclei · unified_focal_asym · γ=0.2"
 
 
 @dataclass
@@ -43,10 +45,12 @@ class Notes:
 
 
 def new_trial(trial_hash: str, cost: float, gamma: float = 0.5) -> NewTrial:
+    loss = LossSpec("unified_focal_asym", {"gamma": gamma})
+    spec = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), loss)
     return NewTrial(
         hash=trial_hash,
-        spec=TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("focal")),
-        label=f"trial {trial_hash[0]}",
+        spec=spec,
+        label=Naming().label(spec),
         dataset="nuclei",
         loss="unified_focal_asym",
         gamma=gamma,
@@ -210,11 +214,11 @@ def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
         return " | ".join(bench.notes.lines)
 
     assert started(0) == ""
-    assert started(0) == "trial b: starts from its first epoch, since no earlier attempt left a checkpoint"
+    assert started(0) == f"{NAME_OF_B}: starts from its first epoch, since no earlier attempt left a checkpoint"
     bench.notes.lines.clear()
-    assert started(3) == "trial b: resumes after epoch 3"
+    assert started(3) == f"{NAME_OF_B}: resumes after epoch 3"
     bench.notes.lines.clear()
-    assert started(0, "it is damaged") == "trial b: starts from its first epoch | trial b: it is damaged"
+    assert started(0, "it is damaged") == f"{NAME_OF_B}: starts from its first epoch | {NAME_OF_B}: it is damaged"
 
 
 def test_a_full_disk_stops_the_sweep_and_costs_no_trial(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from storage.database import open_database
 from storage.errors import LeaseHeldError, LeaseLostError
 from storage.records import NewTrial
 from storage.repository import Repository
+from sweeper.grids.names import Naming
 from sweeper.run.lease import LeaseKeeper, holder_name
 from sweeper.views.status import status_object, status_text
 from tests.storage.storage_samples import let_lease_run_out
@@ -26,7 +27,7 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
     with open_database(f"sqlite:///{tmp_path / 'test.db'}") as database:
         repository = Repository(database)
         spec = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("ce"))
-        trial = NewTrial(spec.hash, spec.to_dict(), spec.label, "nuclei", "ce", None, 0, 0, 1)
+        trial = NewTrial(spec.hash, spec, Naming().label(spec), "nuclei", "ce", None, 0, 0, 1)
         repository.create_sweep("s", grid={}, trials=[trial])
         yield repository
 

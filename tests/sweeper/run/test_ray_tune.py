@@ -48,7 +48,7 @@ def plugin(tmp_path: Path) -> Iterator[PluginSource]:
 
 def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: tuple[PluginSource, ...]) -> dict[str, str]:
     request = TrainRequest(
-        spec, spec.label, data.root, folder / spec.hash, sweep="test", plugins=plugins, pictures=False
+        spec, "one cell", data.root, folder / spec.hash, sweep="test", plugins=plugins, pictures=False
     )
     # Refused at once, so that nothing waits for a run's id.
     tracking = Tracking(f"sqlite:///{folder}/no-such-folder/mlflow.db", "e", "")

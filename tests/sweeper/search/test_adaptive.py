@@ -18,6 +18,7 @@ from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.grids.expansion import DataIdentity, expand, search_cells
+from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
 from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
@@ -41,7 +42,7 @@ class Killed(BaseException):
 
 def new_trial(spec: TrialSpec, study: str | None) -> NewTrial:
     return NewTrial(
-        spec.hash, spec.to_dict(), spec.label, "a", spec.loss.name, spec.loss.gamma, spec.repeat, spec.seed,
+        spec.hash, spec, Naming().label(spec), "a", spec.loss.name, spec.loss.gamma, spec.repeat, spec.seed,
         spec.results_version, study, 10.0,
     )  # fmt: skip
 
@@ -377,5 +378,5 @@ def test_the_learning_rate_and_delta_are_recorded_too(database: Database, tmp_pa
     stored = {t.hash: t.spec for t in bench.trials()}
     for trial in bench.optuna():
         spec = stored[trial.user_attrs["hash"]]
-        assert trial.params["learning_rate"] == spec["training"]["learning_rate"]
-        assert trial.params["delta"] == spec["loss"]["parameters"]["delta"]
+        assert trial.params["learning_rate"] == spec.training.learning_rate
+        assert trial.params["delta"] == spec.loss.parameters["delta"]

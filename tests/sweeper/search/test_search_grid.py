@@ -12,6 +12,7 @@ from storage.studies import GAMMA_RANGE
 from sweeper.errors import GridError
 from sweeper.grids.expansion import SEARCHED_GAMMA, DataIdentity, expand, search_cells, settings_of
 from sweeper.grids.files import load_grid, parse_grid
+from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
 from sweeper.search.space import Domain, domain_of
 
@@ -30,7 +31,7 @@ def domains(*losses: dict[str, Any], **more: Any) -> list[list[str]]:
 
 def test_a_gamma_without_a_value_is_chosen_and_the_rest_is_plain() -> None:
     made = grid({"name": "dice"}, {"name": "unified_focal_asym"}, {"name": "unified_focal_sym", "gamma": 0.3})
-    assert [spec.label for spec in expand(made, DATA)] == ["a · dice", "a · unified_focal_sym · γ=0.3"]
+    assert [Naming().label(spec) for spec in expand(made, DATA)] == ["a · dice", "a · unified_focal_sym · γ=0.3"]
     (cell,) = search_cells(made, DATA)
     assert cell.domains == (Domain("gamma", *GAMMA_RANGE),)
     assert SEARCHED_GAMMA == GAMMA_RANGE

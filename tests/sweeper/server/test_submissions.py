@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sweeper.grids.files import load_grid, parse_grid
-from sweeper.run.launch import sweep_table
 from sweeper.server.starts import Start
 
 API = "/api/v1"
@@ -34,7 +33,7 @@ def test_a_shipped_grid_is_checked_and_started(served: Any) -> None:
     assert (start.sweep, start.limit, start.extend) == ("mine", 2, False)
     wanted = load_grid("demo", ["training.epochs=3", 'name="mine"', "share=false"])
     assert parse_grid(start.grid, "mine").model_dump(exclude={"extends"}) == wanted.model_dump(exclude={"extends"})
-    assert start.grid == sweep_table(wanted)
+    assert start.grid == wanted.to_dict()
 
 
 def test_the_text_of_a_grid_may_extend_a_shipped_one(served: Any) -> None:

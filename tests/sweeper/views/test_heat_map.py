@@ -66,7 +66,7 @@ def test_networks_and_parameters_that_differ_are_rows_of_their_own() -> None:
         ],
         {},
     )
-    names = ["ce (model=unet)", "ce (model=attention_unet)", "tversky (alpha=0.3)", "tversky (alpha=0.4)"]
+    names = ["ce", "ce (attention_unet)", "tversky", "tversky (alpha=0.4)"]
     assert [r.loss for r in shown.rows] == names
 
 

@@ -4,73 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from storage.database import open_database
-from storage.records import NewTrial, Trial
+from storage.records import Trial
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
 from sweeper.settings import Settings
-from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, loss_names, status_object, status_text
-from trials.spec import DataSpec, LossSpec, ModelSpec, TrialSpec
-from trials.states import FailureKind, TrialState
-
-
-def trial(number: int, loss: str, model: str = "unet", gamma: float | None = None, **parameters: Any) -> Trial:
-    values = dict(parameters) if gamma is None else {**parameters, "gamma": gamma}
-    spec = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec(loss, values), ModelSpec(model))
-    return Trial(
-        f"{number:016x}", number, TrialState.QUEUED, spec, loss, "nuclei", loss, gamma, 0, 0, 1, None, None, 0, None,
-        None, None, 0, None, None, None, None, None, None, None, None, None, None,
-    )  # fmt: skip
-
-
-def names(*trials: Trial) -> list[str]:
-    return list(loss_names(trials).values())
-
-
-def test_a_loss_alone_is_its_name() -> None:
-    assert names(trial(0, "ce"), trial(1, "tversky", alpha=0.3, beta=0.7)) == ["ce", "tversky"]
-
-
-def test_parameters_that_differ_are_shown() -> None:
-    found = names(trial(0, "tversky", alpha=0.3, beta=0.7), trial(1, "tversky", alpha=0.4, beta=0.7))
-    assert found == ["tversky(alpha=0.3)", "tversky(alpha=0.4)"]
-
-
-def test_a_swept_gamma_has_its_own_column() -> None:
-    swept = [
-        trial(n, "unified_focal_sym", gamma=g, delta=d, absent="keep")
-        for n, (g, d) in enumerate([(0.1, 0.6), (0.2, 0.7)])
-    ]
-    assert names(*swept) == ["unified_focal_sym(delta=0.6)", "unified_focal_sym(delta=0.7)"]
-    assert names(*(replace(one, gamma=None) for one in swept))[0] == "unified_focal_sym(delta=0.6, gamma=0.1)"
-
-
-def test_words_and_vectors() -> None:
-    found = names(trial(0, "x", gamma_=[0.1, 0.2], absent="keep"), trial(1, "x", gamma_=0.5, absent="skip"))
-    assert found == ["x(gamma_=[0.1, 0.2], absent=keep)", "x(gamma_=0.5, absent=skip)"]
-
-
-def test_networks_are_shown_when_there_are_several() -> None:
-    assert names(trial(0, "ce"), trial(1, "ce", "attention_unet")) == ["ce · unet", "ce · attention_unet"]
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8, unique=True)
-)
-def test_no_two_trials_have_one_name(cells: list[tuple[str, float, float]]) -> None:
-    trials = [trial(n, loss, alpha=round(a, 3), beta=round(b, 3)) for n, (loss, a, b) in enumerate(cells)]
-    distinct = {(t.loss, *t.spec.loss.parameters.values()) for t in trials}
-    assert len(set(loss_names(trials).values())) == len(distinct)
+from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, status_object, status_text
+from tests.live_sweeps import Planned, new_trial
+from trials.states import FailureKind
 
 
 def said(*trials: dict[str, Any], state: str = "running", lease: dict[str, Any] | None = None) -> list[str]:
@@ -134,6 +82,9 @@ def closing(settings: Settings, report: list[Path]) -> list[str]:
         def trials(self, name: str) -> list[Trial]:
             return []
 
+        def sweep(self, name: str) -> SimpleNamespace:
+            return SimpleNamespace(grid={"name": name})
+
     session: Any = SimpleNamespace(settings=settings, repository=NoTrials())
     return [line.strip() for line in str(closing_text(session, "demo", report)).splitlines() if line.strip()]
 
@@ -161,8 +112,7 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
 
 def queued(repository: Repository, count: int) -> list[str]:
     """The hashes of a new sweep of so many trials."""
-    specs = [trial(n, "ce").spec for n in range(count)]
-    trials = [NewTrial(f"{n:016x}", specs[n], f"{n}", "nuclei", "ce", None, n, n, 1) for n in range(count)]
+    trials = [new_trial(Planned(dataset="nuclei", loss="ce", repeat=n)) for n in range(count)]
     repository.create_sweep("s", grid={}, trials=trials)
     return [one.hash for one in trials]
 

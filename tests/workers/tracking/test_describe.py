@@ -51,5 +51,4 @@ def test_final_metrics_are_means_over_images_then_classes() -> None:
 @given(st.text(max_size=40))
 def test_any_class_or_trial_name_becomes_one_that_mlflow_allows(name: str) -> None:
     assert all(sign.isascii() and (sign.isalnum() or sign in "_-.") for sign in metric_key(name))
-    spec = TrialSpec(DataSpec(name, ("a",), 2), LossSpec("dice"))
-    assert not set(model_name(spec.label)) & set("/:.%\"'")
+    assert not set(model_name(f"{name} · dice · γ=0.5")) & set("/:.%\"'")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.tracking.tracking_samples import CLASSES, fake_keras_file, outcome, state, trial, with_model
+from tests.workers.tracking.tracking_samples import CLASSES, NAME, fake_keras_file, outcome, state, trial, with_model
 from workers.tracking import Spool, replay
 from workers.tracking.client import connect
 from workers.tracking.describe import model_name
@@ -21,7 +21,7 @@ def test_a_model_is_logged_once_however_often_it_is_sent(uri: str, tmp_path: Pat
     run = client.get_run(result.run_id)
     (model,) = client.search_logged_models([run.info.experiment_id])
     assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
-    assert model.name == model_name(trial().label)
+    assert model.name == model_name(NAME)
     assert {m.key: m.value for m in model.metrics}["test_dsc"] == pytest.approx(0.55)
     assert model.tags["loss"] == "unified_focal_asym"
 
@@ -50,7 +50,7 @@ def test_the_model_loads_with_pyfunc_and_keras_and_predicts_the_same(uri: str, t
     np.save(tmp_path / "example.npy", batch)
     path = tmp_path / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(trial(), label=trial().label, sweep="s")
+        spool.start(trial(), label=NAME, sweep="s")
         spool.model(
             tmp_path / "model.keras",
             (None, None, 3),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.workers.tracking.tracking_samples import (
+    NAME,
     NOBODY,
     epoch,
     fake_keras_file,
@@ -37,7 +38,7 @@ def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, 
     assert run_id(path) == result.run_id == runs(uri)[0].info.run_id
     assert (result.sent, result.left, result.error, result.refused, result.ended) == (6, 0, "", (), True)
     (run,) = state(uri)
-    assert run["name"] == spec.label
+    assert run["name"] == NAME
     assert run["status"] == "FINISHED"
     assert run["tags"]["mlflow.parentRunId"] == "the-parent"
     assert run["tags"]["sweeper.trial"] == spec.hash
@@ -145,7 +146,7 @@ def test_a_later_attempt_goes_on_in_the_same_run(uri: str, tmp_path: Path) -> No
     assert run["tags"]["failure"] == "out_of_memory"
     assert "20 GiB" in run["tags"]["failure_message"]
     with Spool(path) as spool:
-        spool.start(spec, label=spec.label, sweep="sweep one", attempt=2)
+        spool.start(spec, label=NAME, sweep="sweep one", attempt=2)
         spool.epoch(epoch(3))
         spool.epoch(epoch(4))
     second = replay(path, uri, experiment="tests")
@@ -168,7 +169,7 @@ def test_the_next_attempt_of_a_run_that_a_person_deleted_gets_a_new_run(uri: str
     first = replay(path, uri, experiment="tests").run_id
     connect(uri).delete_run(first)
     with Spool(path) as spool:
-        spool.start(spec, label=spec.label, sweep="sweep one", attempt=2)
+        spool.start(spec, label=NAME, sweep="sweep one", attempt=2)
         spool.finish(outcome(spec))
     result = replay(path, uri, experiment="tests")
     assert result.refused == ()
@@ -219,7 +220,7 @@ def test_one_refused_record_holds_no_other_up(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "trial" / "spool.jsonl"
     spec = trial()
     with Spool(path) as spool:
-        spool.start(spec, label=spec.label, sweep="s")
+        spool.start(spec, label=NAME, sweep="s")
         spool.epoch(epoch(1))
         spool.append(MetricsRecord(2, {"not?allowed": 1.0}))
         spool.epoch(epoch(3))
@@ -237,7 +238,7 @@ def test_one_refused_record_holds_no_other_up(uri: str, tmp_path: Path) -> None:
 def test_more_metrics_than_one_call_takes(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "trial" / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(trial(), label=trial().label, sweep="s")
+        spool.start(trial(), label=NAME, sweep="s")
         for number in range(1, 451):
             spool.epoch(epoch(number))
     began = time.monotonic()
@@ -251,7 +252,7 @@ def test_more_metrics_than_one_call_takes(uri: str, tmp_path: Path) -> None:
 def test_nan_and_infinite_losses_are_reported_not_hidden(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "trial" / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(trial(), label=trial().label, sweep="s")
+        spool.start(trial(), label=NAME, sweep="s")
         spool.epoch(epoch(1, loss=math.nan))
         spool.epoch(epoch(2, loss=math.inf))
         spool.fail(FailureKind.DIVERGED, "loss became NaN in epoch 1")

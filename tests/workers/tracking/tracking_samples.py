@@ -14,6 +14,7 @@ from workers.tracking.client import connect
 
 NOBODY = "http://127.0.0.1:9"  # the discard port: connections are refused at once
 CLASSES = ("kidney", "kidney tumour")
+NAME = "kits19 · unified_focal_asym · γ=0.5"
 
 
 def trial(gamma: float = 0.5, repeat: int = 0, scope: str = "") -> TrialSpec:
@@ -39,7 +40,7 @@ def outcome(spec: TrialSpec) -> TrialResult:
 def write_trial(folder: Path, spec: TrialSpec, *, finish: bool = True) -> Path:
     path = folder / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(spec, label=spec.label, sweep="sweep one")
+        spool.start(spec, label=NAME, sweep="sweep one")
         for number in (1, 2, 3):
             spool.epoch(epoch(number))
         (folder / "overlay.png").write_bytes(b"\x89PNG")
@@ -94,7 +95,7 @@ def fake_keras_file(path: Path) -> Path:
 def with_model(folder: Path, spec: TrialSpec, keras_file: Path) -> Path:
     path = folder / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(spec, label=spec.label, sweep="s")
+        spool.start(spec, label=NAME, sweep="s")
         spool.model(keras_file, (None, None, None, 1), CLASSES)
         spool.finish(outcome(spec))
     return path
