@@ -14,7 +14,8 @@ from storage._statements import insert, insert_absent, request_columns, sweep_ro
 from storage.columns import now
 from storage.errors import SweepConflictError
 from storage.models import LeaseRow, MembershipRow, RequestRow, SignificanceRow, SplitRow, SweepRow, TrialRow
-from storage.records import Lease, NewTrial, Request, SignificanceTest, Split, Sweep
+from storage.records import Lease, NewTrial, Request, SignificanceTest, Sweep
+from trials.splits import Split
 from trials.states import SweepState, TrialState
 
 _ENDED = (SweepState.FINISHED, SweepState.STOPPED, SweepState.BROKEN)
@@ -198,9 +199,9 @@ class SweepMethods(LeaseMethods):
 
         self.database.write(work)
 
-    def save_split(self, split: Split) -> None:
-        """Keeps a split; one that is there by its hash stays as it is."""
-        row = dataclasses.asdict(split)
+    def save_split(self, dataset: str, prepared: str, split: Split) -> None:
+        """Stores a split of the prepared data set with the key `prepared`. A split that is stored stays as it is."""
+        row = {"hash": split.hash, "dataset": dataset, "prepared": prepared, **split.to_dict()}
         self.database.write(lambda connection: insert_absent(connection, SplitRow, [row]))
 
     def replace_significance(self, sweep_name: str, tests: Sequence[SignificanceTest]) -> None:

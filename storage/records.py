@@ -130,19 +130,6 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """A stored split of a prepared data set into case names."""
-
-    hash: str
-    dataset: str
-    prepared: str
-    settings: Mapping[str, object]
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SignificanceTest:
     """One stored test. `scores_hash` is the hash of the scores that it was computed from."""
 

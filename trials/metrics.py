@@ -1,7 +1,7 @@
 """The metrics by which segmentations are scored: names, headings, ranges, and which way is better.
 
 Pure data: a metric names the function that computes it, which is imported where masks are scored
-(`workers.scoring.metrics`). A new metric is one function and one line here, or one `register` call in a plug-in.
+(`workers.scoring.masks`). A new metric is one function and one line here, or one `register` call in a plug-in.
 Scores are stored by a metric's name, so that a new one needs no migration.
 """
 
@@ -30,7 +30,7 @@ class Metric:
         name: what scores are stored under, and what a grid calls it.
         heading: what tables and figures show.
         function: `f(masks) -> float | None`, or where it is, as `"package.module:function"`. It gets a
-            `workers.scoring.metrics.Masks`; None is an undefined value.
+            `workers.scoring.masks.Masks`; None is an undefined value.
         doc: one sentence: what it measures, and its source.
         low: the smallest possible value.
         high: the largest possible value; infinity for a distance, which may be infinite itself.
@@ -104,7 +104,7 @@ def names(group: str | None = None) -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if group in (None, metric.group))
 
 
-_WHERE = "workers.scoring.metrics"
+_WHERE = "workers.scoring.masks"
 for _metric in (
     Metric("dsc", "DSC", f"{_WHERE}:dsc", "Dice similarity coefficient, 2 tp / (2 tp + fp + fn).", paper=True),
     Metric("iou", "IoU", f"{_WHERE}:iou", "Intersection over union, tp / (tp + fp + fn).", paper=True),

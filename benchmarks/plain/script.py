@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from trials.spec import ModelSpec
 from workers import losses, networks
-from workers.scoring.metrics import score_case
+from workers.scoring.masks import score_case
 
 CLASSES = ("background", "nucleus")
 BATCH = 2

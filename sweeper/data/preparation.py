@@ -12,13 +12,14 @@ from sweeper.errors import MissingDataError
 from sweeper.grids.expansion import DataIdentity, evaluation_of, training_of
 from sweeper.grids.schema import DatasetTable, Grid
 from sweeper.settings import Settings
+from trials.splits import Split
 from workers import datasets
 from workers.datasets import CaseFiles, Reader, prepared
 from workers.datasets.prepared import PreparedDataset
 from workers.datasets.preprocessing import Image, Label
 from workers.datasets.sizes import prepared_bytes
 from workers.datasets.sources import included_cases
-from workers.datasets.splits import Split, make_split
+from workers.datasets.splits import make_split
 from workers.errors import DataError, InputError
 
 Progress = Callable[[str, int, int, str], None]

@@ -24,13 +24,13 @@ from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
 from trials.results import Score, TrialResult
 from trials.spec import EXTERNAL, LossSpec, ModelSpec, TrainingSpec, TrialSpec, content_hash, is_external
+from trials.splits import Split
 from trials.states import TrialState
 from workers import losses
 from workers.datasets.patterns import match_files
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
 from workers.datasets.preprocessing import Label
 from workers.datasets.sources import hash_files
-from workers.datasets.splits import Split
 from workers.errors import DataError, nearest
 from workers.files import atomic_write
 from workers.process.child import SPOOL_FILE

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from storage.errors import UnknownSweepError
-from storage.records import NewTrial, Split, Sweep, Trial
+from storage.records import NewTrial, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.data import preparation
@@ -84,18 +84,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend:
         extend=extend,
     )
     for one in readies.values():
-        split = one.split
-        now.repository.save_split(
-            Split(
-                hash=split.hash,
-                dataset=one.prepared.name,
-                prepared=one.prepared.key,
-                settings=split.settings,
-                train=split.train,
-                validation=split.validation,
-                test=split.test,
-            )
-        )
+        now.repository.save_split(one.prepared.name, one.prepared.key, one.split)
     return sweep
 
 

@@ -32,7 +32,7 @@ from sweeper.errors import (
     StartingError,
 )
 from sweeper.server.guard import LOOPBACK, MAX_BODY_BYTES, Guard
-from sweeper.server.metrics import exposition
+from sweeper.server.monitoring import exposition
 from sweeper.server.schemas import (
     HashPrefix,
     Health,

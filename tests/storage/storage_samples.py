@@ -10,11 +10,12 @@ from sqlalchemy import Connection, select, update
 
 from storage.database import Database
 from storage.models import LeaseRow, SplitRow
-from storage.records import Lease, NewTrial, Split
+from storage.records import Lease, NewTrial
 from storage.repository import Repository
 from tests.results import result, scored
 from trials.results import Epoch, Score, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
+from trials.splits import Split
 
 
 def trial_hash(name: object) -> str:
@@ -69,14 +70,13 @@ def outcome(epochs: int = 3, *, images: int = 2, resumed_from: int = 0) -> Trial
     )
 
 
-def stored_splits(repository: Repository) -> list[Split]:
-    """Every split in the database, by data set and hash."""
+def stored_splits(repository: Repository) -> list[tuple[str, str, Split]]:
+    """Data set, key of the prepared data, and split of every stored split, by data set and hash."""
 
-    def work(connection: Connection) -> list[Split]:
+    def work(connection: Connection) -> list[tuple[str, str, Split]]:
         rows = connection.execute(select(*SplitRow.__table__.c).order_by(SplitRow.dataset, SplitRow.hash))
         return [
-            Split(r.hash, r.dataset, r.prepared, r.settings, tuple(r.train), tuple(r.validation), tuple(r.test))
-            for r in rows
+            (r.dataset, r.prepared, Split(tuple(r.train), tuple(r.validation), tuple(r.test), r.settings)) for r in rows
         ]
 
     return repository.database.read(work)

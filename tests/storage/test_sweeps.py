@@ -11,8 +11,9 @@ from storage_samples import make_sweep, new_trials, outcome, stored_splits, tria
 
 from storage.database import Database
 from storage.errors import SweepConflictError, UnknownSweepError, UnknownTrialError
-from storage.records import SignificanceTest, Split
+from storage.records import SignificanceTest
 from storage.repository import Repository
+from trials.splits import Split
 from trials.states import SweepState, TrialState
 
 
@@ -137,10 +138,10 @@ def test_requests(repository: Repository) -> None:
 
 
 def test_splits(repository: Repository) -> None:
-    split = Split("ab12", "nuclei", "prep", {"seed": 1}, ("a", "b"), ("c",), ("d", "é"))
-    repository.save_split(split)
-    repository.save_split(dataclasses.replace(split, train=()))
-    assert stored_splits(repository) == [split]
+    split = Split(("a", "b"), ("c",), ("d", "é"), {"seed": 1})
+    repository.save_split("nuclei", "prepared", split)
+    repository.save_split("nuclei", "prepared", dataclasses.replace(split, settings={}))
+    assert stored_splits(repository) == [("nuclei", "prepared", split)]
 
 
 def test_significance_is_replaced(repository: Repository) -> None:

@@ -15,10 +15,11 @@ from storage_samples import epoch, let_lease_run_out, new_trials, outcome, score
 
 from storage.database import open_database
 from storage.errors import SweepConflictError, TransferError, UnknownSweepError
-from storage.records import SignificanceTest, Split
+from storage.records import SignificanceTest
 from storage.repository import Repository
 from storage.transfer import Imported, export_sweep, import_sweep
 from trials.results import Epoch
+from trials.splits import Split
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
@@ -53,7 +54,7 @@ def fill(repository: Repository) -> None:
     repository.record_epoch(lease, ids[4], epoch(1))
     repository.set_sweep_state(lease, SweepState.STOPPED, "by hand")
     repository.add_request("γ/sweep", "retry", {"trial": None})
-    repository.save_split(Split("ab", "nuclei", "p", {"n": 1}, ("a",), ("b",), ("c", "é")))
+    repository.save_split("nuclei", "p", Split(("a",), ("b",), ("c", "é"), {"n": 1}))
     test = SignificanceTest("nuclei", "l", "dsc", "t", "a", "b", 3, math.nan, None, -math.inf, 0.1, None, 1.0, "h")
     repository.replace_significance("γ/sweep", [test])
 

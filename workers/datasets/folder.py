@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trials.spec import content_hash
+from trials.splits import Split
 from workers.datasets.reader import Excluded
-from workers.datasets.splits import Split
 from workers.errors import DataError
 from workers.files import atomic_write
 

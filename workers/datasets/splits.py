@@ -6,15 +6,13 @@ training and 20% validation; an official partition (DRIVE) is kept. Grouped spli
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from trials.identity import AlwaysHashed, hashed_fields
-from trials.spec import content_hash
+from trials.splits import Split
 from workers.errors import DataError, ParameterError
 
 
@@ -27,43 +25,6 @@ class SplitCase(Protocol):
     def group(self) -> str | None: ...
     @property
     def partition(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Case ids of each partition, sorted; `settings` says how it was made."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-    settings: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def hash(self) -> str:
-        """16 hex digits over the cases of each partition. `settings` move no number and stay out of it.
-
-        A field that is added is left out while it has its default (`trials.identity`).
-        """
-        hashed = hashed_fields(self, _ALWAYS_HASHED)
-        return content_hash({name: value for name, value in hashed.items() if name != "settings"})
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain JSON values."""
-        return {
-            "train": list(self.train),
-            "validation": list(self.validation),
-            "test": list(self.test),
-            "settings": dict(self.settings),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Split:
-        """The inverse of `to_dict`."""
-        train, validation, test = (tuple(values[name]) for name in ("train", "validation", "test"))
-        return cls(train, validation, test, dict(values["settings"]))
-
-
-_ALWAYS_HASHED: AlwaysHashed = {Split: ("train", "validation", "test")}
 
 
 def make_split(

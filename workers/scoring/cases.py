@@ -16,7 +16,7 @@ from trials.results import Score
 from trials.spec import EvaluationSpec
 from workers.datasets.prepared import PreparedCase, PreparedDataset
 from workers.datasets.preprocessing import Label
-from workers.scoring.metrics import score_case
+from workers.scoring.masks import score_case
 from workers.scoring.native import to_original, to_prepared
 
 Partition = Literal["validation", "test"]

@@ -28,10 +28,10 @@ from sweeper.study import read_study
 from sweeper.views.status import closing_text
 from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec, is_external
+from trials.splits import Split
 from trials.states import SweepState, TrialState
 from workers.datasets import synthesise
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
-from workers.datasets.splits import Split
 from workers.errors import DataError
 from workers.scoring.cases import score_prediction
 from workers.tracking.records import EndRecord, StartRecord

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trials.splits import Split
 from workers import datasets
 from workers.datasets import Reader, get_reader
 from workers.datasets.bus2017 import Bus2017
@@ -23,7 +24,7 @@ from workers.datasets.image_folder import ImageFolder, Nuclei
 from workers.datasets.keys import ALWAYS_HASHED, hashed_options, preparation_key
 from workers.datasets.kits19 import Kits19
 from workers.datasets.registry import READERS
-from workers.datasets.splits import Split, make_split
+from workers.datasets.splits import make_split
 
 PLUGIN = """\
 from dataclasses import dataclass

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.datasets.splits import Split, make_split
+from trials.splits import Split
+from workers.datasets.splits import make_split
 from workers.errors import DataError, ParameterError
 
 

@@ -12,7 +12,7 @@ from workers.errors import InputError, ParameterError, UnknownNameError
 
 def test_the_registry_and_what_the_coordinator_needs_import_no_tensorflow():
     program = (
-        "import sys, workers.networks, workers.scoring.metrics, workers.scoring.inference\n"
+        "import sys, workers.networks, workers.scoring.masks, workers.scoring.inference\n"
         "import workers.training.augmentation, workers.training.batches\n"
         "from trials.spec import ModelSpec\n"
         "workers.networks.check(ModelSpec(), 2)\n"

@@ -11,7 +11,7 @@ from workers.datasets import get_reader, synthesise
 from workers.datasets.prepared import PreparedDataset, prepare
 from workers.errors import DataError
 from workers.scoring.cases import score_original, score_prediction
-from workers.scoring.metrics import score_case
+from workers.scoring.masks import score_case
 from workers.scoring.native import to_original, to_prepared
 
 NATIVE, INSIDE = EvaluationSpec(native=True), EvaluationSpec(field_of_view=True)

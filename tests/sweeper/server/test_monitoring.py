@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sweeper.server import metrics
+from sweeper.server import monitoring
 
 
 def samples(served: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -57,7 +57,7 @@ def test_the_lease_tells_a_living_coordinator_from_a_dead_one(served: Any) -> No
 
 
 def test_many_sweeps_make_no_more_series(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "MOST_SWEEPS", 3)
+    monkeypatch.setattr(monitoring, "MOST_SWEEPS", 3)
     for number in range(8):
         served.repository.create_sweep(f"s{number}", grid={}, trials=[])
     found = samples(served)

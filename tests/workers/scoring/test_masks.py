@@ -11,13 +11,13 @@ from hypothesis.extra import numpy as hnp
 
 from trials.metrics import METRICS, Metric, paper_metrics, register
 from workers.errors import InputError
-from workers.scoring import metrics
+from workers.scoring import masks
 
 CLASSES = ("background", "kidney", "tumour")
 
 
 def score(truth, prediction, classes=CLASSES, **options):
-    return metrics.score_case(
+    return masks.score_case(
         np.asarray(truth, np.uint8), np.asarray(prediction, np.uint8), classes, partition="test", case="c", **options
     )
 
@@ -78,7 +78,7 @@ def test_rules_for_empty_masks(truth, prediction, expected):
 )
 def test_maps_that_cannot_be_scored_are_named(truth, prediction, words):
     with pytest.raises(InputError, match=words):
-        metrics.score_case(truth, prediction, CLASSES, partition="test", case="c")
+        masks.score_case(truth, prediction, CLASSES, partition="test", case="c")
 
 
 def ball(shape, centre, radius, spacing):
@@ -91,20 +91,20 @@ def test_distances_of_concentric_balls_are_the_difference_of_their_radii(spacing
     shape = tuple(int(60 / s) + 1 for s in spacing)
     centre = [(n - 1) / 2 for n in shape]
     small, large = (ball(shape, centre, r, spacing) for r in (12.0, 20.0))
-    hd95, asd = metrics.surface_scores(small, large, spacing)
+    hd95, asd = masks.surface_scores(small, large, spacing)
     assert hd95 == pytest.approx(8, abs=1.2 * max(spacing))
     assert asd == pytest.approx(8, abs=0.6 * max(spacing))
 
 
 @settings(deadline=None, max_examples=30)
 @given(hnp.arrays(bool, (2, 6, 7)), st.floats(0.1, 10))
-def test_distances_are_symmetric_and_scale_with_the_spacing(masks, scale):
-    first, second = masks
-    unit = metrics.surface_scores(first, second)
-    assert metrics.surface_scores(second, first) == pytest.approx(unit)
-    scaled = metrics.surface_scores(first, second, (scale, scale))
+def test_distances_are_symmetric_and_scale_with_the_spacing(pair, scale):
+    first, second = pair
+    unit = masks.surface_scores(first, second)
+    assert masks.surface_scores(second, first) == pytest.approx(unit)
+    scaled = masks.surface_scores(first, second, (scale, scale))
     assert scaled == pytest.approx(tuple(scale * d for d in unit))
-    assert metrics.surface_scores(first, first, (1.0, 2.0)) == (0.0, 0.0)
+    assert masks.surface_scores(first, first, (1.0, 2.0)) == (0.0, 0.0)
 
 
 def test_a_new_metric_is_one_registration_and_is_scored_by_its_name():
