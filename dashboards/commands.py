@@ -9,6 +9,11 @@ from dashboards.report.write import write_study_report
 from storage.repository import Repository
 from sweeper.settings import Settings
 from sweeper.study import keep_significance, read_study
+from trials.messages import PluginSource
+from workers.plugins import load_installed, load_stored
+
+PLUGIN_KINDS = ("tests", "figures", "sections")
+"""What plug-ins add to a report."""
 
 
 def write(
@@ -16,10 +21,16 @@ def write(
 ) -> list[Path]:
     """Writes the report and returns every file, the page first; stores the tests that it shows in the database.
 
+    Installed plug-ins, and those that the sweep was launched with, add their tests, figures and sections.
+
     Raises:
         ReportError: it cannot be written as asked.
         UnknownSweepError: there is no such sweep.
+        PluginError: a plug-in cannot be imported.
     """
+    stored = repository.sweep(sweep_name).details.get("plugins", [])
+    load_installed(PLUGIN_KINDS)
+    load_stored(map(PluginSource.from_dict, stored), (*PLUGIN_KINDS, "metrics"))
     study = read_study(repository, sweep_name)
     keep_significance(repository, study)
     files = write_study_report(

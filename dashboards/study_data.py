@@ -18,6 +18,9 @@ from sweeper.views.examples import Examples, load_examples
 from sweeper.views.status import tried_points
 from trials.states import TrialState
 
+Json = Mapping[str, Any]
+"""An object of JSON as storage keeps it: a grid, or what a sweep remembers."""
+
 HISTORY_COLUMNS = ["trial", "epoch", "loss", "val_loss", "val_dsc", "dataset", "variant"]
 
 
@@ -33,7 +36,7 @@ class SearchedTrials:
     """
 
     study: str
-    search: Mapping[str, Any]
+    search: Json
     points: Mapping[tuple[float, ...], Sequence[Trial]]
     pruned_scores: Mapping[str, Sequence[float]]
 
@@ -123,7 +126,7 @@ def read_study_data(
     )
 
 
-def datasets_without_pictures(grid: Mapping[str, Any]) -> frozenset[str]:
+def datasets_without_pictures(grid: Json) -> frozenset[str]:
     """The data sets of which the grid wants no picture shown."""
     return frozenset(d["name"] for d in grid.get("datasets", []) if d.get("pictures") is False)
 

@@ -21,6 +21,7 @@ from flask import Flask, Response, abort, request
 
 from dashboards.board import content, parts
 from dashboards.board.buttons import Api
+from dashboards.board.components import Component, Nodes
 from dashboards.board.source import Snapshot, Source
 from dashboards.errors import BoardError
 from storage.errors import StorageError, UnknownSweepError
@@ -106,7 +107,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         State("version", "data"),
         State("curves-version", "data"),
     )
-    def poll(tick: int | None, search: str | None, known: str | None, known_curves: str | None) -> Any:
+    def poll(tick: int | None, search: str | None, known: str | None, known_curves: str | None) -> tuple[object, ...]:
         name = None
         try:
             sweeps = source.sweeps()
@@ -141,7 +142,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         )
 
     @app.callback(Output("curves", "children"), Input("curves-wanted", "data"), State("url", "search"))
-    def draw_curves(wanted: str | None, search: str | None) -> Any:
+    def draw_curves(wanted: str | None, search: str | None) -> object:
         if wanted is None:
             return []
         try:
@@ -156,7 +157,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         Input("version", "data"),
         State("url", "search"),
     )
-    def details(selected: list[str] | None, version: str | None, search: str | None) -> Any:
+    def details(selected: list[str] | None, version: str | None, search: str | None) -> object:
         if not selected:
             return None
         try:
@@ -181,8 +182,17 @@ def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> Non
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def act(retry: dict[str, Any] | None, *values: Any) -> Any:
-        token, concurrency, search = values[-3:]
+    def act(
+        retry: dict[str, str] | None,
+        retry_all: int | None,
+        resume: int | None,
+        stop: int | None,
+        stop_now: int | None,
+        scale: int | None,
+        token: str | None,
+        concurrency: object,
+        search: str | None,
+    ) -> Component:
         try:
             name = chosen(source, search, preset)
             if name is None:
@@ -194,7 +204,7 @@ def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> Non
         return html.P(said)
 
 
-def _ask(api: Api, sweep: str, pressed: Any, trial: str | None, token: str, concurrency: Any) -> str:
+def _ask(api: Api, sweep: str, pressed: object, trial: str | None, token: str, concurrency: object) -> str:
     if trial is not None:
         return api.retry(sweep, token, trial)
     if pressed == "retry-all":
@@ -271,7 +281,7 @@ def _snapshot(source: Source, search: str | None, preset: str | None) -> Snapsho
     return None if name is None else source.newest(name)
 
 
-def _unless(known: str | None, version: str, make: Callable[[], tuple[Any, Any]]) -> Any:
+def _unless(known: str | None, version: str, make: Callable[[], tuple[Nodes, Nodes]]) -> tuple[object, ...]:
     """The page without a sweep, unless it is shown already: a heading and what is the matter."""
     if known == version:
         raise PreventUpdate
@@ -279,5 +289,5 @@ def _unless(known: str | None, version: str, make: Callable[[], tuple[Any, Any]]
     return version, None, {"heading": heading, "banners": message}, None
 
 
-def _digest(*values: Any) -> str:
+def _digest(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()[:12]

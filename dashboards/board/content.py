@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 from dashboards.board.source import Snapshot
 from storage.records import Trial
@@ -49,12 +49,21 @@ class Place:
     run: str
 
 
-def grid(snapshot: Snapshot) -> dict[str, Any]:
-    """The heat map for the browser.
+class GridData(TypedDict):
+    """The heat map as JSON.
 
-    `columns` and `rows` are names, `cells` lists [row, column, state, what stands in it, shade from 0 to 6 or −1, what
-    else there is to say].
+    `columns` are names, `rows` data set and loss, `cells` lists of row, column, state, text, shade from 0 to 6 or −1,
+    and what else a reader should know.
     """
+
+    sweep: str
+    columns: list[str]
+    rows: list[list[str]]
+    cells: list[list[int | str]]
+
+
+def grid(snapshot: Snapshot) -> GridData:
+    """The heat map for the browser."""
     shown = snapshot.map
     shades = _shades(shown)
     return {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from dashboards.figures.style import INK, MUTED, ORANGE, SKY, loss_colour, short
@@ -16,7 +14,7 @@ _ON_ANY_GROUND = {INK: "#7a6cf0", MUTED: "#808182", SKY: "#3a8fc4", ORANGE: "#b8
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 
 
-def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, Any] | None:
+def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, object] | None:
     """A line for each loss with two or more γ, a dashed line across for each other one; None where nothing has ended.
 
     Args:
@@ -32,7 +30,7 @@ def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, Any] | None:
     span = (float(gammas.min()), float(gammas.max())) if len(gammas) else (0.0, 1.0)
     if span[0] == span[1]:
         span = (span[0] - 0.1, span[1] + 0.1)
-    traces: list[dict[str, Any]] = []
+    traces: list[dict[str, object]] = []
     for i, variant in enumerate(variants):
         found = loss_colour(variant, variants)
         colour = _ON_ANY_GROUND.get(found, found)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from dash import dcc, html
 
 from dashboards.board import content
+from dashboards.board.components import Component, Node, Nodes
 from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
 from dashboards.board.source import Snapshot
 from storage.records import Sweep, Trial
@@ -36,7 +37,7 @@ _STORES = (
 )  # fmt: skip
 
 
-def page(*, server: bool, every: int) -> Any:
+def page(*, server: bool, every: int) -> Component:
     """The whole page, still empty; `server`: whether there is an API for the buttons."""
     return html.Div(
         [
@@ -76,11 +77,11 @@ def _aria(**values: str) -> Any:
     return {f"aria-{name}": value for name, value in values.items()}
 
 
-def _section(name: str, title: str, *children: Any) -> Any:
+def _section(name: str, title: str, *children: Component) -> Component:
     return html.Section([html.H2(title, id=name), *children], **_aria(labelledby=name))
 
 
-def _grid() -> list[Any]:
+def _grid() -> list[Component]:
     return [
         html.Div(
             [
@@ -121,7 +122,7 @@ def _grid() -> list[Any]:
     ]
 
 
-def _control(server: bool) -> list[Any]:
+def _control(server: bool) -> list[Component]:
     if not server:
         return [
             html.P(
@@ -144,13 +145,13 @@ def _control(server: bool) -> list[Any]:
     ]
 
 
-def _token() -> Any:
+def _token() -> Component:
     return dcc.Input(
         id="token", type="password", autoComplete="off", persistence=True, persistence_type="session", value=""
     )
 
 
-def _buttons() -> list[Any]:
+def _buttons() -> list[Component]:
     now = "End running trials of this sweep after their epoch?"
     return [
         html.Fieldset(
@@ -178,34 +179,34 @@ def _buttons() -> list[Any]:
     ]
 
 
-def heading(snapshot: Snapshot) -> list[Any]:
+def heading(snapshot: Snapshot) -> list[Component]:
     """Name, state and description."""
-    found = [html.H1(snapshot.sweep.name), html.P(content.headline(snapshot), className="lead")]
+    found: list[Component] = [html.H1(snapshot.sweep.name), html.P(content.headline(snapshot), className="lead")]
     if snapshot.sweep.description:
         found.append(html.P(snapshot.sweep.description, className="muted"))
     return found
 
 
-def banners(snapshot: Snapshot) -> list[Any]:
+def banners(snapshot: Snapshot) -> list[Component]:
     """What must not be overlooked."""
     return [html.P(text, className="banner", role="note") for text in content.banners(snapshot)]
 
 
-def nothing_yet() -> tuple[Any, Any]:
+def nothing_yet() -> tuple[Nodes, Nodes]:
     """Heading and message of a database without any sweep."""
     return html.H1("No sweep yet"), html.P(["Start one: ", html.Code("sweeper launch --grid demo")])
 
 
-def problem(message: str, *, unknown: bool) -> tuple[Any, Any]:
+def problem(message: str, *, unknown: bool) -> tuple[Nodes, Nodes]:
     """Heading and message where the sweep cannot be read."""
     title = "No such sweep" if unknown else "The sweeps cannot be read"
-    found: list[Any] = [html.P(message, className="banner", role="alert")]
+    found: list[Node] = [html.P(message, className="banner", role="alert")]
     if unknown:
         found.append(html.P(html.A("Back to the board", href="?")))
     return html.H1(title), found
 
 
-def sweeps(known: Sequence[Sweep], shown: str) -> Any:
+def sweeps(known: Sequence[Sweep], shown: str) -> Nodes:
     """Links to all sweeps, newest first."""
     if len(known) < 2:
         return []
@@ -225,7 +226,7 @@ def sweeps(known: Sequence[Sweep], shown: str) -> Any:
     return html.Nav(html.Details([html.Summary(f"All {len(known)} sweeps"), html.Ul(links)]), **_aria(label="Sweeps"))
 
 
-def summary(snapshot: Snapshot, mlflow: str) -> Any:
+def summary(snapshot: Snapshot, mlflow: str) -> Nodes:
     """What stands at the top, as a list of names and values, with a bar of what has ended."""
     counts = {state: sum(t.state is state for t in snapshot.trials) for state in TrialState}
     ended = len(snapshot.trials) - counts[TrialState.QUEUED] - counts[TrialState.RUNNING]
@@ -236,7 +237,7 @@ def summary(snapshot: Snapshot, mlflow: str) -> Any:
     return [bar, html.Dl(rows)]
 
 
-def workers(snapshot: Snapshot, mlflow: str) -> Any:
+def workers(snapshot: Snapshot, mlflow: str) -> Nodes:
     """The devices with their use, and what runs on them now."""
     devices = [
         (
@@ -264,7 +265,7 @@ def workers(snapshot: Snapshot, mlflow: str) -> Any:
     return found
 
 
-def failures(snapshot: Snapshot, mlflow: str) -> Any:
+def failures(snapshot: Snapshot, mlflow: str) -> Nodes:
     """The failed trials, each with a button."""
     found = content.failures(snapshot, mlflow)
     if not found:
@@ -273,13 +274,13 @@ def failures(snapshot: Snapshot, mlflow: str) -> Any:
         (_linked(f.label, f.run), html.Code(f.trial[:8]), f.kind, f.error, str(f.attempts), _retry(f.trial, f.label))
         for f in found[: content.MOST_FAILURES]
     ]
-    parts: list[Any] = [table("Failed trials", ("trial", "hash", "kind", "error", "attempts", ""), rows)]
+    parts: list[Node] = [table("Failed trials", ("trial", "hash", "kind", "error", "attempts", ""), rows)]
     if len(found) > len(rows):
         parts.append(html.P(f"The first {len(rows)} of {len(found)}.", className="muted"))
     return parts
 
 
-def curves(snapshot: Snapshot) -> Any:
+def curves(snapshot: Snapshot) -> Nodes:
     """A figure for each data set."""
     datasets = list(dict.fromkeys(t.dataset for t in snapshot.trials))
     found = []
@@ -310,7 +311,7 @@ def curves(snapshot: Snapshot) -> Any:
     return [html.Div(found, className="curves"), *note]
 
 
-def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
+def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Nodes:
     """The trials of one cell of the grid."""
     dataset, loss, column = selected
     rows = [
@@ -338,7 +339,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Any:
     ]
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Node]]) -> Component:
     """A table that scrolls sideways where it is too wide."""
     titles = [html.Th(h, scope="col") if h else html.Td() for h in head]
     body = [html.Tr([html.Th(row[0], scope="row"), *map(_data, head[1:], row[1:])]) for row in rows]
@@ -351,18 +352,18 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> A
     )
 
 
-def _data(title: str, value: Any) -> Any:
+def _data(title: str, value: Node) -> Component:
     kind = {"error": "words", "kind": "words", "host": "place", "device": "place"}.get(title)
     return html.Td(value) if kind is None else html.Td(value, className=kind)
 
 
-def _retry(trial: str, label: str) -> Any:
+def _retry(trial: str, label: str) -> Component:
     # Whether it can be pressed is the browser's matter, which has the token (assets/board.js).
     asks: Any = {"data-retry": trial, **_aria(label=f"Retry {label}, {trial[:8]}")}
     return html.Button("Retry", type="button", **asks)
 
 
-def _linked(text: str, href: str, otherwise: str | None = None) -> Any:
+def _linked(text: str, href: str, otherwise: str | None = None) -> Node:
     if href:
         return html.A(text, href=href)
     return text if otherwise is None else otherwise

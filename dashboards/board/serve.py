@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
+from wsgiref.types import WSGIApplication
 
 from gunicorn.app.base import BaseApplication
 
@@ -50,7 +51,7 @@ class Listener:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}/"
 
-    def serve(self, application: Any) -> None:
+    def serve(self, application: WSGIApplication) -> None:
         """Serves a WSGI application until Ctrl-C or SIGTERM."""
         options = {
             "bind": [f"fd://{os.dup(self._socket.fileno())}"],  # gunicorn closes the number that it is given
@@ -69,7 +70,7 @@ class Listener:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, application: Any, options: dict[str, Any]) -> None:
+    def __init__(self, application: WSGIApplication, options: dict[str, object]) -> None:
         self._application, self._options = application, options
         super().__init__()
 
@@ -78,5 +79,5 @@ class _Server(BaseApplication):  # type: ignore[misc]
             if key in self.cfg.settings:
                 self.cfg.set(key, value)
 
-    def load(self) -> Any:
+    def load(self) -> WSGIApplication:
         return self._application

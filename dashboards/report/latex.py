@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import pandas as pd
 
 from dashboards.figures.style import short
+from dashboards.report.numbers import Number, Row, missing
 from dashboards.report.sections.significance import made_tests
 from sweeper.analysis import Answers
 from sweeper.analysis.frames import METRICS
@@ -132,19 +130,19 @@ def _table(columns: str, head: str, lines: list[str], caption: str, label: str) 
     )
 
 
-def _cell(row: Mapping[Hashable, Any], best: float) -> str:
-    if pd.isna(row["mean"]):
+def _cell(row: Row, best: float) -> str:
+    if missing(row["mean"]):
         return "--"
-    half = "" if pd.isna(row["half_width"]) else f" $\\pm$ {row['half_width']:.3f}"
+    half = "" if missing(row["half_width"]) else f" $\\pm$ {row['half_width']:.3f}"
     mean = f"{row['mean']:.3f}"
     return (f"\\textbf{{{mean}}}" if round(row["mean"], 3) == best else mean) + half
 
 
-def _number(value: Any, digits: int = 3) -> str:
-    return "--" if pd.isna(value) else f"${value:.{digits}f}$"
+def _number(value: Number, digits: int = 3) -> str:
+    return "--" if missing(value) else f"${value:.{digits}f}$"
 
 
-def _test_cells(row: Mapping[Hashable, Any]) -> tuple[str, str, str]:
+def _test_cells(row: Row) -> tuple[str, str, str]:
     """p, corrected p and effect of one test."""
     p, corrected = ("$<$ 0.001" if row[c] < 0.001 else _number(row[c]) for c in ("p", "p_holm"))
     return p, corrected, _number(row["effect"], 2)

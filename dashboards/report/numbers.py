@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
-
-import pandas as pd
+from typing import Any
 
 Number = float | int | None
+
+Row = Mapping[Hashable, Any]
+"""A row of a frame, whose columns have no types that pandas knows."""
+
 NONE = "–"
+
+
+def missing(value: Number) -> bool:
+    """Whether there is no number: None or NaN."""
+    return value is None or math.isnan(value)
 
 
 def p_text(p: Number) -> str:
     """`< 0.001`, three decimals, or a dash where no test was made."""
-    return NONE if p is None or pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if not missing(p) and _real(p) < 0.001 else fixed(p)
 
 
 def p_equals(p: float) -> str:
@@ -22,22 +32,26 @@ def p_equals(p: float) -> str:
 
 def fixed(value: Number, digits: int = 3) -> str:
     """`0.812`."""
-    return NONE if value is None or pd.isna(value) else f"{value:.{digits}f}"
+    return NONE if missing(value) else f"{_real(value):.{digits}f}"
 
 
 def plain(value: Number) -> str:
     """As few digits as the number needs, at most six: `0.5`."""
-    return NONE if value is None or pd.isna(value) else f"{value:g}"
+    return NONE if missing(value) else f"{_real(value):g}"
 
 
 def signed(value: Number, digits: int = 3) -> str:
     """`+0.012`, `−0.012`."""
-    return NONE if value is None or pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
+    return NONE if missing(value) else f"{_real(value):+.{digits}f}".replace("-", "−")
 
 
 def percent(value: Number) -> str:
     """`40%`."""
-    return NONE if value is None or pd.isna(value) else f"{100 * value:.0f}%"
+    return NONE if missing(value) else f"{100 * _real(value):.0f}%"
+
+
+def _real(value: Number) -> float:
+    return math.nan if value is None else float(value)
 
 
 def time_text(seconds: float | None) -> str:

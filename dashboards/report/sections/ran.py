@@ -4,14 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from dashboards.report.blocks import Block, Bullets, Details, Paragraph, Table, Text, table
 from dashboards.report.numbers import NONE
 from dashboards.report.registry import Section, SectionDrawings
-from dashboards.study_data import StudyData
+from dashboards.study_data import Json, StudyData
 from sweeper.analysis import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What a sweep remembers of one data set.
+
+    Attributes:
+        sizes: the number of cases that train, validate and test; None where they are not known.
+        excluded: each case that was left out, and why.
+        grouped, shared: the number of groups (patients, sequences) that are known, and of those that have cases both
+            in the test set and outside of it.
+        ungrouped: why groups are not known.
+        official: whether the test set is the official one of its distribution.
+        fold: number of the test fold and of all folds, for a cross-validation.
+    """
+
+    sizes: tuple[int, int, int] | None
+    excluded: tuple[tuple[str, str], ...]
+    grouped: int
+    shared: int
+    ungrouped: str
+    official: bool
+    fold: tuple[int, int] | None
+
+
+def data_facts(details: Json) -> dict[str, DataFacts]:
+    """Reads a sweep's details (`sweeper.data.preparation` writes them): facts by data set."""
+    found = {}
+    for dataset, about in details.get("data", {}).items():
+        split, settings = about.get("split"), about.get("split_settings", {})
+        groups = about.get("groups", {"known": 0, "shared": 0})
+        found[str(dataset)] = DataFacts(
+            sizes=(split["train"], split["validation"], split["test"]) if split else None,
+            excluded=tuple((str(case), str(reason)) for case, reason in about.get("excluded", [])),
+            grouped=groups["known"],
+            shared=groups["shared"],
+            ungrouped=about.get("ungrouped") or "",
+            official=bool(settings.get("official")),
+            fold=(settings["fold"], settings["folds"]) if settings.get("folds") else None,
+        )
+    return found
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
@@ -22,12 +63,13 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         f"State: {sweep.state}{reason}. {int(answers.trials['current'].sum())} of {len(answers.trials)} trials "
         "finished with results of the current version and enter the statistics."
     )
-    ran = trials_table(answers, sweep.details)
+    facts = data_facts(sweep.details)
+    ran = trials_table(answers, facts)
     if ran.rows:
         yield ran
-    if notes := (*data_notes(sweep.grid, sweep.details), *external_notes(answers)):
+    if notes := (*data_notes(sweep.grid, facts), *external_notes(answers)):
         yield Bullets(notes)
-    excluded = excluded_table(sweep.details)
+    excluded = excluded_table(facts)
     if excluded.rows:
         yield Details(f"Excluded cases ({len(excluded.rows)})", (excluded,))
     environment = environment_table(answers, data.environments)
@@ -41,20 +83,18 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     yield Details("Training settings and the grid", (Paragraph(settings), Text("The grid", grid_text(sweep.grid))))
 
 
-def trials_table(answers: Answers, details: Mapping[str, Any]) -> Table:
+def trials_table(answers: Answers, facts: Mapping[str, DataFacts]) -> Table:
     """One row per data set: trials, losses, γ, repeats, split and excluded cases."""
-    known: Mapping[str, Any] = details.get("data", {})
     rows = []
     for dataset, group in answers.trials.groupby("dataset", sort=False, observed=True):
-        about = known.get(str(dataset), {})
-        split = about.get("split", {})
-        sizes = " / ".join(str(split[p]) for p in ("train", "validation", "test")) if split else NONE
+        known = facts.get(str(dataset))
+        sizes = NONE if known is None or known.sizes is None else " / ".join(map(str, known.sizes))
         gammas = group.loc[group["loss"].str.startswith("unified"), "gamma"].dropna().unique()
         group = group[~group["external"]]
         rows.append(
             (str(dataset), str(group["provenance"].iloc[0]), str(len(group)), str(int(group["current"].sum())),
              str(group["variant"].nunique()), str(len(gammas)), str(group["repeat"].nunique()), sizes,
-             str(len(about.get("excluded", []))))
+             str(0 if known is None else len(known.excluded)))
         )  # fmt: skip
     head = (
         "Data set", "Images", "trials", "finished", "losses", "γ", "repeats", "train / validation / test", "excluded",
@@ -62,21 +102,18 @@ def trials_table(answers: Answers, details: Mapping[str, Any]) -> Table:
     return table("Trials and data, per data set", head, rows, text=2)
 
 
-def excluded_table(details: Mapping[str, Any]) -> Table:
+def excluded_table(facts: Mapping[str, DataFacts]) -> Table:
     """Every case that was left out of a data set, with the reason."""
-    known: Mapping[str, Any] = details.get("data", {})
-    rows = [
-        (str(d), str(case), str(reason)) for d, about in known.items() for case, reason in about.get("excluded", [])
-    ]
+    rows = [(dataset, case, reason) for dataset, known in facts.items() for case, reason in known.excluded]
     return table("Excluded cases", ("Data set", "Case", "Reason"), rows, text=3, long=True)
 
 
-def data_notes(grid: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+def data_notes(grid: Json, facts: Mapping[str, DataFacts]) -> list[str]:
     """What a reader must know of each data set's split and scores beside the counts, one sentence each."""
     return [
         f"{dataset}: {note}"
-        for dataset, about in details.get("data", {}).items()
-        for note in (*_split_notes(about), *_score_notes(_settings_of(grid, str(dataset), "evaluation")))
+        for dataset, known in facts.items()
+        for note in (*_split_notes(known), *_score_notes(_settings_of(grid, dataset, "evaluation")))
     ]
 
 
@@ -90,7 +127,7 @@ def external_notes(answers: Answers) -> list[str]:
     ]
 
 
-def grid_text(grid: Mapping[str, Any]) -> str:
+def grid_text(grid: Json) -> str:
     """The grid as JSON. Of a data set's folder only the last part is shown: a report does not tell where files are."""
     shown = dict(grid)
     if "datasets" in shown:
@@ -108,34 +145,34 @@ def environment_table(answers: Answers, environments: Mapping[str, Mapping[str, 
     return table("Environment of the finished trials", ("What", "Value"), rows, text=2, long=True)
 
 
-def _split_notes(about: Mapping[str, Any]) -> Iterator[str]:
-    settings, groups = about.get("split_settings", {}), about.get("groups", {"known": 0, "shared": 0})
-    if settings.get("official"):
+def _split_notes(known: DataFacts) -> Iterator[str]:
+    if known.official:
         yield "the test set is the official one of its distribution."
-    if settings.get("folds"):
-        yield f"the test set is fold {settings['fold']} (from 0) of {settings['folds']} of a cross-validation."
-    if groups["shared"]:
+    if known.fold is not None:
+        fold, folds = known.fold
+        yield f"the test set is fold {fold} (from 0) of {folds} of a cross-validation."
+    if known.shared:
         yield (
-            f"leakage: {groups['shared']} of {groups['known']} patients or sequences have images both in the test set "
-            "and in training or validation, because the split is random. Images of one patient or sequence are alike, "
-            "which makes every score too high. A grouped split keeps them apart: split = { grouped = true }."
+            f"leakage: {known.shared} of {known.grouped} patients or sequences have images both in the test set and in "
+            "training or validation, because the split is random. Images of one patient or sequence are alike, which "
+            "makes every score too high. A grouped split keeps them apart: split = { grouped = true }."
         )
-    elif groups["known"]:
+    elif known.grouped:
         yield "no patient or sequence has images both in the test set and outside of it."
-    elif about.get("ungrouped"):
-        yield f"leakage: {about['ungrouped']}."
+    elif known.ungrouped:
+        yield f"leakage: {known.ungrouped}."
 
 
-def _score_notes(evaluation: Mapping[str, Any]) -> Iterator[str]:
+def _score_notes(evaluation: Json) -> Iterator[str]:
     if evaluation.get("native"):
         yield "scores are at native resolution, on the source's own grid."
     if evaluation.get("field_of_view"):
         yield "scores count only pixels within the field of view."
 
 
-def _settings_of(grid: Mapping[str, Any], dataset: str, name: str) -> dict[str, Any]:
+def _settings_of(grid: Json, dataset: str, name: str) -> Json:
     """A table of settings as a data set has it: the grid's, and over it the data set's own."""
-    own: Mapping[str, Any] = next((d.get(name, {}) for d in grid.get("datasets", []) if d["name"] == dataset), {})
+    own: Json = next((d.get(name, {}) for d in grid.get("datasets", []) if d["name"] == dataset), {})
     return {**grid.get(name, {}), **{k: v for k, v in own.items() if v is not None}}
 
 

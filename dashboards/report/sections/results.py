@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Heading, Paragraph, Score, ScoreTable
-from dashboards.report.numbers import NONE, p_equals, plain, signed
+from dashboards.report.numbers import NONE, Row, missing, p_equals, plain, signed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
@@ -78,15 +77,15 @@ def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[s
     return ScoreTable(f"{number}{dataset}, {label}", tuple(_HEADINGS[m] for m in METRICS), tuple(rows))
 
 
-def _score(row: Mapping[Hashable, Any], best: float, differs: bool) -> Score:
-    if pd.isna(row["mean"]):
+def _score(row: Row, best: float, differs: bool) -> Score:
+    if missing(row["mean"]):
         return Score(NONE)
-    half = "" if pd.isna(row["half_width"]) else f" ± {row['half_width']:.3f}"
+    half = "" if missing(row["half_width"]) else f" ± {row['half_width']:.3f}"
     repeats = ""
-    if row["repeats"] > 1 and not pd.isna(row["repeats_half_width"]):
+    if row["repeats"] > 1 and not missing(row["repeats_half_width"]):
         repeats = f"± {row['repeats_half_width']:.3f} over {row['repeats']} repeats"
     paper = ""
-    if not pd.isna(row["paper_mean"]):
+    if not missing(row["paper_mean"]):
         paper = f"paper {row['paper_mean']:.3f} ± {row['paper_half_width']:.3f} ({signed(row['difference'])})"
     return Score(f"{row['mean']:.3f}{half}", round(row["mean"], 3) == best, "*" if differs else "", repeats, paper)
 

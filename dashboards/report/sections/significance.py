@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Details, Heading, Paragraph, Table, table
-from dashboards.report.numbers import NONE, p_equals, p_text, signed
+from dashboards.report.numbers import NONE, Row, p_equals, p_text, signed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
@@ -60,7 +59,7 @@ def pairs_table(answers: Answers, dataset: str, label: str) -> Table:
     tests = made_tests(answers)
     own = answers.significance
     own = own[(own["dataset"] == dataset) & (own["label"] == label) & (own["metric"] == "dsc")]
-    pairs: dict[tuple[str, str], dict[str, Mapping[Hashable, Any]]] = {}
+    pairs: dict[tuple[str, str], dict[str, Row]] = {}
     for row in own.to_dict("records"):
         pairs.setdefault((row["first"], row["second"]), {})[row["test"]] = row
     columns = [heading for test in tests for heading in (f"{test.heading} p", "Holm", "effect")]
@@ -101,7 +100,7 @@ def friedman_text(summary: RankSummary) -> str:
     ).strip()
 
 
-def _cells(row: Mapping[Hashable, Any] | None) -> tuple[str, str, str]:
+def _cells(row: Row | None) -> tuple[str, str, str]:
     """p with its note, corrected p, and effect."""
     if row is None:
         return NONE, NONE, NONE
@@ -109,7 +108,7 @@ def _cells(row: Mapping[Hashable, Any] | None) -> tuple[str, str, str]:
     return p_text(row["p"]) + note, p_text(row["p_holm"]), signed(row["effect"], 2)
 
 
-def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str, str, str]:
+def _difference(row: Row) -> tuple[str, str, str, str]:
     interval = f"{signed(row['low'])} to {signed(row['high'])}"
     return signed(row["median_difference"]), interval, str(row["n"]), str(row["left_out"])
 

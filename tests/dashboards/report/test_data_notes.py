@@ -34,7 +34,7 @@ DETAILS = {
 
 
 def test_leakage_partitions_and_ways_of_scoring_are_told():
-    notes = ran.data_notes(GRID, DETAILS)
+    notes = ran.data_notes(GRID, ran.data_facts(DETAILS))
     assert [n for n in notes if "leakage" in n] == [
         f"cvc_clinicdb: leakage: {UNKNOWN}.",
         next(n for n in notes if n.startswith("cells: leakage: 4 of 9 patients or sequences")),
@@ -47,7 +47,7 @@ def test_leakage_partitions_and_ways_of_scoring_are_told():
 
 def test_a_grouped_split_is_said_to_be_clean():
     details = {"data": {"cells": {"groups": {"known": 9, "shared": 0}, "ungrouped": UNKNOWN}}}
-    assert ran.data_notes({}, details) == [
+    assert ran.data_notes({}, ran.data_facts(details)) == [
         "cells: no patient or sequence has images both in the test set and outside of it."
     ]
 
