@@ -8,7 +8,7 @@ from dashboards.figures.style import short
 from dashboards.report.numbers import Number, Row, missing
 from dashboards.report.sections.significance import made_tests
 from sweeper.analysis import Answers
-from sweeper.analysis.frames import METRICS
+from sweeper.analysis.scored import best, metric, table_metrics
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -22,8 +22,6 @@ _LAST_LATIN = 0x17F
 
 _ROWS_PER_TABLE = 30
 """What fits on a page."""
-
-_HEADINGS = {"dsc": "DSC", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 
 
 def escape(text: str) -> str:
@@ -105,21 +103,22 @@ def document(stems: list[str]) -> str:
 
 
 def _result_table(dataset: str, label: str, group: pd.DataFrame) -> str:
-    best = {m: rows["mean"].round(3).max() for m, rows in group.groupby("metric")}
+    metrics = table_metrics(group)
+    leading = {m: best(m, group.loc[group["metric"] == m, "mean"].round(3)) for m in metrics}
     lines = []
     for variant, rows in group.groupby("variant", sort=False, observed=True):
         by_metric = {row["metric"]: row for row in rows.to_dict("records")}
-        cells = [_cell(by_metric[m], best[m]) for m in METRICS]
+        cells = [_cell(by_metric[m], leading[m]) for m in metrics]
         gamma = next(iter(by_metric.values()))["gamma"]
         lines.append(
             f"{escape(short(str(variant), 60))} & {'--' if pd.isna(gamma) else f'{gamma:g}'} & {' & '.join(cells)} \\\\"
         )
-    head = rf"Loss & $\gamma$ & {' & '.join(_HEADINGS[m] for m in METRICS)}"
+    head = rf"Loss & $\gamma$ & {' & '.join(escape(metric(m).heading) for m in metrics)}"
     caption = (
         f"{escape(dataset)} ({escape(label)}): mean $\\pm$ half width of the 95\\% interval over "
         f"{int(group['n'].max())} test images; best in bold; $\\gamma$ chosen on validation."
     )
-    return _table("lr" + "l" * len(METRICS), head, lines, caption, f"tab:{_label(dataset)}-{_label(label)}")
+    return _table("lr" + "l" * len(metrics), head, lines, caption, f"tab:{_label(dataset)}-{_label(label)}")
 
 
 def _table(columns: str, head: str, lines: list[str], caption: str, label: str) -> str:
@@ -130,12 +129,12 @@ def _table(columns: str, head: str, lines: list[str], caption: str, label: str) 
     )
 
 
-def _cell(row: Row, best: float) -> str:
+def _cell(row: Row, column_best: float) -> str:
     if missing(row["mean"]):
         return "--"
     half = "" if missing(row["half_width"]) else f" $\\pm$ {row['half_width']:.3f}"
     mean = f"{row['mean']:.3f}"
-    return (f"\\textbf{{{mean}}}" if round(row["mean"], 3) == best else mean) + half
+    return (f"\\textbf{{{mean}}}" if round(row["mean"], 3) == column_best else mean) + half
 
 
 def _number(value: Number, digits: int = 3) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.frames import METRICS, SURFACE_DISTANCES
+from sweeper.analysis.scored import metric_columns
 
 UNIFIED = ("unified_focal_sym", "unified_focal_asym")
 """The paper's two variants, whose γ is under study; every other loss is a baseline."""
@@ -26,13 +26,13 @@ def image_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "t
         partition: "test" or "validation".
 
     Returns:
-        Columns dataset, variant, loss, gamma, label, case, the six metrics and repeats (how many were averaged).
+        Columns dataset, variant, loss, gamma, label, case, every metric and repeats (how many were averaged).
         Undefined (NaN) and infinite values are left out of the mean over repeats; NaN where none is left.
     """
     keys = ["dataset", "variant", "loss", "gamma", "label", "case"]
     per_trial = trial_scores(trials, scores, partition)
     grouped = per_trial.groupby(keys, dropna=False, sort=True, observed=True)
-    result = grouped[[*METRICS, *SURFACE_DISTANCES]].mean()
+    result = grouped[metric_columns(scores)].mean()
     result["repeats"] = grouped.size()
     return result.reset_index()
 
@@ -42,7 +42,8 @@ def trial_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "t
     current = trials.loc[trials["current"], ["hash", "dataset", "variant", "loss", "gamma", "repeat"]]
     chosen = scores[scores["partition"] == partition].merge(current, left_on="trial", right_on="hash")
     chosen = chosen.drop(columns=["hash", "partition"])
-    chosen[list(SURFACE_DISTANCES)] = chosen[list(SURFACE_DISTANCES)].replace([np.inf, -np.inf], np.nan)
+    metrics = metric_columns(scores)
+    chosen[metrics] = chosen[metrics].replace([np.inf, -np.inf], np.nan)
     return chosen
 
 

@@ -16,9 +16,9 @@ import pandas as pd
 
 from storage.records import SignificanceTest
 from sweeper.analysis.errors import AnalysisError
-from sweeper.analysis.frames import METRICS, SURFACE_DISTANCES
 from sweeper.analysis.intervals import Floats
 from sweeper.analysis.rank_tests import RANK_SUM_TEST, SIGNED_RANK_TEST
+from sweeper.analysis.scored import scored_metrics
 from sweeper.analysis.statistical_tests import TESTS, Comparison, StatisticalTest
 
 ALPHA = 0.05
@@ -88,7 +88,7 @@ def records(tests: pd.DataFrame, scores_hash: str) -> list[SignificanceTest]:
 
 
 def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:
-    metrics = [*METRICS, *(d for d in SURFACE_DISTANCES if images[d].notna().any())]
+    metrics = scored_metrics(images)
     for (dataset, label), group in images.groupby(["dataset", "label"], sort=True, observed=True):
         for metric in metrics:
             # A variant that lacks an image has NaN there, like one whose score is undefined: both are left out.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.frames import METRICS, SURFACE_DISTANCES
 from sweeper.analysis.intervals import bootstrap_mean, t_half_width
+from sweeper.analysis.scored import scored_metrics
 
 TABLE_COLUMNS = [
     "dataset", "label", "variant", "loss", "gamma", "metric", "mean", "half_width", "boot_low", "boot_high", "median",
@@ -26,7 +26,7 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
         `boot_high` the percentile-bootstrap interval over images, `repeats_half_width` Student's 95% interval over
         the repeats' means (NaN for a single repeat). `left_out` counts the images whose score is undefined.
     """
-    metrics = [*METRICS, *(d for d in SURFACE_DISTANCES if images[d].notna().any())]
+    metrics = scored_metrics(images)
     keys = ["dataset", "label", "variant", "loss", "gamma"]
     spread = per_trial.groupby([*keys, "trial"], dropna=False, observed=True)[metrics].mean()
     repeats = {_plain(key): group for key, group in spread.groupby(keys, dropna=False, observed=True)}

@@ -12,11 +12,10 @@ from dashboards.report.numbers import NONE, Row, missing, p_equals, plain, signe
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
-from sweeper.analysis.frames import METRICS
 from sweeper.analysis.paper import DATASETS, LOSSES
+from sweeper.analysis.scored import best, metric, table_metrics
 from sweeper.analysis.significance import ALPHA, SIGNED_RANK
-
-_HEADINGS = {"dsc": "DSC", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
+from trials.metrics import paper_metrics
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
@@ -63,23 +62,25 @@ def agreement_text(answers: Answers, dataset: str, label: str) -> str:
 
 def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[str, str, str, str]]) -> ScoreTable:
     dataset, label = place
-    best = {str(m): rows["mean"].round(3).max() for m, rows in group.groupby("metric")}
+    metrics = table_metrics(group)
+    leading = {m: best(m, group.loc[group["metric"] == m, "mean"].round(3)) for m in metrics}
     order = {name: i for i, name in enumerate(LOSSES)}
     variants = sorted(group["variant"].unique(), key=lambda v: (order.get(v.partition(" (")[0], len(order)), v))
     rows = []
     for variant in variants:
         own = {r["metric"]: r for r in group[group["variant"] == variant].to_dict("records")}
-        scores = tuple(_score(own[m], best[m], (dataset, label, m, variant) in marks) for m in METRICS)
-        n, left = own["dsc"]["n"], max(own[m]["left_out"] for m in METRICS)
+        scores = tuple(_score(own[m], leading[m], (dataset, label, m, variant) in marks) for m in metrics)
+        n, left = own["dsc"]["n"], max(own[m]["left_out"] for m in paper_metrics())
         images = f"{n}" + (f" (−{left})" if left else "")
         rows.append((short(variant, 60), plain(own["dsc"]["gamma"]), images, scores))
     number = f"Table {DATASETS[dataset]} · " if dataset in DATASETS else ""
-    return ScoreTable(f"{number}{dataset}, {label}", tuple(_HEADINGS[m] for m in METRICS), tuple(rows))
+    return ScoreTable(f"{number}{dataset}, {label}", tuple(metric(m).heading for m in metrics), tuple(rows))
 
 
-def _score(row: Row, best: float, differs: bool) -> Score:
+def _score(row: Row, column_best: float, differs: bool) -> Score:
     if missing(row["mean"]):
         return Score(NONE)
+    left = f" (−{row['left_out']})" if row["left_out"] and row["metric"] not in paper_metrics() else ""
     half = "" if missing(row["half_width"]) else f" ± {row['half_width']:.3f}"
     repeats = ""
     if row["repeats"] > 1 and not missing(row["repeats_half_width"]):
@@ -87,23 +88,31 @@ def _score(row: Row, best: float, differs: bool) -> Score:
     paper = ""
     if not missing(row["paper_mean"]):
         paper = f"paper {row['paper_mean']:.3f} ± {row['paper_half_width']:.3f} ({signed(row['difference'])})"
-    return Score(f"{row['mean']:.3f}{half}", round(row["mean"], 3) == best, "*" if differs else "", repeats, paper)
+    return Score(
+        f"{row['mean']:.3f}{half}{left}", round(row["mean"], 3) == column_best, "*" if differs else "", repeats, paper
+    )
 
 
 def _marks(answers: Answers) -> set[tuple[str, str, str, str]]:
     """(data set, class, metric, variant) of what differs significantly from the best mean of its column."""
-    ranked = answers.table.dropna(subset=["mean"]).sort_values("mean", ascending=False, kind="stable")
-    best = ranked.drop_duplicates(["dataset", "label", "metric"]).set_index(["dataset", "label", "metric"])["variant"]
+    known = answers.table.dropna(subset=["mean"])
+    worse = known["mean"].where(known["metric"].map(_lower_is_better).astype(bool), -known["mean"])
+    ranked = known.assign(worse=worse).sort_values("worse", kind="stable")
+    winners = ranked.drop_duplicates(["dataset", "label", "metric"]).set_index(["dataset", "label", "metric"])
     tests = answers.significance
     significant = tests[(tests["test"] == SIGNED_RANK) & (tests["p_holm"] < ALPHA)]
     marks = set()
     for r in significant.to_dict("records"):
         place = (r["dataset"], r["label"], r["metric"])
         pair = {r["first"], r["second"]}
-        if (winner := best.get(place)) in pair:
+        if (winner := winners["variant"].get(place)) in pair:
             (other,) = pair - {winner}
             marks.add((*place, other))
     return marks
+
+
+def _lower_is_better(name: str) -> bool:
+    return not metric(name).higher_is_better
 
 
 RESULTS = Section("tables", "Results per data set", 20, content)

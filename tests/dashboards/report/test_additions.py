@@ -24,7 +24,10 @@ from sweeper.settings import Settings
 from sweeper.study import read_study
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
+from trials.messages import PluginSource
 from trials.registry import Registry
+from trials.spec import content_hash
+from workers.plugins import load_plugin_texts
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +152,42 @@ def test_what_fails_in_an_added_part_is_named(tmp_path):
     FIGURES.register("lost", study_figure("lost", lambda data: None, title="", caption="", section="nowhere"))
     with pytest.raises(ReportError, match=r"figure 'lost' names the section 'nowhere'; known: ran, tables"):
         write_report(MemoryRepository(three_losses()), "s", tmp_path)
+
+
+PLUGIN = """
+from dashboards.report import SECTIONS, Paragraph, Section
+
+SECTIONS.register("mine", Section("mine", "Mine", 200, lambda data, drawings: [Paragraph("From a plug-in.")]))
+"""
+
+
+def test_a_plug_in_that_the_sweep_was_launched_with_adds_to_its_report(tmp_path):
+    plugin = PluginSource("/home/me/mine.py", content_hash(PLUGIN), PLUGIN, {"sections": ("mine",)})
+    database = open_database(f"sqlite:///{tmp_path / 's.db'}")
+    try:
+        repository = Repository(database)
+        repository.create_sweep("s", grid={"name": "s"}, trials=[], details={"plugins": [plugin.to_dict()]})
+        with unrendered():
+            write(Settings(home=tmp_path), repository, "s", tmp_path / "out")
+    finally:
+        database.close()
+        load_plugin_texts(())
+    assert "From a plug-in." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "mine" not in SECTIONS
+
+
+def test_a_metric_has_its_heading_in_the_tables_and_its_own_best(tmp_path):
+    study = three_losses()
+    study.columns["hd95"] = [3.0] * 9 + [2.0] * 8 + [None] + [4.0] * 9
+    study.columns["mine"] = [0.1] * 9 + [0.2] * 9 + [0.3] * 9  # of a plug-in that is not here
+    with unrendered():
+        files = write_report(MemoryRepository(study), "s", tmp_path, formats=("html", "latex"))
+    page = files.page.read_text(encoding="utf-8")
+    section = page[page.index('<h2 id="tables"') : page.index('<h2 id="family"')]
+    assert ">HD95</th>" in section
+    assert ">mine</th>" in section
+    assert "<strong>2.000 ± 0.000 (−1)</strong>" in section
+    assert "<strong>0.300 ± 0.000</strong>" in section
+    latex = (tmp_path / "tables" / "results-1.tex").read_text(encoding="utf-8")
+    assert "Recall & HD95 & mine" in latex
+    assert r"\textbf{2.000}" in latex
