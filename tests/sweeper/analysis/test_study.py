@@ -26,7 +26,11 @@ def repository(url):
 
 
 def small():
-    return paper_like(baselines=("ce", "dice"), gammas=(0.3, 0.5), images=6)
+    """A study with a validation score for each trial, from which storage takes its validation DSC."""
+    study = paper_like(baselines=("ce", "dice"), gammas=(0.3, 0.5), images=6)
+    for trial in study.trials:
+        study.add_scores(trial, "thing", [trial.val_dsc], "validation")
+    return study
 
 
 def test_what_is_stored_is_what_is_analysed(repository, url):
