@@ -157,9 +157,9 @@ class TrialSpec:
         Fields that were added to a spec later are left out while they have their default (`trials.identity`).
         `complete` keeps every field: for people, not for hashes.
         """
-        values: dict[str, Any] = all_fields(self) if complete else hashed_fields(self, ALWAYS_HASHED)
-        values["loss"]["parameters"] = {k: _canonical(v) for k, v in sorted(self.loss.parameters.items())}
-        return values
+        kept = all_fields if complete else _hashed_fields
+        parameters = {k: _canonical(v) for k, v in sorted(self.loss.parameters.items())}
+        return {**kept(self), "loss": {**kept(self.loss), "parameters": parameters}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> TrialSpec:
@@ -213,6 +213,10 @@ A new field is not added here.
 """
 
 
+def _hashed_fields(record: TrialSpec | LossSpec) -> dict[str, object]:
+    return hashed_fields(record, ALWAYS_HASHED)
+
+
 def _canonical(value: ParameterValue) -> str | bool | float | list[float]:
     if isinstance(value, bool | str):
         return value
@@ -226,28 +230,30 @@ _Part = TypeVar("_Part")
 
 def _read(kind: type[_Part], values: Mapping[str, object]) -> _Part:
     """A spec or a part of one from plain values; a field whose type is a dataclass is read in the same way."""
-    hints = _hints(kind)
-    return kind(**{name: _read_field(hints.get(name), value) for name, value in values.items()})
-
-
-def _read_field(hint: object, value: object) -> object:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return _read(hint, value)
-    return _tuples(value)
+    parts = _parts(kind)
+    fields: dict[str, object] = {}
+    for name, value in values.items():
+        if name in parts and isinstance(value, dict):
+            fields[name] = _read(parts[name], value)
+        else:
+            fields[name] = _tuples(value) if isinstance(value, list | dict) else value
+    return kind(**fields)
 
 
 def _tuples(value: object) -> object:
-    if isinstance(value, tuple | list):
+    if isinstance(value, list):
         return tuple(_tuples(entry) for entry in value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _tuples(entry) for key, entry in value.items()}
     return value
 
 
-def _hints(kind: type) -> Mapping[str, object]:
-    if kind not in _HINTS:
-        _HINTS[kind] = get_type_hints(kind)
-    return _HINTS[kind]
+def _parts(kind: type) -> Mapping[str, type]:
+    """The fields of a class that are dataclasses themselves. Kept, because a sweep's specs are read by the thousand."""
+    if kind not in _PARTS:
+        hints = get_type_hints(kind).items()
+        _PARTS[kind] = {n: hint for n, hint in hints if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+    return _PARTS[kind]
 
 
-_HINTS: dict[type, Mapping[str, object]] = {}
+_PARTS: dict[type, Mapping[str, type]] = {}

@@ -1,4 +1,4 @@
-"""Any folder of 2D images and masks, by pattern: a new data set without code. Also the nuclei that the project
+"""A folder of 2D images and masks, by pattern: a new data set without code. Also the nuclei that the project
 carries."""
 
 from __future__ import annotations

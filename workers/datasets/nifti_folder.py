@@ -1,4 +1,4 @@
-"""Any folder of NIfTI volumes, by pattern or in the Medical Segmentation Decathlon's layout, whole or cut into parts.
+"""A folder of NIfTI volumes, by pattern or in the Medical Segmentation Decathlon's layout, whole or cut into parts.
 
 Few volumes are enough: `slices` takes 2D slices, `blocks` cuts sub-volumes. Parts of one volume share its group, and a
 grouped split keeps them together.
