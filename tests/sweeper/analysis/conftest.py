@@ -1,6 +1,6 @@
-"""Makes `study_maker` importable for the tests of the analysis."""
+"""Makes `study_maker` and `older_demo` importable for the tests of the analysis."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
