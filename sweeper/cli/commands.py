@@ -13,7 +13,8 @@ from rich.text import Text
 from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
-from sweeper.cli import remote as remote_commands
+from sweeper.cli import remote
+from sweeper.cli import results as results_commands
 from sweeper.cli import score as score_commands
 from sweeper.cli import serve as serve_commands
 from sweeper.cli.options import (
@@ -33,9 +34,10 @@ from sweeper.cli.options import (
     chosen_grid,
     chosen_sweep,
     console,
+    open_place,
     open_session,
-    open_sweeps,
     print_json,
+    say,
     service,
     use_server,
 )
@@ -53,11 +55,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-REMOTE = ("launch", "plan", "resume", "status", "stop", "retry", "scale", "list", "results", "report", "show", "logs")
-"""Commands that a service does, too."""
-
 app.add_typer(control_commands.app)
-app.add_typer(remote_commands.app)
+app.add_typer(results_commands.app)
 app.add_typer(score_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(data_commands.app, name="data")
@@ -80,12 +79,12 @@ def sweeper(
             metavar="URL",
             envvar="SWEEPER_SERVER",
             show_envvar=False,
-            help="Ask a service.",
+            help="Send the command to a service.",
         ),
     ] = "",
 ) -> None:
     """\b
-    Runs a loss-function study in medical image segmentation and reports on it.
+    Compares loss functions for medical image segmentation.
     Example: sweeper launch --grid demo
     """
     from importlib.metadata import version as installed
@@ -95,11 +94,8 @@ def sweeper(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-    elif server and context.invoked_subcommand not in REMOTE and not _reads_the_variable_itself(context):
-        raise ServerError(
-            f"`sweeper {context.invoked_subcommand}` works on this machine alone; leave --server out, or unset "
-            f"SWEEPER_SERVER (a service does: {', '.join(REMOTE)})"
-        )
+    elif server and not _reads_the_variable_itself(context):
+        remote.check_command(context.invoked_subcommand)
     use_server(server)
 
 
@@ -119,13 +115,13 @@ def launch(
     plugin: PluginOption = None,
     limit: LimitOption = None,
     rehearse: RehearseOption = False,
-    extend: Annotated[bool, typer.Option("--extend", help="Grow an existing sweep by the grid's new cells.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train cells that other sweeps have finished, too.")] = False,
+    extend: Annotated[bool, typer.Option("--extend", help="Add the grid's new cells to an existing sweep.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Also train cells that other sweeps have finished.")] = False,
     detach: DetachOption = False,
     notify: NotifyOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run; write nothing.")] = False,
 ) -> None:
-    """Run a grid: prepare data, train what is not trained yet, report.
+    """Run a grid: prepare the data, train the trials, write the report.
 
     Example: sweeper launch --grid paper --data ~/data
     """
@@ -134,13 +130,13 @@ def launch(
     from sweeper.settings import load_settings
 
     if (there := service()) is not None:
-        remote_commands.refuse_notify(notify)
-        asked = remote_commands.asked(grid, sets, name, data, plugin, rehearse=rehearse, fresh=fresh)
+        remote.refuse_notify(notify)
+        wanted = remote.chosen_grid(grid, sets, name, data, plugin, rehearse=rehearse, fresh=fresh)
         with there:
             if dry_run:
-                remote_commands.plan(there, asked, as_json=False)
+                remote.plan(there, wanted, as_json=False)
             else:
-                remote_commands.launch(there, {**asked, "extend": extend, "limit": limit})
+                remote.launch(there, {**wanted, "extend": extend, "limit": limit})
         return
     settings = load_settings(data=data, notify=notify)
     chosen, messages = _grid(grid, [*(sets or ()), *(["share=false"] if fresh else ())], name, plugin)
@@ -153,9 +149,9 @@ def launch(
     if rehearse:
         settings.make_home()
         write_files(chosen)
-    with open_session(data, notify=notify, create=True) as now:
-        sweep = create(now, chosen, messages, extend=extend)
-        _go(now, sweep.name, detach=detach, limit=limit)
+    with open_session(data, notify=notify, create=True) as session:
+        sweep = create(session, chosen, messages, extend=extend)
+        _run(session, sweep.name, detach=detach, limit=limit)
 
 
 @app.command()
@@ -168,7 +164,7 @@ def plan(
     rehearse: RehearseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a grid's trials, and what those left to run will cost.
+    """Show a grid's trials and what the remaining ones will cost.
 
     Example: sweeper plan --grid paper --json
     """
@@ -176,8 +172,7 @@ def plan(
 
     if (there := service()) is not None:
         with there:
-            asked = remote_commands.asked(grid, sets, name, data, plugin, rehearse=rehearse)
-            remote_commands.plan(there, asked, as_json=as_json)
+            remote.plan(there, remote.chosen_grid(grid, sets, name, data, plugin, rehearse=rehearse), as_json=as_json)
         return
     settings = load_settings(data=data)
     chosen, _ = _grid(grid, sets, name, plugin)
@@ -193,19 +188,22 @@ def resume(
     detach: DetachOption = False,
     notify: NotifyOption = None,
 ) -> None:
-    """Go on with a stopped or killed sweep, from its checkpoints.
+    """Resume a stopped or killed sweep from its checkpoints.
 
     Example: sweeper resume demo
     """
+    from sweeper import verbs
+    from sweeper.verbs.requests import ResumeRequest, request
+
     if (there := service()) is not None:
-        remote_commands.refuse_notify(notify)
+        remote.refuse_notify(notify)
         with there:
-            remote_commands.say(there.resume(there.name(sweep), limit=limit))
+            say(verbs.resume(there, there.name(sweep), request(ResumeRequest, limit=limit)).message)
         return
-    with open_session(notify=notify) as now:
-        name = chosen_sweep(now, sweep)
-        _make_ready(now)
-        _go(now, name, detach=detach, limit=limit)
+    with open_session(notify=notify) as session:
+        name = chosen_sweep(session, sweep)
+        _make_ready(session)
+        _run(session, name, detach=detach, limit=limit)
 
 
 @app.command()
@@ -213,27 +211,29 @@ def status(
     sweep: SweepArgument = None,
     as_json: JsonOption = False,
     follow: Annotated[
-        bool, typer.Option("--watch", help="The grid as a heat map that follows the sweep; Ctrl-C leaves.")
+        bool, typer.Option("--watch", help="Show a live heat map of the grid; Ctrl-C leaves it.")
     ] = False,
 ) -> None:
-    """Show how a sweep stands, trial by trial.
+    """Show the state of a sweep and of each of its trials.
 
     Example: sweeper status demo --watch
     """
+    from sweeper import verbs
+    from sweeper.verbs.requests import StatusRequest
     from sweeper.views.status import status_text
 
     if follow and as_json:
-        raise typer.BadParameter("--watch is for a person and --json for a program; choose one")
+        raise typer.BadParameter("--watch and --json exclude each other; choose one")
     if follow and service() is not None:
-        raise ServerError("--watch needs the database itself; ask the service again and again, or look at its board")
+        raise ServerError("--watch needs the database itself; use the board of the service instead")
     if follow:
         from sweeper.views.terminal import watch
 
-        with open_session() as now:
-            watch(now.repository, chosen_sweep(now, sweep), console())
+        with open_session() as session:
+            watch(session.repository, chosen_sweep(session, sweep), console())
         return
-    with open_sweeps() as sweeps:
-        found = sweeps.status(sweeps.name(sweep), brief=not as_json)
+    with open_place() as place:
+        found = verbs.status(place, place.name(sweep), StatusRequest(brief=not as_json))
     if as_json:
         print_json(found)
     else:
@@ -243,54 +243,61 @@ def status(
 @app.command()
 def stop(
     sweep: SweepArgument = None,
-    now_: Annotated[bool, typer.Option("--now", help="End running trials after their current epoch.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Stop running trials after their current epoch.")] = False,
 ) -> None:
-    """Ask a running sweep to stop; running trials go on to their end.
+    """Ask a running sweep to stop; running trials finish first.
 
     Example: sweeper stop demo --now
     """
-    with open_sweeps() as sweeps:
-        remote_commands.say(sweeps.stop(sweeps.name(sweep), now=now_))
+    from sweeper import verbs
+    from sweeper.verbs.requests import StopRequest
+
+    with open_place() as place:
+        say(verbs.stop(place, place.name(sweep), StopRequest(now=now)).message)
 
 
 @app.command()
 def retry(
     sweep: SweepArgument = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Every failed trial of the sweep.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Retry every failed trial.")] = False,
     trial: Annotated[
-        list[str] | None, typer.Option("--trial", metavar="HASH", help="This trial; may be repeated.")
+        list[str] | None, typer.Option("--trial", metavar="HASH", help="Retry this trial; may be repeated.")
     ] = None,
     detach: DetachOption = False,
     notify: NotifyOption = None,
 ) -> None:
-    """Queue failed trials again, and run them.
+    """Retry failed trials.
 
     Example: sweeper retry demo --failed
     """
+    from sweeper import verbs
     from sweeper.errors import GridError
-    from sweeper.verbs import LocalSweeps
+    from sweeper.verbs.control import queue
+    from sweeper.verbs.requests import RetryRequest, request
 
     if not failed and not trial:
         raise GridError("say which trials: --failed, or --trial HASH")
     if (there := service()) is not None:
-        remote_commands.refuse_notify(notify)
+        remote.refuse_notify(notify)
         with there:
-            remote_commands.say(there.retry(there.name(sweep), trial or (), failed=failed))
+            asked = request(RetryRequest, trials=trial or [], failed=failed)
+            say(verbs.retry(there, there.name(sweep), asked).message)
         return
-    with open_session(notify=notify) as now:
-        name = chosen_sweep(now, sweep)
-        _make_ready(now)
-        line, open_ = LocalSweeps(now.settings, now.repository).queue_again(name, trial or (), failed=failed)
-        now.console.print(line, markup=False, highlight=False)
-        if open_:
-            _go(now, name, detach=detach)
+    with open_session(notify=notify) as session:
+        name = chosen_sweep(session, sweep)
+        _make_ready(session)
+        host = verbs.Host(session.settings, session.repository)
+        line, left = queue(host, name, trial or (), failed=failed)
+        session.console.print(line, markup=False, highlight=False)
+        if left:
+            _run(session, name, detach=detach)
 
 
 @app.command()
 def report(
     sweep: SweepArgument = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write it.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="html, pdf, latex, csv; several with commas.")] = "html",
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="html, pdf, latex, csv, or several with commas.")] = "html",
 ) -> None:
     """Write the report of a sweep.
 
@@ -302,11 +309,11 @@ def report(
         check_folder(out)
     if (there := service()) is not None:
         with there:
-            remote_commands.report(there, there.name(sweep), out, format_)
+            remote.report(there, there.name(sweep), out, format_)
         return
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
-        files = write(now, name, out or now.settings.reports / name, [f.strip() for f in format_.split(",")])
+    with open_session() as session:
+        name = chosen_sweep(session, sweep)
+        files = write(session, name, out or session.settings.reports / name, [f.strip() for f in format_.split(",")])
         for file in files:
             console().print(str(file), markup=False, highlight=False, soft_wrap=True)
 
@@ -333,7 +340,7 @@ def grids(
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has, what is missing, and how to get it.
+    """Show what this machine has, what is missing, and how to get it.
 
     Example: sweeper doctor
     """
@@ -353,26 +360,29 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
     Example: sweeper show 7d47f8
     """
+    from sweeper import verbs
     from sweeper.views.status import trial_text
 
-    with open_sweeps() as sweeps:
-        console().print(trial_text(sweeps.trial(trial)))
+    with open_place() as place:
+        console().print(trial_text(verbs.trial(place, trial)))
 
 
 @app.command()
 def logs(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]) -> None:
-    """Print what the training process of a trial wrote.
+    """Print the output of a trial's training process.
 
     Example: sweeper logs 7d47f8
     """
-    with open_sweeps() as sweeps:
-        typer.echo(sweeps.log(trial), nl=False)
+    from sweeper import verbs
+
+    with open_place() as place:
+        typer.echo(verbs.trial_log(place, trial), nl=False)
 
 
 def _grid(
     grid: str, sets: list[str] | None, name: str | None, plugins: list[Path] | None
 ) -> tuple[Grid, list[PluginSource]]:
-    """The chosen grid, and what its workers need of the plug-ins that were named or are installed."""
+    """The chosen grid, and the plug-ins that its workers load: those that were named, and installed ones."""
     from sweeper.grids.schema import names_used
     from workers.plugins import describe_for, describe_plugin
 
@@ -389,21 +399,21 @@ def _rehearsal(grid: Grid, settings: Settings, *, say: bool = True) -> Grid:
     rehearsal = rehearsal_of(grid, settings.home / "rehearsal")
     if say:
         console().print(
-            f"REHEARSAL of {grid.name}: its scores say nothing about the losses. It differs in:", markup=False
+            f"REHEARSAL of {grid.name}: its scores say nothing about the losses. Differences:", markup=False
         )
         for line in differences(grid, rehearsal):
             console().print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     return rehearsal
 
 
-def _make_ready(now: Session) -> None:
-    """What a run needs besides a sweep: a home to write to, and servers that answer."""
+def _make_ready(session: Session) -> None:
+    """Checks what a run needs besides a sweep: a home folder to write to, and servers that answer."""
     from sweeper.run.alerts import check_target
     from sweeper.services import check_services
 
-    check_target(now.settings.notify)
-    check_services(now.settings)
-    now.settings.make_home()
+    check_target(session.settings.notify)
+    check_services(session.settings)
+    session.settings.make_home()
 
 
 def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
@@ -416,7 +426,7 @@ def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
         console().print(plan_text(plan.to_dict()))
 
 
-def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:
+def _run(session: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:
     """Runs a sweep here to its end, or starts a coordinator for it: in the background, or as a job of the cluster."""
     from sweeper.run.background import start_detached
     from sweeper.run.launch import run
@@ -425,17 +435,17 @@ def _go(now: Session, name: str, *, detach: bool = False, limit: int | None = No
     from sweeper.views.status import closing_text
 
     if detach:
-        if in_cluster(now.settings):
-            job = start_job(now.settings, now.repository, name, limit)
+        if in_cluster(session.settings):
+            job = start_job(session.settings, session.repository, name, limit)
             where, prints = f"as job {job} of the cluster", f"ray job logs {job}"
         else:
-            where, prints = "in the background", str(start_detached(now.settings, now.repository, name, limit))
+            where, prints = "in the background", str(start_detached(session.settings, session.repository, name, limit))
         console().print(
-            f"{name} runs {where}; watch it with: sweeper attach {name} (what it prints: {prints})",
+            f"{name} runs {where}; watch it with: sweeper attach {name} (its output: {prints})",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
         return
-    run(now, name, limit=limit)
-    now.console.print(closing_text(now, name, finish(now, name)))
+    run(session, name, limit=limit)
+    session.console.print(closing_text(session, name, finish(session, name)))

@@ -1,4 +1,4 @@
-"""Commands on a sweep that runs or has run: watch it, change its concurrency, run one cell alone, tidy up."""
+"""Commands on a sweep that runs or has run: watch it, change its concurrency, run one trial alone, clean up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.options import SweepArgument, chosen_sweep, console, open_session, open_sweeps
+from sweeper.cli.options import SweepArgument, chosen_sweep, console, open_place, open_session, say
 
 app = typer.Typer(rich_markup_mode=None)
 TrialArgument = Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]
@@ -15,23 +15,23 @@ TrialArgument = Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
 @app.command()
 def attach(sweep: SweepArgument = None) -> None:
-    """Watch a running sweep; Ctrl-C ends only the watching.
+    """Show the progress of a running sweep; Ctrl-C does not stop it.
 
     Example: sweeper attach demo
     """
     from sweeper.run.background import follow
     from sweeper.run.lease import running
 
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
-        if not running(now.repository, name):
-            console().print(f"nobody is running {name}; go on with: sweeper resume {name}", markup=False)
+    with open_session() as session:
+        name = chosen_sweep(session, sweep)
+        if not running(session.repository, name):
+            console().print(f"nobody is running {name}; resume it with: sweeper resume {name}", markup=False)
             return
-        slots = max(len(now.repository.attempts_of_sweep(name)), 1)
+        slots = max(len(session.repository.attempts_of_sweep(name)), 1)
         try:
-            state = follow(now.repository, name, console(), min(slots, 64))
+            state = follow(session.repository, name, console(), min(slots, 64))
         except KeyboardInterrupt:
-            console().print(f"{name} goes on; stop it with: sweeper stop {name}", markup=False)
+            console().print(f"{name} keeps running; stop it with: sweeper stop {name}", markup=False)
             return
         console().print(f"{name} is {state.value}; see: sweeper status {name}", markup=False, highlight=False)
 
@@ -39,23 +39,25 @@ def attach(sweep: SweepArgument = None) -> None:
 @app.command()
 def scale(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP")],
-    trials: Annotated[int, typer.Argument(metavar="N", min=1, help="At most so many trials at once.")],
+    trials: Annotated[int, typer.Argument(metavar="N", min=1, help="How many trials may run at once.")],
 ) -> None:
     """Change how many trials a running sweep trains at once.
 
     Example: sweeper scale demo 1
     """
-    with open_sweeps() as sweeps:
-        line = sweeps.scale(sweeps.name(sweep), trials)
-    console().print(line, markup=False, highlight=False)
+    from sweeper import verbs
+    from sweeper.verbs.requests import ScaleRequest, request
+
+    with open_place() as place:
+        say(verbs.scale(place, place.name(sweep), request(ScaleRequest, concurrency=trials)).message)
 
 
 @app.command()
 def run(
     trial: TrialArgument,
-    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="A new folder for what it writes.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="New folder for its files.")] = None,
 ) -> None:
-    """Train one cell alone and here, to debug or reproduce it.
+    """Train one trial alone on this machine, to debug or reproduce it.
 
     Example: sweeper run 7d47f8
     """
@@ -64,23 +66,27 @@ def run(
     from sweeper.grids.names import naming_of
     from sweeper.run.single_trial import differences, run_alone
 
-    with open_session() as now:
-        stored = now.repository.trial(trial)
+    with open_session() as session:
+        stored = session.repository.trial(trial)
         if stored.sweep is not None:
-            (stored,) = naming_of(now.repository.sweep(stored.sweep).grid).labelled([stored])
+            (stored,) = naming_of(session.repository.sweep(stored.sweep).grid).labelled([stored])
         folder = to or Path(tempfile.mkdtemp(prefix=f"sweeper-{stored.hash[:8]}-"))
-        say = console()
-        say.print(f"{stored.label} in {folder}", markup=False, highlight=False, soft_wrap=True)
+        out = console()
+        out.print(f"{stored.label} in {folder}", markup=False, highlight=False, soft_wrap=True)
         result = run_alone(
-            now.settings, now.repository, stored, folder, lambda line: say.print(line, markup=False, highlight=False)
+            session.settings,
+            session.repository,
+            stored,
+            folder,
+            lambda line: out.print(line, markup=False, highlight=False),
         )
         if stored.best_epoch is None:
-            say.print("finished; nothing is stored of it to compare with", markup=False)
+            out.print("finished; no stored result to compare with", markup=False)
             return
-        differing = differences(now.repository, stored, result)
+        differing = differences(session.repository, stored, result)
         for line in differing[:20]:
-            say.print(line, markup=False, highlight=False)
-        say.print(
+            out.print(line, markup=False, highlight=False)
+        out.print(
             f"{len(differing)} of {len(result.scores)} scores differ from the stored ones"
             if differing
             else f"all {len(result.scores)} scores equal the stored ones",
@@ -91,7 +97,7 @@ def run(
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
     """Remove checkpoints and prepared data that nothing needs.
 
@@ -99,8 +105,8 @@ def gc(
     """
     from sweeper.garbage import find_garbage
 
-    with open_session() as now:
-        found = find_garbage(now.settings, now.repository)
+    with open_session() as session:
+        found = find_garbage(session.settings, session.repository)
         for garbage in found:
             if not dry_run:
                 garbage.remove()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from sweeper.server.client import Client
     from sweeper.session import Session
     from sweeper.settings import Settings
-    from sweeper.verbs import Sweeps
+    from sweeper.verbs import Place
 
 
 def _grid_names(incomplete: str) -> list[str]:
-    """For the shell's completion; a file's name it completes by itself."""
+    """For the shell's completion; the shell completes file names itself."""
     from sweeper.grids.files import shipped
 
     return [name for name in shipped() if name.startswith(incomplete)]
@@ -33,8 +33,8 @@ def _sweep_names(incomplete: str) -> list[str]:
     from trials.errors import ExpectedError
 
     try:
-        with open_session() as now:
-            return [s.name for s in now.repository.sweeps() if s.name.startswith(incomplete)]
+        with open_session() as session:
+            return [s.name for s in session.repository.sweeps() if s.name.startswith(incomplete)]
     except ExpectedError:
         return []
 
@@ -49,9 +49,7 @@ GridOption = Annotated[
         autocompletion=_grid_names,
     ),
 ]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Folder with each data set under its name.")
-]
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder with one folder per data set.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the grid; may be repeated.")
 ]
@@ -60,24 +58,26 @@ PluginOption = Annotated[
     typer.Option("--plugin", metavar="FILE", help="Python file with losses, networks, data sets and so on."),
 ]
 NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep; the grid's name unless given.")
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep (default: the grid's name).")
 ]
-RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same trials, tiny and on synthetic files.")]
+RehearseOption = Annotated[
+    bool, typer.Option("--rehearse", help="Run the same trials, but tiny and on synthetic files.")
+]
 LimitOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the rest stays queued.")
+    int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the others stay queued.")
 ]
 # A service that takes over from a coordinator which had reached its limit lets nothing more start: 0.
 RestOption = Annotated[
-    int | None, typer.Option("--limit", min=0, metavar="N", help="Start at most N trials; the rest stays queued.")
+    int | None, typer.Option("--limit", min=0, metavar="N", help="Start at most N trials; the others stay queued.")
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Run in the background, or as a job of the cluster.")]
 NotifyOption = Annotated[
-    str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Told as JSON when it ends, breaks or stalls.")
+    str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Send JSON here when it ends, breaks or stalls.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SweepArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.", autocompletion=_sweep_names),
+    typer.Argument(metavar="[SWEEP]", help="Name of the sweep (default: the newest).", autocompletion=_sweep_names),
 ]
 
 
@@ -131,7 +131,7 @@ def open_session(data: Path | None = None, *, notify: str | None = None, create:
 
 
 def service() -> Client | None:
-    """The service that `--server` or SWEEPER_SERVER names; None where the commands work on this machine.
+    """The service that `--server` or SWEEPER_SERVER names; None if the commands work on this machine.
 
     Raises:
         ServerError, SettingsError: its address or the token cannot be used.
@@ -147,31 +147,31 @@ _server = ""
 
 
 def use_server(url: str) -> None:
-    """Sends what the commands ask to a service; an empty address means this machine."""
+    """Sends the commands to a service; an empty address means this machine."""
     global _server
     _server = url
 
 
 @contextmanager
-def open_sweeps() -> Iterator[Sweeps]:
-    """Sweeps on this machine, or those of the service.
+def open_place() -> Iterator[Place]:
+    """Where verbs are carried out: the service that was named, or this machine.
 
     Raises:
-        ServerError: the service can't be reached.
+        ServerError: the service is unreachable.
         SettingsError, StorageError: see `open_session`.
     """
-    from sweeper.verbs import LocalSweeps
+    from sweeper.verbs import Host
 
     if (there := service()) is not None:
         with there:
             yield there
         return
-    with open_session() as now:
-        yield LocalSweeps(now.settings, now.repository)
+    with open_session() as session:
+        yield Host(session.settings, session.repository)
 
 
 def check_folder(path: Path) -> None:
-    """Refuses a folder that a person has named and that cannot be written, before any work is done for it.
+    """Refuses a folder that was named and cannot be written, before any work is done for it.
 
     Raises:
         SettingsError: see above.
@@ -179,7 +179,7 @@ def check_folder(path: Path) -> None:
     from sweeper.settings import write_fault
 
     if (fault := write_fault(path)) is not None:
-        raise SettingsError(f"{path} cannot be written: {fault}; name another place")
+        raise SettingsError(f"{path} cannot be written: {fault}; name another folder")
 
 
 def check_file(path: Path) -> None:
@@ -193,15 +193,15 @@ def check_file(path: Path) -> None:
     check_folder(path.parent)
 
 
-def chosen_sweep(now: Session, name: str | None) -> str:
+def chosen_sweep(session: Session, name: str | None) -> str:
     """The named sweep, or the newest one.
 
     Raises:
         UnknownSweepError: no sweep of that name, or none at all.
     """
-    from sweeper.verbs import LocalSweeps
+    from sweeper.verbs import Host
 
-    return LocalSweeps(now.settings, now.repository).name(name)
+    return Host(session.settings, session.repository).name(name)
 
 
 def chosen_grid(grid: str, sets: list[str] | None, name: str | None) -> Grid:
@@ -212,8 +212,20 @@ def chosen_grid(grid: str, sets: list[str] | None, name: str | None) -> Grid:
     return load_grid(grid, changes)
 
 
-def print_json(value: Any) -> None:
-    """Writes one JSON value to standard output."""
+def say(line: str) -> None:
+    """Prints a line as it is."""
+    console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def as_json_text(value: object) -> str:
+    """A typed answer, or plain values, as JSON."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    from pydantic_core import to_jsonable_python
+
+    return json.dumps(to_jsonable_python(value), indent=2, allow_nan=False) + "\n"
+
+
+def print_json(value: object) -> None:
+    """Writes a value to standard output as JSON."""
+    sys.stdout.write(as_json_text(value))

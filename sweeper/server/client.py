@@ -1,13 +1,13 @@
-"""Talks to a service (`sweeper serve`): the verbs of `sweeper.verbs` over HTTP, and those that a service alone has."""
+"""A service (`sweeper serve`) as a place for verbs: what is asked is sent over HTTP, the answer is a typed object."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from typing import ParamSpec, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -16,12 +16,16 @@ from storage.errors import UnknownSweepError
 from sweeper.errors import ServerError
 from sweeper.server.guard import LOOPBACK
 from sweeper.server.tokens import OWN_TOKEN, read_token
-from sweeper.verbs import Table
+from sweeper.verbs import list_sweeps
+from sweeper.verbs.declaration import Call, Verb
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 ATTEMPTS = 3
-"""So often a read is tried when the connection breaks; anything else only where no connection came about."""
+"""Of a read when the connection breaks. Anything else is repeated only if no connection was made."""
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 
 
 class Client:
@@ -32,16 +36,16 @@ class Client:
         token: of the service; None for none.
         seconds: how long an answer may take.
 
-    Raises, every method:
-        ServerError: the service can't be reached, or refused; the message is the service's.
+    Raises, every verb:
+        ServerError: the service is unreachable, or refused; the message is the service's.
     """
 
     def __init__(self, url: str, token: str | None = None, *, seconds: float = ANSWER_SECONDS) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ServerError(f"{url!r} is no address of a service: expected http://HOST:PORT or https://HOST")
+            raise ServerError(f"{url!r} is not the address of a service; expected http://HOST:PORT or https://HOST")
         if token is not None and not (token.isascii() and token.isprintable()):
-            raise ServerError("the token has characters that no token has; look at SWEEPER_TOKEN")
+            raise ServerError("the token has characters that a token cannot have; check SWEEPER_TOKEN")
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1/",
@@ -65,78 +69,36 @@ class Client:
     def name(self, sweep: str | None) -> str:
         if sweep is not None:
             return sweep
-        sweeps = self.list()
-        if not sweeps:
+        found = list_sweeps(self)
+        if not found:
             raise UnknownSweepError(f"no sweep was launched yet at {self.url}; try: sweeper launch --grid demo")
-        return str(max(sweeps, key=lambda s: s["created_at"])["sweep"])
+        return max(found, key=lambda s: s.created_at).sweep
 
-    def list(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._get("sweeps").json()
-        return found
+    def ask(self, verb: Verb[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
+        call = verb.call(*args, **kwargs)
+        answer = self._get(call) if verb.method == "GET" else self._post(call)
+        try:
+            return verb.read(answer.content, answer.headers)
+        except ValueError as error:
+            raise ServerError(f"{self.url} did not answer as a service does; check the address") from error
 
-    def status(self, sweep: str, *, brief: bool = False) -> dict[str, Any]:
-        return self._object(self._get(f"sweeps/{_part(sweep)}", {"brief": "true"} if brief else None))
-
-    def stop(self, sweep: str, *, now: bool = False) -> str:
-        return self._ask(f"sweeps/{_part(sweep)}/stop", {"now": now})
-
-    def scale(self, sweep: str, concurrency: int) -> str:
-        return self._ask(f"sweeps/{_part(sweep)}/scale", {"concurrency": concurrency})
-
-    def retry(self, sweep: str, trials: Sequence[str] = (), *, failed: bool = False) -> str:
-        """Queues trials again, by the first digits of their hashes or all that have failed; a line that says so."""
-        asked = {**({"trials": list(trials)} if trials else {}), **({"failed": True} if failed else {})}
-        return self._ask(f"sweeps/{_part(sweep)}/retry", asked)
-
-    def resume(self, sweep: str, *, limit: int | None = None) -> str:
-        """Starts a coordinator; a line that says so."""
-        return self._ask(f"sweeps/{_part(sweep)}/resume", {} if limit is None else {"limit": limit})
-
-    def plan(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What `Plan.to_dict` gives, with `differences`; `asked` as `sweeper.server.schemas.PlanRequest` has it."""
-        return self._object(self._send("POST", "plan", json=asked))
-
-    def launch(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Submits a grid, as `sweeper.server.schemas.LaunchRequest` has it; `sweep`, `message` and `differences`."""
-        return self._object(self._send("POST", "sweeps", json=asked))
-
-    def report(self, sweep: str) -> str:
-        """The report as HTML."""
-        return self._get(f"sweeps/{_part(sweep)}/report").text
-
-    def log(self, prefix: str) -> str:
-        return self._get(f"trials/{_part(prefix)}/log").text
-
-    def trial(self, prefix: str) -> dict[str, Any]:
-        return self._object(self._get(f"trials/{_part(prefix)}"))
-
-    def results(self, sweep: str) -> dict[str, Any]:
-        return self._object(self._get(f"sweeps/{_part(sweep)}/results"))
-
-    def results_parquet(self, sweep: str, table: Table = "scores") -> bytes:
-        asked = {"format": "parquet", "table": table}
-        return self._get(f"sweeps/{_part(sweep)}/results", asked).content
-
-    def _ask(self, path: str, asked: Mapping[str, Any]) -> str:
-        return str(self._object(self._send("POST", path, json=asked))["message"])
-
-    def _get(self, path: str, asked: Mapping[str, str] | None = None) -> httpx.Response:
+    def _get(self, call: Call) -> httpx.Response:
         again = Retrying(
             retry=retry_if_exception_type((httpx.NetworkError, httpx.RemoteProtocolError)),
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_exponential(multiplier=0.2),
             reraise=True,
         )
-        return self._answer(lambda: again(self._http.request, "GET", path, params=asked))
+        return self._answer(lambda: again(self._http.request, "GET", call.path, params=call.given))
 
-    def _send(self, method: str, path: str, **asked: Any) -> httpx.Response:
-        return self._answer(lambda: self._http.request(method, path, **asked))
+    def _post(self, call: Call) -> httpx.Response:
+        return self._answer(lambda: self._http.request("POST", call.path, json=call.given))
 
-    def _answer(self, send: Any) -> httpx.Response:
+    def _answer(self, send: Callable[[], httpx.Response]) -> httpx.Response:
         try:
-            answer: httpx.Response = send()
+            answer = send()
         except httpx.TimeoutException as error:
-            raise ServerError(f"the service at {self.url} gave no answer in time; try again") from error
+            raise ServerError(f"the service at {self.url} did not answer in time; try again later") from error
         except httpx.HTTPError as error:
             raise ServerError(f"no service answers at {self.url} ({error}); start one with: sweeper serve") from error
         if answer.is_success:
@@ -151,15 +113,6 @@ class Client:
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return f"{self.url}: {detail}; set SWEEPER_TOKEN, or SWEEPER_TOKEN_FILE to a file that holds it"
         return detail
-
-    def _object(self, answer: httpx.Response) -> dict[str, Any]:
-        try:
-            found = answer.json()
-        except ValueError as error:
-            raise ServerError(f"{self.url} did not answer as a service does; check the address") from error
-        if not isinstance(found, dict):
-            raise ServerError(f"{self.url} did not answer as a service does; check the address")
-        return found
 
 
 def find_token(url: str, environment: Mapping[str, str], home: Path) -> str | None:
@@ -188,7 +141,3 @@ def connect(url: str) -> Client:
     from sweeper.settings import load_settings
 
     return Client(url, find_token(url, os.environ, load_settings().home))
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")

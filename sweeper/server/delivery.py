@@ -15,9 +15,9 @@ from storage.repository import Repository
 from sweeper.run import unpublished
 from sweeper.run.lease import running
 from sweeper.server.duties import EVERY_SECONDS
-from sweeper.server.service import Service
 from sweeper.server.tokens import without_tokens
 from sweeper.services import mlflow_fault
+from sweeper.verbs.host import Host
 from trials.states import SweepState
 
 LONGEST_WAIT_SECONDS = 3600.0
@@ -35,19 +35,19 @@ class Delivery:
     that is tried again after 1, 2, 4 … minutes, at most an hour; an MLflow that does not answer is no attempt.
 
     Args:
-        service: whose sweeps.
+        host: whose sweeps.
         clock: seconds, never going back.
         send: how it is done; in a process of its own, unless a test says otherwise.
     """
 
-    def __init__(self, service: Service, clock: Callable[[], float] = time.monotonic, send: Send | None = None) -> None:
-        self.service, self._clock, self._send = service, clock, send or send_in_process
+    def __init__(self, host: Host, clock: Callable[[], float] = time.monotonic, send: Send | None = None) -> None:
+        self.host, self._clock, self._send = host, clock, send or send_in_process
         self._waits: dict[str, tuple[float, float]] = {}
         self._sending: dict[str, Callable[[], bool]] = {}
 
     def run_once(self) -> list[str]:
         """Begins with what is due; the names."""
-        settings, now, sent = self.service.sweeps.settings, self._clock(), []
+        settings, now, sent = self.host.settings, self._clock(), []
         self._sending = {name: going for name, going in self._sending.items() if going()}
         due = [name for name in unpublished.noted(settings) if self._ended(name)]
         self._waits = {name: self._waits.get(name, (now, EVERY_SECONDS)) for name in due}
@@ -62,8 +62,8 @@ class Delivery:
         return sent
 
     def _ended(self, name: str) -> bool:
-        repository = self.service.sweeps.repository
-        return not self.service.starts.under_way(name) and ended(repository, name)
+        repository = self.host.repository
+        return not self.host.starts.under_way(name) and ended(repository, name)
 
 
 def ended(repository: Repository, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Runs the service: opens the database, binds the address, and answers until it is told to end."""
+"""Runs the service: opens the database, binds the address, and answers until it is stopped."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from sweeper.server.delivery import Delivery
 from sweeper.server.duties import on_duty
 from sweeper.server.guard import LOOPBACK
 from sweeper.server.recovery import Recovery
-from sweeper.server.service import Service
 from sweeper.server.starts import Starts
 from sweeper.server.tokens import OWN_TOKEN, load_tokens
 from sweeper.settings import Settings
-from sweeper.verbs import LocalSweeps
+from sweeper.verbs import Host
 
 HOSTS_VARIABLE = "SWEEPER_ALLOWED_HOSTS"
 RETRY_SECONDS = 5.0
-"""A request does not wait longer for a database that is away."""
+"""A request waits at most so long for an unreachable database."""
 
 
 class _NoProbes(logging.Filter):
@@ -37,14 +36,14 @@ class _NoProbes(logging.Filter):
 
 
 def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], *, resume: bool = False) -> None:
-    """Answers requests until SIGINT or SIGTERM. Coordinators that it has started go on.
+    """Answers requests until SIGINT or SIGTERM. Coordinators that it started keep running.
 
     Args:
         settings: where things are.
         host: a name or address of this machine. Any but loopback needs tokens.
         port: 0 for one that is free.
         say: is told the address.
-        resume: whether to go on with sweeps whose coordinator is gone without a word.
+        resume: whether to resume sweeps whose coordinator is lost.
 
     Raises:
         ServerError: no token, or the address cannot be bound.
@@ -60,13 +59,13 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
         open_database(settings.database, retry_for=RETRY_SECONDS) as database,
     ):
         starts = Starts(settings)
-        service = Service(LocalSweeps(settings, Repository(database)), starts)
-        app = make_app(service, tokens, hosts=hosts)
+        here = Host(settings, Repository(database), starts)
+        app = make_app(here, tokens, hosts=hosts)
         starts.begin_again()
         shown = f"[{host}]" if ":" in host else host
         say(f"serving on http://{shown}:{listener.getsockname()[1]}/api/v1")
         config = uvicorn.Config(app, server_header=False, log_config=None)
-        with on_duty(Delivery(service), *([Recovery(service)] if resume else [])):
+        with on_duty(Delivery(here), *([Recovery(here)] if resume else [])):
             uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -1,8 +1,8 @@
-"""Starts coordinators in processes of their own, and remembers the starts that are under way or have failed.
+"""Starts coordinators in processes of their own, and remembers the starts that are in progress or have failed.
 
 A start prepares data and waits for a coordinator, which takes minutes: no request waits for it. What was asked for is
-a file in SWEEPER_HOME/starts until the coordinator runs, so that a service that was itself stopped meanwhile goes on
-with it; a failure stays there, for whoever asks, until the next start of the sweep. From then on the database tells.
+a file in SWEEPER_HOME/starts until the coordinator runs, so a service that was stopped meanwhile repeats the start
+when it starts again. A failure stays there until the next start of the sweep. Once it runs, the database tells.
 """
 
 from __future__ import annotations
@@ -13,45 +13,28 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from sweeper.errors import StartingError
 from sweeper.server.tokens import without_tokens
 from sweeper.settings import Settings
+from sweeper.verbs.host import Start
 from workers.files import atomic_write
 
 _log = logging.getLogger(__name__)
 
 WORDS = 4000
-"""At most so many last characters of what a failed start said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What was asked for: to make the sweep by its grid (None: it is there) and to run it.
-
-    `grid` is a checked grid as a plain table; `failure` the last words of a start that failed, None while it is under
-    way; `at` seconds since the epoch.
-    """
-
-    sweep: str
-    at: float
-    grid: Mapping[str, Any] | None = None
-    extend: bool = False
-    limit: int | None = None
-    failure: str | None = None
+"""How many of the last characters that a failed start printed are kept."""
 
 
 Run = Callable[[Path, Path], "tuple[int, str]"]
-"""Carries out the start in a file, its words to a log; the exit status and the last words."""
+"""Carries out the start in a file, with its output in a log; returns the exit status and the last words."""
 
 
 class Starts:
-    """The starts of one service. Safe to share between threads.
+    """The starts of one service (see `sweeper.verbs.host.Starts`). Safe to share between threads.
 
     Args:
         settings: where things are.
@@ -65,21 +48,16 @@ class Starts:
         self._under_way: dict[str, threading.Thread] = {}
 
     def begin(self, start: Start) -> None:
-        """Starts, and returns at once.
-
-        Raises:
-            StartingError: the sweep is being started already.
-        """
         with self._lock:
             if start.sweep in self._under_way:
-                raise StartingError(f"{start.sweep} is being started; see: sweeper status {start.sweep}")
+                raise StartingError(f"{start.sweep} is already being started; see: sweeper status {start.sweep}")
             self._write(start)
             thread = threading.Thread(target=self._carry_out, args=(start,), name=f"start {start.sweep}", daemon=True)
             self._under_way[start.sweep] = thread
             thread.start()
 
     def begin_again(self) -> None:
-        """Goes on with the starts that an earlier service was stopped in."""
+        """Repeats the starts that were in progress when an earlier service stopped."""
         for path in sorted(self.folder.glob("*.json")):
             start = self._read(path)
             if start is not None and start.failure is None:
@@ -87,7 +65,6 @@ class Starts:
                 self.begin(start)
 
     def of(self, sweep: str) -> Start | None:
-        """The sweep's start that is under way or has failed; None where none is, or where it went well."""
         return self._read(self._path(sweep))
 
     def under_way(self, sweep: str) -> bool:
@@ -95,16 +72,14 @@ class Starts:
             return sweep in self._under_way
 
     def all(self) -> list[Start]:
-        """Every start that is under way or has failed, newest first."""
         found = [self._read(path) for path in self.folder.glob("*.json")]
         return sorted((start for start in found if start is not None), key=lambda s: s.at, reverse=True)
 
     def log(self, sweep: str) -> Path:
-        """What starts of the sweep print."""
         return self.logs / f"{sweep}.start.log"
 
     def join(self, seconds: float) -> None:
-        """Waits for starts that are under way; for tests."""
+        """Waits for starts that are in progress; for tests."""
         for thread in list(self._under_way.values()):
             thread.join(seconds)
 
@@ -116,11 +91,11 @@ class Starts:
                 path.unlink(missing_ok=True)
                 _log.info("%s was started", start.sweep)
             else:
-                self._write(Start(**{**asdict(start), "failure": words or f"exit status {status}, no words"}))
+                self._write(replace(start, failure=words or f"exit status {status}, no message"))
                 _log.error("%s could not be started: %s", start.sweep, words)
         except OSError as error:
             _log.exception("%s could not be started", start.sweep)
-            self._write(Start(**{**asdict(start), "failure": str(error)}))
+            self._write(replace(start, failure=str(error)))
         finally:
             with self._lock:
                 self._under_way.pop(start.sweep, None)
@@ -139,7 +114,7 @@ class Starts:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError):
-            _log.exception("%s is damaged and left out", path)
+            _log.exception("%s is damaged; it is ignored", path)
             return None
 
 
@@ -182,18 +157,18 @@ def carry_out(path: Path) -> None:
     start, settings = read_start(path), load_settings()
     settings.make_home()
     with open_database(settings.database) as database:
-        now = Session(settings, Repository(database), Console())
+        session = Session(settings, Repository(database), Console())
         if start.grid is not None:
             grid = parse_grid(start.grid, start.sweep)
             plugins = describe_for((), **names_used(grid))
             if grid.rehearsal:
                 write_files(grid)
-            create(now, grid, plugins, extend=start.extend)
-        start_detached(settings, now.repository, start.sweep, start.limit)
+            create(session, grid, plugins, extend=start.extend)
+        start_detached(settings, session.repository, start.sweep, start.limit)
 
 
 def main() -> None:
-    """The process of one start: exit status 2 and one message for what a person can mend."""
+    """The process of one start: exit status 2 and one message for what a person can fix."""
     from trials.errors import ExpectedError
 
     try:
@@ -201,11 +176,6 @@ def main() -> None:
     except ExpectedError as error:
         sys.stderr.write(f"sweeper: {error}\n")
         sys.exit(2)
-
-
-def now() -> float:
-    """Seconds since the epoch."""
-    return time.time()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from sweeper.errors import ServerError
+from sweeper.verbs.declaration import Role
 
 FILE_VARIABLE = "SWEEPER_TOKENS_FILE"
 VARIABLE = "SWEEPER_TOKENS"
@@ -21,13 +21,6 @@ OWN_TOKEN = "server-token"  # noqa: S105 (the name of a file)
 MIN_LENGTH = 16
 
 _EXPECTED = "expected read:TOKEN or full:TOKEN (a new one: openssl rand -hex 32)"
-
-
-class Role(StrEnum):
-    """`read` looks; `full` also submits, stops, retries, scales and resumes."""
-
-    READ = "read"
-    FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +106,7 @@ def _read_private(path: Path, name: str) -> str:
     try:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & (stat.S_IRWXO | stat.S_IWGRP):
-            raise ServerError(f"{name}: others can read or change {path}; mend it with: chmod 600 {path}")
+            raise ServerError(f"{name}: others can read or change {path}; fix it with: chmod 600 {path}")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ServerError(f"{name}={path} cannot be read ({getattr(error, 'strerror', None) or error})") from error

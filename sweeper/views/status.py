@@ -18,6 +18,16 @@ from storage.repository import Repository
 from sweeper.grids.names import naming_of, number, variants
 from sweeper.search.space import family, point
 from sweeper.units import duration
+from sweeper.views.objects import (
+    AttemptObject,
+    Counts,
+    Lease,
+    SearchStatus,
+    SweepStatus,
+    SweepSummary,
+    TrialObject,
+    TrialStatus,
+)
 from trials.spec import is_external
 from trials.states import FailureKind, SweepState, TrialState
 
@@ -28,12 +38,8 @@ LISTED_TRIALS, MANY_TRIALS = 50, 300
 """Of more than these many trials, so few are listed: to read and lay out thousands takes seconds, and nobody does."""
 
 
-def status_object(repository: Repository, name: str, *, brief: bool = False) -> dict[str, Any]:
-    """The sweep and its trials' states, as JSON values.
-
-    `failures` counts the failed trials by kind, `again` the failed and lost attempts at the others, `setbacks` those at
-    one trial. A lease's
-    `seconds_left` are negative once it has run out.
+def status_of(repository: Repository, name: str, *, brief: bool = False) -> SweepStatus:
+    """The sweep and its trials' states.
 
     Args:
         repository: the database.
@@ -41,93 +47,110 @@ def status_object(repository: Repository, name: str, *, brief: bool = False) -> 
         brief: of many trials, only those that one would look for first.
     """
     sweep, ends, lease = repository.sweep(name), repository.ends(name), repository.lease(name)
-    counts, failures, again = Counter[str](), Counter[str](), Counter[str]()
+    counts, failures, again = Counter[TrialState](), Counter[FailureKind](), Counter[FailureKind]()
     for (state, kind), count in ends.items():
-        counts[state.value] += count
+        counts[state] += count
         if state is TrialState.FAILED and kind is not None:
-            failures[kind.value] += count
+            failures[kind] += count
     setbacks = repository.setbacks(name)
     for kinds in repository.setbacks(name, but_of=TrialState.FAILED).values():
-        again.update({kind.value: count for kind, count in kinds.items()})
+        again.update(kinds)
     some = brief and counts.total() > MANY_TRIALS
     trials = repository.trials(name, LISTED_TRIALS if some else None)
     naming, searches = naming_of(sweep.grid, trials), sweep.details.get("search", {})
     named = zip(naming.labelled(trials), variants(trials, naming), strict=True)
     everything = repository.trials(name) if searches and some else trials
     now = repository.database.now()
-    return {
-        "sweep": sweep.name,
-        "state": sweep.state.value,
-        "reason": sweep.reason,
-        "rehearsal": sweep.rehearsal,
-        "counts": {state.value: counts[state.value] for state in TrialState},
-        "failures": dict(failures),
-        "again": dict(again),
-        "lease": None
+    return SweepStatus(
+        sweep=sweep.name,
+        state=sweep.state,
+        reason=sweep.reason,
+        rehearsal=sweep.rehearsal,
+        counts=Counts.of(counts),
+        failures=dict(failures),
+        again=dict(again),
+        lease=None
         if lease is None
-        else {
-            "holder": lease.holder,
-            "expires_at": lease.expires_at,
-            "expired": lease.expires_at <= now,
-            "seconds_left": lease.expires_at - now,
-        },
-        "searches": [
-            {
-                "study": study,
-                "sampler": search["settings"]["sampler"],
-                "pruner": search["settings"]["pruner"],
-                "tried": len(tried_points(study, search, everything)),
-                "points": search["points"],
-            }
+        else Lease(
+            holder=lease.holder,
+            expires_at=lease.expires_at,
+            expired=lease.expires_at <= now,
+            seconds_left=lease.expires_at - now,
+        ),
+        searches=[
+            SearchStatus(
+                study=study,
+                sampler=search["settings"]["sampler"],
+                pruner=search["settings"]["pruner"],
+                tried=len(tried_points(study, search, everything)),
+                points=search["points"],
+            )
             for study, search in searches.items()
         ],
-        "trials": [
-            {
-                "hash": t.hash,
-                "label": t.label,
-                "dataset": t.dataset,
-                "loss": t.loss,
-                "variant": variant,
-                "gamma": t.gamma,
-                "repeat": t.repeat,
-                "seed": t.seed,
-                "state": t.state.value,
-                "attempts": t.attempts,
-                "epochs": t.epochs,
-                "setbacks": {kind.value: count for kind, count in setbacks.get(t.hash, {}).items()},
-                "failure": None if t.failure is None else t.failure.value,
-                "error": t.error,
-                "val_dsc": t.val_dsc,
-                "test_dsc": t.test_dsc,
-                "train_seconds": t.train_seconds,
-                "mlflow_run": t.mlflow_run,
-                "sweep": t.sweep,
-            }
-            for t, variant in named
-        ],
-    }
+        trials=[_trial_status(t, variant, setbacks.get(t.hash, {})) for t, variant in named],
+    )
 
 
-def status_text(status: Mapping[str, Any]) -> RenderableType:
-    """A `status_object` for a person: the sweep's state, what to do next, and a line for each trial."""
-    name, trials, lease = status["sweep"], status["trials"], status["lease"]
-    parts = [f"{count} {state}" for state, count in status["counts"].items() if count]
-    marked = f"{status['state']}{' (REHEARSAL)' if status['rehearsal'] else ''}"
+def _trial_status(trial: Trial, variant: str, setbacks: Mapping[FailureKind, int]) -> TrialStatus:
+    return TrialStatus(
+        hash=trial.hash,
+        label=trial.label,
+        dataset=trial.dataset,
+        loss=trial.loss,
+        variant=variant,
+        gamma=trial.gamma,
+        repeat=trial.repeat,
+        seed=trial.seed,
+        state=trial.state,
+        attempts=trial.attempts,
+        epochs=trial.epochs,
+        setbacks=dict(setbacks),
+        failure=trial.failure,
+        error=trial.error,
+        val_dsc=trial.val_dsc,
+        test_dsc=trial.test_dsc,
+        train_seconds=trial.train_seconds,
+        mlflow_run=trial.mlflow_run,
+        sweep=trial.sweep,
+    )
+
+
+def summaries(repository: Repository) -> list[SweepSummary]:
+    """A line for each sweep, newest first."""
+    return [
+        SweepSummary(
+            sweep=sweep.name,
+            state=sweep.state,
+            reason=sweep.reason,
+            rehearsal=sweep.rehearsal,
+            counts=Counts.of(repository.counts(sweep.name)),
+            created_at=sweep.created_at,
+            finished_at=sweep.finished_at,
+        )
+        for sweep in sorted(repository.sweeps(), key=lambda s: s.created_at, reverse=True)
+    ]
+
+
+def status_text(status: SweepStatus) -> RenderableType:
+    """A status for a person: the sweep's state, what to do next, and a line for each trial."""
+    name, trials, lease = status.sweep, status.trials, status.lease
+    parts = [f"{count} {state}" for state, count in status.counts.items() if count]
+    marked = f"{status.state}{' (REHEARSAL)' if status.rehearsal else ''}"
     lines = [f"{name}: {marked}; {', '.join(parts)}" if parts else f"{name}: {marked}"]
-    if status["reason"]:
-        lines.append(f"reason: {status['reason']}")
-    alive = lease is not None and not lease["expired"]
-    if lease is not None and not alive:
-        ago = duration(-lease["seconds_left"])
-        lines.append(f"its coordinator {lease['holder']} is gone without a word: its lease ran out {ago} ago")
-    if alive:
-        left = duration(lease["seconds_left"])
-        lines.append(f"run by {lease['holder']}; its lease runs out in {left} unless it is renewed")
-    if again := _kinds(status["again"]):
-        lines.append(f"attempts that were tried again, or will be: {again}")
+    if status.reason:
+        lines.append(f"reason: {status.reason}")
+    alive = lease is not None and not lease.expired
+    if lease is not None and lease.expired:
+        ago = duration(-lease.seconds_left)
+        lines.append(f"its coordinator {lease.holder} is lost: its lease expired {ago} ago")
+    elif lease is not None:
+        left = duration(lease.seconds_left)
+        lines.append(f"run by {lease.holder}; its lease expires in {left} unless it is renewed")
+    if again := _kinds(status.again):
+        lines.append(f"attempts that were or will be retried: {again}")
     lines += _advice(status, alive=alive)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    with_repeat = len({t["repeat"] for t in trials}) > 1
+    with_repeat = len({t.repeat for t in trials}) > 1
     table.add_column("trial", no_wrap=True)
     table.add_column("data set", no_wrap=True)
     table.add_column("loss", overflow="fold")
@@ -138,20 +161,20 @@ def status_text(status: Mapping[str, Any]) -> RenderableType:
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     for t in trials:
-        state = t["state"] if t["failure"] is None else f"{t['state']}: {_words(t['failure'])}"
-        if t["state"] == TrialState.QUEUED and t["setbacks"]:
-            state += f" (after {_kinds(t['setbacks'])})"
-        cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else number(t["gamma"])]
+        state = t.state.value if t.failure is None else f"{t.state}: {_words(t.failure)}"
+        if t.state is TrialState.QUEUED and t.setbacks:
+            state += f" (after {_kinds(t.setbacks)})"
+        cells = [t.hash[:8], t.dataset, t.variant, "" if t.gamma is None else number(t.gamma)]
         if with_repeat:
-            cells.append(str(t["repeat"]))
-        cells += [state, str(t["epochs"] or ""), _number(t["val_dsc"]), _number(t["test_dsc"])]
-        cells.append("" if t["train_seconds"] is None else duration(t["train_seconds"]))
+            cells.append(str(t.repeat))
+        cells += [state, str(t.epochs or ""), _number(t.val_dsc), _number(t.test_dsc)]
+        cells.append("" if t.train_seconds is None else duration(t.train_seconds))
         table.add_row(*map(Text, cells))
     lines += [
-        f"search {s['study']}: {s['tried']} of {s['points']} points tried ({s['sampler']}, pruner {s['pruner']})"
-        for s in status.get("searches", ())
+        f"search {s.study}: {s.tried} of {s.points} points tried ({s.sampler}, pruner {s.pruner})"
+        for s in status.searches
     ]
-    if len(trials) < (total := sum(status["counts"].values())):
+    if len(trials) < (total := status.counts.total):
         lines.append(f"{len(trials)} of {total:,} trials are listed; all: sweeper status {name} --json")
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
@@ -175,8 +198,8 @@ def tried_points(
     return found
 
 
-def trial_object(repository: Repository, prefix: str) -> dict[str, Any]:
-    """Everything about one trial, as JSON values.
+def trial_of(repository: Repository, prefix: str) -> TrialObject:
+    """Everything about one trial.
 
     Raises:
         UnknownTrialError: no trial, or more than one, whose hash starts so.
@@ -184,58 +207,58 @@ def trial_object(repository: Repository, prefix: str) -> dict[str, Any]:
     trial = repository.trial(prefix)
     if trial.sweep is not None:
         (trial,) = naming_of(repository.sweep(trial.sweep).grid).labelled([trial])
-    return {
-        "hash": trial.hash,
-        "label": trial.label,
-        "state": trial.state.value,
-        "failure": None if trial.failure is None else trial.failure.value,
-        "error": trial.error,
-        "sweep": trial.sweep,
-        "seed": trial.seed,
-        "results_version": trial.results_version,
-        "best_epoch": trial.best_epoch,
-        "epochs": trial.epochs,
-        "val_dsc": trial.val_dsc,
-        "test_dsc": trial.test_dsc,
-        "parameters": trial.parameters,
-        "train_seconds": trial.train_seconds,
-        "mlflow_run": trial.mlflow_run,
-        "attempts": [
-            {
-                "number": a.number,
-                "state": a.state.value,
-                "failure": None if a.kind is None else a.kind.value,
-                "error": a.error,
-                "host": a.host,
-                "device": a.device,
-                "resumed_from": a.resumed_from,
-                "steps": a.steps,
-                "started_at": a.started_at,
-                "ended_at": a.ended_at,
-                "last_words": a.stderr_tail,
-            }
+    return TrialObject(
+        hash=trial.hash,
+        label=trial.label,
+        state=trial.state,
+        failure=trial.failure,
+        error=trial.error,
+        sweep=trial.sweep,
+        seed=trial.seed,
+        results_version=trial.results_version,
+        best_epoch=trial.best_epoch,
+        epochs=trial.epochs,
+        val_dsc=trial.val_dsc,
+        test_dsc=trial.test_dsc,
+        parameters=trial.parameters,
+        train_seconds=trial.train_seconds,
+        mlflow_run=trial.mlflow_run,
+        attempts=[
+            AttemptObject(
+                number=a.number,
+                state=a.state,
+                failure=a.kind,
+                error=a.error,
+                host=a.host,
+                device=a.device,
+                resumed_from=a.resumed_from,
+                steps=a.steps,
+                started_at=a.started_at,
+                ended_at=a.ended_at,
+                last_words=a.stderr_tail,
+            )
             for a in repository.attempts(trial.hash)
         ],
-        "spec": trial.spec.to_dict(),
-    }
+        spec=trial.spec.to_dict(),
+    )
 
 
-def trial_text(trial: Mapping[str, Any]) -> RenderableType:
-    """A `trial_object` for a person."""
+def trial_text(trial: TrialObject) -> RenderableType:
+    """Everything about one trial for a person."""
     head = Table(box=None, show_header=False)
     for key, value in (
-        ("hash", trial["hash"]),
-        ("trial", trial["label"]),
-        ("state", trial["state"]),
-        ("failure", "" if trial["failure"] is None else f"{trial['failure']}: {trial['error']}"),
-        ("run by sweep", trial["sweep"] or ""),
-        ("seed", str(trial["seed"])),
-        ("results version", str(trial["results_version"])),
-        ("best epoch", f"{trial['best_epoch'] or ''} of {trial['epochs']}"),
-        ("validation DSC", _number(trial["val_dsc"])),
-        ("test DSC", _number(trial["test_dsc"])),
-        ("parameters", "" if trial["parameters"] is None else f"{trial['parameters']:,}"),
-        ("MLflow run", trial["mlflow_run"] or ""),
+        ("hash", trial.hash),
+        ("trial", trial.label),
+        ("state", trial.state.value),
+        ("failure", "" if trial.failure is None else f"{trial.failure}: {trial.error}"),
+        ("run by sweep", trial.sweep or ""),
+        ("seed", str(trial.seed)),
+        ("results version", str(trial.results_version)),
+        ("best epoch", f"{trial.best_epoch or ''} of {trial.epochs}"),
+        ("validation DSC", _number(trial.val_dsc)),
+        ("test DSC", _number(trial.test_dsc)),
+        ("parameters", "" if trial.parameters is None else f"{trial.parameters:,}"),
+        ("MLflow run", trial.mlflow_run or ""),
     ):
         if value:
             head.add_row(Text(key, style="bold"), Text(value))
@@ -243,18 +266,16 @@ def trial_text(trial: Mapping[str, Any]) -> RenderableType:
     attempts = Table(box=None, header_style="bold", title="attempts", title_justify="left")
     for title in ("#", "state", "host", "device", "from epoch", "steps", "error"):
         attempts.add_column(title)
-    for a in trial["attempts"]:
-        state = a["state"] if a["failure"] is None else f"{a['state']}: {a['failure']}"
-        numbers = str(a["resumed_from"]), str(a["steps"])
-        cells = (str(a["number"]), state, a["host"], a["device"] or "", *numbers, a["error"] or "")
+    for a in trial.attempts:
+        state = a.state.value if a.failure is None else f"{a.state}: {a.failure}"
+        numbers = str(a.resumed_from), str(a.steps)
+        cells = (str(a.number), state, a.host, a.device or "", *numbers, a.error or "")
         attempts.add_row(*map(Text, cells))
     blocks += [attempts, Text("")]
-    blocks += [
-        Text(f"last words of attempt {a['number']}:\n{a['last_words']}") for a in trial["attempts"] if a["last_words"]
-    ]
+    blocks += [Text(f"last words of attempt {a.number}:\n{a.last_words}") for a in trial.attempts if a.last_words]
     settings = Table(box=None, show_header=False, title="spec", title_justify="left")
-    for group, value in trial["spec"].items():
-        for key, entry in value.items() if isinstance(value, dict) else (("", value),):
+    for group, entries in trial.spec.items():
+        for key, entry in entries.items() if isinstance(entries, dict) else (("", entries),):
             settings.add_row(Text(f"{group}.{key}".strip(".")), Text(str(entry)))
     blocks.append(settings)
     return Group(*blocks)
@@ -287,7 +308,7 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
     return Text("\n".join(lines))
 
 
-_MENDS = {
+_FIXES = {
     FailureKind.LOST: "lost their worker each time; see `sweeper show HASH`",
     FailureKind.OUT_OF_MEMORY: "ran out of memory; a smaller batch or patch, or fewer at once, helps",
     FailureKind.DISK_FULL: "found the disk full; make room",
@@ -297,24 +318,24 @@ _MENDS = {
 }
 
 
-def _advice(status: Mapping[str, Any], *, alive: bool) -> list[str]:
+def _advice(status: SweepStatus, *, alive: bool) -> list[str]:
     """The next step for whoever looks."""
-    name, counts, failures = status["sweep"], status["counts"], status["failures"]
-    lines = [f"{failures[kind]} {mend}" for kind, mend in _MENDS.items() if kind in failures]
+    name, failures = status.sweep, status.failures
+    lines = [f"{failures[kind]} {fix}" for kind, fix in _FIXES.items() if kind in failures]
     if lines:
         lines.append(f"then: sweeper retry {name} --failed")
     if diverged := failures.get(FailureKind.DIVERGED):
         lines.append(f"{diverged} diverged (loss became NaN): a result of that loss, not retried")
     if alive:
-        lines.append(f"end it with: sweeper stop {name}")
-    elif any(counts.get(state) for state in (TrialState.QUEUED, TrialState.RUNNING)):
-        lines.append(f"nobody is running it; go on with: sweeper resume {name}")
-    elif status["state"] == SweepState.FINISHED and not lines:
+        lines.append(f"stop it with: sweeper stop {name}")
+    elif status.counts.queued or status.counts.running:
+        lines.append(f"nobody is running it; resume it with: sweeper resume {name}")
+    elif status.state is SweepState.FINISHED and not lines:
         lines.append(f"report: sweeper report {name}")
     return lines
 
 
-def _kinds(counts: Mapping[str, int]) -> str:
+def _kinds(counts: Mapping[FailureKind, int]) -> str:
     """`2 lost, 1 out of memory`."""
     return ", ".join(f"{count} {_words(kind)}" for kind, count in Counter(counts).most_common())
 

@@ -32,7 +32,7 @@ from sweeper.settings import Settings
 from sweeper.study import read_study
 from sweeper.timing.costs import learn_costs
 from sweeper.views.result_tables import results_object
-from sweeper.views.status import closing_text, status_object, status_text, trial_object
+from sweeper.views.status import closing_text, status_of, status_text, trial_of
 from sweeper.views.terminal import take_picture
 from tests.dashboards.unrendered import unrendered
 from tests.sweeper.run.test_coordinator import Notes, finished
@@ -104,12 +104,12 @@ def collect(table: Mapping[str, Any], folder: Path) -> Surfaces:
         rows = new_trials(grid, specs, learn_costs([]), {"nuclei": (38, 128 * 128)})
         sweep = repository.create_sweep("s", grid=grid.to_dict(), trials=rows)
         run_all(repository, studies, sweep.name, folder, found)
-        status = status_object(repository, "s")
-        found.take("status", status["trials"])
+        status = status_of(repository, "s")
+        found.take("status", status.model_dump(mode="json")["trials"])
         found.texts["status"] = printed(status_text(status))
         found.take("results", results_object(repository, "s")["trials"])
         found.take("frames", read_study(repository, "s").trials.to_dict("records"))
-        found.labels["show"] = {spec.hash: trial_object(repository, spec.hash)["label"] for spec in specs}
+        found.labels["show"] = {spec.hash: trial_of(repository, spec.hash).label for spec in specs}
         found.texts["closing line"] = printed(closing_text(Session(settings, repository, Console()), "s", []))
         picture = take_picture(repository, "s")
         found.labels["watch"] = {t.hash: t.label for t in picture.trials}

@@ -178,7 +178,9 @@ def heard() -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
             refused = token == "wrong"
             self.send_response(401 if refused else 202)
             self.end_headers()
-            self.wfile.write(json.dumps({"detail": "no such token"} if refused else {"message": "asked"}).encode())
+            self.wfile.write(
+                json.dumps({"detail": "no such token"} if refused else {"sweep": "s", "message": "asked"}).encode()
+            )
 
         def log_message(self, format: str, *values: object) -> None:
             pass
@@ -219,7 +221,7 @@ def test_what_the_api_refuses_is_said(heard: tuple[str, list[tuple[str, str, Any
         Api("").retry("s", "t")
     with pytest.raises(BoardError, match="no service answers"):
         Api("http://127.0.0.1:9").retry("s", "t")
-    with pytest.raises(BoardError, match="characters that no token has"):
+    with pytest.raises(BoardError, match="characters that a token cannot have"):
         Api(url).retry("s", "tökén\n")
     assert len(seen) == 1
 

@@ -155,7 +155,7 @@ def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
     assert ESCAPE not in answer.out
     assert max(map(len, lines)) <= 80
     assert "13 queued, 1 finished, 2 failed" in lines[0]
-    assert "nobody is running it; go on with: sweeper resume demo" in lines
+    assert "nobody is running it; resume it with: sweeper resume demo" in lines
     assert "1 lost their worker each time; see `sweeper show HASH`" in lines
     assert "then: sweeper retry demo --failed" in lines
     assert "1 diverged (loss became NaN): a result of that loss, not retried" in lines

@@ -16,7 +16,7 @@ from storage.records import NewTrial
 from storage.repository import Repository
 from sweeper.grids.names import Naming
 from sweeper.run.lease import LeaseKeeper, holder_name
-from sweeper.views.status import status_object, status_text
+from sweeper.views.status import status_of, status_text
 from tests.storage.storage_samples import let_lease_run_out
 from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import SweepState
@@ -104,13 +104,13 @@ def test_status_tells_a_dead_coordinator_from_a_living_one(repository: Repositor
     def text() -> str:
         console = Console(width=100)
         with console.capture() as captured:
-            console.print(status_text(status_object(repository, "s")))
+            console.print(status_text(status_of(repository, "s")))
         return captured.get()
 
     keeper = LeaseKeeper(repository, "s", 2.0).__enter__()
     assert "run by" in text()
     keeper.stop_renewing()
     run_out(repository)
-    assert "is gone without a word" in text()
+    assert "is lost: its lease expired" in text()
     assert "sweeper resume s" in text()
-    assert status_object(repository, "s")["lease"]["expired"]
+    assert status_of(repository, "s").lease.expired

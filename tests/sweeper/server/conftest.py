@@ -12,11 +12,11 @@ from fastapi.testclient import TestClient
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.server.app import make_app
-from sweeper.server.service import Service
-from sweeper.server.starts import Start, Starts, read_start
+from sweeper.server.starts import Starts, read_start
 from sweeper.server.tokens import load_tokens
 from sweeper.settings import load_settings
-from sweeper.verbs import LocalSweeps
+from sweeper.verbs import Host
+from sweeper.verbs.host import Start
 
 FULL, READ = "f" * 32, "r" * 32
 TOKENS = {"SWEEPER_TOKENS": f"read:{READ},full:{FULL}"}
@@ -39,7 +39,8 @@ class Recorded:
 class Served:
     """A service, what it started, and clients of it."""
 
-    service: Service
+    host: Host
+    starts: Starts
     recorded: Recorded
     client: Callable[[str | None], TestClient]
 
@@ -53,7 +54,7 @@ class Served:
 
     @property
     def repository(self) -> Repository:
-        return self.service.sweeps.repository
+        return self.host.repository
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ def served(stored: Path) -> Iterator[Served]:
     recorded = Recorded()
     with open_database(settings.database) as database:
         starts = Starts(settings, recorded)
-        service = Service(LocalSweeps(settings, Repository(database)), starts)
-        app = make_app(service, load_tokens(TOKENS, own=None))
+        host = Host(settings, Repository(database), starts)
+        app = make_app(host, load_tokens(TOKENS, own=None))
 
         def client(token: str | None) -> TestClient:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             return TestClient(app, "http://127.0.0.1:8080", raise_server_exceptions=False, headers=headers)
 
-        yield Served(service, recorded, client)
+        yield Served(host, starts, recorded, client)
         starts.join(30)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sweeper.views.status import status_object
+from sweeper.views.status import status_of
 
 API = "/api/v1"
 READS = (
@@ -53,8 +53,10 @@ def test_changing_needs_the_full_role(served: Any, path: str, asked: dict[str, A
 
 
 def test_status_is_the_object_of_the_command(served: Any) -> None:
-    assert served.read.get(f"{API}/sweeps/demo").json() == status_object(served.repository, "demo")
-    assert served.read.get(f"{API}/sweeps/demo?brief=true").json() == status_object(served.repository, "demo")
+    assert served.read.get(f"{API}/sweeps/demo").json() == status_of(served.repository, "demo").model_dump(mode="json")
+    assert served.read.get(f"{API}/sweeps/demo?brief=true").json() == status_of(served.repository, "demo").model_dump(
+        mode="json"
+    )
 
 
 def test_list_has_counts(served: Any) -> None:
@@ -103,17 +105,17 @@ def test_retry_queues_and_starts_a_coordinator(served: Any) -> None:
     hashes = [t.hash for t in served.repository.trials("demo")]
     answer = served.full.post(f"{API}/sweeps/demo/retry", json={"trials": [hashes[2][:12]]})
     assert answer.status_code == 202
-    assert answer.json()["message"].startswith("1 trials of demo are queued again; demo is being started")
+    assert answer.json()["message"].startswith("1 trials of demo are queued for a retry; demo is being started")
     assert [t.state.value for t in served.repository.trials("demo")[1:3]] == ["failed", "queued"]
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert [(start.sweep, start.grid) for start in served.recorded.starts] == [("demo", None)]
-    assert served.service.starts.of("demo") is None
+    assert served.starts.of("demo") is None
 
 
 def test_retry_asks_a_living_coordinator(served: Any) -> None:
     served.repository.acquire_lease("demo", "test", 60)
     answer = served.full.post(f"{API}/sweeps/demo/retry", json={"failed": True})
-    assert answer.json()["message"] == "asked the coordinator of demo to queue 2 trials again"
+    assert answer.json()["message"] == "asked the coordinator of demo to retry 2 trials"
     (request,) = served.repository.requests("demo")
     assert request.arguments == {"trials": [t.hash for t in served.repository.trials("demo")[1:3]]}
     assert served.recorded.starts == []
@@ -135,12 +137,12 @@ def test_a_running_sweep_is_not_resumed(served: Any) -> None:
 def test_a_start_that_failed_is_told(served: Any) -> None:
     served.recorded.status, served.recorded.words = 2, "no Ray answers"
     assert served.full.post(f"{API}/sweeps/demo/resume", json={"limit": 4}).status_code == 202
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert served.recorded.starts[0].limit == 4
     assert served.read.get(f"{API}/sweeps/demo").json()["reason"] == "could not be started: no Ray answers"
     served.recorded.status = 0
     served.full.post(f"{API}/sweeps/demo/resume", json={})
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert served.read.get(f"{API}/sweeps/demo").json()["reason"] == ""
 
 
@@ -224,7 +226,7 @@ def test_an_error_of_ours_shows_nothing_of_the_inside(served: Any, monkeypatch: 
     def broken() -> None:
         raise RuntimeError("secret path /srv")
 
-    monkeypatch.setattr(served.service, "list", broken)
+    monkeypatch.setattr(served.repository, "sweeps", broken)
     answer = served.read.get(f"{API}/sweeps")
     assert answer.status_code == 500
-    assert answer.json() == {"detail": "an error of the service itself; its log says more"}
+    assert answer.json() == {"detail": "an internal error of the service; see its log"}

@@ -15,6 +15,8 @@ import uvicorn
 
 from sweeper.errors import ServerError
 from sweeper.server.client import Client, find_token
+from sweeper.verbs import list_sweeps, stop
+from sweeper.verbs.requests import StopRequest
 
 
 @pytest.fixture
@@ -81,10 +83,10 @@ def test_results_as_a_file(sweeper: Any, address: str, tmp_path: Path) -> None:
 def test_verbs_that_change_something(sweeper: Any, address: str, served: Any) -> None:
     answer = sweeper("--server", address, "resume", "demo", "--limit", "3")
     assert answer.out == "demo is being started; see: sweeper status demo\n"
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert [start.limit for start in served.recorded.starts] == [3]
-    assert "2 trials of demo are queued again" in sweeper("--server", address, "retry", "--failed").out
-    served.service.starts.join(30)
+    assert "2 trials of demo are queued for a retry" in sweeper("--server", address, "retry", "--failed").out
+    served.starts.join(30)
     served.repository.acquire_lease("demo", "test", 60)
     assert "at most 2 at once" in sweeper("--server", address, "scale", "demo", "2").out
     assert [r.verb for r in served.repository.requests("demo")] == ["scale"]
@@ -95,13 +97,13 @@ def test_a_grid_file_is_sent_as_its_text(sweeper: Any, address: str, served: Any
     file.write_text('name = "own"\nextends = "demo"\nlosses = [{ name = "dice" }]\n')
     answer = sweeper("--server", address, "launch", "--grid", str(file), "--set", "training.epochs=2")
     assert answer.out == "own is being started; see: sweeper status own\n"
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert served.recorded.starts[0].grid["training"]["epochs"] == 2
     dry = sweeper("--server", address, "launch", "--grid", str(file), "--dry-run")
     assert "grid own: 1 trials" in dry.out
     rehearsed = sweeper("--server", address, "launch", "--grid", str(file), "--rehearse")
     assert rehearsed.out.startswith("REHEARSAL of own")
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert len(served.recorded.starts) == 2
 
 
@@ -113,10 +115,10 @@ def test_a_grid_file_is_sent_as_its_text(sweeper: Any, address: str, served: Any
         (("serve",), "`sweeper serve` works on this machine alone"),
         (("attach", "demo"), "`sweeper attach` works on this machine alone"),
         (("status", "--watch"), "--watch needs the database itself"),
-        (("launch", "--data", "."), "--data: a service has a data folder of its own"),
-        (("launch", "--plugin", "x.py"), "--plugin: a service takes no code"),
-        (("launch", "--notify", "rm -rf /"), "--notify: a service tells whom its own SWEEPER_NOTIFY names"),
-        (("retry", "demo", "--failed", "--notify", "x"), "--notify: a service tells whom its own"),
+        (("launch", "--data", "."), "--data: a service uses its own data folder"),
+        (("launch", "--plugin", "x.py"), "--plugin: a service accepts no code"),
+        (("launch", "--notify", "rm -rf /"), "--notify: a service uses its own SWEEPER_NOTIFY"),
+        (("retry", "demo", "--failed", "--notify", "x"), "--notify: a service uses its own"),
         (("launch", "--grid", "absent.toml"), "grid file absent.toml cannot be read"),
         (("report", "demo", "--format", "pdf"), "a service gives the report as html"),
         (("report", "demo"), "no report of demo is on the service's machine"),
@@ -153,7 +155,7 @@ def test_a_service_that_is_not_there(sweeper: Any) -> None:
     answer = sweeper("--server", address, "list")
     assert answer.status == 2
     assert f"no service answers at {address}" in " ".join(answer.err.split())
-    assert "is no address of a service" in sweeper("--server", "127.0.0.1:8080", "list").err
+    assert "is not the address of a service" in sweeper("--server", "127.0.0.1:8080", "list").err
 
 
 def test_a_read_is_tried_again_when_the_connection_breaks_and_a_write_is_not() -> None:
@@ -172,9 +174,9 @@ def test_a_read_is_tried_again_when_the_connection_breaks_and_a_write_is_not() -
     thread = threading.Thread(target=answer)
     thread.start()
     with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", "x" * 32) as client:
-        assert client.list() == []
+        assert list_sweeps(client) == []
         with pytest.raises(ServerError, match="no service answers"):
-            client.stop("demo")
+            stop(client, "demo", StopRequest())
     thread.join()
     listener.close()
     assert requests == [b"GET", b"GET", b"GET", b"POST"]
@@ -192,7 +194,7 @@ def test_another_server_is_told_apart() -> None:
     thread = threading.Thread(target=answer)
     thread.start()
     with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client, pytest.raises(ServerError, match="502"):
-        client.list()
+        list_sweeps(client)
     thread.join()
     listener.close()
 

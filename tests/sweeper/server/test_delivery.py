@@ -49,7 +49,7 @@ def sent() -> Sent:
 
 @pytest.fixture
 def delivery(served: Any, clock: Clock, sent: Sent) -> Delivery:
-    return Delivery(served.service, clock, sent)
+    return Delivery(served.host, clock, sent)
 
 
 def end(served: Any, state: SweepState = SweepState.FINISHED) -> None:
@@ -59,7 +59,7 @@ def end(served: Any, state: SweepState = SweepState.FINISHED) -> None:
 
 
 def settings_of(served: Any) -> Any:
-    return served.service.sweeps.settings
+    return served.host.settings
 
 
 @pytest.mark.parametrize("state", [SweepState.FINISHED, SweepState.STOPPED, SweepState.BROKEN])
@@ -118,11 +118,11 @@ def test_an_mlflow_that_is_away_is_no_attempt(
     end(served)
     settings = settings_of(served)
     away = settings.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"})
-    monkeypatch.setattr(served.service.sweeps, "settings", away)
+    monkeypatch.setattr(served.host, "settings", away)
     for minute in range(100):
         clock.now = 60.0 * minute
         assert delivery.run_once() == []
-    monkeypatch.setattr(served.service.sweeps, "settings", settings)
+    monkeypatch.setattr(served.host, "settings", settings)
     assert delivery.run_once() == ["demo"]
 
 
@@ -158,7 +158,7 @@ def test_a_server_that_comes_back_gets_all_of_it_once(
     end(served)
 
     def deliver() -> str:
-        delivery = Delivery(served.service, clock, waiting)
+        delivery = Delivery(served.host, clock, waiting)
         delivery.run_once()
         clock.now += 60.0
         assert delivery.run_once() == ["demo"]

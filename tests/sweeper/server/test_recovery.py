@@ -28,11 +28,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def recovery(served: Any, clock: Clock) -> Iterator[Recovery]:
-    return Recovery(served.service, clock)
+    return Recovery(served.host, clock)
 
 
 def starts(served: Any) -> int:
-    served.service.starts.join(30)
+    served.starts.join(30)
     return len(served.recorded.starts)
 
 
@@ -61,21 +61,21 @@ def test_one_that_dies_again_and_again_waits_longer_each_time(served: Any, recov
         clock.now = 60.0 * minute
         if recovery.run_once():
             resumed.append(minute)
-        served.service.starts.join(30)
+        served.starts.join(30)
     assert resumed == [0, 1, 3, 7, 15, 31, 63, 123, 183]
 
 
 def test_one_that_is_held_when_its_wait_is_over_is_mended(served: Any, recovery: Recovery, clock: Clock) -> None:
     for clock.now in (0.0, 60.0):
         assert recovery.run_once() == ["demo"]
-        served.service.starts.join(30)
+        served.starts.join(30)
     lease = served.repository.acquire_lease("demo", "test", 3600)
     clock.now = 180.0
     assert recovery.run_once() == []
     served.repository.renew_lease(lease, -1)
     clock.now = 181.0
     assert recovery.run_once() == ["demo"]
-    served.service.starts.join(30)
+    served.starts.join(30)
 
 
 @pytest.mark.parametrize(("begun_at", "limit"), [(0.0, 3), (1e12, 5)])
@@ -83,7 +83,7 @@ def test_what_the_lost_coordinator_was_limited_to_its_successor_is(
     served: Any, recovery: Recovery, begun_at: float, limit: int
 ) -> None:
     """Of those that it began, two trials have ended; a third goes on. A run that began later has ended none."""
-    unpublished.start(served.service.sweeps.settings, "demo", unpublished.StartedRun(begun_at, 5))
+    unpublished.start(served.host.settings, "demo", unpublished.StartedRun(begun_at, 5))
     trial = served.repository.trials("demo")[2]
     assert trial.state is TrialState.FAILED
     lease = served.repository.acquire_lease("demo", "test", 60)
@@ -97,10 +97,10 @@ def test_what_the_lost_coordinator_was_limited_to_its_successor_is(
 def test_servers_that_are_away_are_waited_for(
     served: Any, recovery: Recovery, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = served.service.sweeps.settings
-    monkeypatch.setattr(served.service.sweeps, "settings", settings.model_copy(update={"ray_address": "127.0.0.1:1"}))
+    settings = served.host.settings
+    monkeypatch.setattr(served.host, "settings", settings.model_copy(update={"ray_address": "127.0.0.1:1"}))
     assert recovery.run_once() == []
-    monkeypatch.setattr(served.service.sweeps, "settings", settings)
+    monkeypatch.setattr(served.host, "settings", settings)
     clock.now = 60.0
     assert recovery.run_once() == ["demo"]
     assert starts(served) == 1

@@ -30,7 +30,7 @@ def app(served: Any) -> Any:
     """No start succeeds, so that each submitted sweep stays one that could not be started."""
     served.recorded.status, served.recorded.words = 2, "nothing is trained here"
     hosts = ["testserver", "127.0.0.1"]
-    return make_app(served.service, load_tokens({"SWEEPER_TOKENS": f"full:{TOKEN}"}, own=None), hosts=hosts)
+    return make_app(served.host, load_tokens({"SWEEPER_TOKENS": f"full:{TOKEN}"}, own=None), hosts=hosts)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeper.grids.files import load_grid, parse_grid
-from sweeper.server.starts import Start
+from sweeper.verbs.host import Start
 
 API = "/api/v1"
 OWN = """
@@ -28,7 +28,7 @@ def test_a_shipped_grid_is_checked_and_started(served: Any) -> None:
     answer = launch(served, grid="demo", name="mine", set=["training.epochs=3"], limit=2, fresh=True)
     assert answer.status_code == 202
     assert answer.json()["sweep"] == "mine"
-    served.service.starts.join(30)
+    served.starts.join(30)
     (start,) = served.recorded.starts
     assert (start.sweep, start.limit, start.extend) == ("mine", 2, False)
     wanted = load_grid("demo", ["training.epochs=3", 'name="mine"', "share=false"])
@@ -38,7 +38,7 @@ def test_a_shipped_grid_is_checked_and_started(served: Any) -> None:
 
 def test_the_text_of_a_grid_may_extend_a_shipped_one(served: Any) -> None:
     assert launch(served, toml=OWN).status_code == 202
-    served.service.starts.join(30)
+    served.starts.join(30)
     (start,) = served.recorded.starts
     assert [loss["name"] for loss in start.grid["losses"]] == ["dice"]
     assert start.grid["datasets"][0]["name"] == "nuclei"
@@ -47,7 +47,7 @@ def test_the_text_of_a_grid_may_extend_a_shipped_one(served: Any) -> None:
 def test_what_is_being_started_is_told_until_the_database_knows(served: Any) -> None:
     served.recorded.status, served.recorded.words = 2, "case 7 is damaged"
     launch(served, toml=OWN)
-    served.service.starts.join(30)
+    served.starts.join(30)
     found = served.read.get(f"{API}/sweeps/own").json()
     assert (found["state"], found["reason"]) == ("failed", "could not be started: case 7 is damaged")
     assert [one["sweep"] for one in served.read.get(f"{API}/sweeps").json()] == ["own", "demo"]
@@ -58,8 +58,8 @@ def test_a_start_that_the_service_was_stopped_in_goes_on(served: Any, stored: Pa
     (stored / "starts").mkdir()
     (stored / "starts" / "cut.json").write_text(json.dumps(asdict(start)))
     assert served.read.get(f"{API}/sweeps/cut").json()["state"] == "starting"
-    served.service.starts.begin_again()
-    served.service.starts.join(30)
+    served.starts.begin_again()
+    served.starts.join(30)
     assert served.recorded.starts == [start]
 
 
@@ -67,7 +67,7 @@ def test_a_rehearsal_says_how_it_differs(served: Any) -> None:
     answer = launch(served, grid="paper", rehearse=True)
     assert answer.status_code == 202
     assert "training.epochs: 1000 → 2" in answer.json()["differences"]
-    served.service.starts.join(30)
+    served.starts.join(30)
     assert served.recorded.starts[0].grid["rehearsal"] is True
 
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_is_refused_at_once(served: Any, asked: dict[str, Any], s
     answer = launch(served, **asked)
     assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
     assert served.recorded.starts == []
-    assert served.service.starts.all() == []
+    assert served.starts.all() == []
 
 
 def test_a_running_sweep_is_not_launched_again(served: Any) -> None:
@@ -125,8 +125,8 @@ def test_a_running_sweep_is_not_launched_again(served: Any) -> None:
 
 
 def test_servers_that_are_away_are_told(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    away = served.service.sweeps.settings.model_copy(update={"ray_address": "127.0.0.1:1"})
-    monkeypatch.setattr(served.service.sweeps, "settings", away)
+    away = served.host.settings.model_copy(update={"ray_address": "127.0.0.1:1"})
+    monkeypatch.setattr(served.host, "settings", away)
     answer = launch(served, toml=OWN)
     assert answer.status_code == 503
     assert "no Ray answers at RAY_ADDRESS=127.0.0.1:1" in answer.json()["detail"]
@@ -140,7 +140,7 @@ def test_launching_needs_the_full_role_and_planning_does_not(served: Any) -> Non
 
 
 def test_logs_and_the_report_of_a_sweep(served: Any) -> None:
-    settings, read = served.service.sweeps.settings, served.read
+    settings, read = served.host.settings, served.read
     for path in ("log", "report"):
         answer = read.get(f"{API}/sweeps/demo/{path}")
         assert answer.status_code == 404

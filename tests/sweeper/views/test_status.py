@@ -16,29 +16,32 @@ from storage.records import Trial
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
 from sweeper.settings import Settings
-from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, status_object, status_text
+from sweeper.views.objects import SweepStatus
+from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, status_of, status_text
 from tests.live_sweeps import Planned, new_trial
-from trials.states import FailureKind
+from trials.states import FailureKind, TrialState
 
 
 def said(*trials: dict[str, Any], state: str = "running", lease: dict[str, Any] | None = None) -> list[str]:
     fields = {"dataset": "nuclei", "gamma": None, "repeat": 0, "epochs": 0, "val_dsc": None, "test_dsc": None}
+    unseen = {"label": "", "loss": "ce", "seed": 0, "attempts": 0, "error": None, "mlflow_run": None, "sweep": None}
     rows: list[dict[str, Any]] = [
-        {"hash": f"{n:016x}", "variant": "ce", "failure": None, "setbacks": {}, "train_seconds": None, **fields, **one}
+        {"hash": f"{n:016x}", "variant": "ce", "failure": None, "setbacks": {}, "train_seconds": None}
+        | unseen | fields | one
         for n, one in enumerate(trials)
-    ]
+    ]  # fmt: skip
     again: Counter[str] = Counter()
     for row in rows:
         again.update({} if row["state"] == "failed" else row["setbacks"])
     status = {
         "sweep": "s", "state": state, "reason": "", "rehearsal": False, "lease": lease, "trials": rows, "again": again,
-        "counts": Counter(row["state"] for row in rows),
+        "counts": {state: sum(row["state"] == state for row in rows) for state in TrialState},
         "failures": Counter(row["failure"] for row in rows if row["failure"] is not None),
     }  # fmt: skip
-    return [line.rstrip() for line in shown(status).splitlines()]
+    return [line.rstrip() for line in shown(SweepStatus.model_validate(status)).splitlines()]
 
 
-def shown(status: dict[str, Any]) -> str:
+def shown(status: SweepStatus) -> str:
     console = Console(width=100)
     with console.capture() as captured:
         console.print(status_text(status))
@@ -60,8 +63,8 @@ def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
     assert "2 ran out of memory; a smaller batch or patch" in text
     assert "1 met a bug" in text
     assert "then: sweeper retry s --failed" in lines
-    assert "attempts that were tried again, or will be: 3 lost, 1 out of memory" in lines
-    assert "nobody is running it; go on with: sweeper resume s" in lines
+    assert "attempts that were or will be retried: 3 lost, 1 out of memory" in lines
+    assert "nobody is running it; resume it with: sweeper resume s" in lines
     states = [line.split("ce", 1)[1].strip() for line in lines if line.startswith("000")]
     assert states == [
         "failed: lost", "failed: out of memory", "failed: out of memory", "failed: bug",
@@ -71,10 +74,10 @@ def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
 
 def test_the_lease_says_when_it_runs_out_and_ran_out() -> None:
     alive = {"holder": "gpu-1 (pid 7)", "expires_at": 0.0, "expired": False, "seconds_left": 21.4}
-    assert "run by gpu-1 (pid 7); its lease runs out in 21 s unless it is renewed" in said(lease=alive)
-    assert "end it with: sweeper stop s" in said(lease=alive)
+    assert "run by gpu-1 (pid 7); its lease expires in 21 s unless it is renewed" in said(lease=alive)
+    assert "stop it with: sweeper stop s" in said(lease=alive)
     dead = {**alive, "expired": True, "seconds_left": -600.0}
-    assert "its coordinator gpu-1 (pid 7) is gone without a word: its lease ran out 10 min ago" in said(lease=dead)
+    assert "its coordinator gpu-1 (pid 7) is lost: its lease expired 10 min ago" in said(lease=dead)
 
 
 def closing(settings: Settings, report: list[Path]) -> list[str]:
@@ -124,15 +127,15 @@ def test_of_many_trials_those_are_listed_that_one_would_look_for(repository: Rep
             attempt = repository.claim(keeper.lease, last)
             assert attempt is not None
             repository.fail(keeper.lease, attempt.id, kind, "gone", requeue=requeue)
-    whole, brief = status_object(repository, "s"), status_object(repository, "s", brief=True)
-    assert len(whole["trials"]) == MANY_TRIALS + 1
-    assert brief["trials"] == [*whole["trials"][: LISTED_TRIALS - 1], whole["trials"][-1]]
-    assert {**whole, "trials": []} == {**brief, "trials": []}
-    assert (whole["counts"]["queued"], whole["failures"], whole["again"]) == (MANY_TRIALS, {"bug": 1}, {})
+    whole, brief = status_of(repository, "s"), status_of(repository, "s", brief=True)
+    assert len(whole.trials) == MANY_TRIALS + 1
+    assert brief.trials == [*whole.trials[: LISTED_TRIALS - 1], whole.trials[-1]]
+    assert whole.model_copy(update={"trials": []}) == brief.model_copy(update={"trials": []})
+    assert (whole.counts.queued, whole.failures, whole.again) == (MANY_TRIALS, {"bug": 1}, {})
     assert f"{LISTED_TRIALS} of {MANY_TRIALS + 1} trials are listed" in shown(brief)
     assert "trials are listed" not in shown(whole)
 
 
 def test_of_few_trials_all_are_listed(repository: Repository) -> None:
     queued(repository, MANY_TRIALS)
-    assert status_object(repository, "s", brief=True) == status_object(repository, "s")
+    assert status_of(repository, "s", brief=True) == status_of(repository, "s")

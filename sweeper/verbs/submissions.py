@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
 from sweeper.data.rehearsal import differences, rehearsal_of
 from sweeper.errors import GridError
 from sweeper.grids.files import grid_of_text, load_grid, shipped
 from sweeper.grids.schema import Grid, names_used
-from sweeper.server.schemas import PlanRequest
 from sweeper.settings import Settings
+from sweeper.verbs.requests import PlanRequest
 from workers.errors import nearest
 from workers.plugins import describe_for
 
@@ -74,7 +73,7 @@ def _cells(grid: Grid) -> int:
     return len(grid.datasets) * sum(axes) * max(len(grid.models), 1) * repeats
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """Every text in a table of options, however deep."""
     if isinstance(value, str):
         yield value

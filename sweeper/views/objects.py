@@ -1,118 +1,21 @@
-"""What goes over the wire, as the OpenAPI description has it. Requests refuse unknown keys."""
+"""What verbs answer, as typed objects: the same for a program with --json, over HTTP, and as a text for a person.
+
+A key that is here is promised to programs. An answer of a newer service may hold more; what is more is kept.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict
 
-from sweeper.grids.files import shipped
-from sweeper.grids.schema import NAME_PATTERN
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
-SweepName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-HashPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
-ShippedGrid = Annotated[SweepName, Field(json_schema_extra={"enum": list(shipped())})]
-GridText = Annotated[str, Field(json_schema_extra={"format": "grid"})]
-GridChange = Annotated[str, Field(json_schema_extra={"format": "grid-change"})]
 Number = float | Literal["NaN", "Infinity", "-Infinity"] | None
 """JSON has no number for what is not finite; null is undefined."""
-TrialState = Literal["queued", "running", "finished", "failed", "pruned", "stopped"]
-FailureKind = Literal["lost", "out_of_memory", "diverged", "bad_data", "bad_settings", "disk_full", "bug"]
-Failure = FailureKind | None
-SweepState = Literal["starting", "failed", "queued", "running", "finished", "stopped", "broken"]
+ShownState = SweepState | Literal["starting", "failed"]
 """`starting`: its data are being prepared; `failed`: it could not be started. In both it is not in the database yet."""
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-# JSON knows one kind of number: 2.0 is whole, "2" is none. The range comes first, or the description would lack it.
-Concurrency = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_whole)]
-Limit = Annotated[int, Field(ge=1, le=1_000_000, description="Start at most so many trials."), BeforeValidator(_whole)]
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class StopRequest(_Asked):
-    """`now`: running trials end after their current epoch, in place of going on to their end."""
-
-    now: bool = False
-
-
-class ScaleRequest(_Asked):
-    """At most so many trials at once."""
-
-    concurrency: Concurrency
-
-
-class RetryRequest(_Asked):
-    """Which trials: by the first digits of their hashes, or all that have failed."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "anyOf": [
-                {"required": ["trials"], "properties": {"trials": {"minItems": 1}}},
-                {"required": ["failed"], "properties": {"failed": {"const": True}}},
-            ]
-        },
-    )
-
-    trials: list[HashPrefix] = Field(default=[], max_length=10_000)
-    failed: bool = False
-
-    @model_validator(mode="after")
-    def _named(self) -> RetryRequest:
-        if not self.trials and not self.failed:
-            raise ValueError('say which trials: "failed": true, or their hashes in "trials"')
-        return self
-
-
-class ResumeRequest(_Asked):
-    """`limit`: at most so many trials are started; the rest stays queued."""
-
-    limit: Limit | None = None
-
-
-class PlanRequest(_Asked):
-    """A grid, by its shipped name or as the text of its file; what changes it is as on the command line."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "oneOf": [
-                {"required": ["grid"], "properties": {"grid": {"type": "string"}, "toml": {"type": "null"}}},
-                {"required": ["toml"], "properties": {"toml": {"type": "string"}, "grid": {"type": "null"}}},
-            ]
-        },
-    )
-
-    grid: ShippedGrid | None = Field(default=None, description="A shipped grid.")
-    toml: GridText | None = Field(default=None, description="A grid file's text.")
-    set: list[GridChange] = Field(
-        default=[], max_length=1000, description="Changes of keys, such as training.epochs=5."
-    )
-    name: SweepName | None = Field(default=None, description="Name of the sweep; the grid's name unless given.")
-    fresh: bool = Field(default=False, description="Train cells that other sweeps have finished, too.")
-    rehearse: bool = Field(default=False, description="The same trials, tiny and on synthetic files.")
-
-    @model_validator(mode="after")
-    def _one_grid(self) -> PlanRequest:
-        if (self.grid is None) == (self.toml is None):
-            raise ValueError('name a shipped grid in "grid", or send the text of one in "toml"; one of the two')
-        return self
-
-
-class LaunchRequest(PlanRequest):
-    """A grid to run. `extend` grows an existing sweep by the grid's new cells."""
-
-    extend: bool = False
-    limit: Limit | None = None
 
 
 class Reply(BaseModel):
@@ -141,13 +44,13 @@ class Health(BaseModel):
     version: str
 
 
-class _Shown(BaseModel):
+class Shown(BaseModel):
     """What the commands print with --json."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class PlannedTrial(_Shown):
+class PlannedTrial(Shown):
     """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`."""
 
     hash: str
@@ -162,10 +65,10 @@ class PlannedTrial(_Shown):
     sweep: str | None
     resolved: bool
     predicted_seconds: float
-    spec: dict[str, Any]
+    spec: dict[str, object]
 
 
-class DevicesObject(_Shown):
+class DevicesObject(Shown):
     """The processors and GPUs that a launch would run on; `text` says whose they are."""
 
     cpus: float
@@ -173,7 +76,7 @@ class DevicesObject(_Shown):
     text: str
 
 
-class PlanObject(_Shown):
+class PlanObject(Shown):
     """A grid's trials, and what those left to run will cost; `differences`: those of a rehearsal."""
 
     grid: str
@@ -204,12 +107,25 @@ class Counts(BaseModel):
     pruned: int
     stopped: int
 
+    @classmethod
+    def of(cls, counts: Mapping[TrialState, int]) -> Counts:
+        """The counts of some states; the others have none."""
+        return cls(**{state.value: counts.get(state, 0) for state in TrialState})
 
-class SweepSummary(_Shown):
+    def items(self) -> Iterator[tuple[TrialState, int]]:
+        """Each state with its count, in the order of `TrialState`."""
+        return ((state, getattr(self, state)) for state in TrialState)
+
+    @property
+    def total(self) -> int:
+        return sum(count for _, count in self.items())
+
+
+class SweepSummary(Shown):
     """A line of the list. Times are seconds since the epoch by the database's clock."""
 
     sweep: str
-    state: SweepState
+    state: ShownState
     reason: str
     rehearsal: bool
     counts: Counts
@@ -226,7 +142,7 @@ class Lease(BaseModel):
     seconds_left: float
 
 
-class TrialStatus(_Shown):
+class TrialStatus(Shown):
     """How a trial stands. `variant` is the loss with whatever else tells trials apart, `setbacks` counts its failed
     and lost attempts by kind."""
 
@@ -241,8 +157,8 @@ class TrialStatus(_Shown):
     state: TrialState
     attempts: int
     epochs: int
-    setbacks: dict[str, int]
-    failure: Failure
+    setbacks: dict[FailureKind, int]
+    failure: FailureKind | None
     error: str | None
     val_dsc: float | None
     test_dsc: float | None
@@ -251,26 +167,37 @@ class TrialStatus(_Shown):
     sweep: str | None
 
 
-class SweepStatus(_Shown):
+class SearchStatus(Shown):
+    """How far a search has come: so many of its points were tried."""
+
+    study: str
+    sampler: str
+    pruner: str
+    tried: int
+    points: int
+
+
+class SweepStatus(Shown):
     """How a sweep stands, trial by trial: failed trials by kind, and the failed and lost attempts at the others."""
 
     sweep: str
-    state: SweepState
+    state: ShownState
     reason: str
     rehearsal: bool
     counts: Counts
     failures: dict[FailureKind, int]
     again: dict[FailureKind, int]
     lease: Lease | None
+    searches: list[SearchStatus] = []
     trials: list[TrialStatus]
 
 
-class AttemptObject(_Shown):
+class AttemptObject(Shown):
     """One try at a trial."""
 
     number: int
-    state: Literal["running", "finished", "failed", "lost", "pruned", "stopped"]
-    failure: Failure
+    state: AttemptState
+    failure: FailureKind | None
     error: str | None
     host: str
     device: str | None
@@ -281,13 +208,13 @@ class AttemptObject(_Shown):
     last_words: str | None
 
 
-class TrialObject(_Shown):
+class TrialObject(Shown):
     """Everything about a trial. `spec` is what its hash is of."""
 
     hash: str
     label: str
     state: TrialState
-    failure: Failure
+    failure: FailureKind | None
     error: str | None
     sweep: str | None
     seed: int
@@ -300,7 +227,7 @@ class TrialObject(_Shown):
     train_seconds: float | None
     mlflow_run: str | None
     attempts: list[AttemptObject]
-    spec: dict[str, Any]
+    spec: dict[str, object]
 
 
 class TrialRow(BaseModel):
@@ -316,7 +243,7 @@ class TrialRow(BaseModel):
     seed: int
     results_version: int
     state: TrialState
-    failure: Failure
+    failure: FailureKind | None
     epochs: int
     best_epoch: int | None
     val_loss: Number

@@ -1,0 +1,81 @@
+"""`sweeper list` and `sweeper results`, on this machine or of a service."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sweeper.cli.options import (
+    JsonOption,
+    SweepArgument,
+    as_json_text,
+    check_file,
+    console,
+    open_place,
+    print_json,
+    say,
+)
+from sweeper.errors import GridError
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the sweeps, newest first.
+
+    Example: sweeper list
+    """
+    from sweeper import verbs
+
+    with open_place() as place:
+        found = verbs.list_sweeps(place)
+    if as_json:
+        print_json(found)
+        return
+    table = Table.grid(padding=(0, 2))
+    for one in found:
+        counts = ", ".join(f"{count} {state}" for state, count in one.counts.items() if count)
+        state = f"{one.state}{' (REHEARSAL)' if one.rehearsal else ''}"
+        table.add_row(Text(one.sweep, style="bold"), Text(state), Text(counts or one.reason))
+    console().print(table)
+
+
+@app.command()
+def results(
+    sweep: SweepArgument = None,
+    format_: Annotated[
+        Literal["json", "parquet"], typer.Option("--format", help="json holds both tables, parquet one.")
+    ] = "json",
+    table: Annotated[
+        Literal["scores", "trials"], typer.Option("--table", help="Table that a Parquet file holds.")
+    ] = "scores",
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="File to write (default: standard output).")
+    ] = None,
+) -> None:
+    """Write the trials, and their scores per image and class.
+
+    Example: sweeper results demo --format parquet --to scores.parquet
+    """
+    from sweeper import verbs
+    from sweeper.verbs.requests import ResultsRequest
+
+    if to is not None:
+        check_file(to)
+    elif format_ == "parquet" and sys.stdout.isatty():
+        raise GridError("a terminal cannot show a Parquet file; name a file with --to")
+    with open_place() as place:
+        found = verbs.results(place, place.name(sweep), ResultsRequest(format=format_, table=table))
+    content = found.content if isinstance(found, verbs.File) else as_json_text(found).encode()
+    if to is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+    else:
+        to.write_bytes(content)
+        say(str(to))

@@ -1,0 +1,38 @@
+"""Verbs on a grid: plan it, launch it."""
+
+from __future__ import annotations
+
+import time
+
+from sweeper.errors import StartingError
+from sweeper.run.lease import refuse_running
+from sweeper.verbs.control import BEING_STARTED
+from sweeper.verbs.declaration import Role, verb
+from sweeper.verbs.host import Host, Start
+from sweeper.verbs.requests import LaunchRequest, PlanRequest
+from sweeper.verbs.submissions import submitted_grid
+from sweeper.views.objects import Launched, PlanObject
+
+
+@verb("plan", "POST", "/plan", Role.READ, command="plan")
+def plan(host: Host, asked: PlanRequest) -> PlanObject:
+    """A grid's trials, and what those left to run will cost. Writes nothing."""
+    from sweeper.run.plan import make_plan
+
+    grid, differences = submitted_grid(asked, host.settings)
+    return PlanObject.model_validate({**make_plan(grid, host.settings).to_dict(), "differences": differences})
+
+
+@verb("launch", "POST", "/sweeps", Role.FULL, command="launch", status=202)
+def launch(host: Host, asked: LaunchRequest) -> Launched:
+    """Submits a grid. It is checked at once; its data are prepared and it is run after the answer."""
+    from sweeper.run.launch import check_name_and_space, check_services_and_data
+
+    grid, differences = submitted_grid(asked, host.settings)
+    if host.starts.under_way(grid.name):
+        raise StartingError(f"{grid.name} is already being started; see: sweeper status {grid.name}")
+    check_services_and_data(grid, host.settings)
+    if check_name_and_space(host.settings, host.repository, grid, extend=asked.extend):
+        refuse_running(host.repository, grid.name)
+    host.starts.begin(Start(grid.name, time.time(), grid.to_dict(), asked.extend, asked.limit))
+    return Launched(sweep=grid.name, message=BEING_STARTED.format(grid.name), differences=differences)

@@ -1,0 +1,116 @@
+"""This machine as a place for verbs: its settings, its database, and where coordinators are started for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, Protocol, TypeVar
+
+from storage.errors import UnknownSweepError
+from storage.repository import Repository
+from sweeper.errors import ServerError, StartingError
+from sweeper.settings import Settings
+from sweeper.verbs.declaration import Verb
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a coordinator: it makes the sweep by its grid (None: the sweep exists), and runs it.
+
+    `grid` is a checked grid as a plain table; `failure` the last words of a start that failed, None until then; `at`
+    seconds since the epoch.
+    """
+
+    sweep: str
+    at: float
+    grid: Mapping[str, object] | None = None
+    extend: bool = False
+    limit: int | None = None
+    failure: str | None = None
+
+
+class Starts(Protocol):
+    """The starts of coordinators that the database does not know yet."""
+
+    def begin(self, start: Start) -> None:
+        """Starts, and returns at once.
+
+        Raises:
+            StartingError: the sweep is already being started.
+        """
+
+    def of(self, sweep: str) -> Start | None:
+        """The sweep's start that is in progress or has failed; None for none, or one that succeeded."""
+
+    def under_way(self, sweep: str) -> bool:
+        """Whether the sweep is being started now."""
+
+    def all(self) -> list[Start]:
+        """Every start that is in progress or has failed, newest first."""
+
+    def log(self, sweep: str) -> Path:
+        """What starts of the sweep print."""
+
+
+class Host:
+    """A place with the database at hand.
+
+    Args:
+        settings: where things are.
+        repository: the database.
+        starts: of coordinators. Only a service has them; the commands start coordinators themselves.
+    """
+
+    def __init__(self, settings: Settings, repository: Repository, starts: Starts | None = None) -> None:
+        self.settings, self.repository = settings, repository
+        self.starts: Starts = starts or _NoStarts(settings)
+
+    def name(self, sweep: str | None) -> str:
+        if sweep is not None:
+            return self.repository.sweep(sweep).name
+        found = self.repository.sweeps()
+        if not found:
+            raise UnknownSweepError(
+                f"no sweep was launched yet in {self.settings.home}; try: sweeper launch --grid demo"
+            )
+        return max(found, key=lambda s: s.created_at).name
+
+    def settled(self, sweep: str) -> str:
+        """The name of a stored sweep that is not being started at the moment.
+
+        Raises:
+            UnknownSweepError: there is none.
+            StartingError: it is being started.
+        """
+        if self.starts.under_way(sweep):
+            raise StartingError(f"{sweep} is being started; ask again when it runs (sweeper status {sweep})")
+        return self.name(sweep)
+
+    def ask(self, verb: Verb[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return verb.handler(self, *args, **kwargs)
+
+
+class _NoStarts:
+    """Of a host that is no service."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._logs = settings.logs
+
+    def begin(self, start: Start) -> None:
+        raise ServerError(f"only a service starts a coordinator for others; run it here: sweeper resume {start.sweep}")
+
+    def of(self, sweep: str) -> Start | None:
+        return None
+
+    def under_way(self, sweep: str) -> bool:
+        return False
+
+    def all(self) -> list[Start]:
+        return []
+
+    def log(self, sweep: str) -> Path:
+        return self._logs / f"{sweep}.start.log"
