@@ -255,8 +255,11 @@ class TrialRow(BaseModel):
     mlflow_run: str | None
 
 
-class ScoreRow(BaseModel):
-    """Scores of one trial on one image for one class: shares in [0, 1], distances in the unit of the spacing."""
+class ScoreRow(Shown):
+    """Scores of one trial on one image for one class: shares in [0, 1], distances in the unit of the spacing.
+
+    A metric that was added has a key of its own.
+    """
 
     trial: str
     partition: str
