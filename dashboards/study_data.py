@@ -13,13 +13,15 @@ from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers
 from sweeper.analysis.selection import at_selected_gamma
+from sweeper.grids.details import details_of
+from sweeper.search.details import SearchDetails
 from sweeper.study import Study
 from sweeper.views.examples import Examples, load_examples
 from sweeper.views.status import tried_points
 from trials.states import TrialState
 
 Json = Mapping[str, Any]
-"""An object of JSON as storage keeps it: a grid, or what a sweep remembers."""
+"""An object of JSON as storage keeps it, such as a grid."""
 
 HISTORY_COLUMNS = ["trial", "epoch", "loss", "val_loss", "val_dsc", "dataset", "variant"]
 
@@ -30,13 +32,13 @@ class SearchedTrials:
 
     Attributes:
         study: the name of its Optuna study.
-        search: what the sweep remembers of it (`StudySearch.to_dict`).
+        search: what the sweep remembers of it.
         points: its trials by the values that were chosen, in the order of suggestion.
         pruned_scores: of each pruned trial, by hash, the validation DSC after each of its epochs.
     """
 
     study: str
-    search: Json
+    search: SearchDetails
     points: Mapping[tuple[float, ...], Sequence[Trial]]
     pruned_scores: Mapping[str, Sequence[float]]
 
@@ -142,7 +144,7 @@ def _history(repository: Repository, study: Study) -> pd.DataFrame:
 
 
 def _searches(repository: Repository, sweep: Sweep) -> list[SearchedTrials]:
-    searches = sweep.details.get("search", {})
+    searches = details_of(sweep).searches
     trials = repository.trials(sweep.name) if searches else []
     found = []
     for study, search in searches.items():

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -22,7 +21,9 @@ from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
 from sweeper.analysis.significance import records
+from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
+from sweeper.search.details import SearchDetails
 from sweeper.settings import Settings
 from sweeper.views.status import tried_points
 from trials.states import TrialState
@@ -95,11 +96,11 @@ def read_study(repository: Repository, name: str) -> Study:
     """
     sweep = repository.sweep(name)
     stored = repository.trials(name)
-    trials = counted(stored, sweep.details.get("search", {}))
+    trials = counted(stored, details_of(sweep).searches)
     return Study(sweep, trial_frame(trials, naming_of(sweep.grid, stored)), score_frame(repository.score_columns(name)))
 
 
-def counted(trials: Sequence[Trial], searches: Mapping[str, Mapping[str, Any]]) -> list[Trial]:
+def counted(trials: Sequence[Trial], searches: Mapping[str, SearchDetails]) -> list[Trial]:
     """The trials that tables and tests are about: all, but for those that a search over more than γ tried on its way.
 
     Of such a study only the point with the highest mean validation DSC stays, as if the grid had had its values: each
@@ -107,11 +108,11 @@ def counted(trials: Sequence[Trial], searches: Mapping[str, Mapping[str, Any]]) 
 
     Args:
         trials: of the sweep.
-        searches: `SearchStudy.to_dict` of its searches, by study.
+        searches: of the sweep, by study.
     """
     left_out: set[str] = set()
     for study, search in searches.items():
-        if [domain["name"] for domain in search["domains"]] == ["gamma"]:
+        if search.names == ("gamma",):
             continue
         tried = tried_points(study, search, trials)
         means = {

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweeper.errors import MissingDataError
+from sweeper.grids.details import DatasetDetails, Groups, SplitSizes
 from sweeper.grids.expansion import DataIdentity, evaluation_of, training_of
 from sweeper.grids.schema import DatasetTable, Grid
 from sweeper.settings import Settings
@@ -270,32 +270,32 @@ def guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
     return (images if cases is None else max(round(TRAINING_SHARE * cases), 1)), voxels
 
 
-def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, Any]:
-    """What the report says of the data: counts, what was left out, where it comes from. No paths."""
+def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
+    """What a sweep remembers of its data sets."""
     return {
-        name: {
-            "prepared": one.prepared.key,
-            "provenance": one.identity.provenance,
-            "cases": len(one.prepared.cases),
-            "split": {part: len(getattr(one.split, part)) for part in ("train", "validation", "test")},
-            "split_hash": one.split.hash,
-            "split_settings": dict(one.split.settings),
-            "excluded": [list(e) for e in one.prepared.excluded],
-            "groups": _groups(one),
-            "ungrouped": one.ungrouped,
-            "images": one.images,
-            "voxels": one.voxels,
-        }
+        name: DatasetDetails(
+            prepared=one.prepared.key,
+            provenance=one.identity.provenance,
+            cases=len(one.prepared.cases),
+            split=SplitSizes(len(one.split.train), len(one.split.validation), len(one.split.test)),
+            split_hash=one.split.hash,
+            split_settings=dict(one.split.settings),
+            excluded=tuple((case, reason) for case, reason in one.prepared.excluded),
+            groups=_groups(one),
+            ungrouped=one.ungrouped,
+            images=one.images,
+            voxels=one.voxels,
+        )
         for name, one in readies.items()
     }
 
 
-def _groups(one: ReadyDataset) -> dict[str, int]:
-    """Patients or sequences that the files tell, and how many of them lie in the test set and outside of it."""
+def _groups(one: ReadyDataset) -> Groups:
+    """Patients or sequences that the files name, and how many of them lie both in the test set and outside of it."""
     group = {case.id: case.group for case in one.prepared.cases}
     test = {group[case] for case in one.split.test} - {None}
     others = {group[case] for case in (*one.split.train, *one.split.validation)} - {None}
-    return {"known": len(test | others), "shared": len(test & others)}
+    return Groups(known=len(test | others), shared=len(test & others))
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from operator import attrgetter
 from typing import Any
 
 from storage.errors import SweepConflictError
 from storage.records import Trial
 from sweeper.grids.names import Naming
-from sweeper.search.space import domain_of
+from sweeper.search.details import SearchDetails
 from trials.spec import RESULTS_VERSION, TrialSpec, is_external
 
 SHOWN = 3
@@ -85,13 +85,13 @@ def refuse_another_grid(
 
 
 def refuse_another_search(
-    name: str, known: Mapping[str, Any] | None, wanted: Mapping[str, Any], *, extend: bool
+    name: str, known: Mapping[str, SearchDetails] | None, wanted: Mapping[str, SearchDetails], *, extend: bool
 ) -> None:
     """Says how the searches of a grid differ from those of the sweep that has its name: only budgets can grow.
 
     Args:
         name: of the sweep.
-        known: `SearchStudy.to_dict` of its searches by study; None where there is no such sweep yet.
+        known: its searches by study; None where there is no such sweep yet.
         wanted: of the grid's.
         extend: whether the grid may have more.
 
@@ -104,24 +104,13 @@ def refuse_another_search(
         before = known.get(study)
         if before is None:
             differs, grows = f"search {study} is new", True
-        elif (before["hash"], before["domains"], before["seeds"]) != (
-            search["hash"],
-            search["domains"],
-            search["seeds"],
-        ):
-            old, new = (
-                {
-                    **one["settings"],
-                    "chosen": "; ".join(str(domain_of(domain)) for domain in one["domains"]),
-                    "seeds": one["seeds"],
-                }
-                for one in (before, search)
-            )
-            changes = [f"{key} {_shown(old.get(key))} → {_shown(new[key])}" for key in new if old.get(key) != new[key]]
+        elif (before.hash, before.domains, before.seeds) != (search.hash, search.domains, search.seeds):
+            old, new = _search_settings(before), _search_settings(search)
+            changes = [f"{key} {_shown(old[key])} → {_shown(new[key])}" for key in new if old[key] != new[key]]
             differs, grows = f"search {study} differs: {_some(changes)}", False
-        elif before["settings"]["trials"] != search["settings"]["trials"]:
-            old, new = before["settings"]["trials"], search["settings"]["trials"]
-            differs, grows = f"search {study} has trials {old} → {new}", new > old
+        elif before.settings.trials != search.settings.trials:
+            fewer, more = before.settings.trials, search.settings.trials
+            differs, grows = f"search {study} has trials {fewer} → {more}", more > fewer
         else:
             continue
         if extend and grows:
@@ -131,6 +120,11 @@ def refuse_another_search(
             + ("Grow it with --extend, or give" if grows else "Give")
             + " this one another name with --name"
         )
+
+
+def _search_settings(search: SearchDetails) -> dict[str, object]:
+    chosen = "; ".join(map(str, search.domains))
+    return {**asdict(search.settings), "optuna": search.optuna, "chosen": chosen, "seeds": list(search.seeds)}
 
 
 def _settings(lacking: Sequence[Trial], added: Sequence[TrialSpec], naming: Naming) -> str:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from storage.studies import Studies
 from sweeper.data import preparation
 from sweeper.errors import DiskSpaceError
 from sweeper.grids.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
+from sweeper.grids.details import DatasetDetails, SweepDetails, details_of
 from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of, swept_variants
 from sweeper.grids.files import parse_grid
 from sweeper.grids.names import naming_of, study_name
@@ -80,7 +80,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend:
         trials=[*rows, *(as_new(t) for t in known if t in suggested or is_external(t.spec))],
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
-        details=details,
+        details=details.to_dict(),
         extend=extend,
     )
     for one in readies.values():
@@ -127,30 +127,29 @@ def check_name_and_space(settings: Settings, repository: Repository, grid: Grid,
 def _details(
     repository: Repository,
     name: str,
-    data_sets: Mapping[str, Any],
+    data_sets: Mapping[str, DatasetDetails],
     plugins: Sequence[PluginSource],
     searches: Sequence[SearchStudy],
     *,
     extend: bool,
-) -> dict[str, Any]:
+) -> SweepDetails:
     """What a sweep remembers of its data, plug-ins and searches: of one that grows, the former ones as well.
 
     Raises:
         SweepConflictError: the sweep exists with other searches.
     """
-    wanted = {search.name: search.to_dict() for search in searches}
+    wanted = {search.name: search.details for search in searches}
     try:
-        known = repository.sweep(name).details
-        refuse_another_search(name, known.get("search", {}), wanted, extend=extend)
+        known = details_of(repository.sweep(name))
+        refuse_another_search(name, known.searches, wanted, extend=extend)
     except UnknownSweepError:
-        known = {}
-    former = known.get("plugins", [])
-    sources = {p["source"] for p in former}
-    return {
-        **({"search": wanted} if wanted else {}),
-        "data": {**known.get("data", {}), **data_sets},
-        "plugins": [*former, *(p.to_dict() for p in plugins if p.source not in sources)],
-    }
+        known = SweepDetails()
+    sources = {plugin.source for plugin in known.plugins}
+    return SweepDetails(
+        data={**known.data, **data_sets},
+        plugins=(*known.plugins, *(plugin for plugin in plugins if plugin.source not in sources)),
+        searches=wanted,
+    )
 
 
 def _trials_of(repository: Repository, name: str) -> list[Trial]:
@@ -206,7 +205,7 @@ def searches_of(
 def studies_of(repository: Repository, name: str) -> frozenset[str]:
     """The Optuna studies that a sweep has already; none where there is no such sweep yet."""
     try:
-        searches = repository.sweep(name).details.get("search", {})
+        searches = details_of(repository.sweep(name)).searches
     except UnknownSweepError:
         return frozenset()
     return frozenset(searches) | {t.study for t in repository.trials(name) if t.study is not None}
@@ -260,13 +259,13 @@ def learned_costs(repository: Repository) -> CostModel:
     """The cost model of all finished trials in the database."""
     measured = []
     for sweep in repository.sweeps():
-        sizes = sweep.details.get("data", {})
+        sizes = details_of(sweep).data
         for trial in repository.trials(sweep.name):
             size = sizes.get(trial.dataset)
             if trial.train_seconds is not None and size is not None and trial.epochs:
                 spec = trial.spec.to_dict()
                 spec["training"]["epochs"] = min(trial.epochs, 50) if trial.epochs <= 50 else trial.epochs * 4
-                measured.append((spec, trial.train_seconds, int(size["images"]), int(size["voxels"])))
+                measured.append((spec, trial.train_seconds, size.images, size.voxels))
     return learn_costs(measured)
 
 
@@ -286,8 +285,8 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     settings, repository, console = now.settings, now.repository, now.console
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
-    plugins = tuple(map(PluginSource.from_dict, sweep.details.get("plugins", [])))
-    load_stored(plugins, ("samplers", "pruners"))
+    details = details_of(sweep)
+    load_stored(details.plugins, ("samplers", "pruners"))
     grid = parse_grid(sweep.grid, sweep_name)
     if grid.search is None and not any(t.state in UNFINISHED for t in trials):
         # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
@@ -299,8 +298,8 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
     refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
-    load_stored(plugins, ("datasets", "metrics"))
-    keys = {name: one["prepared"] for name, one in sweep.details.get("data", {}).items()}
+    load_stored(details.plugins, ("datasets", "metrics"))
+    keys = {name: one.prepared for name, one in details.data.items()}
     readies = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
     if grid.search is not None:
         with Studies(repository.database) as studies:
@@ -337,7 +336,7 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
                     work=Work(
                         prepared_root=settings.prepared,
                         trials=settings.trials,
-                        plugins=plugins,
+                        plugins=details.plugins,
                         pictures={d.name: d.pictures for d in grid.datasets},
                         provenance=provenance(sweep),
                         revision=revision(),

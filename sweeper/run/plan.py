@@ -122,7 +122,7 @@ class Plan:
                 {
                     "study": s.study.name,
                     "variant": naming.variant(s.study.cell.template),
-                    **s.study.to_dict(),
+                    **s.study.details.to_dict(),
                     "tried": s.tried,
                     "trials_left": s.left,
                     "epochs_at_most": s.left * s.study.cell.template.training.epochs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from storage.errors import LeaseHeldError
 from storage.records import Sweep, Trial
 from sweeper.errors import GridError
+from sweeper.grids.details import details_of
 from sweeper.run import unpublished
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
@@ -101,8 +102,7 @@ def parent_run(now: Session, sweep: Sweep) -> SweepTracker:
 
     settings = now.settings
     tracker = SweepTracker(settings.mlflow, sweep.name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
-    datasets: Mapping[str, object] = sweep.details.get("data", {})
-    tracker.start(datasets=list(datasets), provenance=provenance(sweep), description=sweep.description)
+    tracker.start(datasets=list(details_of(sweep).data), provenance=provenance(sweep), description=sweep.description)
     return tracker
 
 
@@ -110,5 +110,5 @@ def provenance(sweep: Sweep) -> str:
     """`rehearsal`, `synthetic` or `real`: what every run of the sweep is marked with."""
     if sweep.rehearsal:
         return "rehearsal"
-    kinds = {one["provenance"] for one in sweep.details.get("data", {}).values()}
+    kinds = {one.provenance for one in details_of(sweep).data.values()}
     return "synthetic" if "synthetic" in kinds else "real"

@@ -10,7 +10,6 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from sweeper.errors import RayUnavailableError
 from sweeper.grids.schema import ResourcesTable
@@ -48,7 +47,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     Raises:
         RayUnavailableError: no answer from the address, or the local Ray cannot start.
     """
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         options["address"] = address
     else:

@@ -242,7 +242,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
             # Several trials on one GPU: TensorFlow would take all of its memory.
             memory_share=resources["GPU"] if 0 < resources["GPU"] < 1 else None,
         )
-        # As text, as the results are: Tune copies and flattens a trial's configuration again and again.
+        # As text, like the results: Tune copies and flattens a trial's configuration many times.
         return {"hash": trial_hash, "task": to_json(task), "resources": resources}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, object]) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.errors import TrialFailedError
+from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
 from sweeper.settings import Settings
-from trials.messages import EpochEnded, Failed, Finished, PluginSource, TrainRequest
+from trials.messages import EpochEnded, Failed, Finished, TrainRequest
 from trials.results import TrialResult
 from workers.process.warm import WarmProcess
 
@@ -37,7 +38,7 @@ def run_alone(
         folder=folder,
         sweep=trial.sweep or "alone",
         provenance="alone",
-        plugins=() if sweep is None else tuple(map(PluginSource.from_dict, sweep.details.get("plugins", []))),
+        plugins=() if sweep is None else details_of(sweep).plugins,
     )
     process = WarmProcess(request.spec.training.threads)
     try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import version
 
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import GAMMA_RANGE, Studies, StudyParameter
+from sweeper.search.details import SearchDetails
 from sweeper.search.samplers import Settings
 from sweeper.search.space import SearchCell, family
 from sweeper.search.suggestions import Seen, StudySearch
@@ -43,19 +44,21 @@ class SearchStudy:
         """Whether the search suggested this trial of its sweep."""
         return trial.study == self.name and family(trial.spec.to_dict(), self.cell.names) == self.cell.family
 
-    def to_dict(self) -> dict[str, Any]:
-        """What a sweep remembers of it, as JSON values."""
+    @property
+    def details(self) -> SearchDetails:
+        """What a sweep remembers of it, with the version of Optuna: its samplers may change between versions."""
         template = self.cell.template
-        return {
-            "dataset": template.data.dataset,
-            "loss": template.loss.name,
-            "settings": self.settings.to_dict(),
-            "hash": self.settings.hash,
-            "points": self.budget,
-            "domains": [domain.to_dict() for domain in self.cell.domains],
-            "family": self.cell.family,
-            "seeds": list(self.cell.seeds),
-        }
+        return SearchDetails(
+            dataset=template.data.dataset,
+            loss=template.loss.name,
+            settings=self.settings,
+            hash=self.settings.hash,
+            points=self.budget,
+            domains=self.cell.domains,
+            family=self.cell.family,
+            seeds=self.cell.seeds,
+            optuna=version("optuna"),
+        )
 
     def points(self, trials: Iterable[Trial]) -> int:
         """How many different points these trials of it have."""
@@ -94,7 +97,9 @@ class Adaptive:
     def describe(self) -> None:
         """Notes in the Optuna studies how they are searched."""
         for search in self._searches.values():
-            self._studies.describe(search.name, {"search": search.to_dict(), "search_hash": search.settings.hash})
+            self._studies.describe(
+                search.name, {"search": search.details.to_dict(), "search_hash": search.settings.hash}
+            )
 
     def search_of(self, trial: Trial) -> SearchStudy | None:
         """The search that suggested a trial; None for one that the grid lists."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -120,12 +120,6 @@ class Settings:
     from_default: bool = True
     pruner: str = "median"
     pruner_settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, with the version of Optuna, whose samplers may change between versions."""
-        from importlib.metadata import version
-
-        return {**asdict(self), "optuna": version("optuna")}
 
     @property
     def hash(self) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -15,7 +15,9 @@ from rich.text import Text
 
 from storage.records import Trial
 from storage.repository import Repository
+from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of, number, variants
+from sweeper.search.details import SearchDetails
 from sweeper.search.space import family, point
 from sweeper.units import duration
 from sweeper.views.objects import (
@@ -57,7 +59,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
         again.update(kinds)
     some = brief and counts.total() > MANY_TRIALS
     trials = repository.trials(name, LISTED_TRIALS if some else None)
-    naming, searches = naming_of(sweep.grid, trials), sweep.details.get("search", {})
+    naming, searches = naming_of(sweep.grid, trials), details_of(sweep).searches
     named = zip(naming.labelled(trials), variants(trials, naming), strict=True)
     everything = repository.trials(name) if searches and some else trials
     now = repository.database.now()
@@ -80,10 +82,10 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
         searches=[
             SearchStatus(
                 study=study,
-                sampler=search["settings"]["sampler"],
-                pruner=search["settings"]["pruner"],
+                sampler=search.settings.sampler,
+                pruner=search.settings.pruner,
                 tried=len(tried_points(study, search, everything)),
-                points=search["points"],
+                points=search.points,
             )
             for study, search in searches.items()
         ],
@@ -180,20 +182,18 @@ def status_text(status: SweepStatus) -> RenderableType:
     return Group(Text("\n".join(lines)), table)
 
 
-def tried_points(
-    study: str, search: Mapping[str, Any], trials: Sequence[Trial]
-) -> dict[tuple[float, ...], list[Trial]]:
+def tried_points(study: str, search: SearchDetails, trials: Sequence[Trial]) -> dict[tuple[float, ...], list[Trial]]:
     """The trials that a search suggested, by the values that it chose, in the order of suggestion.
 
     Args:
         study: its name.
-        search: what the sweep remembers of it (`SearchStudy.to_dict`).
+        search: what the sweep remembers of it.
         trials: of the sweep.
     """
-    names = tuple(domain["name"] for domain in search["domains"])
+    names = search.names
     found: dict[tuple[float, ...], list[Trial]] = {}
     for trial in trials:
-        if trial.study == study and family(trial.spec.to_dict(), names) == search["family"]:
+        if trial.study == study and family(trial.spec.to_dict(), names) == search.family:
             found.setdefault(tuple(point(trial.spec.to_dict(), names).values()), []).append(trial)
     return found
 

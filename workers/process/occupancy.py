@@ -1,8 +1,8 @@
-"""Who may write in a trial's folder: the process of the newest attempt, and one at a time.
+"""Who may write in a trial's folder: one process at a time, the one of the newest attempt.
 
-A coordinator that was paused, or cut off, leaves a training process behind that knows nothing of it. Whoever takes the
-trial over says so in a file of the folder; the older process reads it after each epoch and ends, and its checkpoint is
-where the newer one goes on.
+A coordinator that was paused or cut off can leave a training process behind. The process of a newer attempt writes its
+name into a file of the folder; the older process reads the file after each epoch and ends, and the newer one resumes
+from its checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workers.errors import FolderBusyError
 OWNER_FILE = ".owner"
 LOCK_FILE = ".lock"
 WAIT_SECONDS = 600.0
-"""How long the older process may take to end: about an epoch of the slowest trials."""
+"""How long the older process may take to end: about one epoch of the slowest trials."""
 
 
 class Occupancy:
@@ -43,7 +43,7 @@ class Occupancy:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         before = self._owner()
-        # No atomic write: on a full disk the lock alone must do, and a torn name is nobody's.
+        # Not atomic: on a full disk the lock alone decides, and a torn name matches no process.
         (self.folder / OWNER_FILE).write_text(self._name, encoding="utf-8")
         try:
             self._lock.acquire()

@@ -1,6 +1,6 @@
 """The owner's side of the warm training process: start it, talk to it, replace it.
 
-Imports no TensorFlow. The owner is a Ray actor (`sweeper.run.ray_tune`) or a command that runs one trial here.
+Imports no TensorFlow. The owner is a Ray actor (`sweeper.run.ray_tune`), or a command that trains one trial.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEMORY_GROWTH_LIMIT = 1.5
 
 
 class WarmProcess:
-    """A training process that is kept from trial to trial.
+    """A training process that trains one trial after another.
 
     Args:
         threads: TensorFlow's intra-op threads, fixed for the life of the process.
@@ -63,7 +63,7 @@ class WarmProcess:
         return self._process.poll() is None
 
     def outgrown(self) -> bool:
-        """Whether the process takes so much more memory than after its first trial that it should be replaced."""
+        """Whether the process takes so much more memory than after its first trial that it must be replaced."""
         try:
             memory = psutil.Process(self.pid).memory_info().rss
         except psutil.NoSuchProcess:
@@ -133,8 +133,8 @@ class WarmProcess:
         code = self._process.wait()
         self._pump.join(timeout=5)
         if code < 0:
-            how = f"was ended by {signal.Signals(-code).name}"
-            # Nobody but the kernel's out-of-memory killer and a person sends SIGKILL; its trace is in the cgroup.
+            how = f"was killed by {signal.Signals(-code).name}"
+            # Only a person or the kernel's out-of-memory killer sends SIGKILL; the cgroup counts the kernel's kills.
             if -code == signal.SIGKILL and _kernel_killed_for_memory():
                 return WorkerLostError(
                     f"the training process (pid {self.pid}) {how}: out of memory",
@@ -176,7 +176,7 @@ _OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memo
 
 
 def _oom_kills() -> int:
-    """How often the kernel has killed a process of this cgroup for want of memory (0 where it does not tell)."""
+    """How often the kernel has killed a process of this cgroup to free memory (0 where this is unknown)."""
     for path in _OOM_COUNTERS:
         with contextlib.suppress(OSError):
             for line in path.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The one door to MLflow: its client, its store's first start, and which of its errors are worth trying again.
+"""All access to MLflow: its client, the first start of its store, and which of its errors are retried.
 
 MLflow is imported here on first use, never at import time: it takes a second or more and 160 MiB.
 """
@@ -25,7 +25,7 @@ _SQLITE = "sqlite:///"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    # The spool is the patience; a call that hangs would only delay the closing of a sweep.
+    # The spool waits; a call that hangs would only delay the end of a sweep.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -33,13 +33,13 @@ _ENVIRONMENT = {
 }
 
 _FINAL_CODES = {"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
-"""Answers that no repetition changes. Others (no connection, 5xx, 401, 403, a proxy's 404) may be mended outside."""
+"""Errors that a retry does not change. Others (no connection, 5xx, 401, 403, a proxy's 404) can be fixed outside."""
 
 _MISSING_CODE = "RESOURCE_DOES_NOT_EXIST"
 
 
 class RefusedError(TrackingInputError):
-    """MLflow was reached and refuses this very record; `missing` if it does not know the run or experiment."""
+    """MLflow answers that it refuses this record; `missing` if it does not know the run or experiment."""
 
     def __init__(self, message: str, *, missing: bool) -> None:
         super().__init__(message)
@@ -79,12 +79,12 @@ def check_uri(tracking_uri: str) -> None:
     """Refuses what MLflow 3 cannot use, and an SQLite file whose folder is not there or not writable.
 
     Raises:
-        TrackingInputError: names the URI and the mend.
+        TrackingInputError: names the URI and the fix.
     """
     schemes = ("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://", "databricks")
     if not tracking_uri.startswith(schemes):
         raise TrackingInputError(
-            f"MLflow tracking URI {tracking_uri!r} is none that can be used; set MLFLOW_TRACKING_URI to "
+            f"MLflow tracking URI {tracking_uri!r} cannot be used; set MLFLOW_TRACKING_URI to "
             "sqlite:///FILE, http://HOST:PORT or a postgresql:// address (a plain folder is not supported by MLflow 3)"
         )
     if tracking_uri.startswith(_SQLITE):
@@ -99,15 +99,15 @@ def check_uri(tracking_uri: str) -> None:
 def ensure_store(
     tracking_uri: str, *, experiment: str = "sweeper", artifact_root: Path | None = None, description: str = ""
 ) -> str:
-    """Brings an MLflow store into being and returns the experiment's id. Called once, before any worker starts.
+    """Creates an MLflow store and returns the experiment's id. Called once, before any worker starts.
 
     The first use of a database by MLflow creates its tables, which takes seconds and must not be done by two processes
-    at once. Where the experiment exists already it is left as it is.
+    at once. An experiment that exists is not changed.
 
     Args:
         tracking_uri: `sqlite:///…`, a database's or a server's address.
         experiment: its name.
-        artifact_root: where a new experiment keeps its artifacts. Wanted for SQLite; a server decides for itself.
+        artifact_root: where a new experiment keeps its artifacts. Needed for SQLite; a server has its own.
         description: markdown that the UI shows above the experiment's runs.
 
     Raises:
@@ -158,15 +158,15 @@ def artifacts_at(location: str, tracking_uri: str) -> Any:
 
 
 def call(function: Callable[[], T], doing: str, *, attempts: int = 1, patience: float = 0.0) -> T:
-    """Calls MLflow and turns its errors into ours; tries again after 0.2, 0.4, … s.
+    """Calls MLflow and turns its errors into ours; retries after 0.2, 0.4, … s.
 
     Args:
         function: the call.
         doing: what it does, for the message.
-        attempts: calls at least, `patience`: seconds at least, before it gives up.
+        attempts, patience: it fails only after so many calls, and after so many seconds.
 
     Raises:
-        RefusedError: MLflow answered that it will never take this.
+        RefusedError: MLflow refuses this; a retry would not help.
         TrackingUnavailableError: MLflow, its database or its artifact store could not be reached.
     """
     retrying = tenacity.Retrying(

@@ -1,7 +1,7 @@
 """What the machine is doing while a trial trains: processor, memory and, where there is one, the GPU.
 
 The names are those of MLflow's own system metrics, so that its UI shows them on the "System metrics" tab. They are read
-once an epoch and go through the spool, in place of MLflow's sampling thread, which would need MLflow in the trainer.
+once an epoch and go through the spool. MLflow's own sampling thread would need MLflow in the training process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Gauges:
             try:
                 used = self._nvml.nvmlDeviceGetMemoryInfo(device).used
                 share = self._nvml.nvmlDeviceGetUtilizationRates(device).gpu
-            except self._nvml.NVMLError:  # a device that fell off the bus stops no training
+            except self._nvml.NVMLError:  # a lost device stops no training
                 continue
             values[f"system/gpu_{index}_memory_usage_megabytes"] = used / _MIB
             values[f"system/gpu_{index}_utilization_percentage"] = float(share)

@@ -57,13 +57,13 @@ def upload_model(
         attempts: how often each call is tried.
 
     Raises:
-        RefusedError: the file is not there or no Keras file.
+        RefusedError: the file is missing or not a Keras file.
         TrackingUnavailableError: MLflow is unreachable.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     if not record.path.is_file():
-        raise RefusedError(f"model file {record.path} is not there (any more)", missing=False)
+        raise RefusedError(f"model file {record.path} does not exist (any more)", missing=False)
     found = call(
         lambda: client.search_logged_models([experiment_id], f"tags.`{_RECORD_TAG}` = '{key}'", max_results=1),
         "looking for the model",

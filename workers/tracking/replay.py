@@ -44,8 +44,8 @@ _log = logging.getLogger(__name__)
 class ReplayResult:
     """What a sending did. `left` counts complete records that still wait; `error` says why, empty if all were sent.
 
-    `refused` holds a message for each record that MLflow will never take; those are passed over, the spool keeps them.
-    `ended` says that the last record sent is the end of an attempt, `away` that MLflow could not be reached.
+    `refused` holds a message for each record that MLflow refuses; those are skipped, the spool keeps them. `ended` says
+    that the last record sent is the end of an attempt, `unreachable` that MLflow could not be reached.
     """
 
     sent: int
@@ -53,7 +53,7 @@ class ReplayResult:
     run_id: str
     ended: bool
     error: str = ""
-    away: bool = False
+    unreachable: bool = False
     refused: tuple[str, ...] = ()
 
 
@@ -89,18 +89,18 @@ def replay(
         tracking_uri: where to send it. Another URI than last time gets everything from the start.
         experiment: the experiment's name; it must exist (`ensure_store`).
         parent_run: the sweep's run id, under which the trial's run appears.
-        attempts: how often each call is tried before this gives up for now.
+        attempts: how often each call is tried.
         strict: raise in place of returning an error.
 
     Raises:
-        TrackingUnavailableError: only if `strict`: MLflow is away or another process is sending this spool.
+        TrackingUnavailableError: only if `strict`: MLflow is unreachable, or another process is sending this spool.
         TrackingInputError: only if `strict`: the URI or experiment cannot be used.
     """
     if not spool.exists():
         return ReplayResult(0, 0, "", ended=False)
     place = _position_file(spool)
     sender = _Sender(spool, place, tracking_uri, experiment, parent_run, attempts)
-    away = False
+    unreachable = False
     try:
         with FileLock(spool.with_suffix(".lock"), timeout=0):
             sender.run()
@@ -108,7 +108,7 @@ def replay(
         sender.error = TrackingUnavailableError(f"{spool} is being sent by another process")
     except (TrackingUnavailableError, TrackingInputError) as error:
         sender.error = error
-        away = isinstance(error, TrackingUnavailableError)
+        unreachable = isinstance(error, TrackingUnavailableError)
     except OSError as error:  # the position cannot be written: on a full disk, the spool waits
         sender.error = TrackingUnavailableError(f"{spool} could not be sent: {error}")
     if strict and sender.error is not None:
@@ -116,7 +116,7 @@ def replay(
     position = sender.position
     left = sum(1 for _ in read_lines(spool, position.offset))
     return ReplayResult(
-        sender.sent, left, position.run_id, position.ended, str(sender.error or ""), away, tuple(sender.refused)
+        sender.sent, left, position.run_id, position.ended, str(sender.error or ""), unreachable, tuple(sender.refused)
     )
 
 
@@ -143,14 +143,14 @@ class _Sender:
         client = connect(self.uri)
         try:
             self._send_from_here(client)
-        except _RunGoneError:
+        except _RunMissingError:
             # The store was emptied or restored from a backup: what it lost, the spool still has.
             _log.warning("%s: MLflow no longer has run %s; sending from the start", self.spool, self.position.run_id)
             self._move(_Position(self.position.target))
             try:
                 self._send_from_here(client)
-            except _RunGoneError as error:
-                raise TrackingUnavailableError(f"MLflow loses the run of {self.spool} again and again") from error
+            except _RunMissingError as error:
+                raise TrackingUnavailableError(f"MLflow loses the run of {self.spool} repeatedly") from error
 
     def _send_from_here(self, client: MlflowClient) -> None:
         for batch in _batches(read_lines(self.spool, self.position.offset)):
@@ -168,8 +168,8 @@ class _Sender:
         except RefusedError as error:
             if error.missing:
                 _EXPERIMENTS.pop((self.uri, self.experiment), None)
-            if error.missing and self.position.run_id and _run_is_gone(client, self.position.run_id):
-                raise _RunGoneError from error
+            if error.missing and self.position.run_id and _run_is_missing(client, self.position.run_id):
+                raise _RunMissingError from error
             if len(batch) > 1 or not self.position.run_id:
                 raise
             _log.warning("%s: %s", self.spool, error)
@@ -256,7 +256,7 @@ class _Sender:
     def _artifact(self, client: MlflowClient, record: ArtifactRecord) -> None:
         path = self.spool.parent / record.path
         if not path.is_file():
-            raise RefusedError(f"artifact {path} of {self.spool} is not there (any more)", missing=False)
+            raise RefusedError(f"artifact {path} of {self.spool} does not exist (any more)", missing=False)
         folder = record.folder or None
         run_id, known = self.position.run_id, self.position.artifacts
 
@@ -323,11 +323,11 @@ class _Sender:
         _save_position(self.place, position)
 
 
-class _RunGoneError(Exception):
+class _RunMissingError(Exception):
     """MLflow does not know the run that the position names."""
 
 
-def _run_is_gone(client: MlflowClient, run_id: str) -> bool:
+def _run_is_missing(client: MlflowClient, run_id: str) -> bool:
     try:
         call(lambda: client.get_run(run_id), "looking for a run")
     except RefusedError as error:

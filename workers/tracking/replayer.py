@@ -17,13 +17,13 @@ _log = logging.getLogger(__name__)
 class Replayer:
     """Sends watched spools in the background.
 
-    A spool whose attempt has ended and was sent is forgotten; `watch` it again for the next attempt. While MLflow is
-    away the pause between two tries grows up to `longest_pause`, and the reason is logged once.
+    A spool whose attempt has ended and was sent is dropped; `watch` it again for the next attempt. While MLflow is
+    unreachable, the pause between two tries grows up to `longest_pause`, and the reason is logged once.
 
     Args:
         tracking_uri, experiment, parent_run: as for `replay`.
         every: seconds between two sendings; a trial's metrics appear in MLflow at most this late.
-        longest_pause: seconds between two tries while MLflow is away.
+        longest_pause: seconds between two tries while MLflow is unreachable.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Replayer:
             return dict(self._spools)
 
     def wait(self, timeout: float) -> bool:
-        """Waits until nothing is watched any more; whether that came within `timeout` seconds."""
+        """Waits up to `timeout` seconds until nothing is watched any more; whether that is so."""
         end = time.monotonic() + timeout
         self.flush()
         while self.pending():
@@ -72,7 +72,7 @@ class Replayer:
     def close(self, timeout: float = 10.0) -> dict[Path, ReplayResult | None]:
         """Sends a last time and stops, within about `timeout` seconds; returns the spools that are not finished.
 
-        What is left stands in the spools and can be sent by anybody later.
+        The rest stays in the spools and can be sent later by any process.
         """
         self._closing.set()
         self._wake.set()
@@ -89,7 +89,7 @@ class Replayer:
 
     def _run(self) -> None:
         while True:
-            closing = self._closing.is_set()  # read first, so that what came before the closing is sent
+            closing = self._closing.is_set()  # read first: what came before the closing is still sent
             self._wake.clear()
             self._send_all()
             if closing:
@@ -110,6 +110,6 @@ class Replayer:
             if result.error and not self._failures:
                 _log.warning("%s; %d records wait in %s", result.error, result.left, spool)
             failed = failed or bool(result.error)
-            if result.away:
-                break  # the next one would fail for the same reason, after the same wait
+            if result.unreachable:
+                break  # the next spool would fail for the same reason, after the same wait
         self._failures = min(self._failures + 1, 16) if failed else 0

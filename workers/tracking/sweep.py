@@ -36,12 +36,12 @@ class SweepTracker:
     Args:
         tracking_uri, experiment, artifact_root: as for `ensure_store`, which this calls.
         sweep: the sweep's name, which is also its run's name.
-        patience: seconds for which later calls wait for an MLflow that has gone away; the first ones, here and in
-            `start`, give up at once, since an address that never worked is more likely wrong than away.
+        patience: seconds for which later calls wait for an unreachable MLflow. The first ones, here and in `start`,
+            fail at once: an address that never worked is probably wrong.
 
     Raises:
         TrackingInputError: the URI or experiment cannot be used.
-        TrackingUnavailableError: MLflow is away (also from every method).
+        TrackingUnavailableError: MLflow is unreachable (also from every method).
     """
 
     def __init__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 
 from dashboards.report.blocks import Block, Bullets, Details, Paragraph, Table, Text, table
@@ -12,47 +11,7 @@ from dashboards.report.numbers import NONE
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import Json, StudyData
 from sweeper.analysis import Answers
-
-
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """What a sweep remembers of one data set.
-
-    Attributes:
-        sizes: the number of cases that train, validate and test; None where they are not known.
-        excluded: each case that was left out, and why.
-        grouped, shared: the number of groups (patients, sequences) that are known, and of those that have cases both
-            in the test set and outside of it.
-        ungrouped: why groups are not known.
-        official: whether the test set is the official one of its distribution.
-        fold: number of the test fold and of all folds, for a cross-validation.
-    """
-
-    sizes: tuple[int, int, int] | None
-    excluded: tuple[tuple[str, str], ...]
-    grouped: int
-    shared: int
-    ungrouped: str
-    official: bool
-    fold: tuple[int, int] | None
-
-
-def data_facts(details: Json) -> dict[str, DataFacts]:
-    """Reads a sweep's details (`sweeper.data.preparation` writes them): facts by data set."""
-    found = {}
-    for dataset, about in details.get("data", {}).items():
-        split, settings = about.get("split"), about.get("split_settings", {})
-        groups = about.get("groups", {"known": 0, "shared": 0})
-        found[str(dataset)] = DataFacts(
-            sizes=(split["train"], split["validation"], split["test"]) if split else None,
-            excluded=tuple((str(case), str(reason)) for case, reason in about.get("excluded", [])),
-            grouped=groups["known"],
-            shared=groups["shared"],
-            ungrouped=about.get("ungrouped") or "",
-            official=bool(settings.get("official")),
-            fold=(settings["fold"], settings["folds"]) if settings.get("folds") else None,
-        )
-    return found
+from sweeper.grids.details import DatasetDetails, details_of
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
@@ -63,13 +22,13 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         f"State: {sweep.state}{reason}. {int(answers.trials['current'].sum())} of {len(answers.trials)} trials "
         "finished with results of the current version and enter the statistics."
     )
-    facts = data_facts(sweep.details)
-    ran = trials_table(answers, facts)
+    data_sets = details_of(sweep).data
+    ran = trials_table(answers, data_sets)
     if ran.rows:
         yield ran
-    if notes := (*data_notes(sweep.grid, facts), *external_notes(answers)):
+    if notes := (*data_notes(sweep.grid, data_sets), *external_notes(answers)):
         yield Bullets(notes)
-    excluded = excluded_table(facts)
+    excluded = excluded_table(data_sets)
     if excluded.rows:
         yield Details(f"Excluded cases ({len(excluded.rows)})", (excluded,))
     environment = environment_table(answers, data.environments)
@@ -83,18 +42,19 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     yield Details("Training settings and the grid", (Paragraph(settings), Text("The grid", grid_text(sweep.grid))))
 
 
-def trials_table(answers: Answers, facts: Mapping[str, DataFacts]) -> Table:
+def trials_table(answers: Answers, data_sets: Mapping[str, DatasetDetails]) -> Table:
     """One row per data set: trials, losses, γ, repeats, split and excluded cases."""
     rows = []
     for dataset, group in answers.trials.groupby("dataset", sort=False, observed=True):
-        known = facts.get(str(dataset))
-        sizes = NONE if known is None or known.sizes is None else " / ".join(map(str, known.sizes))
+        known = data_sets.get(str(dataset), DatasetDetails())
+        split = known.split
+        sizes = NONE if split is None else f"{split.train} / {split.validation} / {split.test}"
         gammas = group.loc[group["loss"].str.startswith("unified"), "gamma"].dropna().unique()
         group = group[~group["external"]]
         rows.append(
             (str(dataset), str(group["provenance"].iloc[0]), str(len(group)), str(int(group["current"].sum())),
              str(group["variant"].nunique()), str(len(gammas)), str(group["repeat"].nunique()), sizes,
-             str(0 if known is None else len(known.excluded)))
+             str(len(known.excluded)))
         )  # fmt: skip
     head = (
         "Data set", "Images", "trials", "finished", "losses", "γ", "repeats", "train / validation / test", "excluded",
@@ -102,17 +62,17 @@ def trials_table(answers: Answers, facts: Mapping[str, DataFacts]) -> Table:
     return table("Trials and data, per data set", head, rows, text=2)
 
 
-def excluded_table(facts: Mapping[str, DataFacts]) -> Table:
+def excluded_table(data_sets: Mapping[str, DatasetDetails]) -> Table:
     """Every case that was left out of a data set, with the reason."""
-    rows = [(dataset, case, reason) for dataset, known in facts.items() for case, reason in known.excluded]
+    rows = [(dataset, case, reason) for dataset, known in data_sets.items() for case, reason in known.excluded]
     return table("Excluded cases", ("Data set", "Case", "Reason"), rows, text=3, long=True)
 
 
-def data_notes(grid: Json, facts: Mapping[str, DataFacts]) -> list[str]:
+def data_notes(grid: Json, data_sets: Mapping[str, DatasetDetails]) -> list[str]:
     """What a reader must know of each data set's split and scores beside the counts, one sentence each."""
     return [
         f"{dataset}: {note}"
-        for dataset, known in facts.items()
+        for dataset, known in data_sets.items()
         for note in (*_split_notes(known), *_score_notes(_settings_of(grid, dataset, "evaluation")))
     ]
 
@@ -145,19 +105,19 @@ def environment_table(answers: Answers, environments: Mapping[str, Mapping[str, 
     return table("Environment of the finished trials", ("What", "Value"), rows, text=2, long=True)
 
 
-def _split_notes(known: DataFacts) -> Iterator[str]:
-    if known.official:
+def _split_notes(known: DatasetDetails) -> Iterator[str]:
+    settings, groups = known.split_settings, known.groups
+    if settings.get("official"):
         yield "the test set is the official one of its distribution."
-    if known.fold is not None:
-        fold, folds = known.fold
-        yield f"the test set is fold {fold} (from 0) of {folds} of a cross-validation."
-    if known.shared:
+    if settings.get("folds"):
+        yield f"the test set is fold {settings['fold']} (from 0) of {settings['folds']} of a cross-validation."
+    if groups.shared:
         yield (
-            f"leakage: {known.shared} of {known.grouped} patients or sequences have images both in the test set and in "
+            f"leakage: {groups.shared} of {groups.known} patients or sequences have images both in the test set and in "
             "training or validation, because the split is random. Images of one patient or sequence are alike, which "
             "makes every score too high. A grouped split keeps them apart: split = { grouped = true }."
         )
-    elif known.grouped:
+    elif groups.known:
         yield "no patient or sequence has images both in the test set and outside of it."
     elif known.ungrouped:
         yield f"leakage: {known.ungrouped}."

@@ -9,7 +9,6 @@ from dashboards.report.numbers import fixed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import SearchedTrials, StudyData
 from storage.records import Trial
-from sweeper.search.space import domain_of
 from trials.states import TrialState
 
 
@@ -22,7 +21,7 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         "search looked, and its range and slope are not those of a grid."
     )
     for one in data.searches:
-        title = f"{one.search['dataset']}, {one.study.partition('/')[2].partition('/')[2]}"
+        title = f"{one.search.dataset}, {one.study.partition('/')[2].partition('/')[2]}"
         yield Heading(title)
         yield Paragraph(search_text(one))
         yield points_table(one, f"What the search tried, {title}")
@@ -31,14 +30,13 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
 def search_text(one: SearchedTrials) -> str:
     """Which sampler chose what, how many points it tried, and what was pruned."""
     search, trials = one.search, one.trials
-    settings = search["settings"]
-    domains = "; ".join(str(domain_of(domain)) for domain in search["domains"])
+    settings, domains = search.settings, "; ".join(map(str, search.domains))
     pruned = sum(t.state is TrialState.PRUNED for t in trials)
     most = sum(t.spec.training.epochs for t in trials)
     counted = "" if _headings(one) == ["γ"] else " Tables and tests count only the best of these points."
     return (
-        f"{settings['sampler']} chose {domains} on validation ({len(one.points)} of {search['points']} points, "
-        f"{settings['startup']} of them to start from, pruner {settings['pruner']}). {pruned} of {len(trials)} trials "
+        f"{settings.sampler} chose {domains} on validation ({len(one.points)} of {search.points} points, "
+        f"{settings.startup} of them to start from, pruner {settings.pruner}). {pruned} of {len(trials)} trials "
         f"were pruned; no statistic counts them. {sum(t.epochs for t in trials)} of at most {most} epochs were "
         f"trained.{counted}"
     )
@@ -65,7 +63,7 @@ def _score(trial: Trial) -> float | None:
 
 
 def _headings(one: SearchedTrials) -> list[str]:
-    return ["γ" if domain["name"] == "gamma" else domain["name"] for domain in one.search["domains"]]
+    return ["γ" if name == "gamma" else name for name in one.search.names]
 
 
 SEARCH = Section("search", "What the search tried", 50, content)

@@ -7,6 +7,7 @@ import json
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from dashboards.report.sections import ran
+from sweeper.grids.details import DatasetDetails, Groups, SweepDetails
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
 
@@ -34,7 +35,7 @@ DETAILS = {
 
 
 def test_leakage_partitions_and_ways_of_scoring_are_told():
-    notes = ran.data_notes(GRID, ran.data_facts(DETAILS))
+    notes = ran.data_notes(GRID, SweepDetails.from_dict(DETAILS).data)
     assert [n for n in notes if "leakage" in n] == [
         f"cvc_clinicdb: leakage: {UNKNOWN}.",
         next(n for n in notes if n.startswith("cells: leakage: 4 of 9 patients or sequences")),
@@ -46,8 +47,8 @@ def test_leakage_partitions_and_ways_of_scoring_are_told():
 
 
 def test_a_grouped_split_is_said_to_be_clean():
-    details = {"data": {"cells": {"groups": {"known": 9, "shared": 0}, "ungrouped": UNKNOWN}}}
-    assert ran.data_notes({}, ran.data_facts(details)) == [
+    cells = DatasetDetails(groups=Groups(known=9), ungrouped=UNKNOWN)
+    assert ran.data_notes({}, {"cells": cells}) == [
         "cells: no patient or sequence has images both in the test set and outside of it."
     ]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from storage.records import Trial
+from sweeper.grids.details import SweepDetails
+from sweeper.search.details import SearchDetails
+from sweeper.search.samplers import Settings
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
 from tests.dashboards.reports import write_report
@@ -17,7 +19,7 @@ from trials.results import Epoch
 from trials.states import TrialState
 
 LOSS = "unified_focal_asym"
-SETTINGS = {"sampler": "tpe", "pruner": "asha", "startup": 3, "trials": 6}
+SETTINGS = Settings(sampler="tpe", pruner="asha", startup=3, trials=6)
 
 
 def suggested(study: str, gamma: float, val_dsc: float | None, epochs: int, **parameters: float) -> Trial:
@@ -26,12 +28,11 @@ def suggested(study: str, gamma: float, val_dsc: float | None, epochs: int, **pa
     return dataclasses.replace(made, study=study, epochs=epochs)
 
 
-def search_of(trial: Trial, *domains: Domain) -> dict[str, Any]:
+def search_of(trial: Trial, *domains: Domain) -> SearchDetails:
     names = tuple(domain.name for domain in domains)
-    return {
-        "dataset": trial.dataset, "loss": trial.loss, "settings": SETTINGS, "points": 6, "seeds": [0],
-        "domains": [domain.to_dict() for domain in domains], "family": family(trial.spec.to_dict(), names),
-    }  # fmt: skip
+    return SearchDetails(
+        trial.dataset, trial.loss, SETTINGS, SETTINGS.hash, 6, domains, family(trial.spec.to_dict(), names), (0,)
+    )
 
 
 class Repository(MemoryRepository):
@@ -51,7 +52,9 @@ def test_the_report_shows_what_was_tried_and_marks_the_curve(tmp_path: Path) -> 
         else:
             study.trials.append(trial)
     plain = study.add(make_trial("nuclei", "ce"), [0.5, 0.6, 0.7])
-    sweep = make_sweep(details={"search": {name: search_of(trials[0], Domain("gamma", 0.0, 0.99))}})
+    sweep = make_sweep(
+        details=SweepDetails(searches={name: search_of(trials[0], Domain("gamma", 0.0, 0.99))}).to_dict()
+    )
     with unrendered():
         page = write_report(Repository(study, sweep), "s", tmp_path).page
     assert page is not None

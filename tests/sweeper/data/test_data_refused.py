@@ -12,6 +12,7 @@ from PIL import Image
 
 from sweeper.data import preparation
 from sweeper.errors import MissingDataError
+from sweeper.grids.details import Groups
 from sweeper.grids.files import parse_grid
 from sweeper.grids.schema import Grid
 from sweeper.settings import Settings
@@ -64,8 +65,8 @@ def test_one_bad_case_is_left_out_by_a_setting_and_named(cells: Path, settings: 
         preparation.prepare(grid_of(), settings, quiet)
     ready = preparation.prepare(grid_of(exclude=["p2_4"]), settings, quiet)
     about = preparation.describe(ready)["cells"]
-    assert about["cases"] == 5
-    assert about["excluded"] == [["p2_4", "excluded by a setting"]]
+    assert about.cases == 5
+    assert about.excluded == (("p2_4", "excluded by a setting"),)
 
 
 def test_fields_of_view_that_are_not_there_are_refused_before_preparing(tmp_path: Path, settings: Settings) -> None:
@@ -85,13 +86,11 @@ def test_groups_on_both_sides_of_a_split_are_counted(cells: Path, settings: Sett
     about = preparation.describe(shared)["cells"]
     group = {case.id: case.group for case in shared["cells"].prepared.cases}
     split = shared["cells"].split
-    assert about["groups"] == {
-        "known": 3,
-        "shared": len({group[c] for c in split.test} & {group[c] for c in (*split.train, *split.validation)}),
-    }
-    assert about["groups"]["shared"] == 1
+    both = {group[c] for c in split.test} & {group[c] for c in (*split.train, *split.validation)}
+    assert about.groups == Groups(known=3, shared=len(both))
+    assert about.groups.shared == 1
     parted = preparation.prepare(grid_of(options=options, split={"grouped": True}), settings, quiet)
-    assert preparation.describe(parted)["cells"]["groups"] == {"known": 3, "shared": 0}
+    assert preparation.describe(parted)["cells"].groups == Groups(known=3)
 
 
 def test_a_grouped_split_without_groups_is_refused(cells: Path, settings: Settings) -> None:

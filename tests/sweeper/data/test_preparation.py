@@ -10,6 +10,7 @@ import pytest
 
 from sweeper.data.preparation import describe, identify, locate, prepare
 from sweeper.errors import MissingDataError, SettingsError
+from sweeper.grids.details import SplitSizes
 from sweeper.grids.files import parse_grid
 from sweeper.grids.schema import Grid
 from sweeper.settings import Settings
@@ -81,9 +82,9 @@ def test_a_prepared_data_set_is_opened_without_its_source(settings: Settings, tm
 
 
 def test_the_description_is_json_without_paths(settings: Settings) -> None:
-    text = json.dumps(describe(prepare(grid(DRIVE), settings, silent)))
-    found = json.loads(text)["drive"]
-    assert (found["cases"], found["split"]) == (10, {"train": 4, "validation": 1, "test": 5})
+    found = describe(prepare(grid(DRIVE), settings, silent))["drive"]
+    assert (found.cases, found.split) == (10, SplitSizes(train=4, validation=1, test=5))
+    text = json.dumps(found.to_dict())
     assert str(settings.home) not in text
     assert str(settings.data) not in text
 

@@ -16,20 +16,21 @@ from sweeper.grids.conflicts import refuse_another_search
 from sweeper.grids.expansion import DataIdentity
 from sweeper.grids.files import parse_grid
 from sweeper.run.launch import Session, create, searched_specs, searches_of
+from sweeper.search.details import SearchDetails
 from sweeper.settings import Settings
 from tests.sweeper.search.test_adaptive import new_trial
 
 DATA = {"a": DataIdentity(("background", "nucleus"), 2, "p", "s")}
 
 
-def searches(search: Any = "tpe", **loss: Any) -> dict[str, Any]:
+def searches(search: Any = "tpe", **loss: Any) -> dict[str, SearchDetails]:
     table = {
         "name": "g",
         "datasets": [{"name": "a"}],
         "losses": [{"name": "unified_focal_asym", **loss}],
         "search": search,
     }
-    return {one.name: one.to_dict() for one in searches_of(parse_grid(table, "g"), DATA)}
+    return {one.name: one.details for one in searches_of(parse_grid(table, "g"), DATA)}
 
 
 def test_a_new_sweep_and_the_same_again_are_welcome() -> None:

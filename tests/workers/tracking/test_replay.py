@@ -197,7 +197,7 @@ def test_a_store_that_lost_its_runs_gets_everything_again(uri: str, tmp_path: Pa
 def test_without_a_server_nothing_is_lost_and_nothing_raised(uri: str, tmp_path: Path) -> None:
     path = write_trial(tmp_path / "trial", trial())
     result = replay(path, NOBODY, experiment="tests", attempts=1)
-    assert (result.sent, result.left, result.away) == (0, 6, True)
+    assert (result.sent, result.left, result.unreachable) == (0, 6, True)
     assert "could not be reached" in result.error
     with pytest.raises(TrackingUnavailableError, match="could not be reached"):
         replay(path, NOBODY, experiment="tests", attempts=1, strict=True)
@@ -210,7 +210,7 @@ def test_two_senders_of_one_spool_do_not_meet(uri: str, tmp_path: Path) -> None:
     path = write_trial(tmp_path / "trial", trial())
     with FileLock(path.with_suffix(".lock")):
         result = replay(path, uri, experiment="tests")
-    assert (result.sent, result.left, result.away) == (0, 6, False)
+    assert (result.sent, result.left, result.unreachable) == (0, 6, False)
     assert "another process" in result.error
     assert replay(path, uri, experiment="tests").left == 0
     assert len(runs(uri)) == 1
