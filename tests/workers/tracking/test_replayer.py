@@ -6,13 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.workers.tracking.tracking_samples import NOBODY, state, trial, write_trial
-from workers.tracking import Replayer, ensure_store, replay
+from workers.tracking import Replayer, ReplayResult, ensure_store, replay
+
+PATIENCE = 120
+"""Seconds that something which comes may take on a busy machine. Nothing is expected to take them."""
 
 
 def test_a_replayer_follows_growing_spools_and_forgets_finished_ones(uri: str, tmp_path: Path) -> None:
@@ -22,8 +27,8 @@ def test_a_replayer_follows_growing_spools_and_forgets_finished_ones(uri: str, t
             replayer.watch(path)  # before the file is there
         for path, gamma in zip(paths, (0.1, 0.9), strict=True):
             write_trial(path.parent, trial(gamma))
-        assert replayer.wait(timeout=30)
-        assert replayer.close(timeout=10) == {}
+        assert replayer.wait(timeout=PATIENCE)
+        assert replayer.close(timeout=PATIENCE) == {}
     assert [run["status"] for run in state(uri)] == ["FINISHED", "FINISHED"]
 
 
@@ -31,24 +36,35 @@ def test_a_replayer_sends_what_was_written_just_before_its_close(uri: str, tmp_p
     replayer = Replayer(uri, experiment="tests", every=3600)
     path = write_trial(tmp_path / "a", trial(), finish=False)
     replayer.watch(path)
-    left = replayer.close(timeout=30)
+    left = replayer.close(timeout=PATIENCE)
     assert list(left) == [path]  # not ended, so still of interest to whoever goes on
     assert left[path].left == 0
     assert [run["status"] for run in state(uri)] == ["RUNNING"]
 
 
-def test_a_replayer_without_a_server_delays_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_replayer_without_a_server_delays_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, go = threading.Event(), threading.Event()
+
+    def hanging(*arguments: Any, **keywords: Any) -> ReplayResult:
+        sending.set()
+        assert go.wait(PATIENCE)
+        return replay(*arguments, **keywords)
+
+    monkeypatch.setattr("workers.tracking.replayer.replay", hanging)
     path = write_trial(tmp_path / "a", trial())
     replayer = Replayer(NOBODY, experiment="tests", every=0.05)
-    began = time.monotonic()
     replayer.watch(path)
     replayer.flush()
-    assert time.monotonic() - began < 0.5
-    deadline = time.monotonic() + 30
-    while replayer.pending()[path] is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = replayer.close(timeout=0.2)
-    assert left[path].left == 6
+    assert sending.wait(PATIENCE)
+    for call in (lambda: replayer.watch(path), replayer.flush, lambda: replayer.close(timeout=0)):
+        call()  # while a sending hangs
+    assert replayer.pending() == {path: None}
+    go.set()
+    left = replayer.close(timeout=PATIENCE)[path]
+    assert left is not None
+    assert left.left == 6
     assert caplog.text.count("could not be reached") == 1
 
 
@@ -67,7 +83,7 @@ def test_a_server_killed_and_started_again_gets_everything_once(tmp_path: Path) 
     def serve() -> subprocess.Popen[bytes]:
         with (tmp_path / "server.log").open("ab") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310
@@ -90,10 +106,10 @@ def test_a_server_killed_and_started_again_gets_everything_once(tmp_path: Path) 
                 replayer.watch(write_trial(tmp_path / spec.hash, spec))
                 if number == 2:
                     kill(server)
-            time.sleep(3)
-            assert replayer.pending()
+            while not any(result and result.away for result in replayer.pending().values()):
+                time.sleep(0.1)
             server = serve()
-            assert replayer.wait(timeout=90)
+            assert replayer.wait(timeout=PATIENCE)
         ensure_store(f"sqlite:///{tmp_path}/other.db", experiment="tests", artifact_root=tmp_path / "a2")
         for spec in specs:
             replay(tmp_path / spec.hash / "spool.jsonl", f"sqlite:///{tmp_path}/other.db", experiment="tests")
