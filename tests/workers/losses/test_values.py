@@ -310,10 +310,15 @@ def test_an_absent_class_is_near_one_for_a_perfect_prediction_unless_skipped() -
         assert ours(name, g, g, "float64", absent="skip", **part) < 1e-4
 
 
+@pytest.fixture(scope="module")
+def large_volume() -> tuple[Array, Array]:
+    return random_case((1, 96, 96, 96, 2), 0, sharpness=3.0)
+
+
 @pytest.mark.parametrize("name", losses.names())
-def test_float32_sums_of_a_large_volume(name: str) -> None:
+def test_float32_sums_of_a_large_volume(name: str, large_volume: tuple[Array, Array]) -> None:
     """One slab after another, 2×96³ voxels: within 1e-5 of float64 where a running sum in float32 is not."""
-    g, p = random_case((1, 96, 96, 96, 2), 0, sharpness=3.0)
+    g, p = large_volume
     value = tf.function(losses.get_loss(name))
     if name == "boundary":
         g, p = g[:, :40, :40, :40], p[:, :40, :40, :40]

@@ -35,6 +35,12 @@ def learners() -> Learners:
     return Learners()
 
 
+@pytest.fixture(scope="module")
+def others() -> Learners:
+    """The networks of another process."""
+    return Learners()
+
+
 def train(
     data: TinyData,
     spec: TrialSpec,
@@ -102,20 +108,19 @@ def test_a_finished_trial_is_not_trained_again(data: TinyData, learners: Learner
     assert reports == []
 
 
-def test_cold_equals_warm_after_another_loss(data: TinyData, tmp_path: Path) -> None:
+def test_cold_equals_warm_after_another_loss(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec(gamma=0.3, epochs=2)
     cold = train(data, spec, tmp_path / "cold", Learners())
-    warm_learners = Learners()
-    train(data, data.spec("combo", epochs=1, seed=5), tmp_path / "other", warm_learners)
-    train(data, data.spec(gamma=0.9, epochs=1), tmp_path / "gamma", warm_learners)
-    warm = train(data, spec, tmp_path / "warm", warm_learners)
+    train(data, data.spec("combo", epochs=1, seed=5), tmp_path / "other", learners)
+    train(data, data.spec(gamma=0.9, epochs=1), tmp_path / "gamma", learners)
+    warm = train(data, spec, tmp_path / "warm", learners)
     assert numbers(warm) == numbers(cold)
     assert_same_weights(tmp_path / "warm", tmp_path / "cold")
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_resumed_trial_ends_as_one_left_alone(
-    data: TinyData, learners: Learners, tmp_path: Path, stop_after: int
+    data: TinyData, learners: Learners, others: Learners, tmp_path: Path, stop_after: int
 ) -> None:
     spec = data.spec(gamma=0.5, epochs=4, momentum=0.5)
     whole = train(data, spec, tmp_path / "whole", learners)
@@ -123,7 +128,7 @@ def test_a_resumed_trial_ends_as_one_left_alone(
     with pytest.raises(InterruptedTrialError) as interrupted:
         train(data, spec, folder, learners, lambda r: Order.STOP if r.epoch == stop_after else Order.CONTINUE)
     assert interrupted.value.epoch == stop_after
-    resumed = train(data, spec, folder, Learners())
+    resumed = train(data, spec, folder, others)
     assert resumed.resumed_from == stop_after
     assert resumed.steps == (4 - stop_after) * 6
     assert numbers(resumed) == numbers(whole)
@@ -188,11 +193,14 @@ def test_another_seed_gives_another_result(data: TinyData, learners: Learners, t
     assert one.history[0].loss != two.history[0].loss
 
 
-def test_gamma_needs_no_new_trace(data: TinyData, tmp_path: Path) -> None:
-    learners = Learners()
-    for gamma in (0.1, 0.5, 0.9):
+def test_gamma_needs_no_new_trace(data: TinyData, learners: Learners, tmp_path: Path) -> None:
+    learner = learners.get(data.spec(), (32, 32, 3), 2)
+    train(data, data.spec(gamma=0.1, epochs=1), tmp_path / "first", learners)
+    before = learner.traces
+    assert before > 0
+    for gamma in (0.5, 0.9):
         train(data, data.spec(gamma=gamma, epochs=1), tmp_path / str(gamma), learners)
-    assert learners.get(data.spec(gamma=0.1), (32, 32, 3), 2).traces == 1
+    assert learner.traces == before
 
 
 def test_data_of_other_classes_are_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
@@ -227,12 +235,14 @@ def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Pa
     assert result.history[1].loss < result.history[0].loss
 
 
-def test_loading_processes_move_no_number_and_end_with_the_trial(data: TinyData, tmp_path: Path) -> None:
+def test_loading_processes_move_no_number_and_end_with_the_trial(
+    data: TinyData, learners: Learners, tmp_path: Path
+) -> None:
     spec = data.spec(epochs=2, augmentation_probability=0.8)
-    alone = train(data, spec, tmp_path / "alone", Learners())
+    alone = train(data, spec, tmp_path / "alone", learners)
     listener = Listener(lambda epoch, remarks: None, lambda record: Order.CONTINUE)
     loaded = run_trial(
-        spec, prepared_root=data.root, folder=tmp_path / "loaded", learners=Learners(), listener=listener, loaders=2
+        spec, prepared_root=data.root, folder=tmp_path / "loaded", learners=learners, listener=listener, loaders=1
     )
     assert numbers(loaded) == numbers(alone)
     assert_same_weights(tmp_path / "loaded", tmp_path / "alone")
@@ -255,7 +265,7 @@ def test_xla_is_a_setting_that_learns_the_same(data: TinyData, tmp_path: Path, p
 
 
 def test_a_loss_that_is_not_a_number_ends_its_epoch_early(data: TinyData, learners: Learners) -> None:
-    spec = data.spec("dice", epochs=2)
+    spec = data.spec("ce", epochs=2)
     learner = learners.get(spec, (32, 32, 3), 2)
     learner.reset(0)
     images, labels = np.full((2, 32, 32, 3), np.nan, np.float32), np.zeros((2, 32, 32), np.uint8)
