@@ -1,1 +1,1 @@
-"""What a person looks at: the report of a study as a document, and the live board. Reads what is stored, no more."""
+"""What a person looks at: the report of a sweep as a document, and the live board. Only reads what is stored."""

@@ -1,4 +1,4 @@
-"""What can go wrong in what a person looks at."""
+"""Errors of the report and the board."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Study:
 
     @cached_property
     def answers(self) -> Answers:
-        """Every table, test, curve and claim of the study."""
+        """Every table, test, curve and claim of the sweep."""
         return analyse(self.trials, self.scores, rehearsal=self.sweep.rehearsal)
 
     @property
@@ -58,7 +58,7 @@ class Study:
 
     @property
     def significance(self) -> pd.DataFrame:
-        """Both Wilcoxon tests for all pairs of losses, per data set, class and metric."""
+        """Every statistical test for all pairs of losses, per data set, class and metric."""
         return self.answers.significance
 
     @property
@@ -101,10 +101,10 @@ def read_study(repository: Repository, name: str) -> Study:
 
 
 def counted(trials: Sequence[Trial], searches: Mapping[str, SearchDetails]) -> list[Trial]:
-    """The trials that tables and tests are about: all, but for those that a search over more than γ tried on its way.
+    """The trials that tables and tests count: all except what a search over more than γ tried and did not choose.
 
-    Of such a study only the point with the highest mean validation DSC stays, as if the grid had had its values: each
-    other one would be a loss of its own.
+    Of such a search only the point with the highest mean validation DSC counts, as if the grid had listed its values.
+    Every other point would appear as a loss of its own.
 
     Args:
         trials: of the sweep.
@@ -128,13 +128,13 @@ def counted(trials: Sequence[Trial], searches: Mapping[str, SearchDetails]) -> l
 def keep_significance(repository: Repository, study: Study) -> bool:
     """Stores the tests with the hash of their scores, unless these very tests are stored already.
 
-    In a database that may only be read, nothing is stored: the tests follow from the scores and can be made again.
+    In a read-only database nothing is stored: the tests follow from the scores and can be computed at any time.
 
     Returns:
         Whether anything was written.
 
     Raises:
-        StorageError: the database is away.
+        StorageError: the database is unreachable.
     """
     name, answers = study.sweep.name, study.answers
     tests = records(answers.significance, answers.scores_hash)

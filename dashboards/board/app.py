@@ -1,9 +1,9 @@
 """The page: a Dash application over a `Source`. What the browser is sent holds no script but our own files.
 
-Dash tells every component in a page of every change, so that a thousand of them make a click slow. Its components are
-therefore those that never change, and the curves; what a sweep has to say goes to the browser as data, and
-`assets/board.js` makes a table of the grid and elements of the rest. A page asks every two seconds; unless something
-has changed, the answer is empty.
+Dash notifies every component in a page of every change; with a thousand of them a click is slow. Its components are
+therefore only those that never change, and the curves. The content of a sweep goes to the browser as data, and
+`assets/board.js` makes a table of the grid and elements of the rest. A page asks every two seconds; the answer is empty
+unless something has changed.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def make_app(
         sweep: shown where the page's address names none; None for the newest.
         server: base URL of `sweeper serve`, for the buttons; without one the page has none.
         mlflow: MLflow's tracking URI; trials are linked to it where it is a web address.
-        host: where the page will be served. On loopback, other names than this machine's are refused, so that no
-            page of another site can read this one through a name of its own.
-        hosts: names by which browsers may call it besides; where there are any, others are refused on every address.
+        host: the address that the page is served on. On loopback, requests by another name than this machine's are
+            refused: a page of another site could otherwise read this one through a name of its own.
+        hosts: further names that are accepted; where there are any, others are refused on every address.
     """
     app = Dash(
         __name__,
@@ -123,7 +123,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
             message = str(error)
             missing = isinstance(error, UnknownSweepError)
             return _unless(known, _digest(message), lambda: parts.problem(message, unknown=missing))
-        # A snapshot that is shared may be a little older than the pulse: then the next question gets a newer one.
+        # A shared snapshot may be a little older than the pulse: then the next request gets a newer one.
         shown = f"{snapshot.version} {listed} {_digest(name)}"
         if shown == known:
             raise PreventUpdate
@@ -213,7 +213,7 @@ def _ask(api: Api, sweep: str, pressed: object, trial: str | None, token: str, c
         return api.resume(sweep, token)
     if pressed == "scale":
         if not isinstance(concurrency, int) or concurrency < 1:
-            raise BoardError("say how many trials at once: a whole number from 1")
+            raise BoardError("enter how many trials run at once: a whole number from 1")
         return api.scale(sweep, token, concurrency)
     return api.stop(sweep, token, now=pressed == "stop-now")
 
@@ -229,7 +229,7 @@ def _add_browser_side(app: Dash) -> None:
     )
     clientside(ClientsideFunction("board", "show"), Output("shown", "data"), Input("parts", "data"))
     clientside(ClientsideFunction("board", "show_cell"), Output("cell-shown", "data"), Input("cell-part", "data"))
-    # The library that draws curves is large: it comes after the grid.
+    # The library that draws curves is large: it is loaded after the grid.
     clientside(ClientsideFunction("board", "later"), Output("curves-wanted", "data"), Input("curves-version", "data"))
     clientside(
         ClientsideFunction("board", "permit"),
@@ -244,15 +244,15 @@ def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
     policies: list[str] = []
 
     @server.before_request
-    def refuse_strange_names() -> None:
+    def refuse_other_names() -> None:
         guarded = bool(hosts) or host in LOOPBACK
         if guarded and urlsplit(f"//{request.host}").hostname not in (*LOOPBACK, *hosts):
-            abort(403, "this board does not answer to that name; SWEEPER_ALLOWED_HOSTS adds to this machine's own")
+            abort(403, "this board is not served under that name; SWEEPER_ALLOWED_HOSTS adds names")
 
     @server.after_request
     def add_headers(response: Response) -> Response:
         if not policies:
-            # Not before: Dash writes its inline start script, whose hash is here, when all callbacks are known.
+            # Not earlier: the hash is of the inline start script, which Dash writes when all callbacks are known.
             scripts = " ".join(["'self'", *app.csp_hashes()])
             policies.append(
                 f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: "
@@ -266,7 +266,7 @@ def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
 
 
 def _smaller(response: Response) -> Response:
-    """Compresses what a page is told, where that is worth it."""
+    """Compresses an answer where that saves something."""
     worth = response.mimetype == "application/json" and not response.is_streamed
     if worth and "gzip" in request.headers.get("Accept-Encoding", "") and len(response.get_data()) > 2000:
         response.set_data(gzip.compress(response.get_data(), compresslevel=1))
@@ -276,13 +276,13 @@ def _smaller(response: Response) -> Response:
 
 
 def _snapshot(source: Source, search: str | None, preset: str | None) -> Snapshot | None:
-    """What the page shows: the poll has just made it."""
+    """The snapshot that the page shows: the poll has just made it."""
     name = chosen(source, search, preset)
     return None if name is None else source.newest(name)
 
 
 def _unless(known: str | None, version: str, make: Callable[[], tuple[Nodes, Nodes]]) -> tuple[object, ...]:
-    """The page without a sweep, unless it is shown already: a heading and what is the matter."""
+    """The page without a sweep, unless it is shown already: a heading and a message."""
     if known == version:
         raise PreventUpdate
     heading, message = make()

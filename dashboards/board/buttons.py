@@ -1,4 +1,4 @@
-"""What the page's buttons ask of the API (`sweeper serve`). The person's token passes through and is kept nowhere."""
+"""The requests that the page's buttons send to the API (`sweeper serve`). The token is sent and never stored."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TIMEOUT = 30.0
 
 
 class Api:
-    """The service at a base URL; an empty one has no buttons.
+    """The API at a base URL; without a URL there are no buttons.
 
-    Every method returns the service's words.
+    Every method returns the answer of the API as a sentence.
 
     Raises, every method:
-        BoardError: there is no service or token, or the service refused or gave no answer; carries its words.
+        BoardError: there is no API or token, or the API refused or did not answer; carries its message.
     """
 
     def __init__(self, server: str) -> None:
@@ -48,13 +48,13 @@ class Api:
 
     def _ask(self, token: str, verb: Callable[[Client], Reply]) -> str:
         if not self._server:
-            raise BoardError("this board has no API to ask; start it with --server URL, or set SWEEPER_SERVER")
+            raise BoardError("this board has no API; start it with --server URL, or set SWEEPER_SERVER")
         if not token:
             raise BoardError("enter a token first")
         try:
             with Client(self._server, token, seconds=TIMEOUT) as client:
                 return verb(client).message
         except (ServerError, InputError) as error:
-            # Its advice is for a command line; on the page there is a field for the token.
+            # The advice of the message is for a command line; the page has a field for the token.
             said, advice, _ = str(error).partition("; set SWEEPER_TOKEN")
             raise BoardError(f"{said}; enter another token" if advice else said) from error

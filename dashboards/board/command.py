@@ -28,7 +28,7 @@ def board(
     from sweeper.settings import load_settings
 
     settings = load_settings()
-    with Listener(host, port) as listener:  # first: a port that is taken should be told soon
+    with Listener(host, port) as listener:  # first: a port that is in use is reported at once
         source = Source(settings.reader)
         if sweep is not None:
             source.check(sweep)

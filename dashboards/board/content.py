@@ -1,4 +1,4 @@
-"""From a snapshot to what the page shows: the grid as JSON for the browser, everything else as words. Pure."""
+"""From a snapshot to what the page shows: the grid as JSON for the browser, everything else as text. Pure."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A trial that runs now, and where."""
+class RunningTrial:
+    """A trial that is running, and where."""
 
     label: str
     host: str
@@ -79,7 +79,7 @@ def grid(snapshot: Snapshot) -> GridData:
 
 
 def cell_text(cell: Cell) -> str:
-    """What stands in a cell: `0.812`, `▸12 0.80`, `✗ nan`, `·`; signs and words besides the colour."""
+    """The text of a cell: `0.812`, `▸12 0.80`, `✗ nan`, `·`. It says without colour what the colour says."""
     if cell.dsc is not None:
         sign = {TrialState.FINISHED: "", TrialState.RUNNING: " ▸", TrialState.FAILED: " ✗", TrialState.QUEUED: " ·"}
         return f"{cell.dsc:.3f}{sign.get(cell.state, ' …')}"
@@ -102,7 +102,7 @@ def trials_of(snapshot: Snapshot, dataset: str, loss: str, column: str) -> tuple
 
 
 def banners(snapshot: Snapshot) -> list[str]:
-    """What must not be overlooked."""
+    """Warnings."""
     found = []
     if snapshot.sweep.rehearsal:
         found.append("REHEARSAL: tiny trials on synthetic files. Its scores say nothing about the losses.")
@@ -111,7 +111,7 @@ def banners(snapshot: Snapshot) -> list[str]:
         found.append("Synthetic images: made by this program, they say nothing about real ones.")
     outdated = sum(t.results_version != RESULTS_VERSION for t in snapshot.trials)
     if outdated:
-        found.append(f"{outdated} trials are of another version of the results; they stand in no curve.")
+        found.append(f"{outdated} trials have results of another version; curves leave them out.")
     return found
 
 
@@ -125,16 +125,16 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Name and value of what stands at the top."""
+    """Names and values of the status at the top."""
     counts = Counter(t.state for t in snapshot.trials)
     rows = [("Trials", ", ".join(f"{counts[s]} {s.value}" for s in TrialState if counts[s]) or "none")]
     pace = snapshot.pace
     waiting = counts[TrialState.QUEUED] + counts[TrialState.RUNNING]
     if pace.left is not None and waiting and snapshot.lease is not None:
-        planned = "" if pace.measured else "; as planned, none has finished yet"
+        planned = "" if pace.measured else "; a plan, since no trial has finished yet"
         rows.append(("Finish", f"in about {duration(pace.left)}, {_clock(snapshot.now + pace.left)}{planned}"))
     elif waiting:
-        rows.append(("Finish", f"nobody is running it; go on with: sweeper resume {snapshot.sweep.name}"))
+        rows.append(("Finish", f"nobody is running it; resume it with: sweeper resume {snapshot.sweep.name}"))
     elif snapshot.sweep.finished_at is not None:
         rows.append(("Ended", _clock(snapshot.sweep.finished_at)))
     if pace.per_hour is not None and snapshot.lease is not None:
@@ -146,16 +146,16 @@ def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         rows.append(("Reason", snapshot.sweep.reason))
     open_requests = [r for r in snapshot.requests if r.done_at is None]
     if open_requests:
-        rows.append(("Asked for", ", ".join(dict.fromkeys(r.verb for r in open_requests)) + "; not carried out yet"))
+        rows.append(("Requested", ", ".join(dict.fromkeys(r.verb for r in open_requests)) + "; not done yet"))
     rows.append(("As of", _clock(snapshot.now)))
     return rows
 
 
-def places(snapshot: Snapshot, mlflow: str) -> list[Place]:
-    """What runs now, in the order in which it began. What a dead coordinator left as running is not among them."""
+def running_trials(snapshot: Snapshot, mlflow: str) -> list[RunningTrial]:
+    """The running trials, in the order in which they started; without those that a lost coordinator left as running."""
     own = {t.hash: t for t in snapshot.trials}
     return [
-        Place(
+        RunningTrial(
             label=own[a.trial].label,
             host=a.host or "–",
             pid="–" if a.pid is None else str(a.pid),
@@ -200,7 +200,7 @@ def first_line(text: str, limit: int = 300) -> str:
 
 
 def _extra(cell: Cell) -> str:
-    """What a cell's few signs leave out."""
+    """What the short text of a cell leaves out."""
     parts = []
     several = len(cell.trials) > 1
     if several:

@@ -9,13 +9,13 @@ from dashboards.figures.style import INK, MUTED, ORANGE, SKY, loss_colour, short
 MOST_FIGURES = 12
 """Data sets that get a figure."""
 
-# The page's ground is light or dark as the reader has it; these differ enough from both.
+# The page is light or dark; these colours differ enough from both.
 _ON_ANY_GROUND = {INK: "#7a6cf0", MUTED: "#808182", SKY: "#3a8fc4", ORANGE: "#b87f00"}
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 
 
 def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, object] | None:
-    """A line for each loss with two or more γ, a dashed line across for each other one; None where nothing has ended.
+    """A line for each loss with two or more γ, a dashed line for each other one; None where no trial has finished.
 
     Args:
         means: `means_by_gamma` of the trials.
@@ -83,13 +83,13 @@ def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, object] | None:
             },
             "showlegend": True,
             "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
-            "uirevision": dataset,  # a zoom outlives new points
+            "uirevision": dataset,  # a zoom stays when new points come
         },
     }
 
 
 def in_words(means: pd.DataFrame, dataset: str) -> str:
-    """What the figure shows, for whoever does not see it."""
+    """What the figure shows, for readers who do not see it."""
     own = means[(means["dataset"] == dataset) & means["val_dsc"].notna()]
     parts = []
     for variant, curve in own.groupby("variant", sort=True, observed=True):

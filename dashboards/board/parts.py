@@ -22,11 +22,11 @@ from workers.tracking import run_page
 STATES = ("all", *(state.value for state in TrialState))
 
 _LEGEND = (
-    ("finished", "0.812", "finished: validation DSC; the stronger the colour, the higher within its data set"),
+    ("finished", "0.812", "finished: validation DSC; a stronger colour is a higher score within the data set"),
     ("running", "▸12 0.80", "running: epoch, newest validation DSC"),
     ("queued", "·", "queued"),
     ("failed", "✗ nan", "failed, with its reason"),
-    ("pruned", "pruned", "ended early by the search"),
+    ("pruned", "pruned", "pruned by the search"),
     ("stopped", "stopped", "stopped"),
 )
 
@@ -54,9 +54,9 @@ def page(*, server: bool, every: int) -> Component:
             ),
             html.Main(
                 [
-                    html.P(id="away", className="banner", hidden=True, role="alert"),
+                    html.P(id="unreachable", className="banner", hidden=True, role="alert"),
                     html.Div(id="banners"),
-                    _section("state", "How it stands", html.Div(id="summary")),
+                    _section("state", "Status", html.Div(id="summary")),
                     _section("grid-title", "Grid", *_grid()),
                     _section("curves-title", "γ curves", html.Div(id="curves")),
                     _section("workers-title", "Workers and devices", html.Div(id="workers")),
@@ -117,7 +117,10 @@ def _grid() -> list[Component]:
             [html.Li([html.Span(sign, className=f"key {state}"), words]) for state, sign, words in _LEGEND],
             className="legend",
         ),
-        html.P("A cell shows its trials: click it, or go there by the arrow keys and press Enter.", className="muted"),
+        html.P(
+            "To see the trials of a cell, click it, or move to it with the arrow keys and press Enter.",
+            className="muted",
+        ),
         html.Div(id="cell", hidden=True, className="cell"),
     ]
 
@@ -127,14 +130,14 @@ def _control(server: bool) -> list[Component]:
         return [
             html.P(
                 [
-                    "This board only shows. For buttons that stop, scale and retry, start it with ",
+                    "This board is read-only. For buttons that stop, scale and retry, start it with ",
                     html.Code("--server URL"),
                     " of a ",
                     html.Code("sweeper serve"),
                     ".",
                 ]
             ),
-            # Callbacks name them.
+            # Callbacks refer to them, so they must exist.
             html.Div([_token(), *_buttons(), html.Div(id="answer"), html.P(id="token-note")], hidden=True),
         ]
     return [
@@ -188,7 +191,7 @@ def heading(snapshot: Snapshot) -> list[Component]:
 
 
 def banners(snapshot: Snapshot) -> list[Component]:
-    """What must not be overlooked."""
+    """Warnings."""
     return [html.P(text, className="banner", role="note") for text in content.banners(snapshot)]
 
 
@@ -227,12 +230,14 @@ def sweeps(known: Sequence[Sweep], shown: str) -> Nodes:
 
 
 def summary(snapshot: Snapshot, mlflow: str) -> Nodes:
-    """What stands at the top, as a list of names and values, with a bar of what has ended."""
+    """The status at the top, as a list of names and values, with a bar of the trials that have ended."""
     counts = {state: sum(t.state is state for t in snapshot.trials) for state in TrialState}
     ended = len(snapshot.trials) - counts[TrialState.QUEUED] - counts[TrialState.RUNNING]
     rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in content.facts(snapshot)]
     if href := run_page(mlflow, snapshot.sweep.mlflow_run):
-        rows.append(html.Div([html.Dt("MLflow"), html.Dd(html.A("The sweep's run, with its report", href=href))]))
+        rows.append(
+            html.Div([html.Dt("MLflow"), html.Dd(html.A("The sweep's MLflow run, with its report", href=href))])
+        )
     bar = html.Progress(value=str(ended), max=str(max(len(snapshot.trials), 1)), **_aria(label="Trials that ended"))
     return [bar, html.Dl(rows)]
 
@@ -251,13 +256,16 @@ def workers(snapshot: Snapshot, mlflow: str) -> Nodes:
     ]
     running = [
         (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since)
-        for p in content.places(snapshot, mlflow)
+        for p in content.running_trials(snapshot, mlflow)
     ]
     if not devices:
         return html.P("No trial ran in the last hour.", className="muted")
     found = [
         table("Devices in the last hour", ("host", "device", "trials now", "ended", "time in use"), devices),
-        html.P("Processor, memory and GPU of each trial: MLflow, tab System metrics of its run.", className="muted"),
+        html.P(
+            "Processor, memory and GPU use of each trial: MLflow, System metrics of its run.",
+            className="muted",
+        ),
     ]
     if running:
         head = ("trial", "host", "pid", "device", "epoch", "validation DSC", "for")
@@ -335,7 +343,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Nodes
         html.H3(f"{dataset} · {loss}{gamma}"),
         table("Trials of this cell", head, rows),
         *errors,
-        html.P(["All about one: ", html.Code(f"sweeper show {trials[0].hash[:8]}")], className="muted"),
+        html.P(["Everything about one trial: ", html.Code(f"sweeper show {trials[0].hash[:8]}")], className="muted"),
     ]
 
 
@@ -358,7 +366,7 @@ def _data(title: str, value: Node) -> Component:
 
 
 def _retry(trial: str, label: str) -> Component:
-    # Whether it can be pressed is the browser's matter, which has the token (assets/board.js).
+    # The browser, which has the token, decides whether it is enabled (assets/board.js).
     asks: Any = {"data-retry": trial, **_aria(label=f"Retry {label}, {trial[:8]}")}
     return html.Button("Retry", type="button", **asks)
 

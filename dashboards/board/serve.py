@@ -1,4 +1,4 @@
-"""Serves the page with gunicorn: one process with threads, so that all who look share one snapshot."""
+"""Serves the page with gunicorn: one process with threads, in which all pages share one snapshot."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ THREADS = 8
 
 
 class Listener:
-    """A port that is ours from now on.
+    """A port that this process listens on.
 
     Args:
         host: an address or name of this machine.
         port: to listen on.
 
     Raises:
-        BoardError: nobody can listen there.
+        BoardError: the port is in use, or not allowed.
     """
 
     def __init__(self, host: str, port: int) -> None:

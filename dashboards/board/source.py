@@ -1,4 +1,4 @@
-"""What the board reads: connections that cannot write, and one snapshot for all who look at the same moment."""
+"""What the board reads: through read-only connections, one snapshot for every page that is open at that moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sweeper.views.heat_map import HeatMap, heat_map
 from trials.results import Epoch
 
 RETRY_SECONDS = 2.0
-"""How long a page waits for a database that is away, before it says so."""
+"""How long a page waits for an unreachable database before it says so."""
 
 REST = 2.0
 
@@ -59,12 +59,12 @@ class _Names:
 class Source:
     """Reads sweeps from the database at `url`, which is opened when it is first asked and need not be there before.
 
-    Safe to share between threads. Every method raises `StorageError` while the database is away or has no tables.
+    Safe to share between threads. Every method raises `StorageError` if the database is unreachable or has no tables.
 
     Args:
         url: of the database.
-        rest: a snapshot is made again after so many times the time that making it took, at the earliest, so that a
-            large sweep in which something happens every moment does not keep a processor busy.
+        rest: the next snapshot is made at the earliest after this many times the time that the last one took. A large
+            sweep that changes all the time then does not keep a processor busy.
     """
 
     def __init__(self, url: str, *, rest: float = REST) -> None:
@@ -117,9 +117,9 @@ class Source:
                 snapshot, made, took = kept
                 if snapshot.version == pulse or time.monotonic() - made < self._rest * took:
                     return snapshot
-            begin = time.monotonic()
+            started = time.monotonic()
             snapshot = self._read(name, pulse)
-            self._kept[name] = (snapshot, time.monotonic(), time.monotonic() - begin)
+            self._kept[name] = (snapshot, time.monotonic(), time.monotonic() - started)
             return snapshot
 
     def newest(self, name: str) -> Snapshot:

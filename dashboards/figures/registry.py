@@ -20,7 +20,7 @@ class ReportFigure:
 
     Attributes:
         name: its name in the registry.
-        section: the name of the section of the report in which it stands.
+        section: the name of the section of the report that shows it.
         drawings: what it shows of a study; empty where there is nothing to show.
     """
 
@@ -55,9 +55,9 @@ def study_figure(
     Args:
         name: its name, and that of its files.
         function: makes a matplotlib figure, in the report's fonts and colours.
-        title: what stands in bold before the caption.
+        title: shown in bold before the caption.
         caption: what the figure shows and how to read it.
-        section: the name of the section in which it stands.
+        section: the name of the section that shows it.
         alt: what it shows, for readers who do not see it; the title and the caption unless given.
     """
 

@@ -73,7 +73,7 @@ def p_value_matrices(dataset: str, label: str, tests: pd.DataFrame, order: list[
 def _matrix(
     name: str, title: str, caption: str, data: tuple[str, str, pd.DataFrame, list[str]], halves: tuple[Half, Half]
 ) -> Drawing:
-    """One matrix; `halves` stand above and below the diagonal."""
+    """One matrix; `halves` are shown above and below the diagonal."""
     dataset, label, tests, order = data
     own = tests[(tests["dataset"] == dataset) & (tests["label"] == label) & (tests["metric"] == "dsc")]
     size = len(order)

@@ -1,7 +1,7 @@
 """How every figure looks, and how one becomes SVG and PNG: fonts as paths, the same bytes for the same numbers.
 
 Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart, without the yellow, which is too pale on
-paper; black is the ink. In SVG that stands inside a page, ink and rules follow the page's light or dark theme.
+paper; black is the ink. In the SVG of a page, ink and rules follow the page's light or dark theme.
 """
 
 from __future__ import annotations
@@ -158,9 +158,9 @@ def finished(
 
 def render(figure: Figure) -> tuple[str, bytes]:
     """The figure as SVG and as PNG, which takes nine tenths of the time of a drawing."""
-    # The layout is the dear part: once, not again for each of the two files.
+    # The layout takes most of the time: it is done once for both files.
     with warnings.catch_warnings():
-        # Of a figure too crowded for it; it is drawn without, and a person can do nothing about it.
+        # A crowded figure is drawn without it, and a person can do nothing about the warning.
         warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -218,9 +218,9 @@ def label_end(axes: Axes, text: str, at: tuple[float, float], height: float, col
 
 
 def _file_name(name: str) -> str:
-    """Letters, digits, dots and hyphens only, at most 100, so that every file system takes it.
+    """Letters, digits, dots and hyphens only, at most 100: a name for every file system.
 
-    A name that had to be changed gets a hash of the original, so that no two become one.
+    A name that had to be changed gets a hash of the original, and stays unique.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:90]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

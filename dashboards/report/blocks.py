@@ -37,7 +37,7 @@ class Table:
         rows: a text for each column.
         numeric: which columns are set flush right.
         long: whether cells hold sentences, which are then broken into lines.
-        cut: what stands below a table that was cut.
+        cut: the note below a table that was cut.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The result tables as LaTeX that compiles with booktabs as it is, names of users' data sets included."""
+"""The report's tables as LaTeX. They compile with booktabs, whatever characters the names of data sets have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS_PER_TABLE = 30
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
+    """The text such that LaTeX prints it unchanged."""
     return "".join(_character(c) for c in text)
 
 

@@ -1,4 +1,4 @@
-"""How the report writes numbers: every one is formatted here and nowhere else. A dash stands for what is not there."""
+"""How the report writes numbers: every one is formatted here and nowhere else. A dash means that there is no number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as PDF: the same page, printed by a Chromium that is on this machine."""
+"""The report as PDF: the same page, printed by a Chromium of this machine."""
 
 from __future__ import annotations
 

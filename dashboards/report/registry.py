@@ -12,7 +12,7 @@ from trials.registry import Registry
 
 
 class SectionDrawings:
-    """The drawings of a section's figures. What its content does not take stands at the section's end.
+    """The drawings of a section's figures. What its content does not take is shown at the end of the section.
 
     Args:
         drawings: by the name of the figure.
@@ -41,7 +41,7 @@ class Section:
     Attributes:
         name: its name in the registry and its anchor on the page: letters, digits and hyphens.
         title: its heading.
-        order: sections stand in ascending order; ours have 10, 20, 30 …
+        order: sections are shown in ascending order; ours have 10, 20, 30 …
         content: what it shows of a study; a section without content is left out.
     """
 

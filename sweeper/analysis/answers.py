@@ -1,4 +1,4 @@
-"""From the two frames to every answer, in one call. Pure: what is read and where results go is others' business."""
+"""From the two frames to every answer, in one call. Pure: it reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sweeper.analysis.tables import result_table
 
 @dataclass(frozen=True)
 class Answers:
-    """Everything that a study says, as frames; each frame's columns are documented where it is made.
+    """Every answer of a sweep, as frames; each frame's columns are documented where it is made.
 
     `images` holds one score per image at every γ, `selected` those at each variant's chosen γ. `unfit` maps a data set
     to the reason why it tests no claim of the paper.
@@ -46,7 +46,7 @@ class Answers:
 
 
 def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = False) -> Answers:
-    """All answers of a study.
+    """All answers of a sweep.
 
     Args:
         trials: `frames.trial_frame`.
@@ -60,7 +60,7 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
     table = side_by_side(result_table(selected, at_selected_gamma(per_trial, selection)))
     tests = pairwise_tests(selected)
     curves = gamma_curves(images, per_trial)
-    # Masks that were made elsewhere stand in the tables and tests, and answer no question about losses.
+    # Masks that were made elsewhere are in the tables and tests; no answer about losses counts them.
     trained = trials[~trials["external"]]
     losses = set(trained["loss"])
     rivals = table[table["loss"].isin(losses)]

@@ -172,7 +172,7 @@ def _better(e: Evidence, place: tuple[str, str], pairs: Sequence[tuple[str, str]
 
 
 def _no_difference(e: Evidence, place: tuple[str, str], pairs: Sequence[tuple[str, str]]) -> _Finding:
-    """Whether no pair differs significantly, which at few images is no proof of equality: n stands beside."""
+    """Whether no pair differs significantly, which at few images is no proof of equality: n is shown beside it."""
     return _over_pairs(e, place, pairs, lambda p, effect: p >= ALPHA)
 
 

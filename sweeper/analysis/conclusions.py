@@ -1,4 +1,4 @@
-"""The answer in three sentences, generated from the numbers: which loss, how much γ matters, what becomes of the paper.
+"""The answer in three sentences, made from the numbers: which loss, how much γ matters, whether the findings hold.
 
 The language is careful on purpose: a difference that a test did not find is "not significantly different", never
 "equal", and a rehearsal answers nothing.

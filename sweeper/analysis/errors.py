@@ -6,4 +6,4 @@ from sweeper.errors import SweeperError
 
 
 class AnalysisError(SweeperError, ValueError):
-    """The trials or scores cannot be analysed as they are; the message names the trial, the value and the mend."""
+    """The trials or scores cannot be analysed as they are; the message names the trial, the value and the fix."""

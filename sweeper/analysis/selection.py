@@ -1,6 +1,6 @@
-"""Which γ a loss is shown with. The test set decides nothing: γ is chosen on validation, the paper's way stands beside.
+"""Which γ a loss is shown with. The test set decides nothing: γ is chosen on validation; the choice on test is shown.
 
-Also joins scores to trials and averages repeats, so that every later module sees one score per image.
+Also joins scores to trials and averages repeats, and every later module sees one score per image.
 """
 
 from __future__ import annotations
@@ -119,6 +119,6 @@ _SELECTION_COLUMNS = [
 
 def _best(group: pd.DataFrame, column: str) -> pd.Series:
     order = group.assign(
-        away=(group["gamma"] - RECOMMENDED_GAMMA).abs().round(9), score=group[column].round(12)
-    ).sort_values(["score", "away", "gamma"], ascending=[False, True, True], na_position="last")
+        distance=(group["gamma"] - RECOMMENDED_GAMMA).abs().round(9), score=group[column].round(12)
+    ).sort_values(["score", "distance", "gamma"], ascending=[False, True, True], na_position="last")
     return order.iloc[0]

@@ -1,4 +1,4 @@
-"""How a sweep stands, from the database alone: for a program, and for a person."""
+"""The status of a sweep, read from the database: as JSON for a program, as text for a person."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sweeper.session import Session
 
 LISTED_TRIALS, MANY_TRIALS = 50, 300
-"""Of more than these many trials, so few are listed: to read and lay out thousands takes seconds, and nobody does."""
+"""A sweep of more than `MANY_TRIALS` lists only `LISTED_TRIALS`: to read and show thousands takes seconds."""
 
 
 def status_of(repository: Repository, name: str, *, brief: bool = False) -> SweepStatus:
@@ -46,7 +46,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
     Args:
         repository: the database.
         name: the sweep's.
-        brief: of many trials, only those that one would look for first.
+        brief: list only the first trials of a large sweep.
     """
     sweep, ends, lease = repository.sweep(name), repository.ends(name), repository.lease(name)
     counts, failures, again = Counter[TrialState](), Counter[FailureKind](), Counter[FailureKind]()
@@ -272,7 +272,7 @@ def trial_text(trial: TrialObject) -> RenderableType:
         cells = (str(a.number), state, a.host, a.device or "", *numbers, a.error or "")
         attempts.add_row(*map(Text, cells))
     blocks += [attempts, Text("")]
-    blocks += [Text(f"last words of attempt {a.number}:\n{a.last_words}") for a in trial.attempts if a.last_words]
+    blocks += [Text(f"last output of attempt {a.number}:\n{a.last_words}") for a in trial.attempts if a.last_words]
     settings = Table(box=None, show_header=False, title="spec", title_justify="left")
     for group, entries in trial.spec.items():
         for key, entry in entries.items() if isinstance(entries, dict) else (("", entries),):
@@ -312,14 +312,14 @@ _FIXES = {
     FailureKind.LOST: "lost their worker each time; see `sweeper show HASH`",
     FailureKind.OUT_OF_MEMORY: "ran out of memory; a smaller batch or patch, or fewer at once, helps",
     FailureKind.DISK_FULL: "found the disk full; make room",
-    FailureKind.BAD_DATA: "met bad data; `sweeper show HASH` names the file",
+    FailureKind.BAD_DATA: "found bad data; `sweeper show HASH` names the file",
     FailureKind.BAD_SETTINGS: "have settings that cannot work; see `sweeper show HASH`",
-    FailureKind.BUG: "met a bug, perhaps in a plug-in; see `sweeper show HASH`",
+    FailureKind.BUG: "failed by a bug, perhaps in a plug-in; see `sweeper show HASH`",
 }
 
 
 def _advice(status: SweepStatus, *, alive: bool) -> list[str]:
-    """The next step for whoever looks."""
+    """What to do next."""
     name, failures = status.sweep, status.failures
     lines = [f"{failures[kind]} {fix}" for kind, fix in _FIXES.items() if kind in failures]
     if lines:

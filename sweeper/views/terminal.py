@@ -1,6 +1,6 @@
 """The heat map in a terminal: one picture, or one that follows the sweep. Readable at 80 columns and without colour.
 
-What every sign means stands under the map; colour only repeats it.
+A legend under the map explains every sign; colour only repeats it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trials.states import AttemptState, SweepState, TrialState
 
 POLL_SECONDS = 1.0
 LABEL_WIDTH = 30
-"""At most so wide are the names of the losses, unless there is room to spare."""
+"""The largest width of the names of losses, unless the terminal is wide enough for more."""
 
 _LETTERS = {
     TrialState.QUEUED: "-",
@@ -86,7 +86,7 @@ def take_picture(repository: Repository, name: str) -> Picture:
 
 
 def watch(repository: Repository, name: str, console: Console) -> None:
-    """Shows the sweep until it has ended and nobody holds it, or until Ctrl-C. Without a terminal: shows it once.
+    """Shows the sweep until it has ended and has no coordinator, or until Ctrl-C. Without a terminal: shows it once.
 
     Raises:
         UnknownSweepError: there is no such sweep.
@@ -100,7 +100,7 @@ def watch(repository: Repository, name: str, console: Console) -> None:
     def fitting() -> RenderableType:
         return draw(picture, console.width, console.height - 1)
 
-    # Not the terminal's other screen: what was seen last stays.
+    # Not the alternate screen of the terminal: the last picture stays visible.
     with (
         suppress(KeyboardInterrupt),
         Live(fitting(), console=console, auto_refresh=False, vertical_overflow="crop") as live,
@@ -148,7 +148,7 @@ def _head(picture: Picture) -> list[Text]:
     if sweep.reason:
         lines.append(f"reason: {sweep.reason}")
     if picture.lease is None and any(counts[s] for s in (TrialState.QUEUED, TrialState.RUNNING)):
-        lines.append(f"nobody is running it; go on with: sweeper resume {sweep.name}")
+        lines.append(f"nobody is running it; resume it with: sweeper resume {sweep.name}")
     elif picture.running:
         lines.append(pace_words(picture.pace))
     return [Text(line) for line in lines if line]

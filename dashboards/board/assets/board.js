@@ -129,7 +129,7 @@
       const [dr, dc] = steps[event.key];
       for (let y = r + dr, x = c + dc; y >= 0 && y < rows.length && x >= 0 && x < width; y += dr, x += dc) {
         if (visible(y, x)) { found = [y, x]; break; }
-        // Rows differ in their columns: the nearest cell of the next row is meant.
+        // Rows differ in their columns: take the nearest cell of the next row.
         if (dr && !rows[y].line.hidden) {
           const near = buttons[y].map((b, i) => (b ? i : -1)).filter((i) => i >= 0).sort((a, b) => Math.abs(a - c) - Math.abs(b - c));
           if (near.length) { found = [y, near[0]]; break; }
@@ -172,7 +172,7 @@
     }
     if (!rows.length) return "This sweep has no trials.";
     return shown === rows.length && filters.state === "all" ? rows.length + (rows.length === 1 ? " row, " : " rows, ") + trials + (trials === 1 ? " cell." : " cells.")
-      : shown ? shown + " of " + rows.length + " rows, " + trials + (trials === 1 ? " cell fits." : " cells fit.") : "Nothing fits the filter.";
+      : shown ? shown + " of " + rows.length + " rows, " + trials + (trials === 1 ? " cell matches." : " cells match.") : "No row matches the filter.";
   }
 
   document.addEventListener("click", function (event) {
@@ -208,8 +208,8 @@
 
   const attributes = { className: "class", tabIndex: "tabindex", colSpan: "colspan" };
 
-  /* Makes the children of an element those that were described, and leaves alone what is so already: the focus, and
-     what a person has opened, outlive a change. */
+  /* Makes the children of an element those that were described, and leaves alone what has not changed: the focus, and
+     what a person has opened, stay as they are. */
   function patch(parent, described) {
     const wanted = [described].flat(Infinity).filter((one) => one !== null && one !== undefined && one !== "");
     while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
@@ -257,7 +257,7 @@
   let asked = 0;
   document.addEventListener("click", function (event) {
     const button = event.target.closest("button[data-retry]");
-    // The same trial may be asked for twice: the number makes it another question.
+    // The same trial may be retried twice: the number makes it another request.
     if (button) window.dash_clientside.set_props("retry", { data: { trial: button.dataset.retry, number: ++asked } });
   });
 
@@ -266,7 +266,7 @@
     return new Promise(function (done) { requestAnimationFrame(function () { setTimeout(done, 50, version || null); }); });
   }
 
-  /* Without a token nothing can be asked for; buttons that appear later are no exception. */
+  /* Without a token every button is disabled, also one that appears later. */
   let permitted = false;
   function lock() {
     for (const button of document.querySelectorAll("#failures button, #cell button")) {
@@ -276,27 +276,27 @@
   function permit(token) {
     permitted = Boolean(token);
     lock();
-    return [!permitted, permitted ? "The token stays in this tab and goes along with each request." : "Without a token this page only shows."];
+    return [!permitted, permitted ? "The token stays in this tab and is sent with each request." : "Without a token this page is read-only."];
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, show: show, show_cell: show_cell, later: later, permit: permit } });
 
-  /* A page that no longer gets answers says so; what it shows is then old. */
+  /* When the server no longer answers, the page says so, since what it shows is then old. */
   const ask = window.fetch;
   let since = null;
   window.fetch = function (...given) {
     const answer = ask.apply(this, given);
     if (String(given[0] && given[0].url || given[0]).includes("_dash-update-component")) {
-      answer.then((found) => away(!found.ok), () => away(true));
+      answer.then((found) => unreachable(!found.ok), () => unreachable(true));
     }
     return answer;
   };
-  function away(gone) {
-    const banner = document.getElementById("away");
+  function unreachable(gone) {
+    const banner = document.getElementById("unreachable");
     if (!banner) return;
     if (gone && !since) since = new Date();
     if (!gone) since = null;
     banner.hidden = !since;
-    banner.textContent = since ? "The board's server has not answered since " + since.toLocaleTimeString() + "; what stands here is from before." : "";
+    banner.textContent = since ? "The board's server has not answered since " + since.toLocaleTimeString() + "; the page shows the state before that." : "";
   }
 })();

@@ -48,7 +48,7 @@ def test_facts_predict_the_end_and_name_the_coordinator(source: Source, reposito
     assert found["Coordinator"] == "test-host:1:0"
     assert found["Throughput"].endswith("trials an hour")
     repository.add_request("demo", "scale", {"concurrency": 2})
-    assert dict(content.facts(look(source)))["Asked for"] == "scale; not carried out yet"
+    assert dict(content.facts(look(source)))["Requested"] == "scale; not done yet"
 
 
 def test_a_sweep_that_nobody_runs_says_how_to_go_on(source: Source, repository: Repository) -> None:
@@ -56,7 +56,7 @@ def test_a_sweep_that_nobody_runs_says_how_to_go_on(source: Source, repository: 
     assert lease is not None
     repository.release_lease(lease)
     found = look(source)
-    assert dict(content.facts(found))["Finish"] == "nobody is running it; go on with: sweeper resume demo"
+    assert dict(content.facts(found))["Finish"] == "nobody is running it; resume it with: sweeper resume demo"
     assert content.headline(found) == "not running; 6 of 15 trials finished"
 
 
@@ -86,7 +86,7 @@ def test_failures_and_places_with_their_mlflow_runs(source: Source, repository: 
         ("diverged (the loss became NaN)", "the loss became NaN in epoch 3", ""),
         ("lost", "worker killed by signal 9", "https://mlflow.example/base/#/runs/abc"),
     ]
-    places = content.places(look(source), "")
+    places = content.running_trials(look(source), "")
     assert [(p.host, p.pid, p.device, p.epoch, p.dsc) for p in places] == [
         ("gpu-box", "4711", "GPU 0", "12 of 100", "0.800"),
         ("gpu-box", "4711", "GPU 0", "0 of 100", "–"),

@@ -168,7 +168,7 @@ def test_show_has_everything_and_no_markup(sweeper: Any, stored: Path) -> None:
     trials = json.loads(sweeper("status", "--json").out)["trials"]
     shown = sweeper("show", trials[2]["hash"][:10]).out
     assert "lost: killed by [red] signal 9" in shown
-    assert "last words of attempt 1:\nlast words" in shown
+    assert "last output of attempt 1:\nlast words" in shown
     assert "host-of-test" in shown
     assert "training.learning_rate" in shown
     assert max(map(len, shown.splitlines())) <= 80

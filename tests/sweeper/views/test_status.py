@@ -61,7 +61,7 @@ def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
     text = " | ".join(lines)
     assert "1 lost their worker each time" in text
     assert "2 ran out of memory; a smaller batch or patch" in text
-    assert "1 met a bug" in text
+    assert "1 failed by a bug" in text
     assert "then: sweeper retry s --failed" in lines
     assert "attempts that were or will be retried: 3 lost, 1 out of memory" in lines
     assert "nobody is running it; resume it with: sweeper resume s" in lines

@@ -93,7 +93,7 @@ def test_an_empty_sweep_and_one_of_one_trial(repository: Repository) -> None:
 def test_what_nobody_runs_says_how_to_go_on(repository: Repository) -> None:
     lease = store(repository, mixed())
     repository.release_lease(lease)
-    assert "nobody is running it; go on with: sweeper resume demo" in shown(repository)
+    assert "nobody is running it; resume it with: sweeper resume demo" in shown(repository)
 
 
 def test_without_a_terminal_it_is_printed_once(repository: Repository) -> None:
