@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dashboards.report.write import write_study_report
 from storage.repository import Repository
+from sweeper.grids.details import details_of
 from sweeper.settings import Settings
 from sweeper.study import keep_significance, read_study
-from trials.messages import PluginSource
 from workers.plugins import load_installed, load_stored
 
 PLUGIN_KINDS = ("tests", "figures", "sections")
@@ -28,9 +28,8 @@ def write(
         UnknownSweepError: there is no such sweep.
         PluginError: a plug-in cannot be imported.
     """
-    stored = repository.sweep(sweep_name).details.get("plugins", [])
     load_installed(PLUGIN_KINDS)
-    load_stored(map(PluginSource.from_dict, stored), (*PLUGIN_KINDS, "metrics"))
+    load_stored(details_of(repository.sweep(sweep_name)).plugins, (*PLUGIN_KINDS, "metrics"))
     study = read_study(repository, sweep_name)
     keep_significance(repository, study)
     files = write_study_report(

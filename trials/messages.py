@@ -8,7 +8,7 @@
 | worker | coordinator | `Report`: each of these events, and what the worker knows beside it |
 
 An end is `Finished`, `Interrupted` or `Failed`. This module alone knows how a message is written as JSON: `to_json`
-and the `read_…` functions. Messages are of one version of the program: nothing stores them, but for `PluginSource`.
+and the `read_…` functions. Sender and receiver are of one version of the program: only a `PluginSource` is stored.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The trial has ended after `epoch`, as the order said."""
+    """The trial has ended after `epoch`, because of an order."""
 
     kind: ClassVar = "interrupted"
 
@@ -234,7 +234,7 @@ class Report:
     Attributes:
         event: what happened.
         mlflow_run: the trial's MLflow run, as far as it is known.
-        worker: who trains; told with `Started`.
+        worker: who trains; given with `Started`.
     """
 
     kind: ClassVar = "report"

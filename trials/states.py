@@ -38,7 +38,7 @@ class AttemptState(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why an attempt failed; the retry policy goes by it."""
+    """Why an attempt failed; the retry policy depends on it."""
 
     LOST = "lost"
     OUT_OF_MEMORY = "out_of_memory"

@@ -90,8 +90,8 @@ class _Lines:
         self._print(line)
 
     def _print(self, line: str) -> None:
-        said = f"{time.strftime('%H:%M:%S')}  {line}" if self._timed else line
-        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        shown = f"{time.strftime('%H:%M:%S')}  {line}" if self._timed else line
+        self._console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Terminal:

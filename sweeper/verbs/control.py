@@ -13,6 +13,7 @@ from sweeper.verbs.declaration import Role, verb
 from sweeper.verbs.host import Host, Start
 from sweeper.verbs.requests import ResumeRequest, RetryRequest, ScaleRequest, StopRequest, SweepName
 from sweeper.views.objects import Reply
+from trials.requests import Retry, Scale, Stop, to_stored
 from trials.states import TrialState
 
 BEING_STARTED = "{0} is being started; see: sweeper status {0}"
@@ -24,7 +25,7 @@ def stop(host: Host, sweep: SweepName, asked: StopRequest) -> Reply:
     name = host.settled(sweep)
     if not running(host.repository, name):
         return Reply(sweep=name, message=f"{name} is not running; resume it with: sweeper resume {name}")
-    host.repository.add_request(name, "stop", {"now": asked.now})
+    host.repository.add_request(name, *to_stored(Stop(now=asked.now)))
     return Reply(sweep=name, message=f"asked the coordinator of {name} to stop; see: sweeper status {name}")
 
 
@@ -33,7 +34,7 @@ def scale(host: Host, sweep: SweepName, asked: ScaleRequest) -> Reply:
     """Changes how many trials a running sweep trains at once."""
     name = host.settled(sweep)
     require_running(host.repository, name)
-    host.repository.add_request(name, "scale", {"concurrency": asked.concurrency})
+    host.repository.add_request(name, *to_stored(Scale(asked.concurrency)))
     return Reply(sweep=name, message=f"asked the coordinator of {name} for at most {asked.concurrency} at once")
 
 
@@ -93,6 +94,6 @@ def queue(host: Host, sweep: str, trials: Sequence[str], *, failed: bool) -> tup
         with LeaseKeeper(host.repository, sweep, host.settings.lease_seconds, running=False) as keeper:
             queued = keeper.write(host.repository.retry, hashes)
     except LeaseHeldError:
-        host.repository.add_request(sweep, "retry", {"trials": hashes})
+        host.repository.add_request(sweep, *to_stored(Retry(tuple(hashes))))
         return f"asked the coordinator of {sweep} to retry {len(hashes)} trials", False
     return f"{len(queued)} trials of {sweep} are queued for a retry", bool(queued)

@@ -6,7 +6,7 @@ from workers.errors import InputError, WorkerError
 
 
 class TrackingUnavailableError(WorkerError):
-    """MLflow could not be reached; nothing is lost, since every record stands in its spool."""
+    """MLflow could not be reached; nothing is lost, since every record is in its spool."""
 
 
 class TrackingInputError(InputError):

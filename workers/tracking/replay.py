@@ -61,7 +61,8 @@ class ReplayResult:
 class _Position:
     """How far a spool was sent, to which store (a hash: the address may hold a password), and into which run.
 
-    `artifacts` is where the run's files belong, as MLflow told when it made the run; empty where it was found.
+    `artifacts` is where the run's files belong, as MLflow answered when it made the run; empty for a run that existed
+    already.
     """
 
     target: str

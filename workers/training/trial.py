@@ -42,7 +42,7 @@ class InterruptedTrialError(WorkerError):
     """The caller ordered the trial to end after an epoch, whose checkpoint is on disk."""
 
     def __init__(self, order: Order, epoch: int) -> None:
-        super().__init__(f"the trial was told to {order.value} after epoch {epoch}")
+        super().__init__(f"the trial was ordered to {order.value} after epoch {epoch}")
         self.order, self.epoch = order, epoch
 
 

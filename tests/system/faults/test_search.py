@@ -95,5 +95,5 @@ def test_the_sweep_is_done_and_its_report_tells_of_the_search(sweep: Sweep) -> N
     assert f"{POINTS} of {POINTS} points tried (tpe, pruner median)" in status
     page = Path(sweep.home.folder / "reports" / SWEEP / "report.html").read_text(encoding="utf-8")
     assert "What the search tried" in page
-    assert "given up after epoch" in page
+    assert "pruned after epoch" in page
     assert "not swept over a full grid" in page
