@@ -36,9 +36,10 @@ from storage.models import (
     SweepRow,
     TrialRow,
 )
-from storage.records import Attempt, Request, Sweep, Trial
+from storage.records import Attempt, Request, Sweep, TrainingTime, Trial
 from trials.metrics import METRICS
 from trials.results import Epoch
+from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, TrialState
 
 SCORE_KEYS = ("trial", "partition", "case", "label")
@@ -216,6 +217,24 @@ class ReadMethods(LeaseMethods):
         statement = select(*columns).where(EpochRow.trial == trial_hash, _in_history()).order_by(EpochRow.epoch)
         statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial)
         return self.database.read(lambda c: [Epoch(**row._mapping) for row in c.execute(statement)])
+
+    def training_times(self) -> list[TrainingTime]:
+        """What the training of each finished trial took, once for every sweep that has the trial."""
+        statement = (
+            select(
+                SweepRow.name.label("sweep"), TrialRow.spec, TrialRow.epochs, TrialRow.train_seconds.label("seconds")
+            )
+            .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
+            .join(SweepRow, SweepRow.id == MembershipRow.sweep_id)
+            .where(TrialRow.train_seconds.is_not(None), TrialRow.epochs > 0)
+            .order_by(SweepRow.id, MembershipRow.position)
+        )
+        return self.database.read(
+            lambda c: [
+                TrainingTime(row.sweep, TrialSpec.from_dict(row.spec), row.epochs, row.seconds)
+                for row in c.execute(statement)
+            ]
+        )
 
     def newest_epochs(self, sweep_name: str) -> dict[str, Epoch]:
         """The newest epoch of each running attempt at the sweep's trials that has one, by the trial's hash.

@@ -49,6 +49,16 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingTime:
+    """Seconds that the training of a finished trial of a sweep took for so many epochs."""
+
+    sweep: str
+    spec: TrialSpec
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A stored trial as one sweep sees it. Result fields are None until it has finished."""
 

@@ -24,6 +24,9 @@ from workers.plugins.sources import installed_plugins
 
 Table = dict[str, Any]
 
+DIGITS = 12
+"""Significant digits of a fractional number in a grid."""
+
 NOT_INHERITED = ("name", "description")
 """What says which grid it is: a grid that extends another needs its own."""
 
@@ -113,7 +116,7 @@ def load_grid(name_or_file: str, overrides: Sequence[str] = ()) -> Grid:
     table = _extended(table, origin, ())
     for override in overrides:
         _set(table, override)
-    return parse_grid(table, origin)
+    return parse_grid(canonical(table), origin)
 
 
 def grid_of_text(text: str, overrides: Sequence[str] = (), origin: str = "as submitted") -> Grid:
@@ -132,11 +135,27 @@ def grid_of_text(text: str, overrides: Sequence[str] = (), origin: str = "as sub
     table = _extended(table, origin, ())
     for override in overrides:
         _set(table, override)
-    return parse_grid(table, origin)
+    return parse_grid(canonical(table), origin)
+
+
+def canonical(value: Any) -> Any:
+    """A value of a grid with its fractional numbers in one form: 12 significant digits, and no −0.
+
+    Numbers that only rounding tells apart, such as 0.3 and 0.1 + 0.2, thus make one cell. Whole numbers, such as seeds,
+    stay as they are, and so does a fractional number of at most 12 digits.
+    """
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") + 0.0  # −0.0 + 0.0 is 0.0
+    if isinstance(value, Mapping):
+        return {key: canonical(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(entry) for entry in value]
+    return value
 
 
 def parse_grid(table: Mapping[str, Any], origin: str) -> Grid:
-    """A grid from a plain table, such as the one that storage keeps.
+    """A grid from a plain table as it is, such as the one that storage keeps: its numbers are not made `canonical`,
+    since stored trials have them.
 
     Raises:
         GridError: a key or value is wrong; names it and the nearest known one.

@@ -37,7 +37,8 @@ from sweeper.search.space import family
 from sweeper.services import check_services
 from sweeper.session import Session
 from sweeper.settings import Settings
-from sweeper.timing.costs import CostModel, learn_costs
+from sweeper.timing.costs import CostModel
+from sweeper.timing.measured import measured_costs
 from sweeper.units import storage
 from trials.messages import PluginSource, Tracking
 from trials.spec import TrialSpec, is_external
@@ -67,7 +68,7 @@ def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend:
     identities = {name: one.identity for name, one in readies.items()}
     studies = studies_of(now.repository, grid.name)
     specs, searches = expand(grid, identities), searches_of(grid, identities, studies)
-    costs = learned_costs(now.repository)
+    costs = measured_costs(now.repository)
     listed, suggested = _apart(known, searches, specs)
     naming = naming_of(grid.to_dict())
     refuse_another_grid(grid.name, listed, specs, naming, extend=extend)
@@ -233,7 +234,7 @@ def new_trials(
             study_name(grid.name, spec, naming, known, models=models)
             if (spec.data.dataset, naming.variant(spec)) in swept
             else None,
-            costs.seconds(spec.to_dict(), *sizes[spec.data.dataset]),
+            costs.seconds(spec, *sizes[spec.data.dataset]),
         )
         for spec in specs
     ]
@@ -253,20 +254,6 @@ def _new_trial(spec: TrialSpec, label: str, study: str | None, cost: float) -> N
         study=study,
         cost=cost,
     )
-
-
-def learned_costs(repository: Repository) -> CostModel:
-    """The cost model of all finished trials in the database."""
-    measured = []
-    for sweep in repository.sweeps():
-        sizes = details_of(sweep).data
-        for trial in repository.trials(sweep.name):
-            size = sizes.get(trial.dataset)
-            if trial.train_seconds is not None and size is not None and trial.epochs:
-                spec = trial.spec.to_dict()
-                spec["training"]["epochs"] = min(trial.epochs, 50) if trial.epochs <= 50 else trial.epochs * 4
-                measured.append((spec, trial.train_seconds, size.images, size.voxels))
-    return learn_costs(measured)
 
 
 def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
@@ -369,11 +356,11 @@ def _adaptive(
     searches = searches_of(grid, identities, studies_of(now.repository, grid.name))
     if not searches:
         return None
-    costs, naming = learned_costs(now.repository), naming_of(grid.to_dict())
+    costs, naming = measured_costs(now.repository), naming_of(grid.to_dict())
 
     def make_trial(spec: TrialSpec, study: str) -> NewTrial:
         size = readies[spec.data.dataset]
-        return _new_trial(spec, naming.label(spec), study, costs.seconds(spec.to_dict(), size.images, size.voxels))
+        return _new_trial(spec, naming.label(spec), study, costs.seconds(spec, size.images, size.voxels))
 
     fixed = frozenset(spec.hash for spec in expand(grid, identities))
     return Adaptive(now.repository, studies, searches, fixed=fixed, make_trial=make_trial)

@@ -21,11 +21,12 @@ from sweeper.grids.expansion import expand
 from sweeper.grids.names import Naming, naming_of, number
 from sweeper.grids.schema import Grid
 from sweeper.run.devices import Devices, devices_at_hand
-from sweeper.run.launch import learned_costs, predicted_bytes, searches_of, studies_of
+from sweeper.run.launch import predicted_bytes, searches_of, studies_of
 from sweeper.search.adaptive import SearchStudy
 from sweeper.search.space import domain_of
 from sweeper.settings import Settings, existing_part
 from sweeper.timing.costs import CostModel, learn_costs
+from sweeper.timing.measured import measured_costs
 from sweeper.timing.schedule import finish_in
 from sweeper.units import duration, storage
 from trials.spec import TrialSpec
@@ -162,13 +163,13 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
     trials = []
     for spec in specs:
         trial, size = stored.get(spec.hash), known[spec.data.dataset]
-        seconds = costs.seconds(spec.to_dict(), size.images, size.voxels)
+        seconds = costs.seconds(spec, size.images, size.voxels)
         trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
     planned = []
     for search in searches:
         template, size = search.cell.template, known[search.cell.template.data.dataset]
         tried = search.points(t for t in suggested if search.owns(t) and t.hash not in stored)
-        planned.append(PlannedSearch(search, tried, costs.seconds(template.to_dict(), size.images, size.voxels)))
+        planned.append(PlannedSearch(search, tried, costs.seconds(template, size.images, size.voxels)))
     to_train = [t.spec for t in trials if t.state != TrialState.FINISHED]
     to_train += [s.study.cell.template for s in planned for _ in range(s.left)]
     return Plan(
@@ -283,4 +284,4 @@ def _remembered(
             own = repository.trials(name)
         except UnknownSweepError:
             own = []
-        return found, own, learned_costs(repository), studies_of(repository, name)
+        return found, own, measured_costs(repository), studies_of(repository, name)

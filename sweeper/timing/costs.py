@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from itertools import accumulate
+
+from trials.spec import TrainingSpec, TrialSpec
 
 FIRST_GUESS = (3.0, 0.02)
 """Seconds of overhead of a trial, above all tracing its graph, and seconds per GFLOP: 50 GFLOP/s of useful
@@ -21,8 +24,16 @@ NOISE = 0.2
 EXPECTED_SHARE_OF_EPOCHS = 0.25
 """Early stopping ends most trials of the paper's settings long before 1,000 epochs; until measured, a quarter."""
 
+FEW_EPOCHS = 50
+"""A trial of at most so many epochs is expected to train them all."""
+
 Line = tuple[float, float]
 """Overhead in seconds, and seconds per GFLOP."""
+
+_Point = tuple[float, float]
+"""GFLOP and seconds of a trial."""
+
+_Sums = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,52 +48,64 @@ class CostModel:
     overall: Line
     error: float | None = None
 
-    def seconds(self, spec: Mapping[str, Any], images: int, voxels: int) -> float:
+    def seconds(self, spec: TrialSpec, images: int, voxels: int) -> float:
         """Predicted seconds of a trial on `images` training images of `voxels` voxels each."""
-        return _on(self.groups.get(group(spec), self.overall), work(spec, images, voxels))
+        amount = work(spec, images, voxels, expected_epochs(spec.training))
+        return _on(self.groups.get(group(spec), self.overall), amount)
 
 
-def group(spec: Mapping[str, Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a finished trial took: the epochs that it trained, and the seconds of them."""
+
+    spec: TrialSpec
+    epochs: int
+    seconds: float
+    images: int
+    voxels: int
+
+
+def group(spec: TrialSpec) -> str:
     """Trials of one group cost alike per unit of work."""
-    model = spec["model"]
-    return f"{spec['data']['dataset']}/{model['name']}-{model['base_filters']}-{model['depth']}"
+    return f"{spec.data.dataset}/{spec.model.name}-{spec.model.base_filters}-{spec.model.depth}"
 
 
-def work(spec: Mapping[str, Any], images: int, voxels: int) -> float:
-    """Work of a whole trial in GFLOP: forward and backward pass of a U-Net over its expected epochs.
+def expected_epochs(training: TrainingSpec) -> float:
+    """How many epochs a trial trains that may stop early."""
+    many = training.epochs > FEW_EPOCHS
+    return training.epochs * EXPECTED_SHARE_OF_EPOCHS if many else float(training.epochs)
+
+
+def work(spec: TrialSpec, images: int, voxels: int, epochs: float) -> float:
+    """Work of a whole trial in GFLOP: forward and backward pass of a U-Net over so many epochs.
 
     Each of a U-Net's levels does about the same number of operations per voxel of the input in 2D (filters double
     while voxels quarter, and a convolution costs filters squared), and half of the level above it in 3D.
     """
-    model, training = spec["model"], spec["training"]
-    dimensions = spec["data"]["dimensions"]
-    per_level = [0.5**level if dimensions == 3 else 1.0 for level in range(model["depth"] + 1)]
+    model, training, dimensions = spec.model, spec.training, spec.data.dimensions
+    per_level = [0.5**level if dimensions == 3 else 1.0 for level in range(model.depth + 1)]
     kernel = 3**dimensions
-    flops_per_voxel = 2 * kernel * model["base_filters"] ** 2 * 4.0 * sum(per_level)
-    expected = training["epochs"] if training["epochs"] <= 50 else training["epochs"] * EXPECTED_SHARE_OF_EPOCHS
-    size = math.prod(training["patch"]) * training["patches_per_case"] if training["patch"] else voxels
-    return float(3 * flops_per_voxel * size * images * expected / 1e9)
+    flops_per_voxel = 2 * kernel * model.base_filters**2 * 4.0 * sum(per_level)
+    size = math.prod(training.patch) * training.patches_per_case if training.patch else voxels
+    return float(3 * flops_per_voxel * size * images * epochs / 1e9)
 
 
-def learn_costs(measured: Iterable[tuple[Mapping[str, Any], float, int, int]]) -> CostModel:
-    """A cost model from finished trials.
-
-    Args:
-        measured: of each trial its spec, the seconds that it took, its training images and the voxels of each.
-    """
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for spec, seconds, images, voxels in measured:
-        if seconds > 0:
-            groups.setdefault(group(spec), []).append((work(spec, images, voxels), seconds))
+def learn_costs(measured: Iterable[Measured]) -> CostModel:
+    """A cost model from finished trials, in a time that grows with their number alone."""
+    groups: dict[str, list[_Point]] = {}
+    for one in measured:
+        if one.seconds > 0:
+            amount = work(one.spec, one.images, one.voxels, one.epochs)
+            groups.setdefault(group(one.spec), []).append((amount, one.seconds))
     errors = [
-        abs(_on(_line(trials[:i] + trials[i + 1 :]), amount) - seconds) / seconds
-        for trials in groups.values()
-        if len(trials) > 1
-        for i, (amount, seconds) in enumerate(trials)
+        abs(_on(line, amount) - seconds) / seconds
+        for points in groups.values()
+        if len(points) > 1
+        for line, (amount, seconds) in zip(_lines_without_each(points), points, strict=True)
     ]
     return CostModel(
-        {key: _line(trials) for key, trials in groups.items()},
-        _line([trial for trials in groups.values() for trial in trials]),
+        {key: _line(points) for key, points in groups.items()},
+        _line([point for points in groups.values() for point in points]),
         sum(errors) / len(errors) if errors else None,
     )
 
@@ -91,16 +114,48 @@ def _on(line: Line, amount: float) -> float:
     return line[0] + line[1] * amount
 
 
-def _line(trials: Sequence[tuple[float, float]]) -> Line:
+def _line(points: Sequence[_Point]) -> Line:
     """The line through (GFLOP, seconds) of trials: Bayesian linear regression from the first guess."""
-    a, b = FIRST_GUESS
-    aa, ab, bb = DOUBT[0] ** -2, 0.0, DOUBT[1] ** -2
-    right_a, right_b = a * aa, b * bb
-    for amount, seconds in trials:
-        weight = (NOISE * seconds) ** -2
-        aa, ab, bb = aa + weight, ab + weight * amount, bb + weight * amount**2
-        right_a, right_b = right_a + weight * seconds, right_b + weight * amount * seconds
+    return _solved(reduce(_plus, map(_terms, points), _PRIOR))
+
+
+def _lines_without_each(points: Sequence[_Point]) -> list[Line]:
+    """The line through all other points, for each of them.
+
+    The sums before a point and after it are added: to subtract the point from the sum of all would lose digits where
+    it outweighs the others.
+    """
+    terms = [_terms(point) for point in points]
+    before = accumulate(terms, _plus, initial=_PRIOR)
+    after = [*accumulate(reversed(terms), _plus, initial=_NOTHING)][::-1][1:]
+    return [_solved(_plus(*both)) for both in zip(before, after, strict=False)]
+
+
+def _terms(point: _Point) -> _Sums:
+    """What a point adds to the normal equations: weights, of work and of work squared, and the right side."""
+    amount, seconds = point
+    weight = (NOISE * seconds) ** -2
+    return weight, weight * amount, weight * amount**2, weight * seconds, weight * amount * seconds
+
+
+def _plus(one: _Sums, other: _Sums) -> _Sums:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3], one[4] + other[4]
+
+
+def _solved(sums: _Sums) -> Line:
+    aa, ab, bb, right_a, right_b = sums
     determinant = aa * bb - ab**2
     overhead, rate = (right_a * bb - right_b * ab) / determinant, (right_b * aa - right_a * ab) / determinant
     # Neither can be negative; noise may say so where little was measured.
-    return max(overhead, 0.0), max(rate, b / 1e6)
+    return max(overhead, 0.0), max(rate, FIRST_GUESS[1] / 1e6)
+
+
+_NOTHING: _Sums = (0.0, 0.0, 0.0, 0.0, 0.0)
+_PRIOR: _Sums = (
+    DOUBT[0] ** -2,
+    0.0,
+    DOUBT[1] ** -2,
+    FIRST_GUESS[0] * DOUBT[0] ** -2,
+    FIRST_GUESS[1] * DOUBT[1] ** -2,
+)
+"""The first guess, as if it had been measured."""

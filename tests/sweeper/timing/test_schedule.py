@@ -18,7 +18,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from sweeper.data.preparation import bare_identities, guessed_sizes, reader_of
 from sweeper.grids.expansion import expand
 from sweeper.grids.files import load_grid
-from sweeper.timing.costs import FIRST_GUESS, group, learn_costs, work
+from sweeper.timing import costs
+from sweeper.timing.costs import FIRST_GUESS, Measured, expected_epochs, group, learn_costs, work
 from sweeper.timing.schedule import finish_in, longest_first, lower_bound, makespan
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 
@@ -76,7 +77,7 @@ def paper_seconds() -> list[float]:
     readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
     specs = expand(grid, bare_identities(grid))
     sizes = {name: guessed_sizes(reader, None) for name, reader in readers.items()}
-    return [learn_costs([]).seconds(spec.to_dict(), *sizes[spec.data.dataset]) for spec in specs]
+    return [learn_costs([]).seconds(spec, *sizes[spec.data.dataset]) for spec in specs]
 
 
 MIXES = {"equal": [1.0], "two kinds": [1.0, 0.5], "three kinds": [1.0, 0.8, 0.6], "four": [1.0, 0.75, 0.5, 0.25]}
@@ -144,31 +145,33 @@ def could_end(seconds: list[float], speeds: list[float], until: float, whole: in
     return bool(found.status == 0)
 
 
-def spec(
-    dataset: str = "a", dimensions: Any = 2, epochs: int = 10, filters: int = 8, **training: Any
-) -> dict[str, Any]:
+def spec(dataset: str = "a", dimensions: Any = 2, epochs: int = 10, filters: int = 8, **training: Any) -> TrialSpec:
     return TrialSpec(
         DataSpec(dataset, ("background", "x"), dimensions),
         LossSpec("ce"),
         ModelSpec(base_filters=filters, depth=3),
         TrainingSpec(epochs=epochs, **training),
-    ).to_dict()
+    )
+
+
+def gflop(one: TrialSpec, images: int, voxels: int) -> float:
+    return work(one, images, voxels, expected_epochs(one.training))
 
 
 @given(st.integers(1, 40), st.integers(1, 500), st.integers(1, 10**6))
 def test_work_grows_with_epochs_images_and_voxels(epochs: int, images: int, voxels: int) -> None:
-    one = work(spec(epochs=epochs), images, voxels)
-    assert work(spec(epochs=epochs + 1), images, voxels) > one
-    assert work(spec(epochs=epochs), 2 * images, voxels) == pytest.approx(2 * one)
-    assert work(spec(epochs=epochs), images, 2 * voxels) == pytest.approx(2 * one)
-    assert work(spec(epochs=epochs, filters=16), images, voxels) == pytest.approx(4 * one)
+    one = gflop(spec(epochs=epochs), images, voxels)
+    assert gflop(spec(epochs=epochs + 1), images, voxels) > one
+    assert gflop(spec(epochs=epochs), 2 * images, voxels) == pytest.approx(2 * one)
+    assert gflop(spec(epochs=epochs), images, 2 * voxels) == pytest.approx(2 * one)
+    assert gflop(spec(epochs=epochs, filters=16), images, voxels) == pytest.approx(4 * one)
 
 
 def test_a_patch_and_not_the_whole_volume_is_the_work() -> None:
     patched = spec(dimensions=3, patch=(8, 8, 8))
-    assert work(patched, 10, 10**6) == work(patched, 10, 10**7)
-    assert work(spec(dimensions=3, patch=(8, 8, 8), patches_per_case=3), 10, 1) == pytest.approx(
-        3 * work(patched, 10, 1)
+    assert gflop(patched, 10, 10**6) == gflop(patched, 10, 10**7)
+    assert gflop(spec(dimensions=3, patch=(8, 8, 8), patches_per_case=3), 10, 1) == pytest.approx(
+        3 * gflop(patched, 10, 1)
     )
 
 
@@ -180,21 +183,24 @@ def test_in_the_paper_volumes_cost_most() -> None:
 def test_the_first_guess() -> None:
     model = learn_costs([])
     assert model.error is None
-    assert model.seconds(spec(), 30, 10**4) == pytest.approx(FIRST_GUESS[0] + FIRST_GUESS[1] * work(spec(), 30, 10**4))
+    assert model.seconds(spec(), 30, 10**4) == pytest.approx(FIRST_GUESS[0] + FIRST_GUESS[1] * gflop(spec(), 30, 10**4))
 
 
 @given(st.floats(1e-5, 0.2), st.integers(1, 20))
 def test_a_speed_that_was_measured_on_much_work_is_learned(rate: float, trials: int) -> None:
     images, voxels = 4000, 10**6
-    took = FIRST_GUESS[0] + rate * work(spec(), images, voxels)
-    model = learn_costs([(spec(), took, images, voxels)] * trials)
+    took = FIRST_GUESS[0] + rate * gflop(spec(), images, voxels)
+    model = learn_costs([Measured(spec(), 10, took, images, voxels)] * trials)
     assert model.seconds(spec(), images, voxels) == pytest.approx(took, rel=0.1)
     assert model.seconds(spec("b"), images, voxels) == pytest.approx(took, rel=0.1)  # what is known of the machine
     assert (model.error is None) == (trials == 1)
 
 
 def test_overhead_and_speed_are_told_apart() -> None:
-    seconds = [(spec(epochs=n), 5.0 + 0.1 * work(spec(epochs=n), 40, 10**4), 40, 10**4) for n in (1, 5, 10, 20, 40, 50)]
+    seconds = [
+        Measured(spec(epochs=n), n, 5.0 + 0.1 * gflop(spec(epochs=n), 40, 10**4), 40, 10**4)
+        for n in (1, 5, 10, 20, 40, 50)
+    ]
     overhead, rate = learn_costs(seconds).overall
     assert overhead == pytest.approx(5.0, rel=0.1)
     assert rate == pytest.approx(0.1, rel=0.05)
@@ -203,22 +209,49 @@ def test_overhead_and_speed_are_told_apart() -> None:
 def test_tiny_trials_say_little_about_large_ones() -> None:
     """A rehearsal's trials take seconds for hardly any work; the paper's must not be predicted to take years for it."""
     before = learn_costs([]).seconds(spec(filters=64, epochs=50), 100, 10**5)
-    model = learn_costs([(spec("tiny", filters=2, epochs=1), 6.0, 6, 48 * 48)] * 88)
+    model = learn_costs([Measured(spec("tiny", filters=2, epochs=1), 1, 6.0, 6, 48 * 48)] * 88)
     assert model.seconds(spec(filters=64, epochs=50), 100, 10**5) == pytest.approx(before, rel=0.05)
     assert model.seconds(spec("tiny", filters=2, epochs=1), 6, 48 * 48) == pytest.approx(6.0, rel=0.05)
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(0.1, 1e5)), max_size=20))
 def test_predictions_are_positive_and_grow_with_work_whatever_was_measured(trials: list[tuple[int, float]]) -> None:
-    model = learn_costs([(spec(epochs=epochs), seconds, 40, 10**4) for epochs, seconds in trials])
+    model = learn_costs([Measured(spec(), epochs, seconds, 40, 10**4) for epochs, seconds in trials])
     predicted = [model.seconds(spec(epochs=epochs), 40, 10**4) for epochs in (1, 10, 50)]
     assert 0 < predicted[0] < predicted[1] < predicted[2]
 
 
 def test_the_error_is_that_of_predicting_each_from_the_others() -> None:
-    assert learn_costs([(spec(), 50.0, 40, 10**4)] * 2).error == pytest.approx(
-        abs(learn_costs([(spec(), 50.0, 40, 10**4)]).seconds(spec(), 40, 10**4) - 50.0) / 50.0
+    assert learn_costs([Measured(spec(), 10, 50.0, 40, 10**4)] * 2).error == pytest.approx(
+        abs(learn_costs([Measured(spec(), 10, 50.0, 40, 10**4)]).seconds(spec(), 40, 10**4) - 50.0) / 50.0
     )
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0.1, 1e5)), min_size=2, max_size=12))
+def test_the_error_is_the_one_of_leaving_out_each_in_turn(trials: list[tuple[int, float]]) -> None:
+    points = [Measured(spec(), epochs, seconds, 40, 10**4) for epochs, seconds in trials]
+    wrong = []
+    for place, (epochs, seconds) in enumerate(trials):
+        overhead, rate = learn_costs(points[:place] + points[place + 1 :]).overall
+        wrong.append(abs(overhead + rate * work(spec(), 40, 10**4, epochs) - seconds) / seconds)
+    assert learn_costs(points).error == pytest.approx(sum(wrong) / len(wrong), rel=1e-9)
+
+
+def test_a_trial_that_ended_early_teaches_by_the_epochs_that_it_trained() -> None:
+    early = learn_costs([Measured(spec(epochs=1000), 40, 5.0 + 0.1 * gflop(spec(epochs=40), 40, 10**4), 40, 10**4)] * 9)
+    exact = learn_costs([Measured(spec(epochs=40), 40, 5.0 + 0.1 * gflop(spec(epochs=40), 40, 10**4), 40, 10**4)] * 9)
+    assert early.overall == exact.overall
+    assert expected_epochs(TrainingSpec(epochs=1000)) == 250
+    assert expected_epochs(TrainingSpec(epochs=50)) == 50
+
+
+def test_thousands_of_trials_are_left_out_as_fast_as_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: each trial enters the sums once for its group, once for all, and once for the error."""
+    counted = []
+    terms = costs._terms
+    monkeypatch.setattr(costs, "_terms", lambda point: (counted.append(point), terms(point))[1])
+    learn_costs([Measured(spec(), 10, 50.0, 40, 10**4)] * 2000)
+    assert len(counted) == 3 * 2000
 
 
 def test_groups_are_of_data_set_and_network() -> None:
