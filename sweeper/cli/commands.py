@@ -44,6 +44,7 @@ from sweeper.cli.options import (
 from sweeper.errors import ServerError
 
 if TYPE_CHECKING:
+    from sweeper.data.resolved import ResolvedGrid
     from sweeper.grids.schema import Grid
     from sweeper.session import Session
     from sweeper.settings import Settings
@@ -126,6 +127,7 @@ def launch(
     Example: sweeper launch --grid paper --data ~/data
     """
     from sweeper.data.rehearsal import write_files
+    from sweeper.data.resolved import resolve
     from sweeper.run.launch import check_services_and_data, create
     from sweeper.settings import load_settings
 
@@ -145,13 +147,14 @@ def launch(
     if dry_run:
         _print_plan(chosen, settings, as_json=False)
         return
-    check_services_and_data(chosen, settings)
+    resolved = resolve(chosen, settings)
+    check_services_and_data(resolved, settings)
     if rehearse:
         settings.make_home()
         write_files(chosen)
     with open_session(data, notify=notify, create=True) as session:
-        sweep = create(session, chosen, messages, extend=extend)
-        _run(session, sweep.name, detach=detach, limit=limit)
+        created = create(session, resolved, messages, extend=extend)
+        _run(session, created.sweep.name, detach=detach, limit=limit, prepared=created.grid)
 
 
 @app.command()
@@ -426,7 +429,14 @@ def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
         console().print(plan_text(plan.to_dict()))
 
 
-def _run(session: Session, name: str, *, detach: bool = False, limit: int | None = None) -> None:
+def _run(
+    session: Session,
+    name: str,
+    *,
+    detach: bool = False,
+    limit: int | None = None,
+    prepared: ResolvedGrid | None = None,
+) -> None:
     """Runs a sweep here to its end, or starts a coordinator for it: in the background, or as a job of the cluster."""
     from sweeper.run.background import start_detached
     from sweeper.run.launch import run
@@ -447,5 +457,5 @@ def _run(session: Session, name: str, *, detach: bool = False, limit: int | None
             soft_wrap=True,
         )
         return
-    run(session, name, limit=limit)
+    run(session, name, limit=limit, prepared=prepared)
     session.console.print(closing_text(session, name, finish(session, name)))

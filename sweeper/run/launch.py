@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,13 +19,12 @@ from storage.records import NewTrial, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.data import preparation
+from sweeper.data.resolved import ResolvedGrid, resolve_ready
 from sweeper.errors import DiskSpaceError
 from sweeper.grids.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
 from sweeper.grids.details import DatasetDetails, SweepDetails, details_of
-from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of, swept_variants
+from sweeper.grids.expansion import swept_variants
 from sweeper.grids.files import parse_grid
-from sweeper.grids.names import naming_of, study_name
-from sweeper.grids.schema import Grid
 from sweeper.logs import about
 from sweeper.run import unpublished
 from sweeper.run.alerts import alerting, check_target
@@ -53,7 +53,15 @@ CHECKPOINT_COPIES = 5
 """At most two epochs' weights, three best ones: what a running trial keeps (`workers.training.checkpoints`)."""
 
 
-def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend: bool = False) -> Sweep:
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A sweep that was written down, and its grid with prepared data."""
+
+    sweep: Sweep
+    grid: ResolvedGrid
+
+
+def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource], *, extend: bool = False) -> Created:
     """Prepares the grid's data and writes the sweep with its trials down. Repeating it changes nothing.
 
     Raises:
@@ -63,70 +71,89 @@ def create(now: Session, grid: Grid, plugins: Sequence[PluginSource], *, extend:
     """
     from sweeper.run.external_masks import as_new  # with the analysis and SciPy: a second in which nothing trains
 
-    known = check_name_and_space(now.settings, now.repository, grid, extend=extend)
-    readies = preparation.prepare(grid, now.settings, preparation_line(now.console))
-    identities = {name: one.identity for name, one in readies.items()}
-    studies = studies_of(now.repository, grid.name)
-    specs, searches = expand(grid, identities), searches_of(grid, identities, studies)
-    costs = measured_costs(now.repository)
-    listed, suggested = _apart(known, searches, specs)
-    naming = naming_of(grid.to_dict())
-    refuse_another_grid(grid.name, listed, specs, naming, extend=extend)
-    details = _details(now.repository, grid.name, preparation.describe(readies), plugins, searches, extend=extend)
-    rows = new_trials(grid, specs, costs, {name: (one.images, one.voxels) for name, one in readies.items()}, studies)
-    sweep = now.repository.create_sweep(
+    repository, grid = session.repository, asked.grid
+    check_name_and_space(session.settings, repository, asked, extend=extend)
+    ready = preparation.prepare(grid, session.settings, preparation_line(session.console))
+    resolved = asked.with_data(ready)
+    before = stored_sweep(repository, grid.name)  # anew: to prepare data may have taken hours
+    searches = resolved.searches(before.studies)
+    listed, suggested = _apart(before.trials, searches, resolved.specs)
+    refuse_another_grid(grid.name, listed, resolved.specs, resolved.naming, extend=extend)
+    details = _details(before, grid.name, preparation.describe(ready), plugins, searches, extend=extend)
+    rows = new_trials(resolved, measured_costs(repository), before.studies)
+    sweep = repository.create_sweep(
         grid.name,
         grid=grid.to_dict(),
         # No grid has what a search suggested, nor masks that were scored.
-        trials=[*rows, *(as_new(t) for t in known if t in suggested or is_external(t.spec))],
+        trials=[*rows, *(as_new(t) for t in before.trials if t in suggested or is_external(t.spec))],
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
         details=details.to_dict(),
         extend=extend,
     )
-    for one in readies.values():
-        now.repository.save_split(one.prepared.name, one.prepared.key, one.split)
-    return sweep
+    for one in ready.values():
+        repository.save_split(one.prepared.name, one.prepared.key, one.split)
+    return Created(sweep, resolved)
 
 
-def check_services_and_data(grid: Grid, settings: Settings) -> None:
-    """Finds whatever is wrong with the grid, the data's places and the servers, before anything is written.
+def check_services_and_data(resolved: ResolvedGrid, settings: Settings) -> None:
+    """Finds whatever is wrong with the data's places and the servers, before anything is written.
 
     Raises:
-        GridError, InputError: the grid can't be.
         MissingDataError, DataError: data sets are missing, or not laid out as they should be.
         RayUnavailableError, SettingsError: a server does not answer, or whoever is to be told of the end cannot be.
     """
     check_target(settings.notify)
-    expand(grid, {name: known.identity for name, known in preparation.identify(grid, settings).items()})
-    if not grid.rehearsal:
-        preparation.locate_all(grid, settings)
+    if not resolved.grid.rehearsal:
+        preparation.locate_all(resolved.grid, settings)
     check_services(settings)
 
 
-def check_name_and_space(settings: Settings, repository: Repository, grid: Grid, *, extend: bool) -> list[Trial]:
-    """Refuses what can be refused without preparing data, which may take hours; the sweep's trials where it is there.
+@dataclass(frozen=True, slots=True)
+class StoredSweep:
+    """What the database has of the sweep that has a grid's name; `details` is None where there is no such sweep."""
+
+    details: SweepDetails | None
+    trials: list[Trial]
+
+    @property
+    def studies(self) -> frozenset[str]:
+        """The names of its Optuna studies."""
+        searches = () if self.details is None else self.details.searches
+        return frozenset(searches) | {t.study for t in self.trials if t.study is not None}
+
+
+def stored_sweep(repository: Repository, name: str) -> StoredSweep:
+    """See `StoredSweep`."""
+    try:
+        return StoredSweep(details_of(repository.sweep(name)), repository.trials(name))
+    except UnknownSweepError:
+        return StoredSweep(None, [])
+
+
+def check_name_and_space(
+    settings: Settings, repository: Repository, resolved: ResolvedGrid, *, extend: bool
+) -> StoredSweep:
+    """Refuses what can be refused without preparing data, which may take hours; gives what is stored of the sweep.
 
     Raises:
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
-    here = preparation.identify(grid, settings)
-    identities = {name: one.identity for name, one in here.items()}
-    studies = studies_of(repository, grid.name)
-    cells, searches = expand(grid, identities), searches_of(grid, identities, studies)
-    known = _trials_of(repository, grid.name)
-    listed, suggested = _apart(known, searches, cells, bare=True)
-    refuse_another_grid(grid.name, listed, cells, naming_of(grid.to_dict()), extend=extend, key=unprepared_hash)
-    done = {unprepared_hash(t.spec) for t in known if t.state is TrialState.FINISHED}
-    new = [spec for spec in cells if unprepared_hash(spec) not in done]
+    before = stored_sweep(repository, resolved.grid.name)
+    searches = resolved.searches(before.studies)
+    listed, suggested = _apart(before.trials, searches, resolved.specs, bare=True)
+    refuse_another_grid(resolved.grid.name, listed, resolved.specs, resolved.naming, extend=extend, key=unprepared_hash)
+    done = {unprepared_hash(t.spec) for t in before.trials if t.state is TrialState.FINISHED}
+    new = [spec for spec in resolved.specs if unprepared_hash(spec) not in done]
     searched = searched_specs(searches)[len(suggested) :]
-    _check_space(settings, predicted_bytes([*new, *searched]) + sum(one.bytes for one in here.values()))
-    return known
+    prepared = sum(one.bytes for one in resolved.datasets.values())
+    _check_space(settings, predicted_bytes([*new, *searched]) + prepared)
+    return before
 
 
 def _details(
-    repository: Repository,
+    before: StoredSweep,
     name: str,
     data_sets: Mapping[str, DatasetDetails],
     plugins: Sequence[PluginSource],
@@ -140,25 +167,14 @@ def _details(
         SweepConflictError: the sweep exists with other searches.
     """
     wanted = {search.name: search.details for search in searches}
-    try:
-        known = details_of(repository.sweep(name))
-        refuse_another_search(name, known.searches, wanted, extend=extend)
-    except UnknownSweepError:
-        known = SweepDetails()
+    known = before.details or SweepDetails()
+    refuse_another_search(name, None if before.details is None else known.searches, wanted, extend=extend)
     sources = {plugin.source for plugin in known.plugins}
     return SweepDetails(
         data={**known.data, **data_sets},
         plugins=(*known.plugins, *(plugin for plugin in plugins if plugin.source not in sources)),
         searches=wanted,
     )
-
-
-def _trials_of(repository: Repository, name: str) -> list[Trial]:
-    """The trials of a sweep; none where there is no such sweep yet."""
-    try:
-        return repository.trials(name)
-    except UnknownSweepError:
-        return []
 
 
 def _apart(
@@ -185,66 +201,31 @@ def _apart(
     return listed, suggested
 
 
-def searches_of(
-    grid: Grid, data_sets: Mapping[str, DataIdentity], known: Collection[str] = ()
-) -> tuple[SearchStudy, ...]:
-    """The searches of a grid, one for each study; none where it has no `search`. `known`: see `study_name`."""
-    if grid.search is None:
-        return ()
-    cells, naming = search_cells(grid, data_sets), naming_of(grid.to_dict())
-    models = len({spec.model for spec in (*expand(grid, data_sets), *(cell.template for cell in cells))})
-    return tuple(
-        SearchStudy(
-            study_name(grid.name, cell.template, naming, known, models=models),
-            cell,
-            settings_of(grid.search, len(cell.domains)),
-        )
-        for cell in cells
-    )
-
-
-def studies_of(repository: Repository, name: str) -> frozenset[str]:
-    """The Optuna studies that a sweep has already; none where there is no such sweep yet."""
-    try:
-        searches = details_of(repository.sweep(name)).searches
-    except UnknownSweepError:
-        return frozenset()
-    return frozenset(searches) | {t.study for t in repository.trials(name) if t.study is not None}
-
-
 def searched_specs(searches: Sequence[SearchStudy]) -> list[TrialSpec]:
     """As many specs as the searches may train, for what they will cost: the templates, once for each."""
     return [s.cell.template for s in searches for _ in range(s.budget * len(s.cell.seeds))]
 
 
-def new_trials(
-    grid: Grid,
-    specs: Sequence[TrialSpec],
-    costs: CostModel,
-    sizes: Mapping[str, tuple[int, int]],
-    known: Collection[str] = (),
-) -> list[NewTrial]:
-    """The rows of a grid's trials. `sizes` gives the training images of each data set and the voxels of each."""
-    naming, models = naming_of(grid.to_dict()), len({spec.model for spec in specs})
-    swept = swept_variants(specs, naming)
+def new_trials(resolved: ResolvedGrid, costs: CostModel, known: Collection[str] = ()) -> list[NewTrial]:
+    """The rows of the trials that a grid lists. `known`: the Optuna studies that the sweep has already."""
+    swept = swept_variants(resolved.specs, resolved.naming)
     return [
-        _new_trial(
+        new_trial(
+            resolved,
             spec,
-            naming.label(spec),
-            study_name(grid.name, spec, naming, known, models=models)
-            if (spec.data.dataset, naming.variant(spec)) in swept
-            else None,
-            costs.seconds(spec, *sizes[spec.data.dataset]),
+            costs,
+            resolved.study(spec, known) if (spec.data.dataset, resolved.naming.variant(spec)) in swept else None,
         )
-        for spec in specs
+        for spec in resolved.specs
     ]
 
 
-def _new_trial(spec: TrialSpec, label: str, study: str | None, cost: float) -> NewTrial:
+def new_trial(resolved: ResolvedGrid, spec: TrialSpec, costs: CostModel, study: str | None) -> NewTrial:
+    """The row of a cell, which the grid lists or its search suggested, in the Optuna study of that name."""
     return NewTrial(
         hash=spec.hash,
         spec=spec,
-        label=label,
+        label=resolved.naming.label(spec),
         dataset=spec.data.dataset,
         loss=spec.loss.name,
         gamma=spec.loss.gamma if study is not None else None,
@@ -252,12 +233,18 @@ def _new_trial(spec: TrialSpec, label: str, study: str | None, cost: float) -> N
         seed=spec.seed,
         results_version=spec.results_version,
         study=study,
-        cost=cost,
+        cost=costs.seconds(spec, *resolved.size(spec)),
     )
 
 
-def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
+def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared: ResolvedGrid | None = None) -> bool:
     """Runs what is not finished of a sweep, and reports to MLflow. Prints what happens.
+
+    Args:
+        session: settings, the database and a console.
+        sweep_name: the sweep's.
+        limit: at most so many trials are started.
+        prepared: the sweep's grid with its data, where the same command has them; None: they are looked for.
 
     Returns:
         Whether there was anything to run.
@@ -269,12 +256,14 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     from sweeper.run.ray_cluster import ray_cluster, resources_of, slots
     from sweeper.run.ray_tune import execute
 
-    settings, repository, console = now.settings, now.repository, now.console
+    settings, repository, console = session.settings, session.repository, session.console
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
     details = details_of(sweep)
     load_stored(details.plugins, ("samplers", "pruners"))
-    grid = parse_grid(sweep.grid, sweep_name)
+    if prepared is not None and prepared.grid.to_dict() != sweep.grid:
+        prepared = None  # the sweep was there already, with other resources, say: it keeps its own
+    grid = parse_grid(sweep.grid, sweep_name) if prepared is None else prepared.grid
     if grid.search is None and not any(t.state in UNFINISHED for t in trials):
         # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
         with Studies(repository.database) as studies:
@@ -286,11 +275,12 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
         return False
     refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
     load_stored(details.plugins, ("datasets", "metrics"))
-    keys = {name: one.prepared for name, one in details.data.items()}
-    readies = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
+    if prepared is None:
+        keys = {name: one.prepared for name, one in details.data.items()}
+        prepared = resolve_ready(grid, preparation.prepare(grid, settings, preparation_line(console), keys=keys))
     if grid.search is not None:
         with Studies(repository.database) as studies:
-            adaptive = _adaptive(now, grid, readies, studies)
+            adaptive = _adaptive(session, prepared, studies)
             if adaptive is not None and adaptive.finished(trials):
                 adaptive.ended(trials)
                 _plain(console)(f"nothing to train: {_all_done(trials)}")
@@ -301,12 +291,12 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     ):
         unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
-        tracked = aside.submit(parent_run, now, sweep)
+        tracked = aside.submit(parent_run, session, sweep)
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
             # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
             parent = tracked.result().run_id
             keeper.write(repository.set_mlflow_run, parent)
-            adaptive = _adaptive(now, grid, readies, studies)
+            adaptive = _adaptive(session, prepared, studies)
             if adaptive is not None:
                 adaptive.describe()
             studies.record_finished([t for t in trials if adaptive is None or adaptive.search_of(t) is None])
@@ -348,22 +338,20 @@ def run(now: Session, sweep_name: str, *, limit: int | None = None) -> bool:
     return True
 
 
-def _adaptive(
-    now: Session, grid: Grid, readies: Mapping[str, preparation.ReadyDataset], studies: Studies
-) -> Adaptive | None:
+def _adaptive(session: Session, resolved: ResolvedGrid, studies: Studies) -> Adaptive | None:
     """The searches of a grid whose data are ready; None where it has no `search`."""
-    identities = {name: one.identity for name, one in readies.items()}
-    searches = searches_of(grid, identities, studies_of(now.repository, grid.name))
+    repository = session.repository
+    searches = resolved.searches(stored_sweep(repository, resolved.grid.name).studies)
     if not searches:
         return None
-    costs, naming = measured_costs(now.repository), naming_of(grid.to_dict())
-
-    def make_trial(spec: TrialSpec, study: str) -> NewTrial:
-        size = readies[spec.data.dataset]
-        return _new_trial(spec, naming.label(spec), study, costs.seconds(spec, size.images, size.voxels))
-
-    fixed = frozenset(spec.hash for spec in expand(grid, identities))
-    return Adaptive(now.repository, studies, searches, fixed=fixed, make_trial=make_trial)
+    costs = measured_costs(repository)
+    return Adaptive(
+        repository,
+        studies,
+        searches,
+        fixed=frozenset(spec.hash for spec in resolved.specs),
+        make_trial=lambda spec, study: new_trial(resolved, spec, costs, study),
+    )
 
 
 @contextmanager

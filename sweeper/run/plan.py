@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,15 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.database import open_database, schema_version
-from storage.errors import UnknownSweepError, UnknownTrialError
+from storage.errors import UnknownTrialError
 from storage.records import Trial
 from storage.repository import Repository
-from sweeper.data import preparation
-from sweeper.grids.expansion import expand
-from sweeper.grids.names import Naming, naming_of, number
+from sweeper.data.resolved import ResolvedGrid, resolve
+from sweeper.grids.names import Naming, number
 from sweeper.grids.schema import Grid
 from sweeper.run.devices import Devices, devices_at_hand
-from sweeper.run.launch import predicted_bytes, searches_of, studies_of
+from sweeper.run.launch import StoredSweep, predicted_bytes, stored_sweep
 from sweeper.search.adaptive import SearchStudy
 from sweeper.search.space import domain_of
 from sweeper.settings import Settings, existing_part
@@ -66,6 +65,7 @@ class Plan:
     """
 
     grid: Grid
+    naming: Naming
     trials: tuple[PlannedTrial, ...]
     devices: Devices
     costs: CostModel
@@ -75,10 +75,6 @@ class Plan:
     missing: tuple[str, ...]
     unprepared: tuple[str, ...]
     searches: tuple[PlannedSearch, ...] = ()
-
-    @property
-    def naming(self) -> Naming:
-        return naming_of(self.grid.to_dict())
 
     @property
     def open(self) -> tuple[PlannedTrial, ...]:
@@ -155,25 +151,23 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         StorageError: there is a database, and it cannot be read.
         RayUnavailableError: nobody answers at RAY_ADDRESS.
     """
-    known = preparation.identify(grid, settings)
-    identities = {name: one.identity for name, one in known.items()}
-    specs = expand(grid, identities)
-    stored, suggested, costs, studies = _remembered(grid.name, specs, settings)
-    searches = searches_of(grid, identities, studies)
+    resolved = resolve(grid, settings)
+    known = resolved.datasets
+    stored, sweep, costs = _remembered(resolved, settings)
     trials = []
-    for spec in specs:
-        trial, size = stored.get(spec.hash), known[spec.data.dataset]
-        seconds = costs.seconds(spec, size.images, size.voxels)
+    for spec in resolved.specs:
+        trial, seconds = stored.get(spec.hash), costs.seconds(spec, *resolved.size(spec))
         trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
     planned = []
-    for search in searches:
-        template, size = search.cell.template, known[search.cell.template.data.dataset]
-        tried = search.points(t for t in suggested if search.owns(t) and t.hash not in stored)
-        planned.append(PlannedSearch(search, tried, costs.seconds(template, size.images, size.voxels)))
+    for search in resolved.searches(sweep.studies):
+        template = search.cell.template
+        tried = search.points(t for t in sweep.trials if search.owns(t) and t.hash not in stored)
+        planned.append(PlannedSearch(search, tried, costs.seconds(template, *resolved.size(template))))
     to_train = [t.spec for t in trials if t.state != TrialState.FINISHED]
     to_train += [s.study.cell.template for s in planned for _ in range(s.left)]
     return Plan(
         grid=grid,
+        naming=resolved.naming,
         trials=tuple(trials),
         devices=devices_at_hand(settings),
         costs=costs,
@@ -264,24 +258,18 @@ def _disk(plan: Mapping[str, Any]) -> str:
     )
 
 
-def _remembered(
-    name: str, specs: Sequence[TrialSpec], settings: Settings
-) -> tuple[Mapping[str, Trial], Sequence[Trial], CostModel, Collection[str]]:
-    """Stored trials of these hashes, those of the sweep of that name, and the cost model; nothing where there is no
+def _remembered(resolved: ResolvedGrid, settings: Settings) -> tuple[Mapping[str, Trial], StoredSweep, CostModel]:
+    """Stored trials of the grid's hashes, the sweep of its name, and the cost model; nothing where there is no
     database yet."""
     file = settings.database_file
     if (file is not None and not file.exists()) or schema_version(settings.database) is None:
-        return {}, [], learn_costs([]), ()
+        return {}, StoredSweep(None, []), learn_costs([])
     with open_database(settings.database, create=False) as database:
         repository = Repository(database)
         found = {}
-        for spec in specs:
+        for spec in resolved.specs:
             try:
                 found[spec.hash] = repository.trial(spec.hash)
             except UnknownTrialError:
                 continue
-        try:
-            own = repository.trials(name)
-        except UnknownSweepError:
-            own = []
-        return found, own, measured_costs(repository), studies_of(repository, name)
+        return found, stored_sweep(repository, resolved.grid.name), measured_costs(repository)

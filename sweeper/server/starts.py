@@ -146,6 +146,7 @@ def carry_out(path: Path) -> None:
     from storage.database import open_database
     from storage.repository import Repository
     from sweeper.data.rehearsal import write_files
+    from sweeper.data.resolved import resolve
     from sweeper.grids.files import parse_grid
     from sweeper.grids.schema import names_used
     from sweeper.run.background import start_detached
@@ -163,7 +164,7 @@ def carry_out(path: Path) -> None:
             plugins = describe_for((), **names_used(grid))
             if grid.rehearsal:
                 write_files(grid)
-            create(session, grid, plugins, extend=start.extend)
+            create(session, resolve(grid, settings), plugins, extend=start.extend)
         start_detached(settings, session.repository, start.sweep, start.limit)
 
 

@@ -26,13 +26,15 @@ def plan(host: Host, asked: PlanRequest) -> PlanObject:
 @verb("launch", "POST", "/sweeps", Role.FULL, command="launch", status=202)
 def launch(host: Host, asked: LaunchRequest) -> Launched:
     """Submits a grid. It is checked at once; its data are prepared and it is run after the answer."""
+    from sweeper.data.resolved import resolve
     from sweeper.run.launch import check_name_and_space, check_services_and_data
 
     grid, differences = submitted_grid(asked, host.settings)
     if host.starts.under_way(grid.name):
         raise StartingError(f"{grid.name} is already being started; see: sweeper status {grid.name}")
-    check_services_and_data(grid, host.settings)
-    if check_name_and_space(host.settings, host.repository, grid, extend=asked.extend):
+    resolved = resolve(grid, host.settings)
+    check_services_and_data(resolved, host.settings)
+    if check_name_and_space(host.settings, host.repository, resolved, extend=asked.extend).trials:
         refuse_running(host.repository, grid.name)
     host.starts.begin(Start(grid.name, time.time(), grid.to_dict(), asked.extend, asked.limit))
     return Launched(sweep=grid.name, message=BEING_STARTED.format(grid.name), differences=differences)

@@ -13,7 +13,9 @@ import pytest
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.cli import main
-from sweeper.grids.expansion import DataIdentity, expand
+from sweeper.data.preparation import KnownDataset
+from sweeper.data.resolved import resolve_known
+from sweeper.grids.expansion import DataIdentity
 from sweeper.grids.files import load_grid
 from sweeper.run.launch import new_trials
 from sweeper.timing.costs import learn_costs
@@ -67,10 +69,11 @@ def stored(home: Path) -> Path:
     """A home with the demo sweep: first trial finished, second diverged, third lost its worker, the others queued."""
     home.mkdir()
     grid = load_grid("demo", ["training.epochs=2"])
-    specs = expand(grid, {"nuclei": NUCLEI})
+    resolved = resolve_known(grid, {"nuclei": KnownDataset(NUCLEI, None, 38, 128 * 128)})
+    specs = resolved.specs
     with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
         repository = Repository(database)
-        trials = new_trials(grid, specs, learn_costs([]), {"nuclei": (38, 128 * 128)})
+        trials = new_trials(resolved, learn_costs([]))
         repository.create_sweep("demo", grid=grid.to_dict(), trials=trials, description=grid.description)
         lease = repository.acquire_lease("demo", "test", 60)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from storage.database import open_database
 from storage.repository import Repository
-from sweeper.data.preparation import identify
-from sweeper.grids.expansion import expand
+from sweeper.data.resolved import resolve
 from sweeper.grids.schema import Grid
 from sweeper.run.launch import new_trials
 from sweeper.settings import Settings
@@ -18,17 +17,17 @@ SECONDS = 30.0
 
 
 def specs_of(grid: Grid, settings: Settings) -> tuple[TrialSpec, ...]:
-    return expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
+    return resolve(grid, settings).specs
 
 
 def finish(settings: Settings, grid: Grid, count: int) -> None:
     """Stores a sweep of the grid with its first `count` trials finished, in `SECONDS` each."""
-    specs = specs_of(grid, settings)
+    resolved = resolve(grid, settings)
+    specs = resolved.specs
     with open_database(settings.database) as database:
         repository = Repository(database)
-        size = {"nuclei": (38, 128 * 128)}
         details = {"data": {"nuclei": {"images": 38, "voxels": 128 * 128}}}
-        trials = new_trials(grid, specs, learn_costs([]), size)
+        trials = new_trials(resolved, learn_costs([]))
         repository.create_sweep(grid.name, grid=grid.to_dict(), trials=trials, details=details)
         lease = repository.acquire_lease(grid.name, "test", 60)
         for spec in specs[:count]:

@@ -18,8 +18,7 @@ from dashboards.report.write import write_study_report
 from storage.database import open_database
 from storage.repository import Repository
 from storage.studies import Studies
-from sweeper.data.preparation import identify
-from sweeper.grids.expansion import expand
+from sweeper.data.resolved import resolve
 from sweeper.grids.files import load_grid, parse_grid
 from sweeper.run.background import _event
 from sweeper.run.coordinator import Coordinator, Running, Work
@@ -98,10 +97,11 @@ def collect(table: Mapping[str, Any], folder: Path) -> Surfaces:
     plan = make_plan(grid, settings).to_dict()
     found.take("plan", plan["trials"])
     found.texts["plan"] = printed(plan_text(plan))
-    specs = expand(grid, {name: known.identity for name, known in identify(grid, settings).items()})
+    resolved = resolve(grid, settings)
+    specs = resolved.specs
     with open_database(settings.database) as database, Studies(database) as studies:
         repository = Repository(database)
-        rows = new_trials(grid, specs, learn_costs([]), {"nuclei": (38, 128 * 128)})
+        rows = new_trials(resolved, learn_costs([]))
         sweep = repository.create_sweep("s", grid=grid.to_dict(), trials=rows)
         run_all(repository, studies, sweep.name, folder, found)
         status = status_of(repository, "s")

@@ -17,6 +17,7 @@ from dashboards.commands import write
 from storage.database import open_database
 from storage.errors import LeaseHeldError, StorageError, SweepConflictError
 from storage.repository import Repository
+from sweeper.data.resolved import resolve
 from sweeper.errors import GridError
 from sweeper.grids.files import parse_grid
 from sweeper.run.external_masks import Scored, score_masks
@@ -52,7 +53,7 @@ class Bench:
 
     def __init__(self, now: Session) -> None:
         self.now, self.repository = now, now.repository
-        create(now, GRID, [])
+        create(now, resolve(GRID, now.settings), [])
         lease = self.repository.acquire_lease("own", "test", 60)
         for moved, trial in enumerate(self.repository.trials("own"), start=1):
             attempt = self.repository.claim(lease, trial.hash)
@@ -174,11 +175,11 @@ def test_one_whose_storing_was_killed_is_finished_later(bench: Bench, tmp_path: 
 
 def test_launching_the_grid_again_finds_its_sweep(bench: Bench, tmp_path: Path) -> None:
     scored = bench.score(bench.masks(tmp_path / "masks"))
-    create(bench.now, GRID, [])
+    create(bench.now, resolve(GRID, bench.now.settings), [])
     assert scored.trial.hash in {t.hash for t in bench.repository.trials("own")}
     smaller = GRID.model_copy(update={"losses": GRID.losses[:1]})
     with pytest.raises(SweepConflictError) as refused:
-        create(bench.now, smaller, [])
+        create(bench.now, resolve(smaller, bench.now.settings), [])
     assert "nnunet" not in str(refused.value)
 
 
@@ -201,7 +202,7 @@ def test_other_names_by_a_pattern(bench: Bench, tmp_path: Path) -> None:
 def test_they_are_scored_as_the_sweep_scores(bench: Bench, tmp_path: Path, native: bool) -> None:
     table = {**GRID.model_dump(exclude_unset=True), "name": "other", "evaluation": {"native": native}}
     grid = parse_grid(table, "other")
-    create(bench.now, grid, [])
+    create(bench.now, resolve(grid, bench.now.settings), [])
     folder = bench.masks(tmp_path / "masks")
     case = bench.data()[1].test[0]
     truth = bench.data()[0].native_label(case)

@@ -11,16 +11,18 @@ from rich.console import Console
 from storage.database import open_database
 from storage.errors import SweepConflictError
 from storage.repository import Repository
-from sweeper.data import preparation
+from sweeper.data.preparation import KnownDataset
+from sweeper.data.resolved import resolve, resolve_known
 from sweeper.grids.conflicts import refuse_another_search
 from sweeper.grids.expansion import DataIdentity
 from sweeper.grids.files import parse_grid
-from sweeper.run.launch import Session, create, searched_specs, searches_of
+from sweeper.run.launch import create, searched_specs
 from sweeper.search.details import SearchDetails
+from sweeper.session import Session
 from sweeper.settings import Settings
 from tests.sweeper.search.test_adaptive import new_trial
 
-DATA = {"a": DataIdentity(("background", "nucleus"), 2, "p", "s")}
+NUCLEI = DataIdentity(("background", "nucleus"), 2, "p", "s")
 
 
 def searches(search: Any = "tpe", **loss: Any) -> dict[str, SearchDetails]:
@@ -30,7 +32,8 @@ def searches(search: Any = "tpe", **loss: Any) -> dict[str, SearchDetails]:
         "losses": [{"name": "unified_focal_asym", **loss}],
         "search": search,
     }
-    return {one.name: one.details for one in searches_of(parse_grid(table, "g"), DATA)}
+    resolved = resolve_known(parse_grid(table, "g"), {"a": KnownDataset(NUCLEI, None, 1, 1)})
+    return {one.name: one.details for one in resolved.searches()}
 
 
 def test_a_new_sweep_and_the_same_again_are_welcome() -> None:
@@ -78,21 +81,20 @@ def test_a_sweep_keeps_what_its_search_suggested(home: Path) -> None:
     with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
         now = Session(settings, Repository(database), Console(quiet=True))
         grid = parse_grid(table, "g")
-        sweep = create(now, grid, [])
+        sweep = create(now, resolve(grid, settings), []).sweep
         assert now.repository.trials("g") == []
         assert sweep.details["search"]["g/nuclei/unified_focal_asym"]["points"] == 3
-        identities = {name: one.identity for name, one in preparation.identify(grid, settings).items()}
-        (search,) = searches_of(grid, identities)
+        (search,) = resolve(grid, settings).searches()
         assert len(searched_specs([search])) == 3
         lease = now.repository.acquire_lease("g", "test", 60)
         suggested = [new_trial(spec, search.name) for spec in search.cell.specs({"gamma": 0.5})]
         now.repository.add_trials(lease, suggested)
         now.repository.release_lease(lease)
-        create(now, grid, [])
+        create(now, resolve(grid, settings), [])
         more = parse_grid({**table, "losses": [*table["losses"], {"name": "dice"}], "search": {"trials": 4}}, "g")
         with pytest.raises(SweepConflictError, match="--extend"):
-            create(now, more, [])
-        grown = create(now, more, [], extend=True)
+            create(now, resolve(more, settings), [])
+        grown = create(now, resolve(more, settings), [], extend=True).sweep
         assert [t.loss for t in now.repository.trials("g")] == ["unified_focal_asym", "dice"]
         assert grown.grid["search"]["trials"] == 4
         assert grown.details["search"][search.name]["points"] == 4
