@@ -191,12 +191,10 @@ def _apart(
     listed: list[Trial] = []
     suggested: list[Trial] = []
     wanted = {form(spec).hash for spec in specs}
-    families = {(s.name, s.cell.names): family(form(s.cell.template).to_dict(), s.cell.names) for s in searches}
+    families = {(s.name, s.cell.names): family(form(s.cell.template), s.cell.names) for s in searches}
     for trial in known:
         spec = form(trial.spec)
-        ours = any(
-            name == trial.study and family(spec.to_dict(), names) == of for (name, names), of in families.items()
-        )
+        ours = any(name == trial.study and family(spec, names) == of for (name, names), of in families.items())
         (suggested if ours and spec.hash not in wanted else listed).append(trial)
     return listed, suggested
 

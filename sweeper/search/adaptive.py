@@ -42,7 +42,7 @@ class SearchStudy:
 
     def owns(self, trial: Trial) -> bool:
         """Whether the search suggested this trial of its sweep."""
-        return trial.study == self.name and family(trial.spec.to_dict(), self.cell.names) == self.cell.family
+        return trial.study == self.name and family(trial.spec, self.cell.names) == self.cell.family
 
     @property
     def details(self) -> SearchDetails:
@@ -62,7 +62,7 @@ class SearchStudy:
 
     def points(self, trials: Iterable[Trial]) -> int:
         """How many different points these trials of it have."""
-        return len({tuple(self.cell.point(t.spec.to_dict()).values()) for t in trials})
+        return len({tuple(self.cell.point(t.spec).values()) for t in trials})
 
 
 class Adaptive:
@@ -187,7 +187,7 @@ class Adaptive:
                 self._recorded.add(trial.hash)
 
     def _record(self, search: SearchStudy, trial: Trial) -> None:
-        point = search.cell.point(trial.spec.to_dict())
+        point = search.cell.point(trial.spec)
         gamma = trial.gamma if trial.gamma is not None and GAMMA_RANGE[0] <= trial.gamma <= GAMMA_RANGE[1] else None
         self._studies.record(
             search.name,
@@ -225,7 +225,7 @@ class Adaptive:
         own = {t.hash for t in self._own(search, trials)}
         listed = {t.hash for t in trials} - own
         kin = self._repository.trials_of_loss(template.data.dataset, template.loss.name)
-        stored = {t.hash: t for t in kin if family(t.spec.to_dict(), names) == search.cell.family}
+        stored = {t.hash: t for t in kin if family(t.spec, names) == search.cell.family}
         ended = (TrialState.FINISHED, TrialState.PRUNED)
         earlier = [t for t in stored.values() if t.hash not in own and (t.state in ended or t.hash in listed)]
         earlier.sort(key=lambda t: (t.finished_at or 0.0, t.hash))
@@ -233,7 +233,7 @@ class Adaptive:
         return [
             Seen(
                 t.hash,
-                search.cell.point(t.spec.to_dict()),
+                search.cell.point(t.spec),
                 t.state,
                 t.val_dsc,
                 self._known_scores(search, t),

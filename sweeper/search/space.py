@@ -79,7 +79,7 @@ class SearchCell:
     def family(self) -> str:
         """Hash of all that trials of this study have in common: the spec without the searched parameters, repeat and
         seed. Trials of other sweeps with the same family tell the sampler as much as its own."""
-        return family(self.template.to_dict(), self.names)
+        return family(self.template, self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,8 +97,8 @@ class SearchCell:
             for repeat, seed in enumerate(self.seeds)
         )
 
-    def point(self, spec: Mapping[str, Any]) -> dict[str, float]:
-        """The searched parameters of a stored spec of this family."""
+    def point(self, spec: TrialSpec) -> dict[str, float]:
+        """The searched parameters of a spec of this family."""
         return point(spec, self.names)
 
     def has(self, values: Mapping[str, float]) -> bool:
@@ -112,17 +112,23 @@ class SearchCell:
                 yield dict(zip(self.names, values, strict=True))
 
 
-def family(spec: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """See `SearchCell.family`; `spec` as `TrialSpec.to_dict` gives it, `names` the searched parameters."""
-    parameters = {k: v for k, v in spec["loss"]["parameters"].items() if k not in names}
-    training = {k: v for k, v in spec["training"].items() if k not in names}
-    rest = {k: v for k, v in spec.items() if k not in ("repeat", "seed", "loss", "training")}
-    return content_hash([rest, {**spec["loss"], "parameters": parameters}, training, sorted(names)])
+def family(spec: TrialSpec, names: tuple[str, ...]) -> str:
+    """See `SearchCell.family`; `names` are the searched parameters."""
+    rest = spec.to_dict()
+    loss, training = rest.pop("loss"), rest.pop("training")
+    del rest["repeat"], rest["seed"]
+    loss["parameters"] = {k: v for k, v in loss["parameters"].items() if k not in names}
+    training = {k: v for k, v in training.items() if k not in names}
+    return content_hash([rest, loss, training, sorted(names)])
 
 
-def point(spec: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
-    """The values of the searched parameters `names` in a stored spec."""
-    return {
-        name: float(spec["training"][name] if name == LEARNING_RATE else spec["loss"]["parameters"][name])
-        for name in names
-    }
+def point(spec: TrialSpec, names: tuple[str, ...]) -> dict[str, float]:
+    """The values of the searched parameters `names` in a spec."""
+    return {name: _value(spec, name) for name in names}
+
+
+def _value(spec: TrialSpec, name: str) -> float:
+    value = spec.training.learning_rate if name == LEARNING_RATE else spec.loss.parameters[name]
+    if isinstance(value, tuple):
+        raise TypeError(f"{name} has one value for each class; a search chooses single numbers")
+    return float(value)

@@ -83,7 +83,7 @@ class StudySearch:
         """
         if self.tried >= self._settings.trials:
             return None
-        default = self._cell.point(self._cell.template.to_dict())
+        default = self._cell.point(self._cell.template)
         if self._settings.from_default and not self._known and self._cell.has(default) and default not in self._taken:
             return default
         number = self.tried

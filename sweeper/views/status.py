@@ -193,8 +193,8 @@ def tried_points(study: str, search: SearchDetails, trials: Sequence[Trial]) -> 
     names = search.names
     found: dict[tuple[float, ...], list[Trial]] = {}
     for trial in trials:
-        if trial.study == study and family(trial.spec.to_dict(), names) == search.family:
-            found.setdefault(tuple(point(trial.spec.to_dict(), names).values()), []).append(trial)
+        if trial.study == study and family(trial.spec, names) == search.family:
+            found.setdefault(tuple(point(trial.spec, names).values()), []).append(trial)
     return found
 
 

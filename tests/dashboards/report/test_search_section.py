@@ -31,7 +31,7 @@ def suggested(study: str, gamma: float, val_dsc: float | None, epochs: int, **pa
 def search_of(trial: Trial, *domains: Domain) -> SearchDetails:
     names = tuple(domain.name for domain in domains)
     return SearchDetails(
-        trial.dataset, trial.loss, SETTINGS, SETTINGS.hash, 6, domains, family(trial.spec.to_dict(), names), (0,)
+        trial.dataset, trial.loss, SETTINGS, SETTINGS.hash, 6, domains, family(trial.spec, names), (0,)
     )
 
 

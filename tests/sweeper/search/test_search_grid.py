@@ -56,7 +56,7 @@ def test_a_chosen_trial_is_the_fixed_grid_s() -> None:
     plain = expand(Grid.model_validate({**_table(fixed), "repeats": 2}), DATA)
     (cell,) = search_cells(grid({"name": "unified_focal_asym"}, repeats=2), DATA)
     assert [s.hash for gamma in (0.3, 0.7) for s in cell.specs({"gamma": gamma})] == [s.hash for s in plain]
-    assert cell.point(plain[-1].to_dict()) == {"gamma": 0.7}
+    assert cell.point(plain[-1]) == {"gamma": 0.7}
 
 
 def test_the_learning_rate_is_chosen_too() -> None:
@@ -64,7 +64,7 @@ def test_the_learning_rate_is_chosen_too() -> None:
     (cell,) = search_cells(grid({"name": "unified_focal_asym"}, search=rate), DATA)
     (spec,) = cell.specs({"gamma": 0.25, "learning_rate": 0.03})
     assert (spec.training.learning_rate, spec.loss.gamma) == (0.03, 0.25)
-    assert cell.point(spec.to_dict()) == {"gamma": 0.25, "learning_rate": 0.03}
+    assert cell.point(spec) == {"gamma": 0.25, "learning_rate": 0.03}
 
 
 def test_the_family_leaves_out_what_is_chosen_repeat_and_seed_and_nothing_else() -> None:
