@@ -128,8 +128,9 @@ class StallWatch:
     Args:
         alerts: where to.
         after: seconds without progress.
-        progressed: the time of the last progress, by `time.monotonic`.
+        progressed: the time of the last progress, by `clock`.
         counts: the trials by state.
+        clock: seconds that never go back.
     """
 
     def __init__(
@@ -138,9 +139,12 @@ class StallWatch:
         after: float,
         progressed: Callable[[], float],
         counts: Callable[[], Mapping[str, int]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._alerts, self._after = alerts, after
-        self._progressed, self._counts = progressed, counts
+        self._progressed, self._counts, self._clock = progressed, counts, clock
+        self._alerted = -1.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="stall-watch", daemon=True)
 
@@ -154,14 +158,17 @@ class StallWatch:
         self._closing.set()
         self._thread.join()
 
+    def look(self) -> None:
+        """Sends the alert if it is due. Once it is open, its own thread calls this four times in each `after`."""
+        last = self._progressed()
+        if self._clock() - last >= self._after and last != self._alerted:
+            self._alerted = last
+            reason = f"no epoch and no trial has ended for {duration(self._after)}"
+            self._alerts.send(Event.STALLED, self._counts(), reason)
+
     def _watch(self) -> None:
-        alerted = -1.0
         while not self._closing.wait(min(self._after / 4, 10.0)):
-            last = self._progressed()
-            if time.monotonic() - last >= self._after and last != alerted:
-                alerted = last
-                reason = f"no epoch and no trial has ended for {duration(self._after)}"
-                self._alerts.send(Event.STALLED, self._counts(), reason)
+            self.look()
 
 
 def check_target(target: str) -> None:

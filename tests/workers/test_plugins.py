@@ -233,7 +233,12 @@ def test_a_data_set_is_described_and_loaded_here(tmp_path: Path) -> None:
     assert datasets.get_reader("mine-data", {"name": "x"}).name == "x"
 
 
-def test_a_data_set_must_not_bring_tensorflow_to_the_coordinator(tmp_path: Path) -> None:
+def test_a_data_set_must_not_bring_tensorflow_to_the_coordinator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow").mkdir()
+    write(tmp_path / "tensorflow", "", "__init__.py")  # one that is imported at once
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = write(tmp_path, DATASET.format(extra="import tensorflow"))
     with pytest.raises(PluginError, match="'mine-data' and imports TensorFlow; move it into"):
         plugins.describe_plugin(path)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, TypedDict
@@ -112,12 +112,16 @@ def describe_for(files: Iterable[Path], **used: Iterable[str]) -> tuple[PluginSo
     names = {kind: set(wanted) for kind, wanted in used.items()}
     for module in installed_plugins(EVERYWHERE):
         describe_plugin(module)
-    for module in installed_plugins(names):
-        if all(wanted <= set(REGISTRIES[PREFIX + kind]) for kind, wanted in names.items()):
-            break
+    for module in () if _known(names) else installed_plugins(names):
         describe_plugin(module)
+        if _known(names):
+            break
     found += [p for p in loaded.values() if p not in found and _serves(p, names)]
     return tuple(found)
+
+
+def _known(used: Mapping[str, set[str]]) -> bool:
+    return all(names <= set(REGISTRIES[PREFIX + kind]) for kind, names in used.items())
 
 
 def _serves(plugin: PluginSource, used: dict[str, set[str]]) -> bool:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from storage.repository import Repository
 from sweeper.cli.commands import app
 from sweeper.grids.files import load_grid
 from sweeper.settings import load_settings
+from tests.storage.storage_samples import let_lease_run_out
 from tests.sweeper.finished import finish
 
 ROOT: Any = typer.main.get_command(app)
@@ -192,9 +192,8 @@ def test_stop_of_a_sweep_that_nobody_runs(sweeper: Any, stored: Path) -> None:
 def test_stop_of_a_sweep_whose_coordinator_died_asks_nobody(sweeper: Any, stored: Path) -> None:
     with open_database(f"sqlite:///{stored / 'sweeper.db'}") as database:
         repository = Repository(database)
-        lease = repository.acquire_lease("demo", "dead", 0.01)
-        while database.now() <= lease.expires_at:
-            time.sleep(0.02)
+        lease = repository.acquire_lease("demo", "dead", 60)
+        let_lease_run_out(database, lease.sweep_id)
         assert "demo is not running" in sweeper("stop", "demo").out
         assert repository.requests("demo") == []
 

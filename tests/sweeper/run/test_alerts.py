@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -79,11 +80,12 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 def test_a_command_gets_the_alert_as_json(tmp_path: Path) -> None:
     said: list[str] = []
+    before = time.time()
     Alerts(writing_to(tmp_path / "alert"), "demo", said.append).send(Event.FINISHED, {"finished": 3}, "why")
     delivered()
     alert = json.loads((tmp_path / "alert").read_text())
     assert alert.pop("host")
-    assert abs(alert.pop("at") - time.time()) < 600
+    assert before <= alert.pop("at") <= time.time()
     assert alert == {"sweep": "demo", "event": "finished", "counts": {"finished": 3}, "reason": "why"}
     assert said == []
 
@@ -113,13 +115,22 @@ def test_nobody_at_the_address_is_told(monkeypatch: pytest.MonkeyPatch, receiver
 
 def test_a_hanging_command_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "COMMAND_SECONDS", 1.0)
-    script = tmp_path / "hang.sh"
-    script.write_text(f"sleep 1000 & echo $! > {tmp_path / 'pid'}; wait")
+    script, started = tmp_path / "hang.sh", tmp_path / "pid"
+    script.write_text(f"sleep 1000 & echo $! > {started}; wait")
+
+    class Hanging(subprocess.Popen[bytes]):
+        """Runs into its time limit once it has a child."""
+
+        def communicate(self, body: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+            wait_for(lambda: started.exists() and started.read_text().strip())
+            return super().communicate(body, timeout=0.01)
+
+    monkeypatch.setattr(subprocess, "Popen", Hanging)
     said: list[str] = []
     Alerts(f"sh {script}", "demo", said.append).send(Event.FINISHED, {})
     delivered()
     assert "took more than 1 s and was killed" in said[0]
-    pid = int((tmp_path / "pid").read_text())
+    pid = int(started.read_text())
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
@@ -140,22 +151,37 @@ def test_what_can_be_no_receiver_is_refused_before_the_sweep(target: str, messag
 
 
 def test_standing_still_is_told_once_until_something_comes(tmp_path: Path) -> None:
-    last = [time.monotonic() - 1000]
+    clock, progressed = [0.0], [100.0]
     target = tmp_path / "alert"
+    watch = StallWatch(
+        Alerts(writing_to(target), "demo", lambda line: None),
+        60.0,
+        lambda: progressed[0],
+        lambda: {"running": 1},
+        clock=lambda: clock[0],
+    )
 
-    def told() -> list[str]:
-        return target.read_text().split("}{") if target.exists() else []
+    def told_at(second: float) -> int:
+        clock[0] = second
+        watch.look()
+        delivered()
+        return target.read_text().count("stalled") if target.exists() else 0
 
-    watched = Alerts(writing_to(target), "demo", lambda line: None)
-    with StallWatch(watched, 2.0, lambda: last[0], lambda: {"running": 1}):
-        wait_for(lambda: len(told()) == 1)
-        time.sleep(1.5)
-        assert len(told()) == 1
-        last[0] = time.monotonic()
-        wait_for(lambda: len(told()) == 2)
+    assert [told_at(second) for second in (100, 159, 160, 161, 1000)] == [0, 0, 1, 1, 1]
+    alert = json.loads(target.read_text())
+    assert (alert["event"], alert["reason"]) == ("stalled", "no epoch and no trial has ended for 60 s")
+    assert alert["counts"] == {"running": 1}
+    progressed[0] = 1000
+    assert [told_at(second) for second in (1001, 1059, 1060, 1061)] == [1, 1, 2, 2]
+
+
+def test_standing_still_is_looked_for_while_a_sweep_runs(tmp_path: Path) -> None:
+    target = tmp_path / "alert"
+    long_ago = time.monotonic() - 1000
+    with StallWatch(Alerts(writing_to(target), "demo", lambda line: None), 0.1, lambda: long_ago, dict):
+        wait_for(target.exists)
     delivered()
-    assert json.loads(told()[0] + "}")["reason"] == "no epoch and no trial has ended for 2 s"
-    assert json.loads(told()[0] + "}")["event"] == "stalled"
+    assert json.loads(target.read_text())["event"] == "stalled"
 
 
 @dataclass

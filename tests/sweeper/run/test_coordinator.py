@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
 from sweeper.server.recovery import abandoned
 from tests.results import scored
+from tests.storage.storage_samples import let_lease_run_out
 from trials.messages import EpochEnded, Failed, Finished, Interrupted, Order, Report, Started, Worker
 from trials.results import Epoch, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
@@ -92,7 +92,7 @@ class Bench:
         trials = [new_trial(h, cost, 0.1 + i / 10) for i, (h, cost) in enumerate(COSTS.items())]
         self.sweep = self.repository.create_sweep("s", grid={}, trials=trials)
         self.notes = Notes()
-        self.keeper = LeaseKeeper(self.repository, "s", options.pop("lease_seconds", 30.0)).__enter__()
+        self.keeper = LeaseKeeper(self.repository, "s", 30.0).__enter__()
         self.coordinator = Coordinator(
             self.repository,
             self.sweep,
@@ -106,10 +106,7 @@ class Bench:
     def fall_asleep(self) -> None:
         """As if the process were paused: nobody renews the lease until it has run out."""
         self.keeper.stop_renewing()
-        lease = self.repository.lease("s")
-        assert lease is not None
-        while self.repository.database.now() <= lease.expires_at:
-            time.sleep(0.05)
+        let_lease_run_out(self.repository.database, self.sweep.id)
 
     def state(self, trial_hash: str) -> TrialState:
         return self.repository.trial(trial_hash, "s").state
@@ -360,7 +357,7 @@ def test_a_sweep_that_is_handed_over_is_abandoned_not_stopped(bench: Bench) -> N
 
 
 def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tmp_path: Path) -> None:
-    bench = Bench(database, tmp_path, lease_seconds=1.0)
+    bench = Bench(database, tmp_path)
     trial = claim(bench.coordinator)
     bench.fall_asleep()
     bench.repository.acquire_lease("s", "another", 30)
@@ -371,7 +368,7 @@ def test_a_coordinator_that_lost_its_lease_writes_nothing(database: Database, tm
 
 
 def test_a_lease_that_ran_out_unnoticed_is_renewed(database: Database, tmp_path: Path) -> None:
-    bench = Bench(database, tmp_path, lease_seconds=1.0)
+    bench = Bench(database, tmp_path)
     trial = claim(bench.coordinator)
     bench.fall_asleep()
     bench.coordinator.handle(trial, finished(trial))

@@ -6,7 +6,9 @@ import re
 import time
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -17,6 +19,8 @@ from sweeper.run.progress import display, seconds_left, summary
 from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import AttemptState, TrialState
 
+NOW = 5000.0
+
 SPEC = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2), LossSpec("ce"))
 
 TRIAL = Trial(
@@ -25,6 +29,12 @@ TRIAL = Trial(
     error=None, sweep=None, epochs=0, best_epoch=None, val_loss=None, val_dsc=None, test_dsc=None, train_seconds=None,
     parameters=None, environment=None, mlflow_run=None, started_at=None, finished_at=None,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: NOW, strftime=time.strftime)
+    monkeypatch.setattr("sweeper.run.progress.time", clock)
 
 
 def trial(
@@ -37,7 +47,7 @@ def running(number: int, *, since: float = 0.0, cost: float = 10.0) -> dict[str,
     attempt = Attempt(
         1, f"{number:016x}", 1, 1, AttemptState.RUNNING, None, None, None, "host", None, None, 0, 0, 0.0, None
     )
-    one = Running(trial(number, TrialState.RUNNING, cost=cost), attempt, time.monotonic() - since, epoch=3, val_dsc=0.5)
+    one = Running(trial(number, TrialState.RUNNING, cost=cost), attempt, NOW - since, epoch=3, val_dsc=0.5)
     return {one.trial.hash: one}
 
 

@@ -181,7 +181,7 @@ def test_loading_processes_live_as_long_as_their_trial(shared: WarmProcess, data
     loaders = [c for c in psutil.Process(shared.pid).children() if "spawn_main" in " ".join(c.cmdline())]
     assert len(loaders) == 1
     assert numbers(end(shared)) == numbers(alone)
-    _, alive = psutil.wait_procs(loaders, timeout=20)
+    _, alive = psutil.wait_procs(loaders, timeout=120)
     assert not alive
 
 
@@ -268,8 +268,7 @@ def test_stderr_reaches_the_log(shared: WarmProcess, data: TinyData, tmp_path: P
 def test_a_closed_process_cannot_train(data: TinyData, tmp_path: Path) -> None:
     process = WarmProcess(threads=1)
     process.close()
-    deadline = time.monotonic() + 10
-    while process.alive() and time.monotonic() < deadline:
+    while process.alive():  # which ends with the test's time at the latest
         time.sleep(0.01)
     with pytest.raises(WorkerLostError):
         process.train(request_for(data, data.spec(), tmp_path), tmp_path / "log.txt")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -213,14 +214,24 @@ def test_crop_is_a_slice_of_the_zero_padded_array(data):
 
 
 def test_the_thread_stays_a_few_batches_ahead_and_no_more():
-    made = []
-    makers = (lambda n=n: made.append(n) or (np.zeros(1), np.zeros(1)) for n in range(20))
-    iterator = prefetch(makers, ahead=3)
-    next(iterator)
-    time.sleep(0.1)
-    assert len(made) <= 4
-    assert len(list(iterator)) == 19
+    made, ahead, taken = [], [], 0
+    a_batch_more = threading.Condition()
+
+    def make(number):
+        with a_batch_more:
+            made.append(number)
+            ahead.append(len(made) - taken)
+            a_batch_more.notify()
+        return np.zeros(1), np.zeros(1)
+
+    iterator = prefetch((partial(make, number) for number in range(20)), ahead=3)
+    for _ in iterator:
+        with a_batch_more:
+            taken += 1
+            expected = list(range(min(taken + 3, 20)))
+            a_batch_more.wait_for(partial(made.__eq__, expected))
     assert made == list(range(20))
+    assert max(ahead) <= 4, "three more than the one that is waited for"
 
 
 def broken(data, case):
@@ -311,7 +322,7 @@ def test_a_killed_process_is_an_error_and_no_hang():
 def test_processes_end_with_a_parent_that_was_killed(tmp_path):
     program = tmp_path / "parent.py"
     program.write_text(
-        "import multiprocessing, time, numpy as np\n"
+        "import multiprocessing, signal, numpy as np\n"
         "from types import SimpleNamespace\n"
         "from workers.training.batches import ValidationBatches\n"
         "from trials.spec import TrainingSpec\n"
@@ -321,7 +332,7 @@ def test_processes_end_with_a_parent_that_was_killed(tmp_path):
         "    batches = ValidationBatches(data, ['c'], TrainingSpec(), 0, processes=1)\n"
         "    list(batches.epoch(1))\n"
         "    print(*(p.pid for p in multiprocessing.active_children()), flush=True)\n"
-        "    time.sleep(60)\n"
+        "    signal.pause()\n"
     )
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
@@ -330,7 +341,7 @@ def test_processes_end_with_a_parent_that_was_killed(tmp_path):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while Path(f"/proc/{child}").exists() and _state(child) != "Z":
         assert time.monotonic() < deadline, "the loading process outlived its parent"
         time.sleep(0.05)
