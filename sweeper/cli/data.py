@@ -58,7 +58,7 @@ def list_(data: DataOption = None) -> None:
 
 @app.command()
 def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption = None) -> None:
-    """Count, measure, look for damaged files; compare with the paper.
+    """Count and measure a data set; find damaged files.
 
     Example: sweeper data check drive --data ~/data
     """
@@ -93,7 +93,7 @@ def show(
     data: DataOption = None,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The PNG to write.")] = Path("contact-sheet.png"),
     augmented: Annotated[
-        int, typer.Option(min=0, max=20, metavar="N", help="Samples as training sees them, beside each image.")
+        int, typer.Option(min=0, max=20, metavar="N", help="Show N augmented samples beside each image.")
     ] = 0,
 ) -> None:
     """Write a contact sheet: images with masks, augmented samples.
@@ -115,12 +115,13 @@ def synth(
     dataset: DatasetArgument,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="An empty or new folder.")],
     cases: Annotated[int, typer.Option(min=3, metavar="N", help="How many cases.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all that is random.")] = 0,
     size: Annotated[
-        str | None, typer.Option(metavar="N,N[,N]", help="Height, width or slices, rows, columns; else the real one's.")
+        str | None,
+        typer.Option(metavar="N,N[,N]", help="Height,width or slices,rows,columns (default: as the real set)."),
     ] = None,
 ) -> None:
-    """Write a small synthetic set in the layout of a public one.
+    """Write a small synthetic data set in the layout of a public one.
 
     Example: sweeper data synth kits19 --cases 6 --to /tmp/kits19
     """
@@ -142,7 +143,7 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
 
 
 def _grid_of(dataset: str, grid: str) -> Grid:
-    """The grid with that data set alone: as the grid has it, or with its reader's defaults where the grid lacks it."""
+    """The grid with that data set alone: as in the grid, or with its reader's defaults if the grid lacks it."""
     from sweeper.grids.files import load_grid
     from sweeper.grids.schema import DatasetTable
     from workers.datasets import get_reader

@@ -1,4 +1,4 @@
-"""`sweeper db`: upgrade the database's tables, and carry a sweep into another database."""
+"""`sweeper db`: upgrade the database's tables, export a sweep, import one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sweeper.cli.options import SweepArgument, check_folder, chosen_sweep, console, open_session
+from sweeper.cli.options import SweepArgument, check_folder, chosen_sweep, open_session, say
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -24,7 +24,7 @@ def db(context: typer.Context) -> None:
 
 @app.command()
 def upgrade() -> None:
-    """Bring older tables to the newest schema (back up first).
+    """Upgrade the tables to the newest schema (back up first).
 
     Example: sweeper db upgrade
     """
@@ -36,8 +36,8 @@ def upgrade() -> None:
     url = load_settings().database
     before = schema_version(url)
     after = bring_to_newest(url)
-    how = "has the newest schema already" if before == after else f"was upgraded from {before or 'no tables'}"
-    _say(f"{hide_password(url)} {how}: {after}")
+    how = "already has the newest schema" if before == after else f"was upgraded from {before or 'no tables'}"
+    say(f"{hide_password(url)} {how}: {after}")
 
 
 @app.command()
@@ -48,35 +48,31 @@ def export(
         Literal["parquet", "csv"], typer.Option("--format", help="Only parquet can be imported; csv is for reading.")
     ] = "parquet",
 ) -> None:
-    """Write all of a sweep into a folder: one file for each table.
+    """Write a whole sweep into a folder: one file per table.
 
     Example: sweeper db export demo --to demo-export
     """
     from storage.transfer import export_sweep
 
     check_folder(to)
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
-        _say(f"{name} is in {export_sweep(now.repository, name, to, format_)}")
+    with open_session() as session:
+        name = chosen_sweep(session, sweep)
+        say(f"{name} is in {export_sweep(session.repository, name, to, format_)}")
 
 
 @app.command("import")
 def import_(folder: Annotated[Path, typer.Argument(metavar="DIR", help="What sweeper db export wrote.")]) -> None:
-    """Take an exported sweep into this database.
+    """Import an exported sweep into this database.
 
     Example: sweeper db import demo-export
     """
     from storage.studies import Studies
     from storage.transfer import import_sweep, read_manifest
 
-    read_manifest(folder)  # a wrong folder must not leave a new home and an empty database behind
-    with open_session(create=True) as now:
-        done = import_sweep(now.repository, folder)
-        with Studies(now.repository.database) as studies:
-            studies.record_finished(now.repository.trials(done.sweep))
-        kept = f", {done.kept} stay as they were tried here" if done.kept else ""
-        _say(f"{done.sweep}: {done.taken} trials imported{kept}; see: sweeper status {done.sweep}")
-
-
-def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False, soft_wrap=True)
+    read_manifest(folder)  # a wrong folder must not leave a new home and an empty database
+    with open_session(create=True) as session:
+        done = import_sweep(session.repository, folder)
+        with Studies(session.repository.database) as studies:
+            studies.record_finished(session.repository.trials(done.sweep))
+        kept = f", {done.kept} keep what this database has of them" if done.kept else ""
+        say(f"{done.sweep}: {done.taken} trials imported{kept}; see: sweeper status {done.sweep}")

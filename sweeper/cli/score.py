@@ -1,4 +1,4 @@
-"""`sweeper score`: masks that were made elsewhere, into the tables of a sweep."""
+"""`sweeper score`: adds masks that another program made to a sweep."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ app = typer.Typer()
 @app.command()
 def score(
     predictions: Annotated[Path, typer.Option(metavar="DIR", help="Folder with a mask for each test image.")],
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="The sweep's data set that they are of.")],
-    label: Annotated[str, typer.Option(metavar="NAME", help="Their name in tables and figures, such as nnunet.")],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Data set of the sweep that they belong to.")],
+    label: Annotated[str, typer.Option(metavar="NAME", help="Name in tables and figures, such as nnunet.")],
     sweep: SweepArgument = None,
-    pattern: Annotated[str, typer.Option(metavar="PATTERN", help="Their files; {id} is the case.")] = "{id}.*",
+    pattern: Annotated[str, typer.Option(metavar="PATTERN", help="File names; {id} stands for the case.")] = "{id}.*",
 ) -> None:
-    """Score masks made elsewhere into a sweep's tables.
+    """Score masks of another program and add them to a sweep.
 
     Example: sweeper score demo --predictions DIR --dataset nuclei --label nnunet
     """
     from sweeper.run.external_masks import score_masks
     from sweeper.run.publishing import finish
 
-    with open_session() as now:
-        name = chosen_sweep(now, sweep)
+    with open_session() as session:
+        name = chosen_sweep(session, sweep)
         scored = score_masks(
-            now.repository, now.settings, name, dataset=dataset, label=label, folder=predictions, pattern=pattern
+            session.repository,
+            session.settings,
+            name,
+            dataset=dataset,
+            label=label,
+            folder=predictions,
+            pattern=pattern,
         )
         dsc = "undefined" if scored.trial.test_dsc is None else f"{scored.trial.test_dsc:.3f}"
         others = ", the validation images as well" if scored.validation else ""
@@ -39,5 +45,5 @@ def score(
             markup=False,
             highlight=False,
         )
-        page = finish(now, name)[0]
+        page = finish(session, name)[0]
         console().print(str(page), markup=False, highlight=False, soft_wrap=True)

@@ -13,13 +13,15 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option("--host", metavar="HOST", help="Any but loopback needs tokens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0: a free one.")] = 8080,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with sweeps whose coordinator is gone without a word.")
-    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", metavar="HOST", help="Address to bind; all but loopback need tokens.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to bind; 0 takes a free one.")
+    ] = 8080,
+    resume: Annotated[bool, typer.Option("--resume", help="Also resume sweeps whose coordinator is lost.")] = False,
 ) -> None:
-    """Answer the same verbs over HTTP, with tokens (docs/server.md).
+    """Serve these commands over HTTP, with tokens (docs/server.md).
 
     Example: sweeper serve --port 8080
     """
@@ -27,5 +29,5 @@ def serve(
     from sweeper.settings import load_settings
 
     settings = load_settings()
-    say = coordinator_console(settings)
-    run(settings, host, port, lambda line: say.print(line, markup=False, highlight=False), resume=resume)
+    out = coordinator_console(settings)
+    run(settings, host, port, lambda line: out.print(line, markup=False, highlight=False), resume=resume)

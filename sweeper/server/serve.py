@@ -40,7 +40,7 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
 
     Args:
         settings: where things are.
-        host: a name or address of this machine. Any but loopback needs tokens.
+        host: a name or address of this machine. All but loopback need tokens.
         port: 0 for one that is free.
         say: is told the address.
         resume: whether to resume sweeps whose coordinator is lost.
@@ -78,8 +78,12 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise ServerError(f"{host}:{port} cannot be bound ({error.strerror}); name another --host or --port") from error
     return listener

@@ -23,8 +23,6 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter
 
-from trials.registry import Registry
-
 if TYPE_CHECKING:
     from sweeper.verbs.host import Host
 
@@ -168,8 +166,8 @@ class Verb(Generic[P, Answer_co]):
         return {name: hints[name] for name in names}
 
 
-VERBS: Registry[Verb[..., object]] = Registry("verb", "sweeper.verbs")
-"""Every verb by its name. A service made after a declaration has its route."""
+VERBS: dict[str, Verb[..., object]] = {}
+"""Every verb by its name. A service that is made after a declaration has its route."""
 
 
 def verb(
@@ -186,13 +184,14 @@ def verb(
     """Declares the function below it as a verb; see `Verb`.
 
     Raises:
-        TypeError: the handler's parameters do not fit the path.
-        InputError: another verb has this name.
+        TypeError: the handler's parameters do not fit the path, or another verb has this name.
     """
 
     def declare(handler: Callable[Concatenate[Host, P], Answer]) -> Verb[P, Answer]:
         declared = Verb(name, method, path, role, command, handler, status, text, file)
-        VERBS.register(name, declared)
+        if name in VERBS:
+            raise TypeError(f"another verb is named {name}")
+        VERBS[name] = declared
         return declared
 
     return declare

@@ -69,7 +69,7 @@ def test_a_sweep_travels_to_another_home_with_its_optuna_studies(
     (study,) = {name: values for name, values in studies_of(other).items() if values}.items()
     assert sorted(study[1].values()) == [(0.1, 0.75), (0.3, 0.75)]
     again = sweeper("db", "import", str(tmp_path / "out"))
-    assert "stay as they were tried here" in again.out
+    assert "keep what this database has of them" in again.out
     assert studies_of(other)[study[0]] == study[1]
 
 
@@ -110,7 +110,7 @@ class TestUpgrade:
     def test_the_newest_is_left_as_it_is(self, sweeper: Command, stored: Path) -> None:
         answer = sweeper("db", "upgrade")
         assert answer.status == 0
-        assert answer.out == f"sqlite:///{stored / 'sweeper.db'} has the newest schema already: 0002\n"
+        assert answer.out == f"sqlite:///{stored / 'sweeper.db'} already has the newest schema: 0002\n"
 
     def test_what_refuses_an_older_database_names_the_command_that_mends_it(
         self, sweeper: Command, stored: Path

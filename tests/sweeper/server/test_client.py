@@ -11,28 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from sweeper.errors import ServerError
 from sweeper.server.client import Client, find_token
 from sweeper.verbs import list_sweeps, stop
 from sweeper.verbs.requests import StopRequest
+from tests.sweeper.server.listening import listening
 
 
 @pytest.fixture
 def address(served: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The service of `served` on a free port, with SWEEPER_TOKEN set to its token of the full role."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    # Its own logging would end every handler that is there, and with TensorFlow's also pytest's standard error.
-    server = uvicorn.Server(uvicorn.Config(served.full.app, log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
     monkeypatch.setenv("SWEEPER_TOKEN", served.full.headers["Authorization"].removeprefix("Bearer "))
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with listening(served.full.app) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from sweeper.server.app import make_app
 from sweeper.server.tokens import load_tokens
+from tests.sweeper.server.listening import listening
 
 FORMATS = Path(__file__).with_name("schemathesis_formats.py")
 TOKEN = "t" * 32
@@ -35,15 +33,8 @@ def app(served: Any) -> Any:
 
 @pytest.fixture
 def address(app: Any) -> Iterator[str]:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with listening(app) as url:
+        yield url
 
 
 def test_a_few_of_each(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
