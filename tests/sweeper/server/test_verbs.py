@@ -24,7 +24,7 @@ from sweeper.verbs.requests import SweepName
 from tests.sweeper.server.listening import listening
 
 DOCS = Path(__file__).parents[3] / "docs"
-BLOCK = re.compile(r"^`([\w./]+)`:\n\n```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^`(\w+)\.py` in `([\w/]+)/`:\n\n```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"^```python\n(from sweeper.server.client.*?)^```", re.MULTILINE | re.DOTALL)
 FULL, READ = "f" * 32, "r" * 32
 
@@ -94,10 +94,10 @@ def test_a_handler_that_does_not_fit_its_path_is_refused(undone: None) -> None:
 def test_the_recipe(served: Any, undone: None, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     text = (DOCS / "recipes" / "verb.md").read_text(encoding="utf-8")
     modules = {}
-    for path, code in BLOCK.findall(text):
-        module = ModuleType(path.removesuffix(".py").replace("/", "."))
+    for name, folder, code in BLOCK.findall(text):
+        module = ModuleType(f"{folder.replace('/', '.')}.{name}")
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(compile(code, path, "exec"), module.__dict__)  # noqa: S102
+        exec(compile(code, module.__name__, "exec"), module.__dict__)  # noqa: S102
         modules[module.__name__] = module
     declared, command = modules["sweeper.verbs.best"], modules["sweeper.cli.best"]
     monkeypatch.setattr(sys.modules["sweeper.verbs"], "best", declared, raising=False)
