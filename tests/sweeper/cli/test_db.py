@@ -17,6 +17,7 @@ from storage.studies import Studies
 from sweeper.run.launch import run
 from sweeper.session import Session
 from sweeper.settings import Settings
+from tests.older_demo import restore
 from tests.results import result, scored
 from trials.results import Epoch
 from trials.states import TrialState
@@ -112,17 +113,15 @@ class TestUpgrade:
         assert answer.status == 0
         assert answer.out == f"sqlite:///{stored / 'sweeper.db'} already has the newest schema: 0003\n"
 
-    def test_what_refuses_an_older_database_names_the_command_that_mends_it(
-        self, sweeper: Command, stored: Path
+    def test_what_refuses_an_older_database_names_the_command_that_upgrades_it(
+        self, sweeper: Command, home: Path
     ) -> None:
-        with open_database(database_of(stored)) as database:
-            database.write(lambda c: [c.execute(text(s)) for s in (
-                "DROP TABLE significance", "UPDATE sweeper_schema SET version_num = '0001'",
-            )])  # fmt: skip
+        home.mkdir()
+        restore(home / "sweeper.db")
         refused = sweeper("status")
         assert refused.status == 2
-        assert "has schema 0001, this program needs 0003; make a backup, then run: sweeper db upgrade" in refused.err
-        assert "was upgraded from 0001: 0003" in sweeper("db", "upgrade").out
+        assert "has schema 0002, this program needs 0003; make a backup, then run: sweeper db upgrade" in refused.err
+        assert "was upgraded from 0002: 0003" in sweeper("db", "upgrade").out
         assert sweeper("status").status == 0
 
     def test_a_newer_one_is_refused(self, sweeper: Command, stored: Path) -> None:
