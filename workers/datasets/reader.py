@@ -168,7 +168,7 @@ class Reader(ABC):
 
     @abstractmethod
     def find_cases(self, source: Path) -> list[CaseFiles]:
-        """All cases of a folder, sorted by id, without reading images.
+        """All cases of a folder, in an order that their names decide, without reading images.
 
         Raises:
             DataError: not this data set's folder, a partner is missing, or two cases have one id.

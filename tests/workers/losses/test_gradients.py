@@ -12,16 +12,6 @@ import tensorflow as tf
 from workers import losses
 from workers.losses.distances import signed_distances
 
-VECTORS: list[tuple[str, dict[str, Any]]] = [
-    ("focal", {"alpha": (0.2, 0.5, 0.9), "gamma": 0.4}),
-    ("unified_focal_sym", {"gamma": (0.1, 0.4, 0.8), "delta": (0.6, 0.7, 0.8)}),
-    ("unified_focal_asym", {"gamma": (0.1, 0.4, 0.8), "delta": (0.6, 0.7, 0.8), "absent": "skip"}),
-    ("unified_focal_sym", {"gamma": 0.2, "convention": "published"}),
-    ("unified_focal_asym", {"gamma": 0.8, "convention": "published", "absent": "skip"}),
-    ("dice_topk", {"k": 40.0}),
-    ("boundary", {"alpha": 0.5, "absent": "skip"}),
-]
-
 
 def case(shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
@@ -38,22 +28,6 @@ def gradient(name: str, g: Any, p: Any, **parameters: Any) -> Any:
     return tape.gradient(value, p)
 
 
-@pytest.mark.parametrize(("name", "parameters"), [*((n, {}) for n in losses.names()), *VECTORS])
-@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (2, 2, 2, 2, 3)])
-def test_central_differences(name: str, parameters: dict[str, Any], shape: tuple[int, ...]) -> None:
-    g, p = case(shape)
-    g = tf.constant(g)
-    found = gradient(name, g, p, **parameters).numpy().ravel()
-    step = 1e-6
-    loss = tf.function(losses.get_loss(name, **parameters))
-    for i in range(p.size):
-        shift = np.zeros(p.size)
-        shift[i] = step
-        shift = shift.reshape(p.shape)
-        expected = (float(loss(g, tf.constant(p + shift))) - float(loss(g, tf.constant(p - shift)))) / (2 * step)
-        assert found[i] == pytest.approx(expected, rel=1e-5, abs=1e-8), i
-
-
 @pytest.mark.parametrize("name", ["ce", "unified_focal_asym", "combo"])
 def test_slabs_change_no_gradient(name: str) -> None:
     """A batch that is cut into slabs has the gradient of the same pixels that are not: of unknown static shape."""
@@ -67,9 +41,8 @@ def test_slabs_change_no_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ce", "combo", "dice_topk", "generalised_dice", "unified_focal_asym"])
-@pytest.mark.parametrize("shape", [(2, 8, 9, 3), (2, 300, 300, 3)])
-def test_xla_changes_no_number(name: str, shape: tuple[int, ...]) -> None:
-    g, p = (tf.constant(x) for x in case(shape))
+def test_xla_changes_no_number_of_large_images(name: str) -> None:
+    g, p = (tf.constant(x) for x in case((2, 300, 300, 3)))
     compiled = tf.function(lambda g, p: gradient(name, g, p), jit_compile=True)
     np.testing.assert_allclose(compiled(g, p), gradient(name, g, p), rtol=1e-9, atol=1e-18)
 

@@ -230,30 +230,6 @@ def test_delta_weighs_misses_and_beta_rare_classes() -> None:
     )
 
 
-def test_a_change_of_gamma_needs_no_new_trace() -> None:
-    traces: dict[str, int] = {}
-    rng = np.random.default_rng(0)
-    g = tf.constant(np.eye(3)[rng.integers(0, 3, (2, 4, 5))], tf.float32)
-    p = tf.nn.softmax(rng.standard_normal((2, 4, 5, 3)).astype(np.float32))
-
-    @tf.function
-    def step(name: str, tensors: dict[str, Any]) -> Any:
-        traces[name] = traces.get(name, 0) + 1
-        with tf.GradientTape() as tape:
-            tape.watch(p)
-            result = losses.get_loss(name, **tensors)(g, p)
-        return result, tape.gradient(result, p)
-
-    for name in losses.names():
-        values = losses.resolve_parameters(name)
-        graph = losses.graph_parameters(name)
-        for factor in (1.0, 0.9, 0.5):
-            numbers = {k: factor * float(values[k]) for k in graph}  # type: ignore[arg-type]
-            result, _ = step(name, {k: tf.constant(v, tf.float32) for k, v in numbers.items()})
-            assert float(result) == same(float(losses.get_loss(name, **numbers)(g, p)), rel=1e-6)
-    assert traces == dict.fromkeys(losses.names(), 1)
-
-
 def test_a_variable_is_read_at_each_call() -> None:
     gamma = tf.Variable(0.2)
     loss = tf.function(losses.get_loss("unified_focal_asym", gamma=gamma))

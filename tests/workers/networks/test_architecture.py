@@ -148,25 +148,6 @@ def test_an_output_pixel_is_moved_by_its_receptive_field_and_by_nothing_else(nam
 # --- Behaviour ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(12, 20, 3), (9, 13, 1), (5, 12, 7, 2)])
-def test_any_size_gives_probabilities_of_that_size_and_a_gradient_for_every_weight(name, shape):
-    model = build(name, shape=shape, classes=3)
-    model.set_weights(networks.initial_weights(model, 1))
-    images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
-    with tf.GradientTape() as tape:
-        probabilities = model(images, training=True)
-        loss = -tf.reduce_mean(tf.math.log(probabilities[..., 1] + 1e-7))
-    assert probabilities.shape == (2, *shape[:-1], 3)
-    assert probabilities.dtype == tf.float32
-    np.testing.assert_allclose(probabilities.numpy().sum(-1), 1, rtol=1e-5)
-    for variable, gradient in zip(
-        model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
-    ):
-        assert np.isfinite(gradient).all(), variable.path
-        assert np.any(gradient != 0), variable.path
-
-
 def test_a_size_that_the_depth_does_not_divide_is_padded_with_zero_and_cropped():
     odd, even = build(shape=(14, 17, 1), depth=2), build(shape=(16, 20, 1), depth=2)
     even.set_weights(odd.get_weights())
@@ -226,16 +207,6 @@ def test_a_depth_that_leaves_one_voxel_is_refused_with_the_depth_that_works():
         build(shape=(16, 16, 3), depth=4)
     build(shape=(16, 16, 3), depth=3)
     build(shape=(16, 16, 3), depth=4, normalisation="none")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_saved_model_predicts_the_same_when_loaded_without_our_code(name, tmp_path):
-    model = build(name, shape=(9, 13, 1))
-    model.set_weights(networks.initial_weights(model, 2))
-    model.save(tmp_path / "model.keras")
-    image = np.random.default_rng(0).normal(size=(1, 9, 13, 1)).astype(np.float32)
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    assert np.array_equal(loaded(image), model(image))
 
 
 @pytest.mark.parametrize("name", NAMES)
