@@ -151,6 +151,16 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
             return no_update
         return [] if snapshot is None else parts.curves(snapshot)
 
+    @app.callback(Output("tests-part", "data"), Input("curves-wanted", "data"), State("url", "search"))
+    def significance(wanted: str | None, search: str | None) -> object:
+        if wanted is None:
+            return None
+        try:
+            name = chosen(source, search, preset)
+            return None if name is None else parts.significance(source.significance(name), name)
+        except StorageError:
+            return no_update
+
     @app.callback(
         Output("cell-part", "data"),
         Input("selected", "data"),
@@ -229,6 +239,7 @@ def _add_browser_side(app: Dash) -> None:
     )
     clientside(ClientsideFunction("board", "show"), Output("shown", "data"), Input("parts", "data"))
     clientside(ClientsideFunction("board", "show_cell"), Output("cell-shown", "data"), Input("cell-part", "data"))
+    clientside(ClientsideFunction("board", "show_tests"), Output("tests-shown", "data"), Input("tests-part", "data"))
     # The library that draws curves is large: it is loaded after the grid.
     clientside(ClientsideFunction("board", "later"), Output("curves-wanted", "data"), Input("curves-version", "data"))
     clientside(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypedDict
 
 from dashboards.board.source import Snapshot
-from storage.records import Trial
+from storage.records import SignificanceTest, Trial
+from sweeper.analysis.statistical_tests import TESTS
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, Cell, HeatMap
 from trials.spec import RESULTS_VERSION
@@ -21,6 +22,9 @@ LEVELS = 7
 
 MOST_FAILURES = 100
 """Failed trials that are listed one by one."""
+
+MOST_PAIRS = 50
+"""Pairs of losses that are listed for a data set and class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,40 @@ class GridData(TypedDict):
     columns: list[str]
     rows: list[list[str]]
     cells: list[list[int | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The pairs of losses of a data set and class with every stored test: a table of text.
+
+    `left_out` counts the pairs that are not shown.
+    """
+
+    place: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int
+
+
+def pairs(tests: Sequence[SignificanceTest]) -> list[Pairs]:
+    """The stored tests, the smallest corrected p first."""
+    made = dict.fromkeys(t.test for t in tests)
+    known = [name for name in TESTS if name in made] + [name for name in made if name not in TESTS]
+    headings = [TESTS[name].heading if name in TESTS else name for name in known]
+    places: dict[str, dict[tuple[str, str], dict[str, SignificanceTest]]] = {}
+    for test in tests:
+        own = places.setdefault(f"{test.dataset}, {test.label}", {})
+        own.setdefault((test.first, test.second), {})[test.test] = test
+    head = ("first", "second", *(text for heading in headings for text in (f"{heading} p", "Holm", "effect")))
+    found = []
+    for place, own in places.items():
+        ordered = sorted(own.items(), key=lambda item: min(_p_value(t.p_holm) for t in item[1].values()))
+        rows = tuple(
+            (first, second, *(text for name in known for text in _test_texts(by_test.get(name))))
+            for (first, second), by_test in ordered[:MOST_PAIRS]
+        )
+        found.append(Pairs(place, head, rows, len(ordered) - len(rows)))
+    return found
 
 
 def grid(snapshot: Snapshot) -> GridData:
@@ -213,6 +251,18 @@ def _extra(cell: Cell) -> str:
     if cell.failure is not None:
         parts.append(kind_words(cell.failure))
     return "; ".join(parts)
+
+
+def _p_value(p: float | None) -> float:
+    return 2.0 if p is None else p
+
+
+def _test_texts(test: SignificanceTest | None) -> tuple[str, str, str]:
+    """p, corrected p and effect of a test."""
+    if test is None:
+        return "–", "–", "–"
+    p, corrected = ("–" if v is None else "< 0.001" if v < 0.001 else f"{v:.3f}" for v in (test.p, test.p_holm))
+    return p, corrected, "–" if test.effect is None else f"{test.effect:+.2f}".replace("-", "−")
 
 
 def _shades(shown: HeatMap) -> Mapping[str, tuple[float, float]]:

@@ -15,7 +15,7 @@ from dashboards.board import content
 from dashboards.board.components import Component, Node, Nodes
 from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
 from dashboards.board.source import Snapshot
-from storage.records import Sweep, Trial
+from storage.records import SignificanceTest, Sweep, Trial
 from trials.states import TrialState
 from workers.tracking import run_page
 
@@ -32,8 +32,8 @@ _LEGEND = (
 
 
 _STORES = (
-    "version", "grid-data", "parts", "shown", "selected", "cell-part", "cell-shown", "retry", "curves-version",
-    "curves-wanted",
+    "version", "grid-data", "parts", "shown", "selected", "cell-part", "cell-shown", "tests-part", "tests-shown",
+    "retry", "curves-version", "curves-wanted",
 )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def page(*, server: bool, every: int) -> Component:
                     _section("state", "Status", html.Div(id="summary")),
                     _section("grid-title", "Grid", *_grid()),
                     _section("curves-title", "γ curves", html.Div(id="curves")),
+                    _section("tests-title", "Significance", html.Div(id="tests")),
                     _section("workers-title", "Workers and devices", html.Div(id="workers")),
                     _section(
                         "failures-title",
@@ -317,6 +318,22 @@ def curves(snapshot: Snapshot) -> Nodes:
         return html.P("No trial has finished yet.", className="muted")
     note = [html.P(f"The first {MOST_FIGURES} of {len(datasets)} data sets.")] if len(datasets) > MOST_FIGURES else []
     return [html.Div(found, className="curves"), *note]
+
+
+def significance(tests: Sequence[SignificanceTest], sweep: str) -> Nodes:
+    """A table of pairs for each data set and class."""
+    found = content.pairs(tests)
+    if not found:
+        command = html.Code(f"sweeper report {sweep}")
+        return html.P(["The report computes the tests and stores them: ", command], className="muted")
+    note = "Of the last report, on test DSC. Positive effect: the first loss scores higher."
+    parts: list[Node] = [html.P(note, className="muted")]
+    for one in found:
+        shown = html.Summary(f"{one.place}: {len(one.rows) + one.left_out} pairs of losses")
+        more = f"The pairs with the smallest p; {one.left_out} more are in the report."
+        rest = [html.P(more, className="muted")] if one.left_out else []
+        parts.append(html.Details([shown, table(f"Pairs of losses, {one.place}", one.head, one.rows), *rest]))
+    return parts
 
 
 def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Nodes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from storage.database import Database, open_database
-from storage.records import Attempt, Lease, Request, Sweep, Trial
+from storage.records import Attempt, Lease, Request, SignificanceTest, Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis.frames import trial_frame
 from sweeper.analysis.selection import means_by_gamma
@@ -130,6 +130,14 @@ class Source:
         """
         kept = self._kept.get(name)
         return self.snapshot(name, self.pulse(name)) if kept is None else kept[0]
+
+    def significance(self, name: str) -> list[SignificanceTest]:
+        """The tests on DSC that the last report of the sweep stored.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        return [test for test in self._open().significance(name) if test.metric == "dsc"]
 
     def _open(self) -> Repository:
         with self._lock:

@@ -254,6 +254,11 @@
     return null;
   }
 
+  function show_tests(part) {
+    patch(document.getElementById("tests"), part);
+    return null;
+  }
+
   let asked = 0;
   document.addEventListener("click", function (event) {
     const button = event.target.closest("button[data-retry]");
@@ -279,7 +284,7 @@
     return [!permitted, permitted ? "The token stays in this tab and is sent with each request." : "Without a token this page is read-only."];
   }
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, show: show, show_cell: show_cell, later: later, permit: permit } });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { board: { draw: draw, show: show, show_cell: show_cell, show_tests: show_tests, later: later, permit: permit } });
 
   /* When the server no longer answers, the page says so, since what it shows is then old. */
   const ask = window.fetch;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dashboards.board import content
 from dashboards.board.curves import curve_figure, in_words
 from dashboards.board.source import Snapshot, Source
+from storage.records import SignificanceTest
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
 from trials.states import FailureKind, SweepState, TrialState
@@ -121,3 +123,25 @@ def test_curves_grow_as_trials_finish(source: Source, repository: Repository) ->
 def test_no_curve_before_a_trial_has_finished(source: Source, repository: Repository) -> None:
     store(repository, [Planned(loss="combo", state=TrialState.FAILED, failure=FailureKind.BUG)], "young")
     assert curve_figure(look(source, "young").means, "nuclei") is None
+
+
+def stored_test(name: str, p: float | None, first: str = "ce", second: str = "dice") -> SignificanceTest:
+    return SignificanceTest("nuclei", "cell", "dsc", name, first, second, 12, p, p, -0.5, 0.1, 0.0, 0.2, "hash")
+
+
+def test_stored_tests_stand_side_by_side_also_an_added_one(source: Source, repository: Repository) -> None:
+    tests = [stored_test(name, p) for name, p in (("rank_sum", 0.2), ("signed_rank", 0.04), ("mine", None))]
+    other = stored_test("signed_rank", 0.0001, second="focal")
+    iou = dataclasses.replace(other, metric="iou")
+    repository.replace_significance("demo", [*tests, other, iou])
+    (table,) = content.pairs(source.significance("demo"))
+    assert table.place == "nuclei, cell"
+    assert table.head[2:] == (
+        "rank-sum p", "Holm", "effect", "signed-rank p", "Holm", "effect", "mine p", "Holm", "effect",
+    )  # fmt: skip
+    assert table.rows == (
+        ("ce", "focal", "–", "–", "–", "< 0.001", "< 0.001", "−0.50", "–", "–", "–"),
+        ("ce", "dice", "0.200", "0.200", "−0.50", "0.040", "0.040", "−0.50", "–", "–", "−0.50"),
+    )
+    assert table.left_out == 0
+    assert content.pairs([]) == []
