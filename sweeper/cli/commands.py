@@ -301,19 +301,24 @@ def report(
     sweep: SweepArgument = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.")] = None,
     format_: Annotated[str, typer.Option("--format", help="html, pdf, latex, csv, or several with commas.")] = "html",
+    plugin: PluginOption = None,
 ) -> None:
-    """Write the report of a sweep.
+    """Write the report of a sweep. Plug-ins may add tests, figures and sections; those of the launch are known.
 
     Example: sweeper report demo --out report --format html,latex
     """
     from sweeper.run.publishing import report as write
+    from workers.plugins import load_plugin
 
     if out is not None:
         check_folder(out)
     if (there := service()) is not None:
+        remote.refuse_plugins(plugin)
         with there:
             remote.report(there, there.name(sweep), out, format_)
         return
+    for file in plugin or ():
+        load_plugin(file)
     with open_session() as session:
         name = chosen_sweep(session, sweep)
         files = write(session, name, out or session.settings.reports / name, [f.strip() for f in format_.split(",")])

@@ -29,6 +29,16 @@ def check_command(command: str) -> None:
         )
 
 
+def refuse_plugins(plugins: list[Path] | None) -> None:
+    """Refuses plug-in files where a service does the work.
+
+    Raises:
+        ServerError: there are some.
+    """
+    if plugins:
+        raise ServerError("--plugin: a service accepts no code; its administrator installs the plug-in as a package")
+
+
 def chosen_grid(
     grid: str,
     sets: list[str] | None,
@@ -47,8 +57,7 @@ def chosen_grid(
     """
     if data is not None:
         raise ServerError("--data: a service uses its own data folder; omit the option")
-    if plugins:
-        raise ServerError("--plugin: a service accepts no code; its administrator installs the plug-in as a package")
+    refuse_plugins(plugins)
     chosen = {"toml": _text(grid)} if grid.endswith(".toml") or "/" in grid else {"grid": grid}
     return {**chosen, "set": sets or [], "name": name, "rehearse": rehearse, "fresh": fresh}
 

@@ -71,7 +71,7 @@ class Slabs:
         def of_slab(*slab: Tensor) -> Tensor:
             sums, rest = parted(slab)
             # Without the leading 1, unlike what `map` makes: of two equal shapes XLA would fill one array with zeros
-            # for both loops and copy it, and after so large a copy it goes on in another thread, its cache cold.
+            # for both loops and copy it, and continue after so large a copy in another thread, whose cache is cold.
             return tf.stack([values[0] for values in sums]), tuple(tf.squeeze(values, 0) for values in rest)
 
         like_slab = tf.TensorSpec(self._slab_shape[1:], self._dtype)

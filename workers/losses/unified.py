@@ -1,6 +1,6 @@
 """The Unified Focal loss, symmetric and asymmetric (section 2.8 of Yeung et al. 2022).
 
-The form is the released code's, with λ on the focal part (the code's `weight` is 1 − λ) and its defects mended. δ > 0.5
+The form is the released code's, with λ on the focal part (the code's `weight` is 1 − λ) and its defects fixed. δ > 0.5
 weighs rare classes in the focal part and false negatives in the Tversky part. γ suppresses easy pixels in the focal
 part and, through the exponent 1 − γ, enhances small errors in the Tversky part; in the asymmetric variant the one acts
 on the background alone and the other on the rare classes alone.
