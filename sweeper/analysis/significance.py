@@ -24,7 +24,10 @@ from sweeper.analysis.statistical_tests import TESTS, Comparison, StatisticalTes
 ALPHA = 0.05
 """The paper's level of significance (section 3.2)."""
 
-for _test in (RANK_SUM_TEST, SIGNED_RANK_TEST):
+for _test in (
+    RANK_SUM_TEST,
+    SIGNED_RANK_TEST,
+):
     TESTS.register(_test.name, _test)
 
 RANK_SUM, SIGNED_RANK = RANK_SUM_TEST.name, SIGNED_RANK_TEST.name
