@@ -27,9 +27,9 @@ from storage.database import open_database
 from storage.repository import Repository
 from sweeper.grids.expansion import DataIdentity, search_cells
 from sweeper.grids.schema import Grid
-from sweeper.search.samplers import Settings
+from sweeper.search.samplers import SearchSettings
 from sweeper.search.space import SearchCell
-from sweeper.search.suggestions import Seen, StudySearch
+from sweeper.search.suggestions import Seen, Suggester
 from trials.states import TrialState
 
 GAMMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -113,7 +113,7 @@ def measure(setting: Setting) -> Measured:
     return Measured(rows, raw)
 
 
-def ours(seed: int, **changed: Any) -> Settings:
+def ours(seed: int, **changed: Any) -> SearchSettings:
     """The shipped grid `adaptive`, but for the seed of its sampler and what is `changed`."""
     from sweeper.grids.expansion import settings_of
     from sweeper.grids.files import load_grid
@@ -124,18 +124,18 @@ def ours(seed: int, **changed: Any) -> Settings:
     return settings_of(search.model_copy(update={"seed": seed, **changed}), 1)
 
 
-def rival(seed: int) -> Settings:
+def rival(seed: int) -> SearchSettings:
     """Random search as one would write it: γ at random, every trial to its end, for half of the grid's trials."""
-    return Settings("random", trials=len(GAMMAS) // 2, seed=seed, from_default=False, pruner="none")
+    return SearchSettings("random", trials=len(GAMMAS) // 2, seed=seed, from_default=False, pruner="none")
 
 
-def searched(curves: Curves, settings: Settings) -> Found:
+def searched(curves: Curves, settings: SearchSettings) -> Found:
     """Lets a search choose among the trained trials, one after the other."""
     cell = _cell()
     seen: list[Seen] = []
-    while (point := StudySearch(cell, settings, seen).suggest()) is not None:
+    while (point := Suggester(cell, settings, seen).suggest()) is not None:
         curve, name = curves[point["gamma"]], str(point["gamma"])
-        running = StudySearch(cell, settings, [*seen, Seen(name, point, TrialState.RUNNING)])
+        running = Suggester(cell, settings, [*seen, Seen(name, point, TrialState.RUNNING)])
         scores: dict[int, float] = {}
         pruned = False
         for epoch, score in enumerate(curve.scores, start=1):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def storage(size: float) -> str:
+def size(number: float) -> str:
     """Bytes: `0.2 MB`, `72 MB`, `27.8 GB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.{0 if number >= 1e7 else 1}f} MB"
 
 
 def duration(seconds: float) -> str:

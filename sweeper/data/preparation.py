@@ -85,7 +85,7 @@ def locate(dataset: DatasetTable, settings: Settings) -> Path:
         folder = (settings.data_root / dataset.folder).expanduser()
         if not folder.is_dir():
             raise DataError(
-                f"data set {dataset.name!r}: its folder {folder} does not exist; mend `folder` in the grid (a relative "
+                f"data set {dataset.name!r}: its folder {folder} does not exist; fix `folder` in the grid (a relative "
                 "one counts from --data)"
             )
         return folder

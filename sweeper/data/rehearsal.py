@@ -54,7 +54,7 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
     """
     changed: dict[tuple[str, str, str], list[str]] = {}
     for before, after in zip(_effective(grid), _effective(rehearsal), strict=True):
-        name = before["data.dataset"]
+        name = str(before["data.dataset"])
         for key, value in after.items():
             if before[key] != value:
                 names = changed.setdefault((key, _show(before[key]), _show(value)), [])
@@ -67,7 +67,7 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
     ]
 
 
-def _effective(grid: Grid) -> list[dict[str, Any]]:
+def _effective(grid: Grid) -> list[dict[str, object]]:
     """Each trial's settings by dotted names, with those of its data set's files."""
     readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
     bare = bare_identities(grid)
@@ -125,5 +125,5 @@ def _synthetic(dataset: DatasetTable) -> bool:
     return (dataset.reader or dataset.name) in synthetic_names()
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -14,7 +14,7 @@ from sweeper.data.preparation import KnownDataset, ReadyDataset, identify
 from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of
 from sweeper.grids.names import Naming, naming_of, study_name
 from sweeper.grids.schema import Grid
-from sweeper.search.adaptive import SearchStudy
+from sweeper.search.adaptive import Search
 from sweeper.search.space import SearchCell
 from sweeper.settings import Settings
 from trials.spec import DataSpec, TrialSpec
@@ -50,12 +50,12 @@ class ResolvedGrid:
         """The name of a cell's Optuna study. `known`: those that the sweep has already."""
         return study_name(self.grid.name, spec, self.naming, known, models=self.networks)
 
-    def searches(self, known: Collection[str] = ()) -> tuple[SearchStudy, ...]:
+    def searches(self, known: Collection[str] = ()) -> tuple[Search, ...]:
         """Its searches, one for each study."""
         if self.grid.search is None:
             return ()
         return tuple(
-            SearchStudy(self.study(cell.template, known), cell, settings_of(self.grid.search, len(cell.domains)))
+            Search(self.study(cell.template, known), cell, settings_of(self.grid.search, len(cell.domains)))
             for cell in self.cells
         )
 

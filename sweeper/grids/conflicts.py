@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from operator import attrgetter
-from typing import Any
 
 from storage.errors import SweepConflictError
 from storage.records import Trial
@@ -141,7 +140,7 @@ def _settings(lacking: Sequence[Trial], added: Sequence[TrialSpec], naming: Nami
     return f"; {_some(dict.fromkeys(changes))}" if changes else ""
 
 
-def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
     for key, entry in value.items():
         if isinstance(entry, Mapping):
             yield from _flat(entry, f"{above}{key}.")
@@ -149,13 +148,13 @@ def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield f"{above}{key}", list(entry) if isinstance(entry, tuple) else entry
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list):
         return "×".join(map(str, value))
     return "none" if value in (None, "") else str(value)
 
 
-def _some(names: Any) -> str:
+def _some(names: Iterable[str]) -> str:
     listed = list(names)
     shown = ", ".join(listed[:SHOWN])
     return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN} more"

@@ -96,9 +96,9 @@ def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCe
     return tuple(cells)
 
 
-def settings_of(search: SearchTable, parameters: int) -> samplers.Settings:
+def settings_of(search: SearchTable, parameters: int) -> samplers.SearchSettings:
     """A search's settings with every default explicit, for a study of so many searched parameters."""
-    return samplers.Settings(
+    return samplers.SearchSettings(
         sampler=search.sampler,
         settings=search.settings,
         trials=search.trials,
@@ -210,7 +210,7 @@ def _domains(grid: Grid, loss: LossTable) -> tuple[Domain, ...]:
     return tuple(domains)
 
 
-def _range(where: str, parameter: Parameter, value: Mapping[str, Any]) -> Domain:
+def _range(where: str, parameter: Parameter, value: Mapping[str, object]) -> Domain:
     known = list(RangeTable.model_fields)
     for key in value:
         if key not in known:
@@ -226,7 +226,7 @@ def _range(where: str, parameter: Parameter, value: Mapping[str, Any]) -> Domain
     return Domain(parameter.name, low, high, table.log)
 
 
-def _listed(where: str, parameter: Parameter, values: Sequence[Any]) -> Domain:
+def _listed(where: str, parameter: Parameter, values: Sequence[object]) -> Domain:
     numbers = sorted({_number(where, parameter, value) for value in values})
     if len(numbers) < len(values):
         raise GridError(f"{where}.{parameter.name} lists a value twice")
@@ -256,7 +256,7 @@ def _loss_specs(
                             '"tpe"; a list is an axis without one')  # fmt: skip
     axes = [value if isinstance(value, list | tuple) else [value] for value in given.values()]
     for values in itertools.product(*axes):
-        overrides: dict[str, Any] = {
+        overrides: dict[str, object] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in zip(given, values, strict=True)
         }
         try:

@@ -182,7 +182,7 @@ def _search_table(value: object) -> object:
     return {"sampler": value} if isinstance(value, str) else value
 
 
-Search = Annotated[SearchTable, BeforeValidator(_search_table, json_schema_input_type=str | SearchTable)]
+SearchEntry = Annotated[SearchTable, BeforeValidator(_search_table, json_schema_input_type=str | SearchTable)]
 
 
 class Rule(Table):
@@ -223,7 +223,7 @@ class Grid(Table):
     training: TrainingTable = TrainingTable()
     evaluation: EvaluationTable = EvaluationTable()
     resources: ResourcesTable = ResourcesTable()
-    search: Search | None = None
+    search: SearchEntry | None = None
     include: tuple[Rule, ...] = ()
     exclude: tuple[Rule, ...] = ()
 

@@ -336,7 +336,9 @@ class Coordinator:
         running.seconds += epoch.seconds
         self.progressed = time.monotonic()
         self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
-        if self.adaptive is not None and self.adaptive.heard(running.trial, epoch.epoch, epoch.val_dsc, self.trials):
+        if self.adaptive is not None and self.adaptive.epoch_ended(
+            running.trial, epoch.epoch, epoch.val_dsc, self.trials
+        ):
             running.pruned = f"pruned after epoch {epoch.epoch} at a validation DSC of {epoch.val_dsc:.3f}"
 
     def _on_pruned(self, running: Running) -> None:

@@ -32,14 +32,14 @@ from sweeper.run.coordinator import Coordinator, Work
 from sweeper.run.lease import LeaseKeeper, refuse_running
 from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
-from sweeper.search.adaptive import Adaptive, SearchStudy
+from sweeper.search.adaptive import Adaptive, Search
 from sweeper.search.space import family
 from sweeper.services import check_services
 from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.timing.costs import CostModel
 from sweeper.timing.measured import measured_costs
-from sweeper.units import storage
+from sweeper.units import size
 from trials.messages import PluginSource, Tracking
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
@@ -157,7 +157,7 @@ def _details(
     name: str,
     data_sets: Mapping[str, DatasetDetails],
     plugins: Sequence[PluginSource],
-    searches: Sequence[SearchStudy],
+    searches: Sequence[Search],
     *,
     extend: bool,
 ) -> SweepDetails:
@@ -178,7 +178,7 @@ def _details(
 
 
 def _apart(
-    known: Sequence[Trial], searches: Sequence[SearchStudy], specs: Sequence[TrialSpec], *, bare: bool = False
+    known: Sequence[Trial], searches: Sequence[Search], specs: Sequence[TrialSpec], *, bare: bool = False
 ) -> tuple[list[Trial], list[Trial]]:
     """A sweep's trials that a grid lists or should list, and those that its searches suggested.
 
@@ -199,7 +199,7 @@ def _apart(
     return listed, suggested
 
 
-def searched_specs(searches: Sequence[SearchStudy]) -> list[TrialSpec]:
+def searched_specs(searches: Sequence[Search]) -> list[TrialSpec]:
     """As many specs as the searches may train, for what they will cost: the templates, once for each."""
     return [s.cell.template for s in searches for _ in range(s.budget * len(s.cell.seeds))]
 
@@ -356,7 +356,7 @@ def _adaptive(session: Session, resolved: ResolvedGrid, studies: Studies) -> Ada
 def _signals(coordinator: Coordinator) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch.
 
-    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator goes on. (SIGUSR1
+    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator resumes. (SIGUSR1
     is Tune's own.)
     """
 
@@ -365,15 +365,15 @@ def _signals(coordinator: Coordinator) -> Iterator[None]:
         again = f"sweeper resume {coordinator.sweep.name}"
         if number == signal.SIGUSR2:
             coordinator.hand_over(f"handed over by {name}")
-            coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
+            coordinator.observer.say(f"{name}: running trials end after this epoch; resume later with: {again}")
         elif coordinator.draining:
             coordinator.stop_now(f"stopped by {name}")
-            coordinator.observer.say(f"{name}: running trials end after this epoch; go on later with: {again}")
+            coordinator.observer.say(f"{name}: running trials end after this epoch; resume later with: {again}")
         else:
             coordinator.drain(f"drained by {name}")
             coordinator.observer.say(
                 f"{name}: waiting for running trials, no new one starts; once more ends them after this epoch; "
-                f"go on later with: {again}"
+                f"resume later with: {again}"
             )
 
     old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
@@ -402,7 +402,7 @@ def _check_space(settings: Settings, needed: int) -> None:
     free = shutil.disk_usage(settings.home).free
     if needed > free:
         raise DiskSpaceError(
-            f"the sweep needs about {storage(needed)} in {settings.home}, {storage(free)} are free; make room, "
+            f"the sweep needs about {size(needed)} in {settings.home}, {size(free)} are free; make room, "
             "or set SWEEPER_HOME to a larger disk"
         )
 
@@ -438,7 +438,7 @@ def _all_done(trials: Sequence[Trial]) -> str:
     pruned = sum(t.state is TrialState.PRUNED for t in trials)
     parts = [f"{finished} of {len(trials)} trials are finished"]
     if pruned:
-        parts.append(f"{pruned} were given up by their search")
+        parts.append(f"{pruned} were pruned by their search")
     if finished + pruned < len(trials):
         parts.append(f"{failed or 'the others'} have failed; `sweeper retry --failed` queues them")
     return ", ".join(parts)

@@ -21,13 +21,13 @@ from sweeper.grids.names import Naming, number
 from sweeper.grids.schema import Grid
 from sweeper.run.devices import Devices, devices_at_hand
 from sweeper.run.launch import StoredSweep, predicted_bytes, stored_sweep
-from sweeper.search.adaptive import SearchStudy
+from sweeper.search.adaptive import Search
 from sweeper.search.space import domain_of
 from sweeper.settings import Settings, existing_part
 from sweeper.timing.costs import CostModel, learn_costs
 from sweeper.timing.measured import measured_costs
 from sweeper.timing.schedule import finish_in
-from sweeper.units import duration, storage
+from sweeper.units import duration, size
 from trials.spec import TrialSpec
 from trials.states import TrialState
 
@@ -45,9 +45,9 @@ class PlannedTrial:
 @dataclass(frozen=True, slots=True)
 class PlannedSearch:
     """A study whose values are chosen as it goes. `tried` counts the points that the sweep of this name has already,
-    `seconds` predicts a trial that is not given up."""
+    `seconds` predicts a trial that is not pruned."""
 
-    study: SearchStudy
+    study: Search
     tried: int
     seconds: float
 
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Predicted seconds to the end, longest trial first; of searches at most, as if nothing were given up."""
+        """Predicted seconds to the end, longest trial first; of searches at most, as if nothing were pruned."""
         searched = [s.seconds for s in self.searches for _ in range(s.left)]
         return finish_in([*(t.seconds for t in self.open), *searched], self.slots)
 
@@ -218,7 +218,7 @@ def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
     searched = sum(s["trials_left"] for s in plan.get("searches", ()))
     if searched:
         epochs = sum(s["epochs_at_most"] for s in plan["searches"])
-        lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is given up)"
+        lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is pruned)"
     if done < total or searched:
         lines += [*_time(plan), _disk(plan)]
     if plan["missing_data"] and plan["rehearsal"]:
@@ -251,9 +251,9 @@ def _time(plan: Mapping[str, Any]) -> Iterator[str]:
 def _disk(plan: Mapping[str, Any]) -> str:
     """What it will take on the disk, and whether that is there."""
     needed, prepared, free = plan["predicted_bytes"], plan["predicted_bytes_prepared"], plan["free_bytes"]
-    of = f" ({storage(prepared)} of it prepared data)" if prepared else ""
+    of = f" ({size(prepared)} of it prepared data)" if prepared else ""
     without = ", without the data that are missing" if plan["missing_data"] and not plan["rehearsal"] else ""
-    return f"disk: {storage(needed)}{of}{without}; {storage(free)} are free" + (
+    return f"disk: {size(needed)}{of}{without}; {size(free)} are free" + (
         ": TOO LITTLE, `launch` will refuse" if needed > free else ""
     )
 

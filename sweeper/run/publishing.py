@@ -24,25 +24,25 @@ EXPERIMENT = "sweeper"
 """The MLflow experiment that holds all sweeps."""
 
 
-def finish(now: Session, sweep_name: str) -> list[Path]:
+def finish(session: Session, sweep_name: str) -> list[Path]:
     """Writes the report, on disk and into MLflow, which is sent what it lacks; the report's files."""
-    folder = now.settings.reports / sweep_name
-    files = report(now, sweep_name, folder)
-    publish(now, sweep_name, [folder])
+    folder = session.settings.reports / sweep_name
+    files = report(session, sweep_name, folder)
+    publish(session, sweep_name, [folder])
     return files
 
 
-def report(now: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
+def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
     """Writes the report with the installed package that offers one (`dashboards` does)."""
     offers = entry_points(group="sweeper.reports")
     if not offers:
         raise GridError("no package offers a report: install sweeper with its package `dashboards`")
     write = next(iter(offers)).load()
-    files: list[Path] = write(now.settings, now.repository, sweep_name, out, tuple(formats))
+    files: list[Path] = write(session.settings, session.repository, sweep_name, out, tuple(formats))
     return files
 
 
-def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
+def publish(session: Session, sweep_name: str, files: Sequence[Path]) -> None:
     """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
 
     Holds the sweep's lease meanwhile; a coordinator that holds it does the same at its end. An unreachable MLflow is a
@@ -50,35 +50,35 @@ def publish(now: Session, sweep_name: str, files: Sequence[Path]) -> None:
     """
     from workers.tracking import TrackingUnavailableError
 
-    settings = now.settings
+    settings = session.settings
     try:
-        with LeaseKeeper(now.repository, sweep_name, settings.lease_seconds, running=False) as keeper:
+        with LeaseKeeper(session.repository, sweep_name, settings.lease_seconds, running=False) as keeper:
             unpublished.note(settings, sweep_name)
-            _send(now, keeper, files)
-            if now.repository.sweep(sweep_name).state is not SweepState.RUNNING:
+            _send(session, keeper, files)
+            if session.repository.sweep(sweep_name).state is not SweepState.RUNNING:
                 unpublished.forget(settings, sweep_name)
     except LeaseHeldError:
         pass
     except TrackingUnavailableError as error:
-        now.console.print(
+        session.console.print(
             f"{error}; `sweeper serve` sends later what MLflow lacks, and so does: sweeper resume {sweep_name}",
             markup=False,
         )
 
 
-def _send(now: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
+def _send(session: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
     from workers.process.child import SPOOL_FILE
     from workers.tracking import replay, run_id
 
-    settings, sweep = now.settings, now.repository.sweep(keeper.sweep)
-    trials = now.repository.trials(sweep.name)
-    tracker = parent_run(now, sweep)
+    settings, sweep = session.settings, session.repository.sweep(keeper.sweep)
+    trials = session.repository.trials(sweep.name)
+    tracker = parent_run(session, sweep)
     for trial in trials:
         spool = settings.trials / trial.hash / SPOOL_FILE
         replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
         if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
             keeper.write(
-                now.repository.set_mlflow_run, run, trial=trial.hash
+                session.repository.set_mlflow_run, run, trial=trial.hash
             )  # MLflow was unreachable when it finished
     tracker.report(sweep.description, files, "report.html")
     tracker.register_best(best_trials(trials))
@@ -96,11 +96,11 @@ def best_trials(trials: Sequence[Trial]) -> dict[str, str]:
     return {dataset: trial.hash for dataset, trial in best.items()}
 
 
-def parent_run(now: Session, sweep: Sweep) -> SweepTracker:
+def parent_run(session: Session, sweep: Sweep) -> SweepTracker:
     """The sweep's own run in MLflow, made where it is missing."""
     from workers.tracking import SweepTracker
 
-    settings = now.settings
+    settings = session.settings
     tracker = SweepTracker(settings.mlflow, sweep.name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
     tracker.start(datasets=list(details_of(sweep).data), provenance=provenance(sweep), description=sweep.description)
     return tracker

@@ -14,9 +14,9 @@ from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import GAMMA_RANGE, Studies, StudyParameter
 from sweeper.search.details import SearchDetails
-from sweeper.search.samplers import Settings
+from sweeper.search.samplers import SearchSettings
 from sweeper.search.space import SearchCell, family
-from sweeper.search.suggestions import Seen, StudySearch
+from sweeper.search.suggestions import Seen, Suggester
 from trials.spec import TrialSpec
 from trials.states import TrialState
 
@@ -27,12 +27,12 @@ MakeTrial = Callable[[TrialSpec, str], NewTrial]
 
 
 @dataclass(frozen=True, slots=True)
-class SearchStudy:
+class Search:
     """One study of a sweep: its name in Optuna, what is searched, and how."""
 
     name: str
     cell: SearchCell
-    settings: Settings
+    settings: SearchSettings
 
     @property
     def budget(self) -> int:
@@ -80,7 +80,7 @@ class Adaptive:
         self,
         repository: Repository,
         studies: Studies,
-        searches: Sequence[SearchStudy],
+        searches: Sequence[Search],
         *,
         fixed: frozenset[str],
         make_trial: MakeTrial,
@@ -88,11 +88,11 @@ class Adaptive:
         self._repository, self._studies = repository, studies
         self._searches = {search.name: search for search in searches}
         self._make_trial = make_trial
-        self._memory: dict[str, StudySearch] = {}
+        self._memory: dict[str, Suggester] = {}
         self._exhausted: set[str] = set()
         self._recorded: set[str] = set()
         self._epochs: dict[str, int] = {}
-        self._owners: dict[str, SearchStudy | None] = dict.fromkeys(fixed)
+        self._owners: dict[str, Search | None] = dict.fromkeys(fixed)
 
     def describe(self) -> None:
         """Notes in the Optuna studies how they are searched."""
@@ -101,7 +101,7 @@ class Adaptive:
                 search.name, {"search": search.details.to_dict(), "search_hash": search.settings.hash}
             )
 
-    def search_of(self, trial: Trial) -> SearchStudy | None:
+    def search_of(self, trial: Trial) -> Search | None:
         """The search that suggested a trial; None for one that the grid lists."""
         if trial.hash not in self._owners:
             search = self._searches.get(trial.study or "")
@@ -109,7 +109,7 @@ class Adaptive:
         return self._owners[trial.hash]
 
     def supervised(self, trial: Trial) -> bool:
-        """Whether the trial must wait for the coordinator's word after each epoch, since it may be given up."""
+        """Whether the trial must wait for the coordinator's order after each epoch, since it may be pruned."""
         search = self.search_of(trial)
         return search is not None and search.settings.prunes
 
@@ -118,7 +118,7 @@ class Adaptive:
         return any(self._left(search, trials) for search in self._searches.values())
 
     def finished(self, trials: Sequence[Trial]) -> bool:
-        """Whether nothing is left to train of these, all the sweep's: what a search gave up is done with."""
+        """Whether nothing is left to train of these, all the sweep's: what a search pruned is done with."""
         return not self.unfinished(trials) and not any(
             t.state in OPEN or (t.state is TrialState.PRUNED and self.search_of(t) is None) for t in trials
         )
@@ -152,7 +152,7 @@ class Adaptive:
         return []
 
     def resumed(self, trial: Trial, epoch: int, trials: Sequence[Trial]) -> bool:
-        """A suggested trial goes on after `epoch`: says whether it was to be given up there."""
+        """A suggested trial resumes after `epoch`: says whether it is to be pruned there."""
         search = self.search_of(trial)
         if search is None:
             return False
@@ -160,9 +160,9 @@ class Adaptive:
         self._memory.pop(search.name, None)
         return 0 < epoch < _last(trial) and self._in_memory(search, trials).doomed(trial.hash)
 
-    def heard(self, trial: Trial, epoch: int, val_dsc: float, trials: Sequence[Trial]) -> bool:
-        """A suggested trial has reached `val_dsc` after `epoch`: says whether to give it up. After the last there is
-        nothing left to save."""
+    def epoch_ended(self, trial: Trial, epoch: int, val_dsc: float, trials: Sequence[Trial]) -> bool:
+        """A suggested trial has reached `val_dsc` after `epoch`: says whether to prune it. After the last
+        there is nothing left to save."""
         search = self.search_of(trial)
         if search is None or not search.settings.prunes:
             return False
@@ -172,7 +172,7 @@ class Adaptive:
         return memory.report(trial.hash, epoch, val_dsc) and epoch < _last(trial)
 
     def ended(self, trials: Iterable[Trial]) -> None:
-        """Writes suggested trials that have finished or were given up into their Optuna studies, each once.
+        """Writes suggested trials that have finished or were pruned into their Optuna studies, each once.
 
         Those that failed are not written: they may be run again, and an Optuna trial cannot be changed once written.
         """
@@ -186,7 +186,7 @@ class Adaptive:
                 self._record(search, trial)
                 self._recorded.add(trial.hash)
 
-    def _record(self, search: SearchStudy, trial: Trial) -> None:
+    def _record(self, search: Search, trial: Trial) -> None:
         point = search.cell.point(trial.spec)
         gamma = trial.gamma if trial.gamma is not None and GAMMA_RANGE[0] <= trial.gamma <= GAMMA_RANGE[1] else None
         self._studies.record(
@@ -204,23 +204,23 @@ class Adaptive:
             user_attrs={"test_dsc": trial.test_dsc, "mlflow_run": trial.mlflow_run, "label": trial.label},
         )
 
-    def _left(self, search: SearchStudy, trials: Sequence[Trial]) -> int:
+    def _left(self, search: Search, trials: Sequence[Trial]) -> int:
         if search.name in self._exhausted:
             return 0
         return max(search.budget - search.points(self._own(search, trials)), 0)
 
-    def _own(self, search: SearchStudy, trials: Sequence[Trial]) -> list[Trial]:
+    def _own(self, search: Search, trials: Sequence[Trial]) -> list[Trial]:
         return [t for t in trials if self.search_of(t) is search]
 
-    def _open_points(self, search: SearchStudy, trials: Sequence[Trial]) -> int:
+    def _open_points(self, search: Search, trials: Sequence[Trial]) -> int:
         return search.points(t for t in self._own(search, trials) if t.state in OPEN)
 
-    def _in_memory(self, search: SearchStudy, trials: Sequence[Trial]) -> StudySearch:
+    def _in_memory(self, search: Search, trials: Sequence[Trial]) -> Suggester:
         if search.name not in self._memory:
-            self._memory[search.name] = StudySearch(search.cell, search.settings, self._seen(search, trials))
+            self._memory[search.name] = Suggester(search.cell, search.settings, self._seen(search, trials))
         return self._memory[search.name]
 
-    def _seen(self, search: SearchStudy, trials: Sequence[Trial]) -> list[Seen]:
+    def _seen(self, search: Search, trials: Sequence[Trial]) -> list[Seen]:
         template, names = search.cell.template, search.cell.names
         own = {t.hash for t in self._own(search, trials)}
         listed = {t.hash for t in trials} - own
@@ -243,10 +243,10 @@ class Adaptive:
             for t in (*earlier, *mine)
         ]
 
-    def _known_scores(self, search: SearchStudy, trial: Trial) -> Mapping[int, float]:
+    def _known_scores(self, search: Search, trial: Trial) -> Mapping[int, float]:
         if not search.settings.prunes and trial.state is not TrialState.PRUNED:
             return {}
-        # Of a trial that goes on from an earlier checkpoint, later epochs are from an attempt that was lost.
+        # Of a trial that resumes from an earlier checkpoint, later epochs are from an attempt that was lost.
         last = self._epochs.get(trial.hash) if trial.state in OPEN else None
         return {e: score for e, score in self._scores(trial.hash).items() if last is None or e <= last}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from sweeper.search.samplers import Settings
+from sweeper.search.samplers import SearchSettings
 from sweeper.search.space import Domain, domain_of
 
 
@@ -17,7 +17,7 @@ class SearchDetails:
     Attributes:
         dataset, loss: what it is about.
         settings: how it searches.
-        hash: `Settings.hash` of the settings.
+        hash: `SearchSettings.hash` of the settings.
         points: how many points it tries at most.
         domains: what is chosen from.
         family: see `sweeper.search.space.family`.
@@ -27,7 +27,7 @@ class SearchDetails:
 
     dataset: str
     loss: str
-    settings: Settings
+    settings: SearchSettings
     hash: str
     points: int
     domains: tuple[Domain, ...]
@@ -56,11 +56,11 @@ class SearchDetails:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`; reads every stored form."""
-        settings, known = values["settings"], {field.name for field in fields(Settings)}
+        settings, known = values["settings"], {field.name for field in fields(SearchSettings)}
         return cls(
             dataset=values["dataset"],
             loss=values["loss"],
-            settings=Settings(**{name: value for name, value in settings.items() if name in known}),
+            settings=SearchSettings(**{name: value for name, value in settings.items() if name in known}),
             hash=values.get("hash", ""),
             points=values["points"],
             domains=tuple(map(domain_of, values["domains"])),

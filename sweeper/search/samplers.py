@@ -109,7 +109,7 @@ register_pruner("none", PRUNERS["nop"])
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SearchSettings:
     """A search with every default explicit: what is recorded, and hashed, with the sweep and its studies."""
 
     sampler: str = "tpe"
@@ -149,7 +149,7 @@ class Settings:
 
 
 _ALWAYS_HASHED: AlwaysHashed = {
-    Settings: ("sampler", "settings", "startup", "seed", "from_default", "pruner", "pruner_settings")
+    SearchSettings: ("sampler", "settings", "startup", "seed", "from_default", "pruner", "pruner_settings")
 }
 
 

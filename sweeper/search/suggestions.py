@@ -1,7 +1,7 @@
-"""What one study of a search tries next, and which of its trials is given up: asks Optuna, remembers nothing.
+"""What one study of a search tries next, and which of its trials are pruned: asks Optuna, remembers nothing.
 
 The database is the truth: a study is brought back in memory from the trials that are stored (`Seen`), in the order in
-which they were suggested, so that a search that was killed goes on as an undisturbed one that knows the same results.
+which they were suggested, so that a search that was killed resumes as an undisturbed one that knows the same results.
 Optuna is imported when first needed.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweeper.search.samplers import Settings, make_pruner, make_sampler
+from sweeper.search.samplers import SearchSettings, make_pruner, make_sampler
 from sweeper.search.space import SearchCell
 from trials.spec import content_hash
 from trials.states import TrialState
@@ -50,7 +50,7 @@ class Seen:
     listed: bool = False
 
 
-class StudySearch:
+class Suggester:
     """One study in memory.
 
     Args:
@@ -59,7 +59,7 @@ class StudySearch:
         seen: the family's trials, those of earlier sweeps first, then this search's in the order of suggestion.
     """
 
-    def __init__(self, cell: SearchCell, settings: Settings, seen: Sequence[Seen]) -> None:
+    def __init__(self, cell: SearchCell, settings: SearchSettings, seen: Sequence[Seen]) -> None:
         self._cell, self._settings = cell, settings
         self._tried = [dict(s.point) for s in seen if s.own]
         self._taken = [dict(s.point) for s in seen if s.own or s.listed]
@@ -104,7 +104,7 @@ class StudySearch:
         return left[self._seed(number, ASKS) % len(left)] if left else None
 
     def report(self, trial_hash: str, epoch: int, score: float) -> bool:
-        """Takes the validation DSC in [0, 1] of a running trial after an epoch; says whether to give the trial up."""
+        """Takes the validation DSC in [0, 1] of a running trial after an epoch; says whether to prune the trial."""
         trial = self._open.get(trial_hash)
         if trial is None or not self._settings.prunes:
             return False
@@ -112,7 +112,7 @@ class StudySearch:
         return trial.should_prune()
 
     def doomed(self, trial_hash: str) -> bool:
-        """Whether a running trial would be given up after the last epoch that is known of it."""
+        """Whether a running trial would be pruned after the last epoch that is known of it."""
         return self._settings.prunes and trial_hash in self._doomed
 
     def _bring_back(self, one: Seen) -> None:
@@ -165,7 +165,7 @@ class StudySearch:
         return int(content_hash([self._settings.seed, self._cell.family, *number])[:8], 16)
 
 
-def _study(settings: Settings, seed: int | None, name: str) -> Study:
+def _study(settings: SearchSettings, seed: int | None, name: str) -> Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

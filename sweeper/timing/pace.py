@@ -18,7 +18,7 @@ class Pace:
     """`left`: predicted seconds to the end, None where nothing runs or nothing is known of what trials take.
 
     `measured`: whether finished trials of this sweep corrected the prediction. `per_hour`: trials that ended in the
-    last hour, or since the running began where that is later, for one hour; None before the first has ended.
+    last hour, or since the sweep started to run where that is later, for one hour; None before the first has ended.
     """
 
     left: float | None
@@ -71,7 +71,7 @@ def remaining(trials: Iterable[Trial], elapsed: Mapping[str, float], scale: floa
 
     Args:
         trials: of the sweep, each with its predicted cost; one without counts as nothing.
-        elapsed: of each running trial the seconds since it began.
+        elapsed: of each running trial the seconds since it started.
         scale: what a predicted second takes.
         slots: how many trials run at once.
     """

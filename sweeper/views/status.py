@@ -281,14 +281,14 @@ def trial_text(trial: TrialObject) -> RenderableType:
     return Group(*blocks)
 
 
-def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableType:
+def closing_text(session: Session, name: str, report: Sequence[Path]) -> RenderableType:
     """What `launch` ends with: the best trial, and how to look at everything.
 
     The pages of servers are named where people reach them; files and a local store by the commands that open them.
     """
-    stored = now.repository.trials(name)
+    stored = session.repository.trials(name)
     trials = [t for t in stored if t.state is TrialState.FINISHED and not is_external(t.spec)]
-    naming = naming_of(now.repository.sweep(name).grid, stored)
+    naming = naming_of(session.repository.sweep(name).grid, stored)
     lines = [""]
     for dataset in dict.fromkeys(t.dataset for t in trials):
         best = max((t for t in trials if t.dataset == dataset), key=lambda t: t.val_dsc or 0.0)
@@ -296,14 +296,14 @@ def closing_text(now: Session, name: str, report: Sequence[Path]) -> RenderableT
         (variant,) = variants([best], naming)
         lines.append(f"{dataset}: best on validation is {variant}{gamma}, with test DSC {_number(best.test_dsc)}")
     lines += ["", "Look at it:"]
-    if now.settings.board_url:
-        lines.append(f"  {now.settings.board_url}  (the board)")
+    if session.settings.board_url:
+        lines.append(f"  {session.settings.board_url}  (the board)")
     elif report:
         lines.append(f"  xdg-open {_short(report[0])}")
-    if now.settings.mlflow.startswith(("http://", "https://")):
-        lines.append(f"  {now.settings.mlflow_url or now.settings.mlflow}  (MLflow, with the report)")
+    if session.settings.mlflow.startswith(("http://", "https://")):
+        lines.append(f"  {session.settings.mlflow_url or session.settings.mlflow}  (MLflow, with the report)")
     else:
-        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {now.settings.mlflow}")
+        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {session.settings.mlflow}")
     lines.append(f"  {_command('sweeper')} status {name}")
     return Text("\n".join(lines))
 

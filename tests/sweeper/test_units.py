@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.units import duration, storage
+from sweeper.units import duration, size
 
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -47,7 +47,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(2e5, "0.2 MB"), (9.94e6, "9.9 MB"), (72.4e6, "72 MB"), (999e6, "999 MB"), (27.8e9, "27.8 GB")]
+    ("number", "text"), [(2e5, "0.2 MB"), (9.94e6, "9.9 MB"), (72.4e6, "72 MB"), (999e6, "999 MB"), (27.8e9, "27.8 GB")]
 )
-def test_sizes(size: float, text: str) -> None:
-    assert storage(size) == text
+def test_sizes(number: float, text: str) -> None:
+    assert size(number) == text

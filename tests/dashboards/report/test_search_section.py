@@ -10,7 +10,7 @@ from study_maker import MemoryRepository, Study, make_sweep, make_trial
 from storage.records import Trial
 from sweeper.grids.details import SweepDetails
 from sweeper.search.details import SearchDetails
-from sweeper.search.samplers import Settings
+from sweeper.search.samplers import SearchSettings
 from sweeper.search.space import Domain, family
 from sweeper.study import counted
 from tests.dashboards.reports import write_report
@@ -19,7 +19,7 @@ from trials.results import Epoch
 from trials.states import TrialState
 
 LOSS = "unified_focal_asym"
-SETTINGS = Settings(sampler="tpe", pruner="asha", startup=3, trials=6)
+SETTINGS = SearchSettings(sampler="tpe", pruner="asha", startup=3, trials=6)
 
 
 def suggested(study: str, gamma: float, val_dsc: float | None, epochs: int, **parameters: float) -> Trial:

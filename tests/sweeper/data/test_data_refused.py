@@ -119,5 +119,5 @@ def test_samples_are_those_of_training(cells: Path, settings: Settings) -> None:
 
 def test_a_folder_that_a_grid_names_and_that_is_not_there(settings: Settings) -> None:
     settings.data_root.mkdir(parents=True)
-    with pytest.raises(MissingDataError, match="mend `folder` in the grid"):
+    with pytest.raises(MissingDataError, match="fix `folder` in the grid"):
         preparation.prepare(grid_of(folder="nowhere"), settings, quiet)

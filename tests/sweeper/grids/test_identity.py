@@ -12,7 +12,7 @@ import pytest
 from sweeper.grids.expansion import DataIdentity, expand, search_cells
 from sweeper.grids.files import load_grid
 from sweeper.grids.schema import Grid
-from sweeper.search.samplers import Settings
+from sweeper.search.samplers import SearchSettings
 from workers import losses
 from workers.datasets import get_reader
 from workers.losses import Parameter
@@ -60,7 +60,7 @@ def test_an_added_parameter_of_a_loss_moves_no_hash_while_it_has_its_default(mon
 
 
 @dataclass(frozen=True, slots=True)
-class LaterSettings(Settings):
+class LaterSettings(SearchSettings):
     """The settings of a search of a later revision."""
 
     patience: int = 0
@@ -68,6 +68,6 @@ class LaterSettings(Settings):
 
 
 def test_an_added_setting_of_a_search_moves_no_hash_while_it_has_its_default() -> None:
-    assert Settings().hash == LaterSettings().hash == "5f2796b45353c30e"
+    assert SearchSettings().hash == LaterSettings().hash == "5f2796b45353c30e"
     assert len({LaterSettings().hash, LaterSettings(patience=1).hash, LaterSettings(extra={"a": 1}).hash}) == 3
-    assert LaterSettings(trials=50).hash == Settings().hash
+    assert LaterSettings(trials=50).hash == SearchSettings().hash

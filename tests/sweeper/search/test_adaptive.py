@@ -22,8 +22,8 @@ from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
 from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.lease import LeaseKeeper
-from sweeper.search.adaptive import Adaptive, SearchStudy
-from sweeper.search.samplers import Settings
+from sweeper.search.adaptive import Adaptive, Search
+from sweeper.search.samplers import SearchSettings
 from tests.sweeper.run.test_coordinator import Notes, epoch_ended, finished
 from trials.messages import Failed, Interrupted, Order, Report, Started
 from trials.spec import TrialSpec
@@ -32,7 +32,7 @@ from trials.states import FailureKind, SweepState, TrialState
 DATA = {"a": DataIdentity(("background", "nucleus"), 2, "p", "s")}
 PAPER = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 EPOCHS = 4
-SETTINGS = Settings(trials=4, startup=2, pruner_settings={"n_startup_trials": 2})
+SETTINGS = SearchSettings(trials=4, startup=2, pruner_settings={"n_startup_trials": 2})
 States = optuna.trial.TrialState
 
 
@@ -56,7 +56,7 @@ class Bench:
     """A sweep with a search over both unified losses, or one, beside what the grid lists."""
 
     def __init__(
-        self, database: Database, folder: Path, *, name: str = "s", settings: Settings = SETTINGS, **grid: Any
+        self, database: Database, folder: Path, *, name: str = "s", settings: SearchSettings = SETTINGS, **grid: Any
     ) -> None:
         table = {
             "name": name,
@@ -72,7 +72,7 @@ class Bench:
         listed = expand(self.grid, DATA)
         self.fixed = frozenset(spec.hash for spec in listed)
         cells = search_cells(self.grid, DATA)
-        self.searches = [SearchStudy(f"{name}/a/{c.template.loss.name}", c, settings) for c in cells]
+        self.searches = [Search(f"{name}/a/{c.template.loss.name}", c, settings) for c in cells]
         known = self.repository.sweeps()
         if name not in {s.name for s in known}:
             self.repository.create_sweep(name, grid={}, trials=[new_trial(s, None) for s in listed])
