@@ -8,24 +8,24 @@ from hypothesis import strategies as st
 
 from sweeper.units import duration, size
 
-UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def read(text: str) -> int:
+    """The seconds that a person takes from a text such as `3 h 20 min`."""
+    words = text.split()
+    assert len(words) in (2, 4), "at most two units"
+    return sum(int(number) * SECONDS[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
 
 
 @given(st.floats(0, 1e8))
-def test_a_duration_says_what_it_was_to_half_of_its_last_unit(seconds: float) -> None:
-    words = duration(seconds).split()
-    assert len(words) in (2, 4)
-    read = sum(float(n) * UNITS[unit] for n, unit in zip(words[::2], words[1::2], strict=True))
-    last = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[words[-1]]
-    assert abs(read - seconds) <= (last / 2 if len(words) == 2 or last == 60.0 else last) + 60
+def test_a_duration_is_right_to_the_second_the_minute_or_the_hour(seconds: float) -> None:
+    precision = 1 if seconds < 90 else 60 if seconds < 2 * 86400 else 3600
+    assert abs(read(duration(seconds)) - seconds) <= precision / 2
 
 
 @given(st.floats(0, 1e7), st.floats(0, 1e7))
 def test_a_longer_time_never_reads_shorter(one: float, other: float) -> None:
-    def read(text: str) -> float:
-        words = text.split()
-        return sum(float(n) * UNITS[unit] for n, unit in zip(words[::2], words[1::2], strict=True))
-
     low, high = sorted((one, other))
     assert read(duration(low)) <= read(duration(high))
 
@@ -40,6 +40,8 @@ def test_a_longer_time_never_reads_shorter(one: float, other: float) -> None:
         (3600, "1 h"),
         (12000, "3 h 20 min"),
         (187200, "2 d 4 h"),
+        (189000 - 1, "2 d 4 h"),
+        (189000 + 1, "2 d 5 h"),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
