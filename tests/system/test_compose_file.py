@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
+
+from sweeper.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 
 
-BASE = {"postgres", "mlflow", "ray-head", "service", "board"}
-RAY = {"ray-head", "ray-worker", "ray-worker-gpu", "remote-worker", "remote-worker-gpu", "service", "sweeper"}
+README = (ROOT / "deploy" / "README.md").read_text()
 DIGEST = r"@sha256:[0-9a-f]{64}"
+
+Services = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -27,54 +31,147 @@ def compose() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def services(compose: dict[str, Any]) -> Services:
     return compose["services"]
 
 
-def with_profiles(services: dict[str, dict[str, Any]], *profiles: str) -> set[str]:
+def resolved(text: object, **environment: str) -> str:
+    """What Compose makes of `${NAME:-default}`, innermost first."""
+    pattern = re.compile(r"\$\{(\w+)(?::-([^{}]*))?\}")
+    text = str(text)
+    while found := pattern.search(text):
+        text = text.replace(found[0], environment.get(found[1]) or found[2] or "")
+    return text
+
+
+def with_profiles(services: Services, *profiles: str) -> set[str]:
     return {name for name, service in services.items() if set(service["profiles"]) & set(profiles)}
 
 
-def test_a_profile_starts_one_worker_and_what_it_needs(services: dict[str, dict[str, Any]]) -> None:
-    assert with_profiles(services, "cpu") == BASE | {"ray-worker"}
-    assert with_profiles(services, "gpu") == BASE | {"ray-worker-gpu"}
-    assert with_profiles(services, "worker") == {"remote-worker"}
-    assert with_profiles(services, "worker-gpu") == {"remote-worker-gpu"}
-    assert with_profiles(services, "tools") == {"sweeper"}
+def workers(services: Services) -> set[str]:
+    return {name for name, service in services.items() if service.get("command") == ["worker"]}
 
 
-def test_a_further_host_needs_nothing_of_the_first_one_to_start(services: dict[str, dict[str, Any]]) -> None:
+def granted(service: dict[str, Any]) -> dict[str, str]:
+    """The secrets of a service: the file that it sees, and the secret that this file is."""
+    entries = [e if isinstance(e, dict) else {"source": e} for e in service.get("secrets", [])]
+    return {entry.get("target", entry["source"]): entry["source"] for entry in entries}
+
+
+def healthy_before(services: Services, name: str) -> set[str]:
+    """The services that are healthy before this one starts."""
+    needed = {
+        other
+        for other, how in services[name].get("depends_on", {}).items()
+        if how["condition"] == "service_healthy" and how.get("required", True)
+    }
+    return needed.union(*(healthy_before(services, other) for other in needed))
+
+
+def seconds(text: str) -> int:
+    return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+# --- What starts ------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_names_every_service(services: Services) -> None:
+    table = re.findall(r"^\| (`[a-z].*?`) \| .* \| .*\|$", README, re.MULTILINE)
+    assert {name for row in table for name in re.findall(r"`([a-z-]+)`", row)} >= services.keys()
+
+
+@pytest.mark.parametrize(("whole", "further", "has_gpu"), [("cpu", "worker", False), ("gpu", "worker-gpu", True)])
+def test_a_host_has_one_worker_and_a_further_one_nothing_else(
+    services: Services, whole: str, further: str, has_gpu: bool
+) -> None:
+    (here,) = workers(services) & with_profiles(services, whole)
+    (there,) = with_profiles(services, further)
+    assert there in workers(services)
+    for name in (here, there):
+        devices = services[name].get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
+        assert [device["count"] for device in devices if "gpu" in device["capabilities"]] == ["all"] * has_gpu
+        assert (services[name]["build"]["args"]["REQUIREMENTS"] == "gpu") == has_gpu
+        assert services[name]["image"].endswith("-gpu") == has_gpu
+
+
+def test_hosts_with_and_without_a_gpu_differ_in_their_worker_alone(services: Services) -> None:
+    assert with_profiles(services, "cpu") ^ with_profiles(services, "gpu") <= workers(services)
+
+
+def test_up_starts_no_tool(services: Services) -> None:
+    (tool,) = with_profiles(services, "tools")
+    assert tool not in with_profiles(services, "cpu", "gpu", "worker", "worker-gpu")
+    assert f"docker compose run --rm {tool} " in README
+
+
+def test_a_further_host_needs_nothing_of_the_first_one_to_start(services: Services) -> None:
     for name in with_profiles(services, "worker", "worker-gpu"):
         assert "depends_on" not in services[name]
-        assert services[name]["environment"]["RAY_HEAD"].startswith("${RAY_HEAD:-")
+        assert resolved(services[name]["environment"]["RAY_HEAD"], RAY_HEAD="first:1234") == "first:1234"
 
 
-def test_the_gpu_workers_reserve_every_gpu(services: dict[str, dict[str, Any]]) -> None:
-    for name, service in services.items():
-        devices = service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
-        expected = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}] if name.endswith("-gpu") else []
-        assert devices == expected, name
-        if name.endswith("-gpu"):
-            assert service["build"]["args"]["REQUIREMENTS"] == "gpu"
+def test_who_calls_another_service_starts_when_that_one_is_healthy(services: Services) -> None:
+    for name in with_profiles(services, "cpu", "gpu", "tools") - {"ray-head"}:  # the head trains nothing, calls nobody
+        addresses = " ".join(resolved(value) for value in services[name].get("environment", {}).values())
+        called = {other for other in services.keys() - {name} if re.search(rf"(?<![\w.-]){other}:\d", addresses)}
+        assert called <= healthy_before(services, name), name
 
 
-def test_only_board_mlflow_and_api_are_published_and_on_loopback(services: dict[str, dict[str, Any]]) -> None:
-    published = {name: service["ports"] for name, service in services.items() if service.get("ports")}
-    assert published == {
-        "mlflow": ["${BIND:-127.0.0.1}:${MLFLOW_PORT:-5000}:5000"],
-        "service": ["${BIND:-127.0.0.1}:${API_PORT:-8080}:8080"],
-        "board": ["${BIND:-127.0.0.1}:${BOARD_PORT:-8050}:8050"],
-    }
+def test_services_tell_how_they_are_and_come_back(services: Services) -> None:
+    for name in services.keys() - with_profiles(services, "tools"):
+        assert services[name]["healthcheck"]["test"], name
+        assert services[name]["restart"] == "unless-stopped", name
+
+
+def test_the_services_commands_are_ours_and_the_api_resumes(services: Services) -> None:
+    command: Any = typer.main.get_command(app)
+    for name in ("service", "board"):
+        verb, *words = services[name]["command"]
+        options = command.commands[verb].make_context(verb, list(words)).params
+        (port,) = services[name]["ports"]
+        assert resolved(port).endswith(f":{options['port']}")
+        assert options["host"] == "0.0.0.0"  # noqa: S104
+        assert f":{options['port']}/" in services[name]["environment"]["HEALTH"]
+        assert options.get("resume", True), "what its last container left is resumed"
+
+
+def test_who_coordinates_has_time_to_end_and_ray_to_drain(services: Services) -> None:
+    for name in ("service", "sweeper"):
+        assert seconds(resolved(services[name]["stop_grace_period"])) >= 120
+        assert seconds(resolved(services[name]["stop_grace_period"], STOP_GRACE="9m")) == 540
+    for name in workers(services):
+        assert seconds(services[name]["stop_grace_period"]) > 30
+
+
+# --- Settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_those_of_the_page() -> None:
+    defaults = dict(re.findall(r"\$\{(\w+):-([^{}]*)\}", COMPOSE.read_text()))
+    compared = set()
+    for names, values in re.findall(r"^\| (`[A-Z].*?) \| .* \| (`.*?) \|$", README, re.MULTILINE):
+        for name, value in zip(re.findall(r"`(\w+)`", names), re.findall(r"`(.+?)`", values), strict=True):
+            if name in defaults:
+                assert defaults[name] == value
+                compared.add(name)
+    assert len(compared) > 7
+
+
+# --- What is guarded --------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_of_the_readme_are_published_on_loopback_and_nothing_else(services: Services) -> None:
+    ports = [str(port) for service in services.values() for port in service.get("ports", [])]
+    pages = re.findall(r"^\| .* \| <http://(127\.0\.0\.1:\d+)", README, re.MULTILINE)
+    assert sorted(resolved(port).rpartition(":")[0] for port in ports) == sorted(pages)
+    assert {resolved(port, BIND="192.0.2.7").split(":")[0] for port in ports} == {"192.0.2.7"}
     assert not [name for name, service in services.items() if "network_mode" in service]
 
 
-def test_only_what_is_published_stands_in_a_network_that_leads_out(
-    compose: dict[str, Any], services: dict[str, dict[str, Any]]
-) -> None:
-    assert compose["networks"] == {"inside": {"internal": True}, "outside": None}
-    assert {name for name, service in services.items() if "outside" in service["networks"]} == {
-        name for name, service in services.items() if service.get("ports")
-    }
+def test_only_what_is_published_stands_in_a_network_that_leads_out(compose: dict[str, Any], services: Services) -> None:
+    inside = {name for name, network in compose["networks"].items() if network and network.get("internal")}
+    for name, service in services.items():
+        assert bool(set(service["networks"]) - inside) == bool(service.get("ports")), name
 
 
 def test_no_password_or_token_stands_in_the_file_or_in_an_environment(compose: dict[str, Any]) -> None:
@@ -84,87 +181,82 @@ def test_no_password_or_token_stands_in_the_file_or_in_an_environment(compose: d
             assert not holds or variable.startswith("AWS_"), (name, variable)
     assert not re.search(r"://[^/\s]*:[^/\s]*@", COMPOSE.read_text())
     for name, secret in compose["secrets"].items():
-        if name != "ca":
-            assert secret == {"file": f"${{SECRETS:?run make secrets}}/{name}"}
+        assert name == "ca" or secret["file"].startswith("${SECRETS:?"), name
 
 
-def test_each_service_gets_the_secrets_that_it_needs_and_no_others(services: dict[str, dict[str, Any]]) -> None:
-    got = {
-        name: {entry["source"] if isinstance(entry, dict) else entry for entry in service.get("secrets", [])}
-        for name, service in services.items()
-    }
-    worker, driver = {"ray_auth_token", "mlflow_password"}, {"sweeper_db_password", "ray_auth_token", "mlflow_password"}
-    assert got == {
-        "postgres": {"postgres_password", "sweeper_db_password", "mlflow_db_password", "reader_db_password"},
-        "mlflow": {"mlflow_db_password", "mlflow_password", "mlflow_csrf_key"},
-        "ray-head": {"ray_auth_token"},
-        "ray-worker": worker,
-        "ray-worker-gpu": worker,
-        "remote-worker": worker,
-        "remote-worker-gpu": worker,
-        "service": driver | {"sweeper_tokens"},
-        "sweeper": driver,
-        "board": {"reader_db_password"},
-    }
+def test_who_speaks_to_the_database_has_the_password_of_its_role_and_of_no_other(services: Services) -> None:
+    for name, service in services.items():
+        addresses = " ".join(str(value) for value in service.get("environment", {}).values())
+        roles = set(re.findall(r"postgresql\+psycopg://(\w+)@postgres:", addresses))
+        if name != "postgres":  # which gives the roles their passwords
+            held = {source for source in granted(service).values() if source.endswith("_db_password")}
+            assert held == {f"{role}_db_password" for role in roles}, name
+            assert granted(service).get("database_password") in (held or {None}), name
 
 
-def test_every_service_runs_without_privileges(services: dict[str, dict[str, Any]]) -> None:
+def test_each_other_secret_is_held_by_those_alone_who_use_it(services: Services) -> None:
+    def holders(secret: str) -> set[str]:
+        return {name for name, service in services.items() if secret in granted(service).values()}
+
+    def users(variable: str) -> set[str]:
+        return {name for name, service in services.items() if variable in service.get("environment", {})}
+
+    assert holders("postgres_password") == users("POSTGRES_PASSWORD_FILE") == {"postgres"}
+    assert holders("ray_auth_token") == users("RAY_AUTH_TOKEN_PATH")
+    assert holders("mlflow_password") == users("MLFLOW_TRACKING_USERNAME") - {"ray-head"} | {"mlflow"}
+    assert holders("mlflow_csrf_key") == {"mlflow"}
+    assert holders("sweeper_tokens") == {"service"}
+
+
+def test_every_service_runs_without_privileges(services: Services) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
         assert not service.get("privileged"), name
         assert not [volume for volume in service.get("volumes", []) if "docker.sock" in volume], name
-    assert [name for name, service in services.items() if "cap_add" in service] == ["postgres"]
+    assert {name for name, service in services.items() if "cap_add" in service} <= {"postgres"}
 
 
-def test_ray_asks_for_its_token_wherever_it_runs(services: dict[str, dict[str, Any]]) -> None:
-    for name in RAY:
+def test_ray_asks_for_its_token_and_has_room_wherever_it_runs(services: Services) -> None:
+    on_ray = {name for name, service in services.items() if "RAY_HEAD" in service.get("environment", {})}
+    assert on_ray > workers(services)
+    for name in on_ray:
         service = services[name]
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
-        assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_auth_token"
+        assert service["environment"]["RAY_AUTH_TOKEN_PATH"].removeprefix("/run/secrets/") in granted(service)
         assert service["shm_size"]
         assert service["ulimits"]["nofile"]
 
 
-def test_the_board_reads_the_database_as_a_role_that_only_reads(services: dict[str, dict[str, Any]]) -> None:
+def test_the_board_reads_the_database_as_a_role_that_only_reads(services: Services) -> None:
     environment = services["board"]["environment"]
     assert environment["SWEEPER_READER_URL"].startswith("postgresql+psycopg://reader@")
     assert "SWEEPER_DATABASE_URL" not in environment
+    grants = re.findall(r"GRANT (.*) TO reader", (ROOT / "deploy" / "postgres" / "init.sh").read_text())
+    assert {right.split()[0] for right in grants} == {"CONNECT", "USAGE", "SELECT"}
 
 
-def test_services_start_in_order_and_tell_how_they_are(services: dict[str, dict[str, Any]]) -> None:
-    for name in services.keys() - {"sweeper"}:
-        assert services[name]["healthcheck"]["test"], name
-        assert services[name]["restart"] == "unless-stopped", name
-    healthy = {"condition": "service_healthy"}
-    assert services["mlflow"]["depends_on"] == {"postgres": healthy}
-    assert services["board"]["depends_on"]["service"] == healthy
-    assert services["sweeper"]["depends_on"]["service"] == healthy
-    needed = {name for name, how in services["service"]["depends_on"].items() if how == healthy}
-    assert needed == {"postgres", "mlflow", "ray-head"}
-
-
-def test_the_service_goes_on_with_what_its_last_container_left(services: dict[str, dict[str, Any]]) -> None:
-    assert services["service"]["command"] == ["serve", "--host", "0.0.0.0", "--port", "8080", "--resume"]  # noqa: S104
-
-
-def test_who_coordinates_has_time_to_end(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("service", "sweeper"):
-        assert services[name]["stop_grace_period"] == "${STOP_GRACE:-3m}"
-
-
-def test_base_images_are_pinned_by_digest(services: dict[str, dict[str, Any]]) -> None:
+def test_images_from_elsewhere_are_pinned_by_digest(services: Services) -> None:
+    for name, service in services.items():
+        assert "build" in service or re.search(f"{DIGEST}$", resolved(service["image"])), name
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
-    assert re.search(rf"^ARG BASE_IMAGE=python:3\.1[123]-slim-bookworm{DIGEST}$", dockerfile, re.MULTILINE)
-    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${BASE_IMAGE}", "packages"}
-    assert re.fullmatch(rf"\${{POSTGRES_IMAGE:-postgres:17-bookworm{DIGEST}}}", services["postgres"]["image"])
-
-
-def test_the_image_ends_as_a_user_without_rights() -> None:
-    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
-    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE) == ["sweeper"]
+    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)", dockerfile, re.MULTILINE))
+    stages = {stage for _, stage in re.findall(r"^FROM (\S+) AS (\S+)", dockerfile, re.MULTILINE)}
+    for image in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE):
+        assert image in stages or re.search(f"{DIGEST}$", resolved(image, **arguments)), image
     assert "--require-hashes" in dockerfile
+
+
+def test_the_image_ends_as_the_user_without_rights_that_the_page_names() -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    user = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[-1]
+    made = re.search(rf"useradd --uid (\d+) .*\b{user}\b", dockerfile)
+    assert made
+    assert f"the user {made[1]}" in README
+
+
+# --- Secrets and scripts ----------------------------------------------------------------------------------------------
 
 
 def test_the_secrets_script_makes_what_compose_demands_and_keeps_it(tmp_path: Path, compose: dict[str, Any]) -> None:
@@ -197,7 +289,7 @@ def test_the_image_copies_what_the_build_context_lets_through() -> None:
         assert (ROOT / source.replace("${REQUIREMENTS}", "cpu")).exists(), source
 
 
-def test_no_script_refers_to_a_service_that_is_not_there(services: dict[str, dict[str, Any]]) -> None:
+def test_no_script_refers_to_a_service_that_is_not_there(services: Services) -> None:
     for script in (ROOT / "deploy" / "backup.sh", ROOT / "deploy" / "restore.sh"):
         named = re.findall(r"compose exec -T (\S+)|^(?:archive|\s*within) ([a-z]\S+)", script.read_text(), re.MULTILINE)
         assert {one or other for one, other in named} == {"postgres", "sweeper", "mlflow"}, script.name
@@ -221,9 +313,7 @@ def asked_of_compose(*arguments: str, **environment: str) -> subprocess.Complete
 @pytest.mark.docker
 @pytest.mark.parametrize("profiles", ["cpu", "gpu", "worker", "worker-gpu", "cpu,tools"])
 @pytest.mark.parametrize("files", [["docker-compose.yml"], ["docker-compose.yml", "deploy/hosts.yml"]])
-def test_compose_accepts_the_file(
-    profiles: str, files: list[str], tmp_path: Path, services: dict[str, dict[str, Any]]
-) -> None:
+def test_compose_accepts_the_file(profiles: str, files: list[str], tmp_path: Path, services: Services) -> None:
     named = [part for file in files for part in ("--file", str(ROOT / file))]
     said = asked_of_compose(*named, "config", "--services", COMPOSE_PROFILES=profiles, SECRETS=str(tmp_path))
     assert said.returncode == 0, said.stderr
