@@ -167,7 +167,7 @@ def make_sampler(name: str, settings: Mapping[str, Any], *, startup: int, seed: 
     """
     definition = _found(SAMPLERS, name)
     if definition.refused:
-        raise ValueError(f"sampler {name!r} is of no use here: {definition.refused}")
+        raise ValueError(f"sampler {name!r} cannot be used here: {definition.refused}")
     package = definition.package
     if find_spec(package) is None:
         raise ValueError(f"sampler {name!r} needs the package {package}: pip install {package}")
@@ -201,7 +201,7 @@ def _key(name: str) -> str:
 
 
 def _found(registry: Registry[T], name: str) -> T:
-    """The entry of a name in any spelling; installed plug-ins are looked at where there is none.
+    """The entry of a name in any spelling; installed plug-ins are loaded where there is none.
 
     Raises:
         UnknownNameError: there is none; the message names the nearest that can be used.

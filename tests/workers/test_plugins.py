@@ -214,7 +214,7 @@ def test_the_example_network_builds_like_a_built_in_one() -> None:
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("weight * (truth - prediction)", "a scalar tensor is wanted"),
+        ("weight * (truth - prediction)", "a scalar tensor is needed"),
         ("weight * tf.reduce_mean(truth)", "no finite gradient"),
         ("weight * tf.reduce_mean(tf.sqrt(truth * prediction))", "no finite gradient"),
         ("weight / undefined", r"mine\.py, line 6: loss 'mine': NameError"),

@@ -28,13 +28,13 @@ def operands(name: str, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]
     rank = prediction.shape.rank
     if rank not in (4, 5):
         raise ShapeError(
-            f"loss {name!r}: y_pred has shape {_text(prediction)}; wanted (batch, h, w, classes) or "
+            f"loss {name!r}: y_pred has shape {_text(prediction)}; expected (batch, h, w, classes) or "
             "(batch, d, h, w, classes)"
         )
     if prediction.shape[-1] is None or prediction.shape[-1] < 2:
         raise ShapeError(
-            f"loss {name!r}: y_pred has {prediction.shape[-1]} class channels in {_text(prediction)}; wanted at least "
-            "two, the background first"
+            f"loss {name!r}: y_pred has {prediction.shape[-1]} class channels in {_text(prediction)}; expected at "
+            "least two, the background first"
         )
     if not truth.shape.is_compatible_with(prediction.shape):
         raise ShapeError(
@@ -56,7 +56,7 @@ def as_tensor(name: str, keyword: str, value: Tensor, classes: int, dtype: tf.DT
         tensor = tf.cast(tf.convert_to_tensor(value), dtype)
     if tensor.shape.rank not in (0, 1) or (tensor.shape.rank == 1 and tensor.shape[0] != classes):
         raise ParameterError(
-            f"loss {name!r}: {keyword} has shape {_text(tensor)}; wanted a number, or one per class for "
+            f"loss {name!r}: {keyword} has shape {_text(tensor)}; expected a number, or one per class for "
             f"{classes} classes"
         )
     return tensor

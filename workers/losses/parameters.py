@@ -29,7 +29,7 @@ class Parameter:
 
     Attributes:
         name: Keyword of the loss function.
-        default: The value where nobody gives one.
+        default: The value where none is given.
         interval: Range of a number in interval notation: `"[0, 1)"` is 0 ≤ x < 1, `"(0, inf)"` is x > 0.
         choices: The allowed words of a parameter that is a word; empty for a number.
         per_class: Whether a vector with one number per class, background first, may stand for the number.
@@ -87,13 +87,13 @@ class Parameter:
         if isinstance(value, tuple | list):
             if not self.per_class:
                 raise ParameterError(
-                    f"{where}: {self.name} = {value!r} is a vector; one number is wanted, {self.range_text}"
+                    f"{where}: {self.name} = {value!r} is a vector; one number is needed, {self.range_text}"
                 )
             if len(value) < 2 or (classes is not None and len(value) != classes):
                 wanted = "at least 2" if classes is None else str(classes)
                 raise ParameterError(
                     f"{where}: {self.name} = {value!r} has {len(value)} entries; one per class, "
-                    f"background first, is wanted ({wanted})"
+                    f"background first, is needed ({wanted})"
                 )
             return tuple(self._number(where, v) for v in value)
         return self._number(where, value)

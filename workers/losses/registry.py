@@ -89,7 +89,7 @@ def definition(name: str) -> LossDefinition:
 def graph_parameters(name: str) -> tuple[str, ...]:
     """The parameters that may be tensors, so that one trace serves all their values.
 
-    A number and a vector over the classes are different shapes, hence different traces.
+    A number and a vector over the classes are different shapes, and need different traces.
     """
     return tuple(p.name for p in definition(name).parameters if p.graph and not p.choices)
 
@@ -176,5 +176,5 @@ def _refuse_unknown(line: LossDefinition, given: Mapping[str, object]) -> None:
 
 
 def _is_tensor(value: object) -> bool:
-    """Whether a value is a TensorFlow or Keras tensor or variable, told without importing either."""
+    """Whether a value is a TensorFlow or Keras tensor or variable, without an import of either."""
     return hasattr(value, "dtype") and not hasattr(value, "tolist")

@@ -76,7 +76,7 @@ def _sums(
     entropy: bool = False,
     gamma: Tensor = None,
 ) -> Tensor:
-    """The wanted sums in order: three counts, the entropy."""
+    """The requested sums in order: three counts, the entropy."""
     slabs = Slabs(prediction)
     exponent = tf.zeros((), prediction.dtype) if gamma is None else gamma
     # The exponents along a slab's last axis, (width·classes,), or a scalar.

@@ -65,12 +65,12 @@ def try_loss(name: str, reference: str) -> None:
             tape.watch(prediction)
             value = losses.get_loss(name)(truth, prediction)
         gradient = tape.gradient(value, prediction)
-    # A user's function may raise anything; it is told as this plug-in's error.
+    # A user's function may raise anything; the error names the plug-in.
     except Exception as error:
         where = f"plug-in {reference}{line_text(error, reference)}"
         raise PluginError(f"{where}: loss {name!r}: {type(error).__name__}: {error}") from error
     if not tf.is_tensor(value) or value.shape.rank != 0:
-        raise PluginError(f"plug-in {reference}: loss {name!r} returns {value!r}; a scalar tensor is wanted")
+        raise PluginError(f"plug-in {reference}: loss {name!r} returns {value!r}; a scalar tensor is needed")
     if gradient is None or not bool(tf.reduce_all(tf.math.is_finite(gradient))):
         raise PluginError(f"plug-in {reference}: loss {name!r} has no finite gradient in the prediction")
 

@@ -1,4 +1,4 @@
-"""What is said of a plug-in that is wrong."""
+"""The error of a plug-in that cannot be used."""
 
 from __future__ import annotations
 

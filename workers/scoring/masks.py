@@ -98,7 +98,7 @@ def score_case(
     spacing: Sequence[float] | None = None,
     surface_distances: bool = False,
 ) -> list[Score]:
-    """Scores of one image for every foreground class, by every metric that is wanted.
+    """Scores of one image for every foreground class, by every requested metric.
 
     Args:
         truth: label map, integers in [0, len(classes)), of any shape (2D or 3D for surface distances).

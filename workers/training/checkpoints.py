@@ -2,7 +2,7 @@
 
 A checkpoint is a NumPy archive (never a pickle) of arrays and one JSON text. Each is written beside, synced and
 renamed; the archive's own CRC-32 of every member shows a truncated or damaged one. The two newest are kept, so that
-the one before is there when the newest turns out damaged.
+the one before can be used when the newest is damaged.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
 
     def load(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
-        """The newest undamaged checkpoint whose best weights are there too, and what was skipped, in words; None where
+        """The newest undamaged checkpoint whose best weights are there too, and what was skipped, as text; None where
         there is none, or all are damaged."""
         skipped: list[str] = []
         for epoch, path in self._newest_first("epoch"):

@@ -116,7 +116,7 @@ class Learner:
     def train_epoch(self, loss: LossInput, batches: Iterable[Batch], learning_rate: float) -> tuple[float, int]:
         """One pass over the batches. Returns the mean training loss per image and the number of steps.
 
-        A loss that is NaN or infinite ends the pass at the next look at it (every 50 steps, and at the end): looking
+        A loss that is NaN or infinite ends the pass at the next check of it (every 50 steps, and at the end): looking
         at each step would make the device wait for the host.
         """
         step, _ = self._steps_of(loss)
@@ -229,9 +229,9 @@ class Learners:
 
 
 def _forget_custom_gradients() -> None:
-    """Lets go of the graphs of a network that is dropped.
+    """Frees the graphs of a network that is no longer used.
 
-    TensorFlow registers the gradient of every traced `tf.custom_gradient` under a new name, for ever, and it holds the
+    TensorFlow registers the gradient of every traced `tf.custom_gradient` under a new name forever, and each holds the
     whole graph: some 10 MiB for each loss and network. There is no public way to take one out.
     """
     registry = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
@@ -244,7 +244,7 @@ def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None
     if wanted != loaded:
         raise ParameterError(
             f"{kind} {name!r}: the trial was made with source {wanted or 'built-in'}, but here it is "
-            f"{loaded or 'built-in'}; give --plugin the file that it was made with"
+            f"{loaded or 'built-in'}; name the file that it was made with by --plugin"
         )
 
 

@@ -151,7 +151,7 @@ def _begin(maker: BatchMaker, layout: SlotLayout, memory: str) -> None:
     """First call in a loading process."""
     global _process
     _process = maker, layout, SharedMemory(name=memory)
-    # A parent that was killed closes no queue, and its children would wait for work for ever.
+    # A parent that was killed closes no queue, and its children would wait for work forever.
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 

@@ -48,7 +48,7 @@ class InterruptedTrialError(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a trial tells while it runs. `started` gets the epoch from which it resumes, and remarks for people."""
+    """What a trial reports while it runs. `started` gets the epoch from which it resumes, and remarks for people."""
 
     started: Callable[[int, tuple[str, ...]], None]
     epoch: Callable[[Epoch], Order]

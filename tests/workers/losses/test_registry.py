@@ -119,9 +119,9 @@ def test_messages_name_value_and_range() -> None:
 
 def test_vectors_must_have_one_entry_per_class() -> None:
     assert losses.resolve_parameters("focal", {"alpha": [1, 2, 3]}, classes=3)["alpha"] == (1.0, 2.0, 3.0)
-    with pytest.raises(ParameterError, match=r"has 3 entries; one per class, background first, is wanted \(4\)"):
+    with pytest.raises(ParameterError, match=r"has 3 entries; one per class, background first, is needed \(4\)"):
         losses.resolve_parameters("unified_focal_sym", {"gamma": [0.1, 0.2, 0.3]}, classes=4)
-    with pytest.raises(ParameterError, match=r"gamma has shape \(3,\); wanted a number, or one per class for 2"):
+    with pytest.raises(ParameterError, match=r"gamma has shape \(3,\); expected a number, or one per class for 2"):
         losses.get_loss("unified_focal_sym", gamma=(0.1, 0.2, 0.3))(*operands(2))
     with pytest.raises(ParameterError, match=r"gamma has shape \(1, 1\)"):
         losses.get_loss("focal", gamma=tf.constant([[1.0]]))(*operands(2))
@@ -151,9 +151,9 @@ def operands(classes: int, shape: tuple[int, ...] = (2, 4, 5)) -> tuple[Any, Any
         ((2, 4, 5, 1), (2, 4, 5, 2), r"y_true has shape \(2, 4, 5, 1\)"),
         ((2, 4, 5), (2, 4, 5, 2), r"y_true has shape \(2, 4, 5\)"),
         ((2, 4, 6, 2), (2, 4, 5, 2), r"y_true has shape \(2, 4, 6, 2\)"),
-        ((2, 4, 5, 1), (2, 4, 5, 1), r"1 class channels in \(2, 4, 5, 1\); wanted at least two"),
-        ((20, 2), (20, 2), r"\(20, 2\); wanted \(batch, h, w, classes\) or"),
-        ((1, 2, 2, 2, 2, 2), (1, 2, 2, 2, 2, 2), "wanted"),
+        ((2, 4, 5, 1), (2, 4, 5, 1), r"1 class channels in \(2, 4, 5, 1\); expected at least two"),
+        ((20, 2), (20, 2), r"\(20, 2\); expected \(batch, h, w, classes\) or"),
+        ((1, 2, 2, 2, 2, 2), (1, 2, 2, 2, 2, 2), "expected"),
     ],
 )
 def test_wrong_shapes(truth: tuple[int, ...], prediction: tuple[int, ...], message: str, traced: bool) -> None:
