@@ -28,19 +28,19 @@ ENOUGH_DISK_GB = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `bad` keeps trials from running, `note` does not."""
+    """One check. `bad` keeps trials from running, `note` does not."""
 
     state: Literal["ok", "note", "bad"]
     what: str
-    mend: str = ""
+    fix: str = ""
 
     def line(self) -> str:
         mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[self.state]
-        return f"{mark}  {self.what}" + (f"\n      → {self.mend}" if self.mend else "")
+        return f"{mark}  {self.what}" + (f"\n      → {self.fix}" if self.fix else "")
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """All findings, in the order in which one would mend them."""
+    """All findings, in the order in which one would fix them."""
     return [
         *_machine(),
         *_tensorflow(),
@@ -79,14 +79,14 @@ def _tensorflow() -> Iterator[Finding]:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        yield Finding("bad", f"TensorFlow cannot be imported: {last}", "install it anew: make install")
+        yield Finding("bad", f"TensorFlow cannot be imported: {last}", "install it again: make install")
         return
     words = done.stdout.strip()
     yield Finding("ok", f"TensorFlow {words.split()[0]}")
     if "GPU" in words.split(" ", 1)[1]:
         yield Finding("ok", f"GPUs that TensorFlow sees: {words.split('[', 1)[1].split(']')[0]}")
     elif shutil.which("nvidia-smi"):
-        yield Finding("bad", "there is an NVIDIA driver, but TensorFlow sees no GPU", "pip install 'sweeper[gpu]'")
+        yield Finding("bad", "an NVIDIA driver is installed, but TensorFlow sees no GPU", "pip install 'sweeper[gpu]'")
     else:
         yield Finding("note", "no GPU: trials run on the CPU", "the demo needs none; the paper's grid would take weeks")
 
@@ -98,20 +98,22 @@ def _home(settings: Settings) -> Iterator[Finding]:
         yield Finding("bad", str(error))
     else:
         free = shutil.disk_usage(existing_part(settings.home)).free / 1e9
-        there = "" if settings.home.exists() else " (made by the first launch)"
+        there = "" if settings.home.exists() else " (the first launch makes it)"
         yield Finding(
             "ok" if free > ENOUGH_DISK_GB else "note",
             f"SWEEPER_HOME {settings.home}{there}, {free:.0f} GB free",
-            "" if free > ENOUGH_DISK_GB else "set SWEEPER_HOME to a larger disk; `sweeper plan` says what a grid needs",
+            ""
+            if free > ENOUGH_DISK_GB
+            else "set SWEEPER_HOME to a folder on a larger disk; `sweeper plan` says what a grid needs",
         )
     file = settings.database_file
     if file is not None and not file.exists():
-        yield Finding("ok", f"database {file}: made by the first launch")
+        yield Finding("ok", f"database {file}: the first launch makes it")
         return
     try:
         version = schema_version(settings.database)
         if version is None:
-            yield Finding("ok", "database: it answers; its tables are made by the first launch")
+            yield Finding("ok", "database: reachable; the first launch makes its tables")
             return
         with open_database(settings.database, create=False) as database:
             yield Finding("ok", f"database {database.url}")
@@ -148,6 +150,6 @@ def _data(settings: Settings) -> Iterator[Finding]:
     if missing:
         yield Finding(
             "note",
-            f"data sets that are not in {settings.data_root}: {', '.join(missing)}",
+            f"data sets missing in {settings.data_root}: {', '.join(missing)}",
             "`sweeper data list` says how to get each; the demo needs none of them",
         )

@@ -16,14 +16,14 @@ CHECKPOINTS = ("epoch-*.npz", "best-*.npz")
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A file or folder that can go, its size, and why nothing needs it."""
+    """A file or folder that can be removed, its size, and why nothing needs it."""
 
     path: Path
     size: int
     why: str
 
     def remove(self) -> None:
-        """Deletes it; that it is gone already is fine."""
+        """Deletes it, if it still exists."""
         if self.path.is_dir():
             shutil.rmtree(self.path, ignore_errors=True)
         else:
@@ -31,7 +31,7 @@ class Garbage:
 
 
 def find_garbage(settings: Settings, repository: Repository) -> list[Garbage]:
-    """Everything that can go. What a queued, running or failed trial could go on from is kept."""
+    """Everything that can be removed. Checkpoints that a queued, running or failed trial could resume from are kept."""
     trials = {t.hash: t for sweep in repository.sweeps() for t in repository.trials(sweep.name)}
     needed = {f"{t.dataset}-{t.spec.data.prepared}" for t in trials.values()}
     found: list[Garbage] = []

@@ -1,4 +1,4 @@
-"""Log lines as JSON objects, one a line, for whatever collects them: of the service, and of a coordinator."""
+"""Log lines of the service and of a coordinator as JSON objects, one per line, for a log collector."""
 
 from __future__ import annotations
 

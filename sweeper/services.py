@@ -1,4 +1,4 @@
-"""The servers that settings name: whether anybody answers there, told in seconds and before anything is written."""
+"""Whether the servers that settings name are reachable: known in seconds, and before anything is written."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WEB_PORTS = {"http": 80, "https": 443}
 
 
 def check_services(settings: Settings) -> None:
-    """Makes sure that somebody listens where Ray and MLflow are said to be.
+    """Makes sure that Ray and MLflow are reachable at their addresses.
 
     Raises:
-        RayUnavailableError: nobody does at RAY_ADDRESS, or it refuses our token.
-        SettingsError: nobody does at MLFLOW_TRACKING_URI.
+        RayUnavailableError: Ray is not, or it refuses our token.
+        SettingsError: MLflow is not.
     """
     check_ray(settings)
     if (fault := mlflow_fault(settings)) is not None:
@@ -38,13 +38,13 @@ def check_ray(settings: Settings) -> None:
 
 
 def ray_fault(settings: Settings) -> str | None:
-    """Why Ray cannot be reached at RAY_ADDRESS; None when it can, or when a local one is wanted."""
+    """Why Ray is unreachable at RAY_ADDRESS; None if it is reachable, or local."""
     address = settings.ray_address
     if not address or address in RAY_WORDS:
         return None
     host, port = _host_and_port(address if "//" in address else f"//{address}")
     if not host or port is None:
-        return f"RAY_ADDRESS={address} is no address; set HOST:PORT or ray://HOST:PORT"
+        return f"RAY_ADDRESS={address} is not an address; set HOST:PORT or ray://HOST:PORT"
     if (refusal := _refusal(host, port)) is not None:
         return f"no Ray answers at RAY_ADDRESS={address} ({refusal}); start it"
     if "//" not in address and _wrong_token(address):
@@ -56,7 +56,7 @@ def ray_fault(settings: Settings) -> str | None:
 
 
 def _wrong_token(address: str) -> bool:
-    """Whether a Ray cluster asks for another token. Ray itself would try for 20 s, and say that nobody answers."""
+    """Whether a Ray cluster asks for another token. Ray itself would try for 20 s and report that nobody answers."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
@@ -66,14 +66,14 @@ def _wrong_token(address: str) -> bool:
 
 
 def mlflow_fault(settings: Settings) -> str | None:
-    """Why MLflow cannot be reached at MLFLOW_TRACKING_URI; None when it can, or when it is no web address."""
+    """Why MLflow is unreachable at MLFLOW_TRACKING_URI; None if it is reachable, or a local store."""
     uri = settings.mlflow
     scheme = urlsplit(uri).scheme
     if scheme not in _WEB_PORTS:
         return None
     host, port = _host_and_port(uri)
     if not host:
-        return f"MLFLOW_TRACKING_URI={uri} is no address: expected {scheme}://HOST:PORT"
+        return f"MLFLOW_TRACKING_URI={uri} is not an address; expected {scheme}://HOST:PORT"
     refusal = _refusal(host, port or _WEB_PORTS[scheme])
     return None if refusal is None else f"no MLflow answers at MLFLOW_TRACKING_URI={uri} ({refusal})"
 
@@ -87,7 +87,7 @@ def _host_and_port(address: str) -> tuple[str, int | None]:
 
 
 def _refusal(host: str, port: int) -> str | None:
-    """Why no connection can be made, in the system's words."""
+    """Why no connection can be made, as the system says it."""
     try:
         with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
             return None

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sweeper.errors import SettingsError
 
-_HOME_MEND = "set SWEEPER_HOME to a folder that you may write"
+_HOME_FIX = "set SWEEPER_HOME to a folder that you may write"
 
 
 class Settings(BaseSettings):
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
 
     @property
     def reader(self) -> str:
-        """The database's URL for what only reads: a role that may not write, where there is one."""
+        """The database's URL for what only reads: a role that may not write, if there is one."""
         return self.reader_url or self.database
 
     @property
@@ -69,10 +69,10 @@ class Settings(BaseSettings):
         return self.data or self.home / "data"
 
     def check_data_folder(self) -> None:
-        """Refuses a data folder that was named and is not there, or cannot be read.
+        """Refuses a data folder that was named and does not exist, or cannot be read.
 
         Raises:
-            SettingsError: see above; without one that was named, the home folder's may well be missing.
+            SettingsError: see above. The default folder in the home folder may be missing.
         """
         if self.data is not None and not self.data.is_dir():
             raise SettingsError(
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
             )
         if self.data is not None and not os.access(self.data, os.R_OK | os.X_OK):
             raise SettingsError(
-                f"the data folder {self.data} (--data or SWEEPER_DATA) may not be read by user {os.getuid()}; mend it "
+                f"the data folder {self.data} (--data or SWEEPER_DATA) may not be read by user {os.getuid()}; fix it "
                 f"with: chmod -R a+rX {self.data}"
             )
 
@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         try:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(f"SWEEPER_HOME={self.home} cannot be made ({error.strerror}); {_HOME_MEND}") from error
+            raise SettingsError(f"SWEEPER_HOME={self.home} cannot be made ({error.strerror}); {_HOME_FIX}") from error
 
     def check_home(self) -> None:
         """Makes sure that the home folder can be written, or made; makes nothing.
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
             SettingsError: it cannot.
         """
         if (fault := write_fault(self.home)) is not None:
-            raise SettingsError(f"SWEEPER_HOME={self.home} cannot be written: {fault}; {_HOME_MEND}")
+            raise SettingsError(f"SWEEPER_HOME={self.home} cannot be written: {fault}; {_HOME_FIX}")
 
 
 def existing_part(path: Path) -> Path:
@@ -136,7 +136,7 @@ def existing_part(path: Path) -> Path:
 
 
 def write_fault(folder: Path) -> str | None:
-    """Why nothing can be written in a folder, which need not exist yet; None when something can."""
+    """Why a folder, which need not exist yet, cannot be written; None if it can."""
     place = existing_part(folder)
     if not place.is_dir():
         return f"{place} is not a folder"

@@ -24,7 +24,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 def main() -> None:
-    """Runs the command line. An error that a person can mend is one message and exit status 2."""
+    """Runs the command line. An error that a person can fix is one message and exit status 2."""
     from sweeper.cli.commands import app
 
     for stream in (sys.stdout, sys.stderr):
@@ -40,7 +40,7 @@ def main() -> None:
         _complain(_usage(error))
         status = 2
     except BrokenPipeError:
-        # `sweeper status | head`: the reader has gone. Python would complain once more when it flushes stdout.
+        # `sweeper status | head`: the reader has ended. Python would complain once more when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _usage(error: TyperException) -> str:
-    """What is wrong with the words after `sweeper`, and where the right ones stand."""
+    """What is wrong with the words after `sweeper`, and which page shows the right ones."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     command = "sweeper" if context is None else context.command_path

@@ -1,5 +1,6 @@
-"""`sweeper serve`: the verbs of the command line over HTTP, for those who don't sit on the cluster; and its client.
+"""`sweeper serve`: the verbs of the command line over HTTP, for users of other machines; and its client.
 
-`app` is the HTTP face of `sweeper.verbs`; `starts` starts coordinators in processes of their own, `recovery` those
-that are gone; `client` talks to it. Trains nothing itself, and writes no trial: whoever holds the lease does.
+`routes` makes the route of each verb (`sweeper.verbs`), `app` puts them together; `starts` starts coordinators in
+processes of their own, `recovery` resumes sweeps whose coordinator is lost; `client` talks to a service. The service
+trains nothing itself and writes no trial: the holder of the lease does.
 """

@@ -1,4 +1,4 @@
-"""Sends MLflow what it lacks of sweeps that have ended: it was away, or the coordinator died before it was done."""
+"""Sends MLflow what it lacks of sweeps that have ended: it was unreachable, or the coordinator died too early."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LONGEST_WAIT_SECONDS = 3600.0
 _log = logging.getLogger(__name__)
 
 Send = Callable[[str, Path], Callable[[], bool]]
-"""Begins to send what MLflow lacks of a sweep, its words to a log; the answer tells whether that still goes on."""
+"""Starts to send what MLflow lacks of a sweep, with its output in a log; the result tells whether it still runs."""
 
 
 class Delivery:
     """Sends what is noted (`sweeper.run.unpublished`) of sweeps that nobody runs, one attempt a sweep at a time.
 
     A coordinator that has just ended does it itself, so a sweep waits for a minute first. One that is not done after
-    that is tried again after 1, 2, 4 … minutes, at most an hour; an MLflow that does not answer is no attempt.
+    that is retried after 1, 2, 4 … minutes, at most an hour; an MLflow that does not answer is no attempt.
 
     Args:
         host: whose sweeps.
@@ -46,7 +46,7 @@ class Delivery:
         self._sending: dict[str, Callable[[], bool]] = {}
 
     def run_once(self) -> list[str]:
-        """Begins with what is due; the names."""
+        """Starts what is due; returns the names."""
         settings, now, sent = self.host.settings, self._clock(), []
         self._sending = {name: going for name, going in self._sending.items() if going()}
         due = [name for name in unpublished.noted(settings) if self._ended(name)]
@@ -63,7 +63,7 @@ class Delivery:
 
     def _ended(self, name: str) -> bool:
         repository = self.host.repository
-        return not self.host.starts.under_way(name) and ended(repository, name)
+        return not self.host.starts.in_progress(name) and ended(repository, name)
 
 
 def ended(repository: Repository, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a service does by itself beside its answers: one object a duty, each in a thread of its own."""
+"""What a service does by itself beside its answers: one object per duty, each in its own thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Duty(Protocol):
     """
 
     def run_once(self) -> list[str]:
-        """One round; the sweeps that something was begun for."""
+        """One round; the sweeps that something was started for."""
 
 
 @contextmanager
@@ -48,6 +48,6 @@ def _rounds(duty: Duty, ending: threading.Event) -> None:
         try:
             duty.run_once()
         except (StorageError, OSError) as error:
-            _log.warning("%s is tried again later: %s", threading.current_thread().name, error)
+            _log.warning("%s is retried later: %s", threading.current_thread().name, error)
         if ending.wait(EVERY_SECONDS):
             return

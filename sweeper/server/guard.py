@@ -1,5 +1,5 @@
-"""Turns away what a browser was tricked into: a Host that is not ours (DNS rebinding), an Origin of another page; and
-bodies that say themselves that they are too large."""
+"""Refuses requests that a browser was tricked into: a Host that is not ours (DNS rebinding), an Origin of another page.
+Also refuses bodies whose Content-Length is too large."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Guard:
         if origin is not None and _netloc(origin) != host.lower():
             return 400, f"a page of {_shown(origin)} may not call this service"
         if not length.isdecimal() or len(length) > 10 or int(length) > MAX_BODY_BYTES:
-            return 413, f"a body of {_shown(length)} bytes: at most {MAX_BODY_BYTES} are taken"
+            return 413, f"a body of {_shown(length)} bytes is too large; at most {MAX_BODY_BYTES} are accepted"
         return None
 
     def _ours(self, host: str) -> bool:

@@ -45,7 +45,7 @@ def families(totals: Totals) -> Iterator[Metric]:
     )
     lease = GaugeMetricFamily(
         "sweeper_lease_seconds",
-        "Seconds until the coordinator's lease runs out; below 0: it is gone without a word.",
+        "Seconds until the coordinator's lease expires; below 0: the coordinator is lost.",
         labels=["sweep"],
     )
     for sweep in totals.open:
@@ -76,7 +76,7 @@ def exposition(database: Database) -> bytes:
     """The metrics as the text that Prometheus reads.
 
     Raises:
-        DatabaseUnavailableError: the database is away.
+        DatabaseUnavailableError: the database is unreachable.
     """
     registry = CollectorRegistry()
     registry.register(Collector(database))

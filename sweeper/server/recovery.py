@@ -46,7 +46,7 @@ class Recovery:
                 del self._waits[name]
         for name in lost:
             since, wait = self._waits.get(name, (now, 0.0))
-            if now - since < wait or self.host.starts.under_way(name):
+            if now - since < wait or self.host.starts.in_progress(name):
                 continue
             self._waits[name] = now, min(max(2 * wait, EVERY_SECONDS), LONGEST_WAIT_SECONDS)
             try:

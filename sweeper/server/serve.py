@@ -61,7 +61,7 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
         starts = Starts(settings)
         here = Host(settings, Repository(database), starts)
         app = make_app(here, tokens, hosts=hosts)
-        starts.begin_again()
+        starts.repeat()
         shown = f"[{host}]" if ":" in host else host
         say(f"serving on http://{shown}:{listener.getsockname()[1]}/api/v1")
         config = uvicorn.Config(app, server_header=False, log_config=None)

@@ -45,31 +45,31 @@ class Starts:
         self.folder, self.logs = settings.home / "starts", settings.logs
         self._run = run or run_process
         self._lock = threading.Lock()
-        self._under_way: dict[str, threading.Thread] = {}
+        self._running: dict[str, threading.Thread] = {}
 
-    def begin(self, start: Start) -> None:
+    def start(self, start: Start) -> None:
         with self._lock:
-            if start.sweep in self._under_way:
+            if start.sweep in self._running:
                 raise StartingError(f"{start.sweep} is already being started; see: sweeper status {start.sweep}")
             self._write(start)
             thread = threading.Thread(target=self._carry_out, args=(start,), name=f"start {start.sweep}", daemon=True)
-            self._under_way[start.sweep] = thread
+            self._running[start.sweep] = thread
             thread.start()
 
-    def begin_again(self) -> None:
+    def repeat(self) -> None:
         """Repeats the starts that were in progress when an earlier service stopped."""
         for path in sorted(self.folder.glob("*.json")):
             start = self._read(path)
             if start is not None and start.failure is None:
                 _log.info("%s was being started when the service stopped; starting it again", start.sweep)
-                self.begin(start)
+                self.start(start)
 
     def of(self, sweep: str) -> Start | None:
         return self._read(self._path(sweep))
 
-    def under_way(self, sweep: str) -> bool:
+    def in_progress(self, sweep: str) -> bool:
         with self._lock:
-            return sweep in self._under_way
+            return sweep in self._running
 
     def all(self) -> list[Start]:
         found = [self._read(path) for path in self.folder.glob("*.json")]
@@ -80,7 +80,7 @@ class Starts:
 
     def join(self, seconds: float) -> None:
         """Waits for starts that are in progress; for tests."""
-        for thread in list(self._under_way.values()):
+        for thread in list(self._running.values()):
             thread.join(seconds)
 
     def _carry_out(self, start: Start) -> None:
@@ -98,7 +98,7 @@ class Starts:
             self._write(replace(start, failure=str(error)))
         finally:
             with self._lock:
-                self._under_way.pop(start.sweep, None)
+                self._running.pop(start.sweep, None)
 
     def _path(self, sweep: str) -> Path:
         return self.folder / f"{sweep}.json"

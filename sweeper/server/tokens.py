@@ -1,4 +1,4 @@
-"""Who may do what: tokens with a role, from a file or the environment. A token is kept as its hash, and never shown."""
+"""Who may do what: tokens with a role, from a file or the environment. Only a token's hash is kept; none is shown."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def _parsed(lines: Iterable[str], where: str) -> Tokens:
         role, separator, token = entry.partition(":")
         token = token.strip()
         if not separator or role not in list(Role) or not token.isascii() or not token.isprintable():
-            raise ServerError(f"{where}: entry {number} is no token; {_EXPECTED}")
+            raise ServerError(f"{where}: entry {number} is not a token; {_EXPECTED}")
         if len(token) < MIN_LENGTH:
             raise ServerError(
-                f"{where}: the token of entry {number} is shorter than {MIN_LENGTH} characters; lengthen it"
+                f"{where}: the token of entry {number} is shorter than {MIN_LENGTH} characters; use a longer one"
             )
         if _digest(token) in roles:
-            raise ServerError(f"{where}: the token of entry {number} is there twice; each role needs one of its own")
+            raise ServerError(f"{where}: the token of entry {number} occurs twice; each role needs its own")
         roles[_digest(token)] = Role(role)
     if not roles:
         raise ServerError(f"{where} holds no token; {_EXPECTED}")

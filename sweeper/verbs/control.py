@@ -69,7 +69,7 @@ def start(host: Host, sweep: str, limit: int | None = None) -> str:
     """
     refuse_running(host.repository, sweep)
     check_services(host.settings)
-    host.starts.begin(Start(sweep, time.time(), limit=limit))
+    host.starts.start(Start(sweep, time.time(), limit=limit))
     return BEING_STARTED.format(sweep)
 
 

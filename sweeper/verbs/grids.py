@@ -30,11 +30,11 @@ def launch(host: Host, asked: LaunchRequest) -> Launched:
     from sweeper.run.launch import check_name_and_space, check_services_and_data
 
     grid, differences = submitted_grid(asked, host.settings)
-    if host.starts.under_way(grid.name):
+    if host.starts.in_progress(grid.name):
         raise StartingError(f"{grid.name} is already being started; see: sweeper status {grid.name}")
     resolved = resolve(grid, host.settings)
     check_services_and_data(resolved, host.settings)
     if check_name_and_space(host.settings, host.repository, resolved, extend=asked.extend).trials:
         refuse_running(host.repository, grid.name)
-    host.starts.begin(Start(grid.name, time.time(), grid.to_dict(), asked.extend, asked.limit))
+    host.starts.start(Start(grid.name, time.time(), grid.to_dict(), asked.extend, asked.limit))
     return Launched(sweep=grid.name, message=BEING_STARTED.format(grid.name), differences=differences)

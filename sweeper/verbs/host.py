@@ -36,7 +36,7 @@ class Start:
 class Starts(Protocol):
     """The starts of coordinators that the database does not know yet."""
 
-    def begin(self, start: Start) -> None:
+    def start(self, start: Start) -> None:
         """Starts, and returns at once.
 
         Raises:
@@ -46,7 +46,7 @@ class Starts(Protocol):
     def of(self, sweep: str) -> Start | None:
         """The sweep's start that is in progress or has failed; None for none, or one that succeeded."""
 
-    def under_way(self, sweep: str) -> bool:
+    def in_progress(self, sweep: str) -> bool:
         """Whether the sweep is being started now."""
 
     def all(self) -> list[Start]:
@@ -86,7 +86,7 @@ class Host:
             UnknownSweepError: there is none.
             StartingError: it is being started.
         """
-        if self.starts.under_way(sweep):
+        if self.starts.in_progress(sweep):
             raise StartingError(f"{sweep} is being started; ask again when it runs (sweeper status {sweep})")
         return self.name(sweep)
 
@@ -100,13 +100,13 @@ class _NoStarts:
     def __init__(self, settings: Settings) -> None:
         self._logs = settings.logs
 
-    def begin(self, start: Start) -> None:
+    def start(self, start: Start) -> None:
         raise ServerError(f"only a service starts a coordinator for others; run it here: sweeper resume {start.sweep}")
 
     def of(self, sweep: str) -> Start | None:
         return None
 
-    def under_way(self, sweep: str) -> bool:
+    def in_progress(self, sweep: str) -> bool:
         return False
 
     def all(self) -> list[Start]:

@@ -43,10 +43,10 @@ def found(settings: Settings, words: str) -> Finding:
 def test_nothing_is_bad_here_and_nothing_is_made(settings: Settings, tensorflow: Any) -> None:
     findings = examine(settings)
     assert [f.what for f in findings if f.state == "bad"] == []
-    assert all(f.mend for f in findings if f.state == "note")
+    assert all(f.fix for f in findings if f.state == "note")
     assert not settings.home.exists()
     assert found(settings, "SWEEPER_HOME /").what.endswith("GB free")
-    assert "made by the first launch" in found(settings, "database").what
+    assert "the first launch makes it" in found(settings, "database").what
     assert found(settings, "data set nuclei").state == "ok"
 
 
@@ -54,7 +54,7 @@ def test_missing_data_sets_are_one_note(settings: Settings, tensorflow: Any) -> 
     note = found(settings, "drive")
     assert note.state == "note"
     assert "cvc_clinicdb, drive, bus2017, brats20, kits19" in note.what
-    assert "sweeper data list" in note.mend
+    assert "sweeper data list" in note.fix
 
 
 def test_a_database_that_is_there(settings: Settings, tensorflow: Any) -> None:
@@ -81,7 +81,7 @@ def test_no_tensorflow(settings: Settings, tensorflow: Any, monkeypatch: pytest.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     finding = found(settings, "TensorFlow is not installed")
     assert finding.state == "bad"
-    assert "sweeper[cpu]" in finding.mend
+    assert "sweeper[cpu]" in finding.fix
 
 
 def test_a_tensorflow_that_does_not_start(settings: Settings, tensorflow: Any) -> None:
@@ -103,10 +103,10 @@ def test_gpus(settings: Settings, tensorflow: Any, monkeypatch: pytest.MonkeyPat
 def test_a_small_machine(settings: Settings, tensorflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(total=2 * 2**30))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1e9))
-    assert "resources" in found(settings, "2 GiB").mend
-    assert "larger disk" in found(settings, "1 GB free").mend
+    assert "resources" in found(settings, "2 GiB").fix
+    assert "larger disk" in found(settings, "1 GB free").fix
 
 
 def test_lines_are_plain() -> None:
     assert Finding("ok", "x").line() == "ok    x"
-    assert Finding("bad", "x", "mend it").line() == "BAD   x\n      → mend it"
+    assert Finding("bad", "x", "fix it").line() == "BAD   x\n      → fix it"

@@ -80,5 +80,5 @@ def test_existing_part(tmp_path: Path) -> None:
 def test_a_data_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Settings(data=tmp_path).check_data_folder()
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may read everything
-    with pytest.raises(SettingsError, match=r"may not be read by user \d+; mend it with: chmod -R a\+rX"):
+    with pytest.raises(SettingsError, match=r"may not be read by user \d+; fix it with: chmod -R a\+rX"):
         Settings(data=tmp_path).check_data_folder()

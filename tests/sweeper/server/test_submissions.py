@@ -58,7 +58,7 @@ def test_a_start_that_the_service_was_stopped_in_goes_on(served: Any, stored: Pa
     (stored / "starts").mkdir()
     (stored / "starts" / "cut.json").write_text(json.dumps(asdict(start)))
     assert served.read.get(f"{API}/sweeps/cut").json()["state"] == "starting"
-    served.starts.begin_again()
+    served.starts.repeat()
     served.starts.join(30)
     assert served.recorded.starts == [start]
 

@@ -103,11 +103,11 @@ def test_the_recipe(served: Any, undone: None, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys.modules["sweeper.verbs"], "best", declared, raising=False)
     (best,) = served.host.repository.trials("demo")[:1]
     monkeypatch.setenv("SWEEPER_TOKEN", READ)
-    here = CliRunner().invoke(command.app, ["demo"]).output
+    here = CliRunner().invoke(command.app, ["demo"]).stdout
     assert here == f"{best.hash[:8]} {best.label}: 0.750\n"
     with listening(app_of(served.host)) as address:
         use_server(address)
-        assert CliRunner().invoke(command.app, ["demo"]).output == here
+        assert CliRunner().invoke(command.app, ["demo"]).stdout == here
         (call,) = CALL.findall(text)
         exec(call.replace("http://127.0.0.1:8080", address), {})  # noqa: S102
     assert f"label='{best.label}'" in capsys.readouterr().out
