@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from trials import metrics
 from trials.messages import PluginSource
 from trials.registry import REGISTRIES
 from trials.spec import ModelSpec, content_hash
@@ -314,6 +316,31 @@ def test_a_stored_plugin_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert read.names == {"datasets": ("mine-data",)}
     assert plugins.load_stored([read], ["datasets"]) == (read,)
     assert plugins.load_stored([PluginSource.from_dict({**stored, "datasets": []})], ["datasets"]) == ()
+
+
+METRIC = """
+from trials.metrics import Metric, register
+register(Metric("size", "Size", lambda masks: 1.0, "Always 1."))
+"""
+
+
+def test_an_installed_metric_goes_with_every_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No grid names a metric: it is used because it is installed, in every worker and in the same source."""
+    package, info = tmp_path / "their_metrics", tmp_path / "their_metrics-1.0.dist-info"
+    package.mkdir()
+    info.mkdir()
+    write(package, METRIC, "__init__.py")
+    write(info, "Metadata-Version: 2.1\nName: their-metrics\nVersion: 1.0\n", "METADATA")
+    write(info, "[sweeper.metrics]\nsize = their_metrics\n", "entry_points.txt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    found = plugins.describe_for((), losses=["ce"])
+    assert [plugin.names for plugin in found] == [{"metrics": ("size",)}]
+    assert "size" in metrics.names()
+    plugins.load_plugin_texts(())
+    assert "size" not in metrics.names()
+    plugins.load_plugin_texts(found)
+    assert "size" in metrics.names()
 
 
 def test_a_sweep_that_is_resumed_loads_its_data_sets_and_no_losses(tmp_path: Path) -> None:
