@@ -26,7 +26,7 @@ class Reply(BaseModel):
 
 
 class Launched(Reply):
-    """The name of the sweep, whose status tells how its start goes on; `differences`: those of a rehearsal."""
+    """The name of the sweep, whose status shows the progress of its start; `differences`: those of a rehearsal."""
 
     differences: list[str]
 

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeper.server.client import Client
+from sweeper.verbs import status
+from sweeper.verbs.requests import StatusRequest
 from tests.system.sweeps import Home
 
 pytestmark = pytest.mark.slow
@@ -85,14 +87,14 @@ def address(home: Home) -> Iterator[str]:
         with client(home, url) as asked:
 
             def claimed() -> Any:
-                status = asked.status("tiny")
-                return status["counts"]["running"] and status["lease"]
+                found = status(asked, "tiny", StatusRequest())
+                return found.counts.running and found.lease
 
-            holder = until(claimed)["holder"]
+            holder = until(claimed).holder
         os.kill(int(re.search(r"pid (\d+)", holder)[1]), signal.SIGKILL)
     until(lambda: home.json("status", "tiny")["lease"]["expired"])
     with serving(home, signal.SIGTERM, "--resume") as url, client(home, url) as asked:
-        until(lambda: asked.status("tiny")["state"] == "finished")
+        until(lambda: status(asked, "tiny", StatusRequest()).state == "finished")
         until(lambda: (home.folder / "reports" / "tiny" / "report.html").is_file())
         yield url
 
@@ -142,9 +144,9 @@ def test_a_start_that_fails_behind_the_answer_is_told(home: Home, address: str) 
     with client(home, address) as asked:
 
         def failed() -> Any:
-            status = asked.status("broken")
-            return status["state"] == "failed" and status
+            found = status(asked, "broken", StatusRequest())
+            return found.state == "failed" and found
 
-        reason = until(failed)["reason"]
+        reason = until(failed).reason
     assert "could not be started" in reason
     assert "0.png" in reason
