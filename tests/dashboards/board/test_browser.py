@@ -280,10 +280,10 @@ def test_buttons_need_a_token_and_go_through_the_api(browser: Browser, board: Bo
         expect(page.get_by_role("button", name="nuclei, focal: queued")).to_be_visible()
         page.get_by_label("Trials at once").fill("3")
         page.get_by_role("button", name="Scale").click()
-        expect(page.locator("#summary")).to_contain_text("scale; not carried out yet")
+        expect(page.locator("#summary")).to_contain_text("scale; not done yet")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Stop", exact=True).click()
-        expect(page.locator("#summary")).to_contain_text("scale, stop; not carried out yet")
+        expect(page.locator("#summary")).to_contain_text("scale, stop; not done yet")
         verbs = [(r.verb, dict(r.arguments)) for r in board.repository.requests(name)[1:]]
         assert verbs == [("scale", {"concurrency": 3}), ("stop", {"now": False})]
         # The token stays with the tab: neither the address nor the page's own storage beyond the tab has it.
