@@ -13,6 +13,7 @@ from storage.repository import Repository
 from sweeper.garbage import find_garbage
 from sweeper.settings import Settings
 from tests.results import result
+from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import FailureKind
 
 DONE, FAILED, QUEUED, UNKNOWN = (letter * 16 for letter in "abcd")
@@ -27,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 def repository(tmp_path: Path) -> Iterator[Repository]:
     with open_database(f"sqlite:///{tmp_path / 'sweeper.db'}") as database:
         repository = Repository(database)
-        spec = {"data": {"prepared": "used"}}
+        spec = TrialSpec(DataSpec("nuclei", ("background", "nucleus"), 2, prepared="used"), LossSpec("ce"))
         trials = [NewTrial(h, spec, h, "nuclei", "ce", None, 0, 0, 1) for h in (DONE, FAILED, QUEUED)]
         repository.create_sweep("s", grid={}, trials=trials)
         lease = repository.acquire_lease("s", "me", 30.0)
