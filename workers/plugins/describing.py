@@ -121,6 +121,8 @@ def describe_for(files: Iterable[Path], **used: Iterable[str]) -> tuple[PluginSo
 
 
 def _known(used: Mapping[str, set[str]]) -> bool:
+    import workers.datasets  # noqa: F401 (registers the built-in readers)
+
     return all(names <= set(REGISTRIES[PREFIX + kind]) for kind, names in used.items())
 
 
