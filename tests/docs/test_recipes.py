@@ -44,7 +44,9 @@ files, work = Path(sys.argv[1]), Path(sys.argv[2])
 truth = np.eye(2, dtype=np.float32)[np.arange(16).reshape(1, 4, 4) % 2]
 labels = np.zeros((4, 4), np.uint8)
 labels[0] = 1
-np.savez(work / "a.npz", image=np.arange(16.0).reshape(4, 4), mask=255 * labels)
+for kind, array in (("images", np.arange(16.0).reshape(4, 4)), ("masks", 255 * labels)):
+    (work / kind).mkdir()
+    np.save(work / kind / "a.npy", array)
 
 
 def study():
@@ -56,7 +58,7 @@ def study():
 
 def used(prefix, report):
     network = networks.build(ModelSpec(prefix + "plain", 4, 2), input_shape=(8, 8, 3), classes=2)
-    reader = get_reader(prefix + "npz")
+    reader = get_reader(prefix + "npy")
     (case,) = reader.find_cases(work)
     read = reader.read_case(case)
     (scores,) = score_case(labels, 1 - labels, ["background", "thing"], partition="test", case="a")
@@ -79,7 +81,7 @@ def used(prefix, report):
 
 
 found = {"project": used("", "project"), "epochs": load_grid("quick").training.epochs}
-plugins = [load_plugin(path) for path in sorted(files.glob("*.py"))]
+plugins = [load_plugin(path) for path in sorted(files.glob("my_*.py"))]
 found["names"] = {Path(p.reference).name: {kind: list(names) for kind, names in p.names.items()} for p in plugins}
 found["files"] = used("my_", "files")
 found["cells"] = {
@@ -117,7 +119,7 @@ def install(site: Path) -> None:
     info.mkdir()
     (package / "__init__.py").touch()
     for path, text in own_files().items():
-        if path.endswith(".py") or path == "my_grid.toml":
+        if path.startswith("my_"):
             (package / path).write_text(text, encoding="utf-8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-lab\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(entry_points(files()["pyproject.toml"]))
@@ -179,7 +181,7 @@ def test_files_add_what_they_say_and_are_taken_out_again(found: Any) -> None:
     assert found["names"] == {
         "my_loss.py": {"losses": ["my_jaccard"]},
         "my_network.py": {"networks": ["my_plain"]},
-        "my_reader.py": {"datasets": ["my_npz"]},
+        "my_reader.py": {"datasets": ["my_npy"]},
         "my_metric.py": {"metrics": ["my_specificity"]},
         "my_test.py": {"tests": ["my_t"]},
         "my_figure.py": {"figures": ["my_costs"]},

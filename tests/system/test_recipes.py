@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from storage.database import open_database
@@ -49,7 +52,7 @@ def test_files_of_one_s_own(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     options = []
     for name, text in own_files().items():
-        if name.endswith(".py"):
+        if name.startswith("my_") and name.endswith(".py"):
             (tmp_path / name).write_text(text, encoding="utf-8")
             options += ["--plugin", str(tmp_path / name)]
     home.run("launch", "--grid", home.grid(grid()), *options)
@@ -63,3 +66,23 @@ def test_a_package_of_one_s_own(tmp_path: Path) -> None:
     home.run("launch", "--grid", home.grid(grid()))
     check(home, "mine")
     assert "my_grid" in home.run("grids")
+
+
+def test_the_checks_of_the_pages_pass(tmp_path: Path) -> None:
+    for name, text in own_files().items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    for case in ("a", "b", "c"):
+        for kind in ("images", "masks"):
+            folder = tmp_path / "data" / "phantoms" / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"{case}.npy", np.arange(96.0).reshape(8, 12) % 2)
+    tests = sorted(str(path) for path in tmp_path.glob("test_*.py"))
+    assert len(tests) == 3
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), *tests],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
