@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sweeper.data.preparation import bare_identities, reader_of
+from sweeper.grids.files import load_grid
 from tests.docs.recipe_pages import files
 from tests.sweeper.cli.test_commands_page import parsed
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
@@ -36,6 +38,10 @@ SWEEPER = re.compile(r"`(sweeper [^`…]*)`|^(?:\$ )?(?:\.venv/bin/)?(sweeper [^
 MAKE = re.compile(r"`make ([a-z-]+)|^make ([a-z-]+)", re.MULTILINE)
 
 
+HEAD = 'name = "g"\nextends = "demo"\n'
+"""What a part of a grid is put below."""
+
+
 def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
@@ -47,6 +53,14 @@ def commands_of(page: str) -> list[str]:
     inline = [a for a, _ in SWEEPER.findall(SHELL.sub("", text)) if a]
     lines = {line.strip() for line in [*inline, *(b for _, b in SWEEPER.findall(blocks) if b)]}
     return sorted(lines - {"sweeper --server URL"})  # the option alone, not a command
+
+
+GRIDS = [
+    (page, text)
+    for page in PAGES
+    if "recipes" not in page
+    for text in re.findall(r"^```toml\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+]
 
 
 def defined(module: Path) -> set[str]:
@@ -98,6 +112,25 @@ def test_a_name_that_is_not_there_is_found() -> None:
 @pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in commands_of(page)])
 def test_each_command_is_understood(page: str, line: str) -> None:
     parsed(shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize(("page", "text"), GRIDS)
+def test_each_grid_is_one(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cells.toml").write_text(HEAD, encoding="utf-8")  # the grid that one of docs/grids.md extends
+    file = tmp_path / "grid.toml"
+    file.write_text(text if "name = " in text.partition("[")[0] else HEAD + text, encoding="utf-8")
+    grid = load_grid(str(file))
+    assert bare_identities(grid).keys() == {dataset.name for dataset in grid.datasets}
+
+
+def test_the_readme_s_grid_finds_its_images(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / "polyps" / kind).mkdir(parents=True)
+        (tmp_path / "polyps" / kind / "one.png").touch()
+    file = tmp_path / "grid.toml"
+    file.write_text(next(text for page, text in GRIDS if page == "README.md"), encoding="utf-8")
+    (dataset,) = load_grid(str(file)).datasets
+    assert [case.id for case in reader_of(dataset).find_cases(tmp_path / dataset.name)] == ["one"]
 
 
 def test_named_make_targets_exist() -> None:
