@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,12 +111,15 @@ def wait_for_an_epoch_more(home: Home) -> None:
 
 
 def test_ctrl_c_twice_keeps_the_checkpoint_and_resume_goes_on_from_it(home: Home) -> None:
-    process = home.start("resume", "long")
-    wait_for_an_epoch_more(home)
-    process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=180)
+    out = ""
+    with home.start("resume", "long") as process:
+        wait_for_an_epoch_more(home)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        for line in process.stdout:
+            out += line
+            if "waiting for running trials" in line:
+                process.send_signal(signal.SIGINT)
     assert "sweeper resume long" in out
     assert "resumes after epoch" in out
     assert process.returncode == 0, out
