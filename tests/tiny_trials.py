@@ -31,7 +31,7 @@ class TinyData:
         return TrialSpec(
             data=DataSpec("nuclei", self.whole.classes, 2, self.whole.key, self.split),
             loss=LossSpec(loss, parameters),
-            model=ModelSpec(base_filters=4, depth=2),
+            model=ModelSpec(base_filters=4, depth=1),
             training=training,
             seed=seed,
         )

@@ -118,13 +118,25 @@ def test_cold_equals_warm_after_another_loss(data: TinyData, learners: Learners,
     assert_same_weights(tmp_path / "warm", tmp_path / "cold")
 
 
-@pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_resumed_trial_ends_as_one_left_alone(
-    data: TinyData, learners: Learners, others: Learners, tmp_path: Path, stop_after: int
+    data: TinyData, learners: Learners, others: Learners, tmp_path: Path
 ) -> None:
     spec = data.spec(gamma=0.5, epochs=4, momentum=0.5)
     whole = train(data, spec, tmp_path / "whole", learners)
-    folder = tmp_path / "resumed"
+    for stop_after in (1, 2):
+        check_resumed(data, spec, learners, others, tmp_path, stop_after, whole)
+
+
+def check_resumed(
+    data: TinyData,
+    spec: TrialSpec,
+    learners: Learners,
+    others: Learners,
+    tmp_path: Path,
+    stop_after: int,
+    whole: TrialResult,
+) -> None:
+    folder = tmp_path / f"resumed after {stop_after}"
     with pytest.raises(InterruptedTrialError) as interrupted:
         train(data, spec, folder, learners, lambda r: Order.STOP if r.epoch == stop_after else Order.CONTINUE)
     assert interrupted.value.epoch == stop_after
