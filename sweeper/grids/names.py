@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import Any
 
 from storage.records import Trial
@@ -109,9 +110,12 @@ def _former_variant(spec: TrialSpec, *, with_model: bool) -> str:
 
 
 def number(value: float) -> str:
-    """A number in as few digits as tell it from every other: at most 12 in general, all where they are needed."""
+    """A number in as few signs as tell it from every other: 12 digits, a fraction such as 4/3, or all digits."""
     short = f"{value:.12g}"
-    return short if float(short) == value else repr(value)
+    if float(short) == value:
+        return short
+    fraction = Fraction(value).limit_denominator(99)
+    return str(fraction) if float(fraction) == value else repr(value)
 
 
 def _loss_settings(spec: TrialSpec) -> Iterator[tuple[str, ParameterValue]]:

@@ -159,3 +159,7 @@ def test_two_settings_are_never_averaged(found: list[TrialSpec]) -> None:
 
     for (a, first), (b, second) in itertools.combinations(zip(names, map(setting, found), strict=True), 2):
         assert (a == b) == (first == second)
+
+
+def test_a_default_such_as_four_thirds_is_readable() -> None:
+    assert [number(value) for value in (4 / 3, 0.3, 2.0, 0.1 + 0.2)] == ["4/3", "0.3", "2", "0.30000000000000004"]
