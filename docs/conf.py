@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sphinx import addnodes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from docutils import nodes
     from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
@@ -27,6 +30,8 @@ OUTSIDE = {
     "deploy/README.md": "deployment.md",
 }
 """Files outside this folder that pages link to, and the pages that stand for them in the site."""
+WHOLE = ("storage.repository",)
+"""Modules whose classes get their methods from private modules."""
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)#\s]+")
 
 sys.path.insert(0, str(ROOT))
@@ -46,10 +51,12 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: most are of oth
 suppress_warnings = ["ref.python"]  # a name that a package re-exports is there twice
 
 default_role = "code"
+napoleon_numpy_docstring = False
 autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+toc_object_entries = False  # every page copies the whole navigation: with each function in it, that is half of the time
 
 
 def rooms() -> Iterator[tuple[str, list[str]]]:
@@ -73,7 +80,8 @@ def write_reference(app: Sphinx) -> None:
             text += f"`from {room} import …`: {', '.join(f'`{name}`' for name in public)}\n\n"
         for module in modules:
             importlib.import_module(module)
-            text += f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```\n\n"
+            option = "\n   :inherited-members:" if module in WHOLE else ""
+            text += f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}{option}\n```\n\n"
         pages[room] = text
         pages["index"] += f"{room}\n"
     pages["index"] += "```\n"
@@ -91,7 +99,8 @@ def plain(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: l
     text = re.sub(r"^(Returns|Yields):\n((?: +.*\n?)+)", _returned, "\n".join(lines), flags=re.MULTILINE)
     parts = re.split(r"(``.*?``|`[^`]*`)", text, flags=re.DOTALL)
     parts[::2] = [re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for part in parts[::2]]
-    lines[:] = "".join(parts).split("\n")
+    # Before a colon in the first line of a constant's docstring is no type: a line that shows nothing keeps it apart.
+    lines[:] = [*(["\\ "] if what in ("data", "attribute", "property") else []), *"".join(parts).split("\n")]
 
 
 def _returned(match: re.Match[str]) -> str:
@@ -127,10 +136,19 @@ def _linked(text: str, folder: Path, page: str) -> str:
     return LINK.sub(target, text)
 
 
+def own_types(app: Sphinx, document: nodes.document) -> None:
+    """Only types of ours are links: to look for `str` among all that is described takes a fifth of the time."""
+    for reference in list(document.findall(addnodes.pending_xref)):
+        domain, kind, target = (reference.get(key) for key in ("refdomain", "reftype", "reftarget"))
+        if domain == "py" and kind in ("class", "obj") and not target.startswith(PACKAGES):
+            reference.replace_self(reference.children)
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
     app.connect("builder-inited", write_reference)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
     app.connect("autodoc-skip-member", shown_below)
+    app.connect("doctree-read", own_types)
     app.connect("source-read", page_links)
     app.connect("include-read", included_links)

@@ -99,9 +99,6 @@ found["package"] = used("my_", "package")
 print(json.dumps(found))
 """
 
-HEAD = 'name = "g"\nextends = "demo"\n'
-"""What the pages' parts of a grid are put below."""
-
 
 def entry_points(pyproject: str) -> str:
     """What an installer makes of the groups of a pyproject.toml."""
@@ -132,8 +129,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     own.mkdir()
     work.mkdir()
     for path, text in own_files().items():
-        head = "" if not path.endswith(".toml") or "name = " in text.partition("[")[0] else HEAD
-        (own / path).write_text(head + text, encoding="utf-8")
+        (own / path).write_text(text, encoding="utf-8")
     install(folder / "site")
     paths = [follow(folder / "project"), ROOT / "tests" / "sweeper" / "analysis", ROOT]
     done = subprocess.run(

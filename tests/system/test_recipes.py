@@ -30,8 +30,8 @@ epochs = 2
 
 
 def grid() -> str:
-    """The pages' parts of a grid as one."""
-    return GRID + "".join(own_files()[name] for name in ("loss.toml", "network.toml"))
+    """The tables of the pages' grids in one that is small."""
+    return GRID + "\n".join(own_files()[name].partition("\n\n")[2] for name in ("loss.toml", "network.toml"))
 
 
 def check(home: Home, sweep: str) -> None:
