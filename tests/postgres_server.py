@@ -41,7 +41,7 @@ class PostgresServer:
 
     def __init__(self, packages: Path | None = None) -> None:
         self._user = "nobody" if os.geteuid() == 0 else None
-        self.folder = _folder_of(self._user)
+        self.folder = folder_of(self._user)
         self.data = self.folder / "data"
         try:
             self._find_programs(packages or installed_packages())
@@ -164,7 +164,7 @@ def running_server() -> Iterator[PostgresServer]:
         server.stop()
 
 
-def _folder_of(user: str | None) -> Path:
+def folder_of(user: str | None) -> Path:
     """A new folder that only `user` may enter, at a place that `user` can reach: TMPDIR may lie in a private folder."""
     if user is None:
         return Path(tempfile.mkdtemp(prefix="sweeper-postgres-"))
