@@ -114,5 +114,7 @@ def write_results(url: str, sweep_name: str, count: int) -> None:
         for index, trial in enumerate(repository.trials(sweep_name)):
             attempt = repository.claim(lease, trial.hash)
             assert attempt is not None
-            own = tuple(dataclasses.replace(score, dsc=index / count) for score in scores(1))
+            own = tuple(
+                dataclasses.replace(score, values={**score.values, "dsc": index / count}) for score in scores(1)
+            )
             repository.finish(lease, attempt.id, dataclasses.replace(outcome(1), scores=own))
