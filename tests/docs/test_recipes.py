@@ -144,6 +144,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "prefix"), [("project", ""), ("files", "my_"), ("package", "my_")])
 def test_what_a_recipe_adds_works(found: Any, way: str, prefix: str) -> None:
     used = found[way]
@@ -160,6 +161,7 @@ def test_what_a_recipe_adds_works(found: Any, way: str, prefix: str) -> None:
     assert words[way] in used["page"]
 
 
+@pytest.mark.slow
 def test_grids_of_the_pages(found: Any) -> None:
     assert found["epochs"] == 1
     assert "quick" in found["project"]["grids"]
@@ -173,6 +175,7 @@ def test_grids_of_the_pages(found: Any) -> None:
     assert found["pruner"] == "PercentilePruner"
 
 
+@pytest.mark.slow
 def test_files_add_what_they_say_and_are_taken_out_again(found: Any) -> None:
     assert found["names"] == {
         "my_loss.py": {"losses": ["my_jaccard"]},

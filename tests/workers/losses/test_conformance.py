@@ -16,6 +16,9 @@ from workers.losses.registry import LOSSES
 
 JACCARD = Path(__file__).parents[3] / "docs" / "examples" / "jaccard_loss.py"
 
+FAST = ("ce", "unified_focal_asym")
+"""One of the simple losses and one of the others; a loss takes some seconds of all checks."""
+
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("focal", {"alpha": (0.2, 0.5, 0.9), "gamma": 0.4}),
     ("unified_focal_sym", {"gamma": (0.1, 0.4, 0.8), "delta": (0.6, 0.7, 0.8)}),
@@ -37,11 +40,14 @@ def _nothing_stays() -> Iterator[None]:
     LOSSES.replace(before)
 
 
-@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in losses.names()]
+)
 def test_ours(name: str) -> None:
     check_loss(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "parameters"), SETTINGS)
 def test_ours_with_other_settings(name: str, parameters: dict[str, Any]) -> None:
     checks = loss_checks(name, classes=[3], **parameters)

@@ -22,7 +22,9 @@ def _nothing_stays():
     NETWORKS.replace(before)
 
 
-@pytest.mark.parametrize("name", ["unet", "attention_unet", "residual_unet"])
+@pytest.mark.parametrize(
+    "name", ["unet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("attention_unet", "residual_unet"))]
+)
 def test_ours(name):
     check_network(name)
 
@@ -31,6 +33,7 @@ def test_every_network_of_ours_is_checked():
     assert set(NETWORKS.built_in()) == {"unet", "attention_unet", "residual_unet"}
 
 
+@pytest.mark.slow
 def test_the_documented_plugin():
     plugins.load_plugin(EXAMPLE)
     check_network("dilated", settings=ModelSpec("dilated", base_filters=2, depth=2, normalisation="none"))
