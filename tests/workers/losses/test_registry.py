@@ -170,6 +170,7 @@ def test_probabilities_are_floats() -> None:
         losses.get_loss("ce")(*(x.astype(np.int32) for x in operands(2)))
 
 
+@pytest.mark.slow
 def test_keras_compiles_and_trains_with_every_loss() -> None:
     g, _ = operands(3, (2, 6, 8))
     g[:, 2:4, 3:6] = (0, 1, 0)

@@ -209,6 +209,7 @@ def test_a_depth_that_leaves_one_voxel_is_refused_with_the_depth_that_works():
     build(shape=(16, 16, 3), depth=4, normalisation="none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(24, 20, 1), (8, 10, 9, 1)])
 def test_a_small_network_learns_a_ball_by_plain_gradient_descent(name, shape):

@@ -146,6 +146,7 @@ def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: Tiny
     assert (tmp_path / f"epoch-{message.epoch:06d}.npz").exists()
 
 
+@pytest.mark.slow
 def test_a_supervised_trial_waits_for_an_order_after_each_epoch(
     shared: WarmProcess, data: TinyData, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_supervised_trial_waits_for_an_order_after_each_epoch(
     assert shared.receive() == Interrupted(Order.PRUNE, 2)
 
 
+@pytest.mark.slow
 def test_loading_processes_live_as_long_as_their_trial(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     spec = data.spec("ce", epochs=2)
     alone = messages(shared, data, spec, tmp_path / "alone")[-1]

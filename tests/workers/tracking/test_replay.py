@@ -72,6 +72,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing in the code under test may catch it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "place"), [("workers.tracking.client", "_translated"), ("workers.tracking.replay", "_save_position")]
 )

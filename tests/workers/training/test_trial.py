@@ -108,6 +108,7 @@ def test_a_finished_trial_is_not_trained_again(data: TinyData, learners: Learner
     assert reports == []
 
 
+@pytest.mark.slow
 def test_cold_equals_warm_after_another_loss(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec(gamma=0.3, epochs=2)
     cold = train(data, spec, tmp_path / "cold", Learners())
@@ -118,6 +119,7 @@ def test_cold_equals_warm_after_another_loss(data: TinyData, learners: Learners,
     assert_same_weights(tmp_path / "warm", tmp_path / "cold")
 
 
+@pytest.mark.slow
 def test_a_resumed_trial_ends_as_one_left_alone(
     data: TinyData, learners: Learners, others: Learners, tmp_path: Path
 ) -> None:
@@ -151,6 +153,7 @@ def check_resumed(
             np.testing.assert_array_equal(a[case], b[case])
 
 
+@pytest.mark.slow
 def test_says_from_which_epoch_and_what_was_damaged(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec(epochs=4)
     with pytest.raises(InterruptedTrialError):
@@ -235,18 +238,21 @@ def test_a_damaged_result_is_not_trusted(data: TinyData, learners: Learners, tmp
     assert numbers(train(data, spec, tmp_path, learners)) == numbers(first)
 
 
+@pytest.mark.slow
 def test_gradient_clipping_changes_the_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     free = train(data, data.spec("ce", epochs=1), tmp_path / "free", learners)
     clipped = train(data, data.spec("ce", epochs=1, gradient_clip=1e-3), tmp_path / "clipped", learners)
     assert clipped.history[0].val_loss != free.history[0].val_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Path, precision: str) -> None:
     result = train(data, data.spec("dice", epochs=2, precision=precision), tmp_path, learners)
     assert result.history[1].loss < result.history[0].loss
 
 
+@pytest.mark.slow
 def test_loading_processes_move_no_number_and_end_with_the_trial(
     data: TinyData, learners: Learners, tmp_path: Path
 ) -> None:
@@ -296,6 +302,7 @@ def test_a_loss_that_xla_cannot_compile_is_refused(data: TinyData, learners: Lea
         LOSSES.replace(before)
 
 
+@pytest.mark.slow
 def test_distance_maps_come_with_the_batches_of_the_boundary_loss(
     data: TinyData, learners: Learners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ from workers.losses import resolve_parameters
 from workers.training.learner import Learners
 from workers.training.trial import InterruptedTrialError, Listener, run_trial
 
+pytestmark = pytest.mark.slow
+
 PATCH = (8, 16, 16)
 
 
