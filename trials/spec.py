@@ -83,7 +83,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """How a trial trains. Defaults are the paper's (section 3.2); `experiments.md` names those that it left open.
+    """How a trial trains. Defaults are the paper's (section 3.2), and ours where it leaves them open.
 
     `patch` is the size of a random training patch in voxels, None for whole images. `foreground_oversampling` is the
     share of training patches that are centred on a foreground voxel. `threads` fixes TensorFlow's intra-op threads,

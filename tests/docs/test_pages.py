@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -181,9 +181,12 @@ def test_the_hooks_run_what_make_lint_runs() -> None:
 def test_the_hook_refuses_a_long_subject(length: int, status: int, tmp_path: Path) -> None:
     message = tmp_path / "message"
     message.write_text(f"{'x' * length}\n\n{'a long line of the body ' * 9}\n", encoding="utf-8")
-    assert precommit("run", "subject", "--hook-stage", "commit-msg", "--commit-msg-filename", str(message)) == status
-
-
-def precommit(*words: str) -> int:
-    command: list[Any] = [sys.executable, "-m", "pre_commit", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+    command = [sys.executable, "-m", "pre_commit", "run", "subject", "--hook-stage", "commit-msg"]
+    done = subprocess.run(
+        [*command, "--commit-msg-filename", str(message)],
+        cwd=ROOT,
+        env={**os.environ, "PRE_COMMIT_HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout
