@@ -71,4 +71,4 @@ def served(stored: Path) -> Iterator[Served]:
             return TestClient(app, "http://127.0.0.1:8080", raise_server_exceptions=False, headers=headers)
 
         yield Served(host, starts, recorded, client)
-        starts.join(30)
+        starts.join(120)

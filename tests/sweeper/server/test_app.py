@@ -107,7 +107,7 @@ def test_retry_queues_and_starts_a_coordinator(served: Any) -> None:
     assert answer.status_code == 202
     assert answer.json()["message"].startswith("1 trials of demo are queued for a retry; demo is being started")
     assert [t.state.value for t in served.repository.trials("demo")[1:3]] == ["failed", "queued"]
-    served.starts.join(30)
+    served.starts.join(120)
     assert [(start.sweep, start.grid) for start in served.recorded.starts] == [("demo", None)]
     assert served.starts.of("demo") is None
 
@@ -137,12 +137,12 @@ def test_a_running_sweep_is_not_resumed(served: Any) -> None:
 def test_a_start_that_failed_is_told(served: Any) -> None:
     served.recorded.status, served.recorded.words = 2, "no Ray answers"
     assert served.full.post(f"{API}/sweeps/demo/resume", json={"limit": 4}).status_code == 202
-    served.starts.join(30)
+    served.starts.join(120)
     assert served.recorded.starts[0].limit == 4
     assert served.read.get(f"{API}/sweeps/demo").json()["reason"] == "could not be started: no Ray answers"
     served.recorded.status = 0
     served.full.post(f"{API}/sweeps/demo/resume", json={})
-    served.starts.join(30)
+    served.starts.join(120)
     assert served.read.get(f"{API}/sweeps/demo").json()["reason"] == ""
 
 

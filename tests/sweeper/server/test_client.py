@@ -75,10 +75,10 @@ def test_results_as_a_file(sweeper: Any, address: str, tmp_path: Path) -> None:
 def test_verbs_that_change_something(sweeper: Any, address: str, served: Any) -> None:
     answer = sweeper("--server", address, "resume", "demo", "--limit", "3")
     assert answer.out == "demo is being started; see: sweeper status demo\n"
-    served.starts.join(30)
+    served.starts.join(120)
     assert [start.limit for start in served.recorded.starts] == [3]
     assert "2 trials of demo are queued for a retry" in sweeper("--server", address, "retry", "--failed").out
-    served.starts.join(30)
+    served.starts.join(120)
     served.repository.acquire_lease("demo", "test", 60)
     assert "at most 2 at once" in sweeper("--server", address, "scale", "demo", "2").out
     assert [r.verb for r in served.repository.requests("demo")] == ["scale"]
@@ -89,13 +89,13 @@ def test_a_grid_file_is_sent_as_its_text(sweeper: Any, address: str, served: Any
     file.write_text('name = "own"\nextends = "demo"\nlosses = [{ name = "dice" }]\n')
     answer = sweeper("--server", address, "launch", "--grid", str(file), "--set", "training.epochs=2")
     assert answer.out == "own is being started; see: sweeper status own\n"
-    served.starts.join(30)
+    served.starts.join(120)
     assert served.recorded.starts[0].grid["training"]["epochs"] == 2
     dry = sweeper("--server", address, "launch", "--grid", str(file), "--dry-run")
     assert "grid own: 1 trials" in dry.out
     rehearsed = sweeper("--server", address, "launch", "--grid", str(file), "--rehearse")
     assert rehearsed.out.startswith("REHEARSAL of own")
-    served.starts.join(30)
+    served.starts.join(120)
     assert len(served.recorded.starts) == 2
 
 

@@ -28,7 +28,7 @@ def test_a_shipped_grid_is_checked_and_started(served: Any) -> None:
     answer = launch(served, grid="demo", name="mine", set=["training.epochs=3"], limit=2, fresh=True)
     assert answer.status_code == 202
     assert answer.json()["sweep"] == "mine"
-    served.starts.join(30)
+    served.starts.join(120)
     (start,) = served.recorded.starts
     assert (start.sweep, start.limit, start.extend) == ("mine", 2, False)
     wanted = load_grid("demo", ["training.epochs=3", 'name="mine"', "share=false"])
@@ -38,7 +38,7 @@ def test_a_shipped_grid_is_checked_and_started(served: Any) -> None:
 
 def test_the_text_of_a_grid_may_extend_a_shipped_one(served: Any) -> None:
     assert launch(served, toml=OWN).status_code == 202
-    served.starts.join(30)
+    served.starts.join(120)
     (start,) = served.recorded.starts
     assert [loss["name"] for loss in start.grid["losses"]] == ["dice"]
     assert start.grid["datasets"][0]["name"] == "nuclei"
@@ -47,7 +47,7 @@ def test_the_text_of_a_grid_may_extend_a_shipped_one(served: Any) -> None:
 def test_what_is_being_started_is_told_until_the_database_knows(served: Any) -> None:
     served.recorded.status, served.recorded.words = 2, "case 7 is damaged"
     launch(served, toml=OWN)
-    served.starts.join(30)
+    served.starts.join(120)
     found = served.read.get(f"{API}/sweeps/own").json()
     assert (found["state"], found["reason"]) == ("failed", "could not be started: case 7 is damaged")
     assert [one["sweep"] for one in served.read.get(f"{API}/sweeps").json()] == ["own", "demo"]
@@ -59,7 +59,7 @@ def test_a_start_that_the_service_was_stopped_in_goes_on(served: Any, stored: Pa
     (stored / "starts" / "cut.json").write_text(json.dumps(asdict(start)))
     assert served.read.get(f"{API}/sweeps/cut").json()["state"] == "starting"
     served.starts.repeat()
-    served.starts.join(30)
+    served.starts.join(120)
     assert served.recorded.starts == [start]
 
 
@@ -67,7 +67,7 @@ def test_a_rehearsal_says_how_it_differs(served: Any) -> None:
     answer = launch(served, grid="paper", rehearse=True)
     assert answer.status_code == 202
     assert "training.epochs: 1000 → 2" in answer.json()["differences"]
-    served.starts.join(30)
+    served.starts.join(120)
     assert served.recorded.starts[0].grid["rehearsal"] is True
 
 
