@@ -198,10 +198,7 @@ def fill(home: Path, trials: int) -> None:
                         "partition": score.partition,
                         "case": score.case,
                         "label": score.label,
-                        "dsc": dsc,
-                        "iou": dsc / (2 - dsc),
-                        "precision": dsc,
-                        "recall": dsc,
+                        "metrics": {"dsc": dsc, "iou": dsc / (2 - dsc), "precision": dsc, "recall": dsc},
                     }
                 )
             values = {name: getattr(EPOCH, name) for name in EPOCH.__dataclass_fields__}
