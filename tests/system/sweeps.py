@@ -66,7 +66,7 @@ class Home:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, code: int = 0, seconds: float = 300) -> str:
+    def run(self, *arguments: str, code: int = 0, seconds: float = 800) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "sweeper", *arguments],
             env=self.environment,
