@@ -56,7 +56,7 @@ def jaccard(tmp_path: Path) -> Path:
 def specs(home: Home, sweep: str) -> dict[str, Any]:
     """Trial hash to the stored spec."""
     with open_database(f"sqlite:///{home.folder / 'sweeper.db'}", create=False) as database:
-        return {t.hash: t.spec for t in Repository(database).trials(sweep)}
+        return {t.hash: t.spec.to_dict() for t in Repository(database).trials(sweep)}
 
 
 def hashes(home: Home, *arguments: str) -> dict[str, set[str]]:
