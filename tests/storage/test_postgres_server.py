@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -43,6 +47,20 @@ def test_a_private_folder_for_temporary_files(private_packages: Path, monkeypatc
     before = set(private_packages.iterdir())
     check(PostgresServer(private_packages))
     assert set(private_packages.iterdir()) == before
+
+
+def test_a_server_ends_with_its_owner() -> None:
+    program = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from postgres_server import PostgresServer; "
+        "print(PostgresServer().folder, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", program, str(CONFTEST.parent)]
+    owner = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert owner.returncode == -signal.SIGKILL
+    folder = Path(owner.stdout.strip())
+    assert folder.name.startswith("sweeper-postgres-")
+    while folder.exists():  # which ends with the test's time at the latest
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("ci", "outcomes"), [("true", {"errors": 1, "failed": 1}), ("", {"skipped": 2})])
