@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from sweeper import logs
 from sweeper.run.progress import display
-
-
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    """Leaves logging as it was."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
 
 
 def lines(text: str) -> list[dict[str, Any]]:
