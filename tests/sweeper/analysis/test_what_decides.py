@@ -1,0 +1,155 @@
+"""What decides an answer, on small studies in which another rule would give another answer."""
+
+import re
+
+import numpy as np
+import pytest
+from study_maker import Study, make_trial
+
+from sweeper.analysis import analyse, score_frame, trial_frame
+from trials.spec import RESULTS_VERSION
+
+LOSS = "unified_focal_asym"
+SHIFTS = np.array([-0.001, -0.002, *np.arange(4, 11) / 1000, -0.0035])
+"""Differences of ten images, seven of them upwards: signed-rank p = 0.037 (W⁻ = 6 of 55)."""
+BASE = np.linspace(0.55, 0.65, 10)
+
+
+def answers_of(study):
+    return analyse(trial_frame(study.trials), score_frame(study.columns))
+
+
+def of_gammas(scores, baseline=BASE, val_dsc=0.6):
+    """A study of one unified loss, `scores` by γ, and of Dice."""
+    study = Study()
+    study.add(make_trial("a", "dice", val_dsc=val_dsc), baseline.tolist())
+    for gamma, dsc in scores.items():
+        study.add(make_trial("a", LOSS, gamma=gamma), dsc.tolist())
+    return answers_of(study)
+
+
+def test_the_baseline_of_gamma_is_the_one_with_the_best_validation_and_not_test():
+    study = Study()
+    study.add(make_trial("a", "ce", val_dsc=0.4, test_dsc=0.8), (BASE + 0.2).tolist())
+    study.add(make_trial("a", "dice", val_dsc=0.9, test_dsc=0.5), (BASE - 0.1).tolist())
+    for gamma in (0.1, 0.5):
+        study.add(make_trial("a", LOSS, gamma=gamma), BASE.tolist())
+    row = answers_of(study).stability.iloc[0]
+    assert row["baseline"] == "dice"
+    assert row["baseline_dsc"] == pytest.approx(0.5)
+    assert row["share_above_baseline"] == 1
+
+
+def test_the_more_gammas_are_tried_the_more_each_must_show_against_the_baseline():
+    """Each is better by the same scores: what convinces of one of a single pair is no evidence among nine."""
+    single = of_gammas({0.1: BASE + SHIFTS, 0.5: BASE}).stability.iloc[0]
+    assert single["share_significantly_above"] <= single["share_above_baseline"]
+    many = of_gammas({g / 10: BASE + SHIFTS for g in range(1, 10)}).stability.iloc[0]
+    assert many["share_above_baseline"] == 1
+    assert many["share_significantly_above"] == 0
+
+
+def test_the_best_of_many_gammas_must_show_more_against_one_half():
+    """The same scores at the best γ and at 0.5, among two and among nine γ."""
+    two = of_gammas({0.1: BASE + SHIFTS, 0.5: BASE}).stability.iloc[0]
+    even = np.arange(1, 11) / 1000 * np.tile([1, -1], 5)
+    rest = {g / 10: BASE + even * g / 10 for g in range(2, 10) if g != 5}
+    nine = of_gammas({0.1: BASE + SHIFTS, 0.5: BASE} | rest).stability.iloc[0]
+    assert two["best_gamma"] == nine["best_gamma"] == 0.1
+    assert two["p_best_vs_recommended"] < 0.05 < nine["p_best_vs_recommended"]
+    assert not nine["best_differs_from_recommended"]
+
+
+def one_failure(better, worse):
+    """Scores that lie above `worse` on every image but one, on which they fail: a lower mean, and higher ranks."""
+    scores = worse + better
+    scores[-1] = 0.02
+    return scores
+
+
+IMAGES = np.linspace(0.6, 0.8, 20)
+SMALL = np.linspace(0.01, 0.03, 20)
+
+
+def test_a_mean_above_the_baseline_s_is_no_evidence_where_the_images_say_the_opposite():
+    """γ has the higher mean, since the baseline fails on one image; on the nineteen others the baseline is better."""
+    baseline = one_failure(SMALL, IMAGES)
+    row = of_gammas({0.1: IMAGES, 0.5: IMAGES}, baseline=baseline).stability.iloc[0]
+    assert row["share_above_baseline"] == 1
+    assert row["share_significantly_above"] == 0
+
+
+def test_the_loss_of_the_highest_mean_has_not_beaten_one_that_is_better_on_nearly_every_image():
+    study = Study()
+    study.add(make_trial("a", "ce"), IMAGES.tolist())
+    study.add(make_trial("a", "dice"), one_failure(SMALL, IMAGES).tolist())
+    answer = answers_of(study)
+    assert answer.table.set_index(["variant", "metric"])["mean"].unstack()["dsc"].idxmax() == "ce"
+    assert not re.search(r"(?<!not )significantly better", answer.sentences[0])
+
+
+def test_to_beat_every_other_loss_is_to_beat_the_best_of_them():
+    study = Study()
+    for loss, mean in (("ce", 0.5), ("dice", 0.8), ("focal", 0.6)):
+        study.add(make_trial("drive", loss), (BASE - 0.6 + mean).tolist())
+    for gamma in (0.1, 0.5):
+        study.add(make_trial("drive", LOSS, gamma=gamma), (BASE + 0.1).tolist())
+    claims = answers_of(study).claims
+    for claim in ("over the whole range of γ", "γ = 0.5 beats every other loss"):
+        row = claims[(claims["dataset"] == "drive") & claims["claim"].str.contains(claim, regex=False)].iloc[0]
+        assert row["verdict"] == "does not hold"
+        assert "dice 0.800" in row["numbers"]
+
+
+def test_holm_counts_the_pairs_of_one_class_and_not_of_all():
+    study = Study()
+    rng = np.random.default_rng(0)
+    for loss in ("ce", "dice"):
+        trial = study.add(make_trial("a", loss), rng.random(9).tolist(), label="kidney")
+        study.add_scores(trial, "tumour", rng.random(9).tolist())
+    tests = answers_of(study).significance
+    assert set(tests["label"]) == {"kidney", "tumour"}
+    assert (tests["family_size"] == 1).all()
+    assert tests["p_holm"].tolist() == tests["p"].tolist()
+
+
+def outdated_beside_current():
+    """One loss in two results versions: the older one marks everything right."""
+    study = Study()
+    for repeat in range(2):
+        study.add(make_trial("a", "ce", repeat=repeat, test_dsc=0.6, train_seconds=60.0), BASE.tolist())
+        study.add(make_trial("a", "dice", repeat=repeat, test_dsc=0.5, train_seconds=60.0), (BASE - 0.1).tolist())
+        study.add(
+            make_trial(
+                "a", "dice", repeat=repeat, val_dsc=1.0, test_dsc=1.0, results_version=RESULTS_VERSION - 1,
+                train_seconds=999.0,
+            ),
+            np.ones(10).tolist(),
+        )  # fmt: skip
+    return study
+
+
+def test_outdated_trials_count_in_no_table_curve_choice_or_test():
+    answer = answers_of(outdated_beside_current())
+    dice = answer.table[(answer.table["variant"] == "dice") & (answer.table["metric"] == "dsc")].iloc[0]
+    assert (dice["mean"], dice["repeats"]) == (pytest.approx(0.5), 2)
+    assert (answer.images["repeats"] == 2).all()
+    curve = answer.curves[answer.curves["variant"] == "dice"].iloc[0]
+    assert (curve["dsc"], curve["repeats"]) == (pytest.approx(0.5), 2)
+    chosen = answer.selection[answer.selection["variant"] == "dice"].iloc[0]
+    assert (chosen["val_dsc"], chosen["test_dsc"], chosen["repeats"]) == (0.8, 0.5, 2)
+    assert (answer.significance.loc[answer.significance["metric"] == "dsc", "effect"] > 0).all()
+    time = answer.claims[(answer.claims["dataset"] == "a") & answer.claims["claim"].str.contains("Training time")]
+    assert not time["numbers"].str.contains("Kruskal").any()  # all current times are identical
+
+
+def test_the_interval_over_repeats_is_of_the_repeats_means_and_not_of_the_images():
+    study = Study()
+    for repeat, shift in enumerate((-0.01, 0.0, 0.01)):
+        study.add(make_trial("a", "ce", repeat=repeat), (BASE + shift).tolist())
+    answer = answers_of(study)
+    width = 4.302653 * 0.01 / np.sqrt(3)  # t(0.975, 2) · sd / √3
+    row = answer.table[answer.table["metric"] == "dsc"].iloc[0]
+    assert row["repeats_half_width"] == pytest.approx(width, rel=1e-5)
+    assert answer.curves.iloc[0]["repeats_half_width"] == pytest.approx(width, rel=1e-5)
+    assert row["half_width"] == pytest.approx(2.262157 * BASE.std(ddof=1) / np.sqrt(10), rel=1e-5)
