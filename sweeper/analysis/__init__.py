@@ -5,8 +5,9 @@ answers = analyse(trials, scores)
 """
 
 from sweeper.analysis.answers import Answers, analyse
+from sweeper.analysis.comparisons import compare
 from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.frames import score_frame, scores_hash, trial_frame
 from sweeper.analysis.ranks import RankSummary
 
-__all__ = ["AnalysisError", "Answers", "RankSummary", "analyse", "score_frame", "scores_hash", "trial_frame"]
+__all__ = ["AnalysisError", "Answers", "RankSummary", "analyse", "compare", "score_frame", "scores_hash", "trial_frame"]

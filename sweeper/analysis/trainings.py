@@ -1,0 +1,179 @@
+"""Two losses compared about new images and new trainings: a training run is chance, as an image is.
+
+Each score belongs to a loss, a training run of that loss, and a unit: a patient or other group where groups are known,
+an image where they are not. The model is the one of crossed random effects (unit, loss × unit, run within loss, unit ×
+run), and the test the quasi-F of psycholinguistics (Clark 1973): the variance of a difference of means is the part of
+the units plus the part of each loss's runs, less what both parts contain, with Satterthwaite's degrees of freedom. The
+variance between runs is each loss's own, shrunk to the pooled one (as Smyth 2004 does for genes), since three runs
+alone say little of it. docs/answers.md shows how the method was chosen, and `benchmarks/calibration.py` measures it.
+
+Runs of two losses with one seed count as unrelated. The shared initial weights would make the interval too wide, never
+too narrow, as long as they correlate the losses positively.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from sweeper.analysis.intervals import Floats
+
+PRIOR_RUNS = 4.0
+"""Degrees of freedom that the pooled run variance has against a loss's own. Fewer leave three runs too uncertain, more
+hide a single unstable loss: with 4 the family-wise error is at most 10% in either case."""
+
+
+@dataclass(frozen=True)
+class LossScores:
+    """The scores of one loss: `values[run, unit]`, NaN where a run did not score a unit (a cross-validation's folds).
+
+    Units that the same runs scored form a block. Without folds there is one block of all runs and units.
+    """
+
+    values: Floats
+
+    @cached_property
+    def unit_means(self) -> Floats:
+        """Each unit's mean over the runs that scored it, shape (units,)."""
+        means: Floats = np.nanmean(self.values, axis=0)
+        return means
+
+    @cached_property
+    def block_of_unit(self) -> npt.NDArray[np.int64]:
+        """The number of each unit's block, shape (units,)."""
+        return np.unique(~np.isnan(self.values), axis=1, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
+    def blocks(self) -> tuple[Floats, ...]:
+        """The scores of each block, shape (runs of the block, units of the block), without NaN."""
+        parts = (self.values[:, self.block_of_unit == number] for number in range(self.block_of_unit.max() + 1))
+        return tuple(part[~np.isnan(part[:, 0])] for part in parts)
+
+    @property
+    def runs(self) -> int:
+        """How many runs scored the least scored unit."""
+        return min(len(block) for block in self.blocks)
+
+    @cached_property
+    def freedom(self) -> int:
+        """Degrees of freedom of `run_variance`; 0 for a single run."""
+        return sum(len(block) - 1 for block in self.blocks)
+
+    @cached_property
+    def run_variance(self) -> float:
+        """The variance of a run's mean score over the units, unit × run included; NaN for a single run."""
+        if not self.freedom:
+            return math.nan
+        return sum(len(block) * float(block.mean(axis=1).var()) for block in self.blocks) / self.freedom
+
+    @cached_property
+    def residual_variance(self) -> float:
+        """The variance of unit × run (and of all else that repeats of one unit and run would show); 0 if unknown."""
+        squares, freedom = 0.0, 0
+        for block in self.blocks:
+            rest = block - block.mean(axis=1, keepdims=True) - block.mean(axis=0) + block.mean()
+            squares += float((rest**2).sum())
+            freedom += (block.shape[0] - 1) * (block.shape[1] - 1)
+        return squares / freedom if freedom else 0.0
+
+    def of_mean(self, run_variance: float) -> float:
+        """The variance that runs of this variance give the mean over all units."""
+        units = self.values.shape[1]
+        return float(sum((block.shape[1] / units) ** 2 * run_variance / len(block) for block in self.blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class RunVariance:
+    """The variance between runs that several losses share, and its degrees of freedom."""
+
+    pooled: float
+    freedom: int
+
+    @classmethod
+    def of(cls, losses: Sequence[LossScores]) -> RunVariance:
+        """Pools the losses that have two or more runs."""
+        repeated = [loss for loss in losses if loss.freedom]
+        freedom = sum(loss.freedom for loss in repeated)
+        total = sum(loss.freedom * loss.run_variance for loss in repeated)
+        return cls(total / freedom if freedom else math.nan, freedom)
+
+    def shrunk(self, loss: LossScores) -> tuple[float, float]:
+        """A loss's run variance, shrunk to the pooled one, with its degrees of freedom."""
+        own = loss.freedom * loss.run_variance if loss.freedom else 0.0
+        freedom = PRIOR_RUNS + loss.freedom
+        return (PRIOR_RUNS * self.pooled + own) / freedom, min(freedom, float(self.freedom))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference of two means with its standard error and degrees of freedom, about new units and new trainings."""
+
+    estimate: float
+    error: float
+    freedom: float
+
+    @property
+    def p(self) -> float:
+        """Two-sided p value of no difference."""
+        return self.beyond(0.0)
+
+    def beyond(self, value: float) -> float:
+        """Two-sided p value of a true difference of `value`."""
+        if not self.error > 0:
+            return math.nan if math.isnan(self.error) else float(self.estimate == value)
+        return float(2 * stats.t.sf(abs(self.estimate - value) / self.error, self.freedom))
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The interval of level 1 − `alpha`."""
+        width = float(stats.t.ppf(1 - alpha / 2, self.freedom)) * self.error if self.error > 0 else self.error
+        return self.estimate - width, self.estimate + width
+
+
+def compare_losses(first: LossScores, second: LossScores, variance: RunVariance) -> Difference:
+    """The mean score of the first loss less that of the second, about new units and new trainings.
+
+    Args:
+        first: its scores; the same units as `second`, in the same order.
+        second: the other loss's scores.
+        variance: pooled over all losses that are compared on these units.
+
+    Returns:
+        The difference. Its error is NaN where one of the losses has a single run or there is a single unit.
+    """
+    differences = first.unit_means - second.unit_means
+    estimate, units = float(differences.mean()), differences.size
+    if not (first.freedom and second.freedom and units > 1):
+        return Difference(estimate, math.nan, math.nan)
+    within, within_freedom = _within_blocks(differences, first, second)
+    of_units = within / units
+    parts = [(of_units, float(within_freedom))]
+    for loss in (first, second):
+        run_variance, freedom = variance.shrunk(loss)
+        parts.append((loss.of_mean(run_variance), freedom))
+    total = sum(part for part, _ in parts)
+    # Unit × run is in the units' part and in the runs': it is counted once, and no part may exceed the whole.
+    twice = sum(loss.residual_variance / (units * len(loss.blocks[0])) for loss in (first, second))
+    squared = max(total - twice, of_units, total - of_units)
+    spread = sum(part**2 / freedom for part, freedom in parts)
+    return Difference(estimate, math.sqrt(squared), squared**2 / spread if spread > 0 else math.inf)
+
+
+def _within_blocks(differences: Floats, first: LossScores, second: LossScores) -> tuple[float, int]:
+    """The variance of the differences within blocks, and its degrees of freedom.
+
+    A fold's networks move all differences of its block together, which is chance of runs and not of units.
+    """
+    common = np.stack([first.block_of_unit, second.block_of_unit])
+    number = np.unique(common, axis=1, return_inverse=True)[1].reshape(-1)
+    sizes = np.bincount(number)
+    freedom = differences.size - sizes.size
+    if not freedom:
+        return float(differences.var(ddof=1)), differences.size - 1
+    centred = differences - (np.bincount(number, differences) / sizes)[number]
+    return float((centred**2).sum()) / freedom, freedom
