@@ -13,8 +13,8 @@ pytest_plugins = ["pytester"]  # for tests of what this file does
 
 # Timing never decides a test. In CI the same examples are drawn each time: a new counterexample belongs to whoever
 # changes the code, not to whoever lands next.
-settings.register_profile("default", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("default", deadline=None, max_examples=25)
+settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and so would be every process that a test starts.

@@ -285,6 +285,7 @@ class TestLostConnections:
             else:
                 assert len(repository.trials("study")) == 5
 
+    @pytest.mark.slow
     def test_a_killed_server_that_comes_back_loses_nothing(self, server: PostgresServer) -> None:
         with open_database(server.new_database(), retry_for=60) as database:
             repository = Repository(database)

@@ -68,8 +68,10 @@ def test_an_empty_database_is_left_empty_without_create(empty_url: str) -> None:
     assert schema_version(empty_url) is None
 
 
-def test_models_and_migrations_agree(empty_url: str) -> None:
-    with open_database(empty_url) as database:
+@pytest.mark.parametrize("made", [lambda url: upgrade_to(url, "head"), lambda url: open_database(url).close()])
+def test_models_and_migrations_agree(empty_url: str, made: Callable[[str], None]) -> None:
+    made(empty_url)
+    with open_database(empty_url, create=False) as database:
 
         def work(connection: Connection) -> None:
             ours = set(Base.metadata.tables)

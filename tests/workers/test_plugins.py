@@ -168,6 +168,7 @@ def test_missing_files_and_modules_are_named(tmp_path: Path) -> None:
         plugins.source_hash(tmp_path / "binary.py")
 
 
+@pytest.mark.slow
 def test_the_documented_example_is_described_without_tensorflow_in_this_process() -> None:
     script = f"""
 import sys

@@ -109,6 +109,7 @@ def histogram(data, dataset):
     return figure
 
 
+@pytest.mark.slow
 def test_a_figure_is_on_the_page_and_a_file(tmp_path):
     study = three_losses()
     study.add(make_trial("other", "ce"), [0.5, 0.6])

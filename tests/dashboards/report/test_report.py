@@ -170,6 +170,7 @@ def test_tables_are_written_as_csv_and_latex(whole):
     } <= names
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     study = Study()
     for gamma, dsc in ((0.1, [0.5, 0.6, 0.7]), (0.5, [0.6, 0.5, 0.9])):
@@ -182,6 +183,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
         assert a.read_bytes() == b.read_bytes(), a.name
 
 
+@pytest.mark.slow
 def test_a_data_set_named_script_is_text(tmp_path):
     bad = "<script>alert(1)</script>"
     study = Study()

@@ -23,6 +23,7 @@ done
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_completes_commands_options_grids_and_sweeps(stored: Path) -> None:
     offered = {

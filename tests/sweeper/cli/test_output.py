@@ -222,6 +222,7 @@ def test_data_check(sweeper: Any) -> None:
     assert "cases: 60" in answer.out
 
 
+@pytest.mark.slow
 def test_data_synth_prepare_and_show(sweeper: Any, home: Path, tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     assert sweeper("data", "synth", "drive", "--cases", "4", "--to", f"{data}/drive").status == 0
@@ -247,6 +248,7 @@ def test_help_needs_no_heavy_package() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["plan"], ["plan", "--json"], ["plan", "--grid", "γ"]])
 def test_a_terminal_that_cannot_show_gamma(home: Path, words: list[str]) -> None:
     done = subprocess.run(

@@ -265,6 +265,7 @@ def test_a_name_that_exists_with_another_grid_is_found_before_data_are_prepared(
     assert not (stored / "prepared").exists()
 
 
+@pytest.mark.slow
 def test_the_same_grid_on_other_data_is_another_one(sweeper: Any, stored: Path) -> None:
     """Only preparing tells that."""
     answer = sweeper("launch", "--set", "training.epochs=2")
@@ -314,6 +315,7 @@ def test_places_that_cannot_be_written(sweeper: Any, stored: Path) -> None:
     assert_told(sweeper("data", "synth", "drive", "--to", "file/x"), ["file/x", "not a folder"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["grids"], ["plan", "--grid", "paper", "--json"]])
 def test_nothing_follows_a_reader_that_has_gone(home: Path, words: list[str]) -> None:
     """`sweeper plan | head -1`, with less and with more than a buffer full."""

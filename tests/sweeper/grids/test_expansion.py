@@ -57,7 +57,7 @@ def hashes(table: dict[str, Any]) -> list[str]:
 
 
 @given(tables())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_every_cell_once_in_an_order_that_is_always_the_same(table: dict[str, Any]) -> None:
     found = hashes(table)
     assert found == hashes(json.loads(json.dumps(table)))
@@ -67,7 +67,7 @@ def test_every_cell_once_in_an_order_that_is_always_the_same(table: dict[str, An
 
 
 @given(tables())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_spec_comes_back_from_its_values_with_its_hash(table: dict[str, Any]) -> None:
     for spec in cells(table):
         again = TrialSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
@@ -76,7 +76,7 @@ def test_a_spec_comes_back_from_its_values_with_its_hash(table: dict[str, Any]) 
 
 
 @given(tables(), st.sampled_from(["focal", "log_cosh_dice", "hybrid_focal"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_loss_more_only_adds_cells(table: dict[str, Any], loss: str) -> None:
     grown = {**table, "losses": [*table["losses"], {"name": loss}]}
     before = set(hashes(table))
@@ -86,7 +86,7 @@ def test_a_loss_more_only_adds_cells(table: dict[str, Any], loss: str) -> None:
 
 
 @given(tables())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_repeats_more_and_data_sets_in_another_order_keep_the_cells(table: dict[str, Any]) -> None:
     found = hashes(table)
     assert set(found) < set(hashes({**table, "repeats": table["repeats"] + 1}))
@@ -109,7 +109,7 @@ RULES = st.fixed_dictionaries(
 
 
 @given(tables(), st.lists(RULES, min_size=1, max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_include_and_exclude_part_the_grid(table: dict[str, Any], rules: list[dict[str, Any]]) -> None:
     """What the rules include and what they exclude are all cells, and no cell is both."""
     listed = {loss["name"] for loss in table["losses"]}
@@ -132,7 +132,7 @@ def test_include_and_exclude_part_the_grid(table: dict[str, Any], rules: list[di
 
 
 @given(tables(), st.sampled_from(PLAIN))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_excluding_a_loss_is_not_listing_it(table: dict[str, Any], loss: str) -> None:
     rest = [entry for entry in table["losses"] if entry["name"] != loss]
     if len(rest) == len(table["losses"]) or not rest:

@@ -116,7 +116,7 @@ def test_any_table_is_a_grid_or_a_grid_error(table: dict[str, Any]) -> None:
 
 
 @given(st.sampled_from(["", "training.", "losses.", "datasets.nuclei.", "seed="]), st.text(max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_set_is_a_grid_or_a_grid_error(start: str, text: str) -> None:
     with contextlib.suppress(GridError):
         assert load_grid("demo", [start + text]) is not None

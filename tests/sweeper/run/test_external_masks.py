@@ -183,6 +183,7 @@ def test_launching_the_grid_again_finds_its_sweep(bench: Bench, tmp_path: Path) 
     assert "nnunet" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_report_shows_them_with_pictures_and_says_what_they_are(bench: Bench, tmp_path: Path) -> None:
     bench.score(bench.masks(tmp_path / "masks"))
     page = write(bench.now.settings, bench.repository, "own", tmp_path / "report")[0].read_text(encoding="utf-8")

@@ -82,6 +82,7 @@ def test_the_data_set_that_takes_most_says_how_many_run_at_once() -> None:
     assert Devices(8, 0).slots_of(grid) == 2
 
 
+@pytest.mark.slow
 def test_what_is_not_prepared_yet_counts_on_the_disk(settings: Settings) -> None:
     grid = load_grid("demo")
     before = make_plan(grid, settings)

@@ -47,6 +47,7 @@ def test_only_the_owner_may_read_what_the_job_is_given(home: Path, monkeypatch: 
     assert {name.partition("_")[0] for name in given} == {"SWEEPER", "MLFLOW"}
 
 
+@pytest.mark.slow
 def test_the_job_runs_the_command_with_what_it_was_given_and_removes_it(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

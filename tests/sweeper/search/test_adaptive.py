@@ -210,6 +210,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
         return results(bench.trials())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", range(1, 40, 3))
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(
     database: Database, tmp_path: Path, kill_at: int, undisturbed: list[Any]

@@ -68,6 +68,7 @@ def test_any_other_change_needs_another_name(search: Any, loss: dict[str, Any], 
     assert differs in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_what_its_search_suggested(home: Path) -> None:
     """Launching again changes nothing, and growing the grid takes no suggestion away."""
     table = {

@@ -82,6 +82,7 @@ def test_another_seed_tries_other_values(sampler: str) -> None:
     assert [s.point for s in one[1:]] != [s.point for s in other[1:]]
 
 
+@pytest.mark.slow
 def test_tpe_comes_nearer_than_random_search() -> None:
     def nearest(sampler: str, seed: int) -> float:
         found = run(FREE, SearchSettings(sampler, trials=16, seed=seed, from_default=False))

@@ -37,6 +37,7 @@ def address(app: Any) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 def test_a_few_of_each(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process: some requests of each kind that the description allows, and some that it does not."""
     monkeypatch.syspath_prepend(FORMATS.parent)

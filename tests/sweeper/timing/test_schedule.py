@@ -92,6 +92,7 @@ def draws(mix: str) -> Iterator[list[float]]:
         yield random.Random(100 * seed + devices).choices(MIXES[mix], k=devices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", MIXES)
 def test_the_paper_s_grid_ends_within_a_tenth_of_what_is_possible(mix: str) -> None:
     """On 1 to 64 devices of mixed speeds. The fractional bound is not reachable where 40 long trials meet about as many

@@ -225,6 +225,7 @@ def test_a_kill_leaves_nothing_that_looks_finished(source: Path, tmp_path: Path,
     assert len(prepared.case_ids) == 6
 
 
+@pytest.mark.slow
 def test_a_kill_takes_the_child_processes_with_it(source: Path, tmp_path: Path) -> None:
     import psutil
 

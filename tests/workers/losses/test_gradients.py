@@ -28,6 +28,7 @@ def gradient(name: str, g: Any, p: Any, **parameters: Any) -> Any:
     return tape.gradient(value, p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ce", "unified_focal_asym", "combo"])
 def test_slabs_change_no_gradient(name: str) -> None:
     """A batch that is cut into slabs has the gradient of the same pixels that are not: of unknown static shape."""
@@ -40,6 +41,7 @@ def test_slabs_change_no_gradient(name: str) -> None:
     np.testing.assert_allclose(gradient(name, g, p), whole(g, p), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ce", "combo", "dice_topk", "generalised_dice", "unified_focal_asym"])
 def test_xla_changes_no_number_of_large_images(name: str) -> None:
     g, p = (tf.constant(x) for x in case((2, 300, 300, 3)))
@@ -137,6 +139,7 @@ def test_the_clip_stops_the_gradient_of_what_it_clips_alone() -> None:
         assert (gradient(name, g, p).numpy() != 0).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", losses.names())
 def test_finite_for_one_foreground_pixel_in_a_volume(name: str) -> None:
     """64³ voxels, one of them foreground, predicted as background with certainty and with doubt."""

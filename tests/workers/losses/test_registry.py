@@ -183,6 +183,7 @@ def test_keras_compiles_and_trains_with_every_loss() -> None:
         assert history[-1] < history[0], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

@@ -141,6 +141,7 @@ def test_equal_vectors_are_the_scalar(case: Any, variant: str, gamma: float, del
     assert vectors == same(scalar, rel=1e-12)
 
 
+@pytest.mark.slow
 @quick
 @given(cases(inside=False))
 def test_the_families_own_special_cases(case: Any) -> None:

@@ -315,6 +315,7 @@ def large_volume() -> tuple[Array, Array]:
     return random_case((1, 96, 96, 96, 2), 0, sharpness=3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", losses.names())
 def test_float32_sums_of_a_large_volume(name: str, large_volume: tuple[Array, Array]) -> None:
     """One slab after another, 2×96³ voxels: within 1e-5 of float64 where a running sum in float32 is not."""
@@ -326,6 +327,7 @@ def test_float32_sums_of_a_large_volume(name: str, large_volume: tuple[Array, Ar
     assert float(value(tf.constant(g, "float32"), tf.constant(p, "float32"))) == pytest.approx(wide, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 300, 300, 2), (2, 40, 50, 60, 3), (1, 397, 397, 2), (1, 5, 400, 200, 2)])
 def test_slabs_change_no_number(shape: tuple[int, ...]) -> None:
     """Images large enough to be cut, also where the length has no fitting divisor."""
@@ -385,7 +387,7 @@ def test_signed_distances_of_a_square() -> None:
     assert not signed_distance(np.zeros((3, 3), bool)).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(masks=arrays(np.bool_, array_shapes(min_dims=2, max_dims=3, max_side=9)))
 def test_distances_within_the_box_of_a_mask_are_those_of_the_whole_image(masks: np.ndarray) -> None:
     expected = np.zeros(masks.shape)

@@ -34,7 +34,7 @@ def expected(values: Any, count: int) -> Any:
     return larger + equal * ((count - larger.sum()) / equal.sum())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 5 * SAMPLE), st.floats(0, 1), st.sampled_from(list(KINDS)), st.booleans(), st.integers(0, 2**32 - 1)
 )
@@ -46,6 +46,7 @@ def test_are_those_that_sorting_finds(size: int, share: float, kind: str, double
     np.testing.assert_allclose(found, expected(values, count), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_are_the_same_under_xla(kind: str) -> None:
     values = KINDS[kind](np.random.default_rng(0), 3 * SAMPLE + 1).astype(np.float32)

@@ -119,6 +119,7 @@ def reach(depth, first, last, gated):
     return decoder(0, first, last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("shape", "depth"), [((48, 64, 1), 2), ((20, 24, 22, 1), 1)])
 def test_an_output_pixel_is_moved_by_its_receptive_field_and_by_nothing_else(name, shape, depth):

@@ -101,6 +101,7 @@ def numbers(message: Event) -> object:
     return result(message).scores, [replace(epoch, seconds=0.0) for epoch in result(message).history]
 
 
+@pytest.mark.slow
 def test_a_conversation(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     received = messages(shared, data, data.spec("ce", epochs=2), tmp_path)
     assert [type(m) for m in received] == [Started, EpochEnded, EpochEnded, Finished]

@@ -12,6 +12,7 @@ from workers.tracking.client import connect
 from workers.tracking.describe import model_name
 
 
+@pytest.mark.slow
 def test_a_model_is_logged_once_however_often_it_is_sent(uri: str, tmp_path: Path) -> None:
     path = with_model(tmp_path, trial(), fake_keras_file(tmp_path / "m.keras"))
     for _ in range(2):

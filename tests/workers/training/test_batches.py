@@ -278,6 +278,7 @@ def nothing_left():
     assert shared_memory() <= before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize(("shape", "spec"), [((16, 12), HALF), ((14, 9, 11), PATCHES)])
 def test_processes_give_the_same_bits_as_the_thread(shape, spec):
@@ -293,6 +294,7 @@ def test_processes_give_the_same_bits_as_the_thread(shape, spec):
         assert equal(list(alone.epoch(3)), list(shared.epoch(3)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 def test_an_error_of_a_process_is_raised_in_the_loop():
     data = prepared([(6, 5)] * 4)
@@ -305,6 +307,7 @@ def test_an_error_of_a_process_is_raised_in_the_loop():
         list(batches.epoch(1))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 def test_a_killed_process_is_an_error_and_no_hang():
     batches = training([(6, 5)] * 40, PLAIN, processes=1)
@@ -319,6 +322,7 @@ def test_a_killed_process_is_an_error_and_no_hang():
     batches.close()
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_parent_that_was_killed(tmp_path):
     program = tmp_path / "parent.py"
     program.write_text(

@@ -61,6 +61,7 @@ def fields(size, alpha, sigma, count, fast):
     return np.concatenate([elastic_deform_coordinates(mesh, alpha, sigma) - mesh for _ in range(count // len(size))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "sigma"), [((90, 100), 9.0), ((90, 100), 13.0), ((40, 44, 48), 9.5)])
 def test_the_elastic_field_has_the_deviation_smoothness_and_border_of_batchgenerators(size, sigma):
     count = 240 if len(size) == 2 else 120

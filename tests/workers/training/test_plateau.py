@@ -14,6 +14,7 @@ from workers.training.plateau import PlateauState, advance
 LOSSES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.35, 0.4, 0.5]), min_size=1, max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     losses=LOSSES,

@@ -77,6 +77,7 @@ def test_a_trial_learns_and_leaves_its_result(data: TinyData, learners: Learners
     assert not list(tmp_path.glob("epoch-*"))
 
 
+@pytest.mark.slow
 def test_scores_at_native_resolution_are_of_the_same_predictions(
     data: TinyData, learners: Learners, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_says_from_which_epoch_and_what_was_damaged(data: TinyData, learners: Le
     assert "epoch-000003.npz is damaged" in told[0][1][0]
 
 
+@pytest.mark.slow
 def test_never_starts_afresh_in_silence(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec(epochs=3)
     with pytest.raises(InterruptedTrialError):
@@ -313,6 +315,7 @@ def test_distance_maps_come_with_the_batches_of_the_boundary_loss(
     assert numbers(with_maps) == numbers(within_the_step)
 
 
+@pytest.mark.slow
 def test_a_plugin_of_another_source_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec("ce")
     with pytest.raises(ParameterError, match="loss 'ce': the trial was made with source 0123, but here it is built-in"):
