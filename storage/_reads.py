@@ -43,6 +43,11 @@ from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, TrialState
 
 SCORE_KEYS = ("trial", "partition", "case", "label")
+"""What tells one score from another."""
+
+SCORE_TEXTS = (*SCORE_KEYS, "group")
+"""The columns of `ReadMethods.score_columns` that hold text; all others are metrics."""
+
 EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
 
 
@@ -318,18 +323,19 @@ class ReadMethods(LeaseMethods):
         """The scores of all finished trials of the sweep by column, in the order of its grid, then partition, case and
         label by code point.
 
-        The columns are trial, partition, case, label, then every registered metric, then those that are stored and not
-        registered here. None is a value that is undefined, or was not computed.
+        The columns are trial, partition, case, label, group (empty where it is not known), then every registered
+        metric, then those that are stored and not registered here. None is a value that is undefined, or was not
+        computed.
 
         Raises:
             UnknownSweepError: there is no such sweep.
         """
         statement = (
-            select(*(ScoreRow.__table__.c[name] for name in SCORE_KEYS), type_coerce(ScoreRow.metrics, Text))
+            select(*(ScoreRow.__table__.c[name] for name in SCORE_TEXTS), type_coerce(ScoreRow.metrics, Text))
             .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
             .order_by(MembershipRow.position, ScoreRow.partition, ScoreRow.case, ScoreRow.label)
         )
-        columns = dict(self._columns(sweep_name, statement, (*SCORE_KEYS, "metrics")))
+        columns = dict(self._columns(sweep_name, statement, (*SCORE_TEXTS, "metrics")))
         # All texts are parsed at once: with a large study that takes a third of the time.
         values = json.loads(f"[{','.join(columns.pop('metrics'))}]")
         names = dict.fromkeys([*METRICS, *(name for row in values for name in row)])

@@ -24,7 +24,8 @@ def score_rows(trial: str, result: TrialResult) -> list[dict[str, object]]:
             raise InvalidScoreError(f"trial {trial}: {_where(score)} is scored twice; each image and class once")
         seen.add(key)
         values = {name: _number(trial, score, name, value) for name, value in score.values.items()}
-        rows.append({"trial": trial, "partition": key[0], "case": key[1], "label": key[2], "metrics": values})
+        own = {"partition": score.partition, "case": score.case, "label": score.label, "group": score.group}
+        rows.append({"trial": trial, **own, "metrics": values})
     return rows
 
 

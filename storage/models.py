@@ -151,7 +151,10 @@ class EpochRow(Base):
 
 
 class ScoreRow(Base):
-    """Scores of one image for one class: each metric's value by its name, so that a new metric needs no column."""
+    """Scores of one image for one class: each metric's value by its name, so that a new metric needs no column.
+
+    `group` is the image's patient or other group; empty where it is not known.
+    """
 
     __tablename__ = "score"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -160,6 +163,7 @@ class ScoreRow(Base):
     partition: Mapped[str] = mapped_column(Key, primary_key=True)
     case: Mapped[str] = mapped_column(Key, primary_key=True)
     label: Mapped[str] = mapped_column(Key, primary_key=True)
+    group: Mapped[str] = mapped_column(Words, server_default="")
     metrics: Mapped[object] = mapped_column(Json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage._attempts import AttemptMethods
-from storage._reads import SCORE_KEYS, ReadMethods
+from storage._reads import SCORE_KEYS, SCORE_TEXTS, ReadMethods
 from storage._sweeps import SweepMethods
 
 
@@ -35,4 +35,4 @@ class Repository(SweepMethods, AttemptMethods, ReadMethods):
     """
 
 
-__all__ = ["SCORE_KEYS", "Repository"]
+__all__ = ["SCORE_KEYS", "SCORE_TEXTS", "Repository"]

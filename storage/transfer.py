@@ -46,9 +46,9 @@ from trials.states import TrialState
 
 MANIFEST = "sweep.json"
 _FORMAT = "sweeper sweep"
-_VERSION = 2
-_OLDER = (1,)
-"""Export versions that are read besides: 1 had a column for each of six metrics."""
+_VERSION = 3
+_OLDER = (1, 2)
+"""Export versions that are read besides: 1 had a column for each of six metrics, neither had groups."""
 
 # What a table leaves out: numbers that mean nothing in another database. What replaces them: (name, type).
 _LEFT_OUT: Mapping[type[Base], frozenset[str]] = {
@@ -226,6 +226,8 @@ def _read_folder(folder: Path) -> tuple[Values, Tables]:
         rows: Rows = pq.read_table(path).to_pylist()
         if table is ScoreRow and manifest["version"] == 1:
             rows = [_with_metrics(row) for row in rows]
+        if table is ScoreRow and manifest["version"] < 3:
+            rows = [{**row, "group": ""} for row in rows]
         json_columns = [c.name for c in table.__table__.c if isinstance(c.type, Json)]
         for row in rows:
             for name in json_columns:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trials.errors import InputError
 from trials.registry import Registry
 
 OVERLAP = "overlap"
@@ -85,12 +86,18 @@ class Metric:
 METRICS: Registry[Metric] = Registry("metric", "sweeper.metrics")
 
 
+RESERVED = ("trial", "partition", "case", "label", "group")
+"""What is stored of a score beside its metrics: no metric has such a name."""
+
+
 def register(metric: Metric) -> None:
     """Adds a metric.
 
     Raises:
-        InputError: another metric has this name.
+        InputError: another metric has this name, or it is one of `RESERVED`.
     """
+    if metric.name in RESERVED:
+        raise InputError(f"no metric can be named {metric.name!r}: a score has a column of this name; choose another")
     METRICS.register(metric.name, metric)
 
 

@@ -16,27 +16,32 @@ class Score:
     """Scores of one image for one class.
 
     `values` maps a metric's name (`trials.metrics`) to its value, None where it is undefined (recall where the truth
-    is empty). A metric that was not computed is not there.
+    is empty). A metric that was not computed is not there. `group` is the patient, or another group, that the image
+    belongs to, as the data set's reader knows it; empty where it is not known.
     """
 
     partition: Partition
     case: str
     label: str
     values: Mapping[str, float | None]
+    group: str = ""
 
     def __getitem__(self, metric: str) -> float | None:
         """The value of a metric; None where it is undefined or was not computed."""
         return self.values.get(metric)
 
     def to_dict(self) -> dict[str, Any]:
-        """One flat object: partition, case, label, and the metrics by name."""
-        return {"partition": self.partition, "case": self.case, "label": self.label, **self.values}
+        """One flat object: partition, case, label, group, and the metrics by name."""
+        return {
+            "partition": self.partition, "case": self.case, "label": self.label, "group": self.group, **self.values,
+        }  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Score:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; reads every stored form: earlier versions knew no groups."""
         rest = dict(values)
-        return cls(rest.pop("partition"), rest.pop("case"), rest.pop("label"), rest)
+        group = rest.pop("group", "")
+        return cls(rest.pop("partition"), rest.pop("case"), rest.pop("label"), rest, group)
 
 
 @dataclass(frozen=True, slots=True)

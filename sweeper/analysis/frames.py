@@ -27,7 +27,10 @@ SURFACE_DISTANCES = metrics.names(metrics.SURFACE_DISTANCES)
 """Optional distances in the unit of the spacing; smaller is better; infinite where one mask alone is empty."""
 
 SCORE_KEYS = ("trial", "partition", "case", "label")
-"""What tells one score from another; a score frame has a column for each metric besides."""
+"""What tells one score from another."""
+
+SCORE_TEXTS = (*SCORE_KEYS, "group")
+"""The columns of a score frame that hold text; every other one is a metric."""
 
 TRIAL_COLUMNS = (
     "hash", "label", "state", "dataset", "loss", "variant", "gamma", "repeat", "seed", "results_version", "current",
@@ -100,9 +103,10 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
 
 
 def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """One row per trial, image and class: `SCORE_KEYS`, then every registered metric, then further columns as they are.
+    """One row per trial, image and class: `SCORE_TEXTS`, then each registered metric, then further columns as they are.
 
-    A score that is undefined, or was not computed, is NaN.
+    A score that is undefined, or was not computed, is NaN. `group` is the image's patient or other group; empty where
+    it is not known, as it is where the column is missing.
 
     Raises:
         AnalysisError: a column is missing, a score lies outside its metric's range, or an image occurs twice.
@@ -111,10 +115,11 @@ def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     missing = [c for c in needed if c not in columns]
     if missing:
         raise AnalysisError(f"the scores lack the column(s) {', '.join(missing)}; needed: {', '.join(needed)}")
-    names = dict.fromkeys([*SCORE_KEYS, *metrics.names(), *columns])
+    names = dict.fromkeys([*SCORE_TEXTS, *metrics.names(), *columns])
     frame = pd.DataFrame({c: columns.get(c, np.full(len(columns["trial"]), np.nan)) for c in names})
+    frame["group"] = frame["group"].astype(object).fillna("")
     for column in frame.columns:
-        text = column in SCORE_KEYS
+        text = column in SCORE_TEXTS
         frame[column] = frame[column].astype("str") if text else pd.to_numeric(frame[column]).astype(float)
     _check_scores(frame)
     return frame
@@ -123,10 +128,11 @@ def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 def scores_hash(scores: pd.DataFrame) -> str:
     """16 hex digits over every score, whatever the order of the rows: equal scores have equal hashes.
 
-    A metric that no image has counts only where it always did, so that a new one changes no hash.
+    A metric that no image has counts only where it always did, so that a new one changes no hash; so do groups where
+    none is known.
     """
     always = [*SCORE_KEYS, *METRICS, *SURFACE_DISTANCES]
-    further = sorted(c for c in scores.columns if c not in always and scores[c].notna().any())
+    further = sorted(c for c in scores.columns if c not in always and (scores[c].notna() & (scores[c] != "")).any())
     ordered = scores.loc[:, [*always, *further]].sort_values(list(SCORE_KEYS))
     rows = pd.util.hash_pandas_object(ordered, index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()[:16]

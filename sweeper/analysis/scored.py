@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeper.analysis.frames import SCORE_KEYS
+from sweeper.analysis.frames import SCORE_TEXTS
 from trials.metrics import METRICS, Metric, paper_metrics
 
 
 def metric_columns(scores: pd.DataFrame) -> list[str]:
     """Every metric that a `score_frame` has a column for."""
-    return [str(column) for column in scores.columns if column not in SCORE_KEYS]
+    return [str(column) for column in scores.columns if column not in SCORE_TEXTS]
 
 
 def scored_metrics(images: pd.DataFrame) -> list[str]:
@@ -52,4 +52,4 @@ def _unregistered(images: pd.DataFrame) -> list[str]:
     return [str(c) for c in images.columns if c not in _NO_METRICS and pd.api.types.is_float_dtype(images[c])]
 
 
-_NO_METRICS = (*SCORE_KEYS, "dataset", "variant", "loss", "gamma", "repeat", "repeats")
+_NO_METRICS = (*SCORE_TEXTS, "dataset", "variant", "loss", "gamma", "repeat", "repeats")

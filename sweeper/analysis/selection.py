@@ -38,12 +38,17 @@ def image_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "t
 
 
 def trial_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "test") -> pd.DataFrame:
-    """The scores of the current trials in one partition, with each trial's data set, variant, γ and repeat."""
+    """The scores of the current trials in one partition, with each trial's data set, variant, γ and repeat.
+
+    An image whose group one trial knows has it in every row: trials of an older version were stored without groups.
+    """
     current = trials.loc[trials["current"], ["hash", "dataset", "variant", "loss", "gamma", "repeat"]]
     chosen = scores[scores["partition"] == partition].merge(current, left_on="trial", right_on="hash")
     chosen = chosen.drop(columns=["hash", "partition"])
     metrics = metric_columns(scores)
     chosen[metrics] = chosen[metrics].replace([np.inf, -np.inf], np.nan)
+    if (chosen["group"] != "").any():
+        chosen["group"] = chosen.groupby(["dataset", "case"], observed=True)["group"].transform("max")
     return chosen
 
 

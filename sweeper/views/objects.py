@@ -258,13 +258,15 @@ class TrialRow(BaseModel):
 class ScoreRow(Shown):
     """Scores of one trial on one image for one class: shares in [0, 1], distances in the unit of the spacing.
 
-    A metric that was added has a key of its own.
+    `group` is the image's patient or other group, empty where it is not known. A metric that was added has a key of
+    its own.
     """
 
     trial: str
     partition: str
     case: str
     label: str
+    group: str
     dsc: float | None
     iou: float | None
     precision: float | None

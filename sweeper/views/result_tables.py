@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from storage.repository import SCORE_KEYS, Repository
+from storage.repository import SCORE_TEXTS, Repository
 from sweeper.grids.names import naming_of, variants
 
 TRIAL_COLUMNS: Mapping[str, type] = {
@@ -78,7 +78,7 @@ def results_parquet(repository: Repository, sweep: str, table: str) -> bytes:
         columns, kinds = trial_columns(repository, sweep), TRIAL_COLUMNS
     else:
         columns = dict(repository.score_columns(sweep))
-        kinds = {name: str if name in SCORE_KEYS else float for name in columns}
+        kinds = {name: str if name in SCORE_TEXTS else float for name in columns}
     arrays = {name: pa.array(columns[name], types[kind], from_pandas=False) for name, kind in kinds.items()}
     file = io.BytesIO()
     pq.write_table(pa.table(arrays), file, compression="zstd")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, select, update
 
@@ -49,8 +50,12 @@ def epoch(number: int, *, loss: float = 0.5, steps: int = 10) -> Epoch:
 
 
 def scores(images: int = 2, classes: Sequence[str] = ("kidney", "tumour")) -> tuple[Score, ...]:
+    """The last image's patient is known, and has a name that formats like to lose."""
     return tuple(
-        scored(partition, f"case-{image:03d}", label, 0.75, 0.6, 0.5, None, hd95=math.inf, asd=1.25)
+        replace(
+            scored(partition, f"case-{image:03d}", label, 0.75, 0.6, 0.5, None, hd95=math.inf, asd=1.25),
+            group='é,"\n' if image == images - 1 else "",
+        )
         for partition in ("test", "validation")
         for image in range(images)
         for label in classes

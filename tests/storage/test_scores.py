@@ -42,7 +42,8 @@ def test_finish_stores_all_and_again_changes_nothing(repository: Repository) -> 
     assert tuple(repository.epochs(trial.hash)) == given.history
     columns = repository.score_columns("study")
     assert list(zip(*columns.values(), strict=True)) == [
-        (trial.hash, score.partition, score.case, score.label, *score.values.values()) for score in scores()
+        (trial.hash, score.partition, score.case, score.label, score.group, *score.values.values())
+        for score in scores()
     ]
     assert repository.claim(lease, trial.hash) is None
     with pytest.raises(AttemptEndedError, match="already finished"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from storage_samples import epoch, let_lease_run_out, new_trials, outcome, scores, stored_splits, trial_hash
 
@@ -86,11 +88,27 @@ def test_parquet_loses_nothing(repository: Repository, other: Repository, tmp_pa
     assert import_sweep(other, folder) == Imported("γ/sweep", taken=6, kept=0)
     assert everything(other) == everything(repository)
     text = everything(other)
+    assert set(other.score_columns("γ/sweep")["group"]) == {"", 'é,"\n'}
     assert "nan" in text
     assert "inf" in text
     assert import_sweep(other, folder).kept == 5
     assert everything(other) == everything(repository)
     assert sorted(p.name for p in folder.parent.iterdir()) == ["export"]
+
+
+def test_an_export_from_before_there_were_groups_is_read(
+    repository: Repository, other: Repository, tmp_path: Path
+) -> None:
+    fill(repository)
+    folder = export_sweep(repository, "γ/sweep", tmp_path / "export")
+    file, manifest = folder / "score.parquet", json.loads((folder / "sweep.json").read_text())
+    pq.write_table(pq.read_table(file).drop_columns(["group"]), file)
+    manifest["files"]["score.parquet"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "sweep.json").write_text(json.dumps({**manifest, "version": 2}))
+    assert import_sweep(other, folder).taken == 6
+    before, after = repository.score_columns("γ/sweep"), other.score_columns("γ/sweep")
+    assert set(after["group"]) == {""}
+    assert {**after, "group": before["group"]} == before
 
 
 def test_an_imported_sweep_goes_on(repository: Repository, other: Repository, tmp_path: Path) -> None:
@@ -155,6 +173,7 @@ def test_csv_is_for_reading(repository: Repository, tmp_path: Path) -> None:
     assert {row["case"] for row in rows} == {'é\n,";', "case-000", "case-001"}
     assert {row["dsc"] for row in rows} == {"", "0.30000000000000004", "0.75"}
     assert {row["hd95"] for row in rows} == {"inf", "0"}
+    assert {row["group"] for row in rows} == {"", 'é,"\n'}
     with pytest.raises(TransferError, match="CSV, which is for reading only"):
         import_sweep(repository, folder)
 
@@ -209,6 +228,6 @@ class TestRefusals:
         manifest = json.loads((folder / "sweep.json").read_text())
         (folder / "sweep.json").write_text(json.dumps({**manifest, "version": 99}))
         with pytest.raises(
-            TransferError, match="has export version 99, this program reads up to 2; update the program"
+            TransferError, match="has export version 99, this program reads up to 3; update the program"
         ):
             import_sweep(repository, folder)

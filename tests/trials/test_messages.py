@@ -47,7 +47,7 @@ REQUEST = TrainRequest(
 EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 SCORES = (
     Score("validation", "a", "kidney", {"dsc": 0.5, "iou": 0.4, "precision": 0.5, "recall": None}),
-    Score("test", "b", "kidney", {"dsc": 0.0, "iou": 0.0, "precision": None, "hd95": math.inf}),
+    Score("test", "b", "kidney", {"dsc": 0.0, "iou": 0.0, "precision": None, "hd95": math.inf}, "patient 1"),
 )
 RESULT = TrialResult("h" * 16, SCORES, (EPOCH,), 1, False, 0, 19, 1000, 0.7, 0.1, 500.0, {"device": "CPU"})
 EVENTS: list[Event] = [

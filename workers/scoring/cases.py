@@ -63,6 +63,7 @@ def _score(
         surface_distances=evaluation.surface_distances,
         partition=partition,
         case=case,
+        group=known.group or "",
     )
 
 

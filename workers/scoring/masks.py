@@ -97,6 +97,7 @@ def score_case(
     case: str,
     spacing: Sequence[float] | None = None,
     surface_distances: bool = False,
+    group: str = "",
 ) -> list[Score]:
     """Scores of one image for every foreground class, by every requested metric.
 
@@ -108,6 +109,7 @@ def score_case(
         case: identifier of the image.
         spacing: voxel size along each axis, in the unit in which surface distances are wanted; 1 when None.
         surface_distances: whether the surface distances are computed, too.
+        group: the patient, or another group, that the image belongs to; empty where it is not known.
 
     Raises:
         InputError: shapes differ, the maps are no integers, a label is no class, or a metric gives a value outside its
@@ -127,7 +129,7 @@ def score_case(
         for metric in wanted:
             if fault := metric.fault(values[metric.name]):
                 raise InputError(f"metric {metric.name!r} gives {values[metric.name]!r} for case {case!r}, {fault}")
-        scores.append(Score(partition, case, label, values))
+        scores.append(Score(partition, case, label, values, group))
     return scores
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
+import pandas as pd
+
 from dashboards.report.blocks import Block, Bullets, Details, Paragraph, Table, Text, table
 from dashboards.report.numbers import NONE
 from dashboards.report.registry import Section, SectionDrawings
@@ -26,7 +28,8 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     ran = trials_table(answers, data_sets)
     if ran.rows:
         yield ran
-    if notes := (*data_notes(sweep.grid, data_sets), *external_notes(answers)):
+    grouping = group_notes(answers.trials, data.study.scores, data_sets)
+    if notes := (*data_notes(sweep.grid, data_sets), *grouping, *external_notes(answers)):
         yield Bullets(notes)
     excluded = excluded_table(data_sets)
     if excluded.rows:
@@ -75,6 +78,22 @@ def data_notes(grid: Json, data_sets: Mapping[str, DatasetDetails]) -> list[str]
         for dataset, known in data_sets.items()
         for note in (*_split_notes(known), *_score_notes(_settings_of(grid, dataset, "evaluation")))
     ]
+
+
+def group_notes(trials: pd.DataFrame, scores: pd.DataFrame, data_sets: Mapping[str, DatasetDetails]) -> list[str]:
+    """A sentence for each data set whose files name patients or sequences, where stored scores do not."""
+    notes = []
+    for dataset, known in data_sets.items():
+        own = trials.loc[trials["current"] & (trials["dataset"] == dataset), "hash"]
+        grouped = scores.loc[scores["group"] != "", "trial"]
+        without = int((~own.isin(grouped) & own.isin(scores["trial"])).sum())
+        if known.groups.known and without:
+            notes.append(
+                f"{dataset}: the files name {known.groups.known} patients or sequences, but the scores of {without} of "
+                f"{len(own)} trials were stored by an older version, without them. Where no trial knows an image's "
+                "patient or sequence, images count as if each had its own."
+            )
+    return notes
 
 
 def external_notes(answers: Answers) -> list[str]:

@@ -7,6 +7,7 @@ import json
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from dashboards.report.sections import ran
+from sweeper.analysis import score_frame, trial_frame
 from sweeper.grids.details import DatasetDetails, Groups, SweepDetails
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
@@ -50,6 +51,21 @@ def test_a_grouped_split_is_said_to_be_clean():
     cells = DatasetDetails(groups=Groups(known=9), ungrouped=UNKNOWN)
     assert ran.data_notes({}, {"cells": cells}) == [
         "cells: no patient or sequence has images both in the test set and outside of it."
+    ]
+
+
+def test_scores_without_the_groups_that_the_files_name_are_told():
+    study, names = Study(), ("cells", "drive", "nuclei")
+    for dataset in names:
+        study.add(make_trial(dataset, "ce"), [0.5, 0.6])
+    study.trials.append(new := make_trial("nuclei", "dice"))
+    study.add_scores(new, "thing", [0.7, 0.8], groups=["p1", "p2"])
+    data_sets = {"cells": DatasetDetails(groups=Groups(known=9)), "drive": DatasetDetails(),
+                 "nuclei": DatasetDetails(groups=Groups(known=2))}  # fmt: skip
+    notes = ran.group_notes(trial_frame(study.trials), score_frame(study.columns), data_sets)
+    assert [note.partition(" were stored")[0] for note in notes] == [
+        "cells: the files name 9 patients or sequences, but the scores of 1 of 1 trials",
+        "nuclei: the files name 2 patients or sequences, but the scores of 1 of 2 trials",
     ]
 
 

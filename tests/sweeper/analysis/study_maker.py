@@ -25,6 +25,9 @@ BASELINES = {
     "combo": 0.02,
 }
 UNIFIED = {"unified_focal_sym": 0.03, "unified_focal_asym": 0.035}
+SCORE_COLUMNS = (
+    "trial", "partition", "case", "label", "group", "dsc", "iou", "precision", "recall", "hd95", "asd",
+)  # fmt: skip
 GAMMAS = tuple(g / 10 for g in range(1, 10))
 
 
@@ -80,18 +83,17 @@ class Study:
     """Trials with scores for each; `columns` is what `Repository.score_columns` gives."""
 
     trials: list[Trial] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(
-        default_factory=lambda: {
-            k: [] for k in ("trial", "partition", "case", "label", "dsc", "iou", "precision", "recall", "hd95", "asd")
-        }
-    )
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in SCORE_COLUMNS})
 
-    def add_scores(self, trial: Trial, label: str, dsc: Sequence[float | None], partition: str = "test") -> None:
-        """One image per DSC; the other metrics follow from it."""
+    def add_scores(
+        self, trial: Trial, label: str, dsc: Sequence[float | None], partition: str = "test", groups: Sequence[str] = ()
+    ) -> None:
+        """One image per DSC; the other metrics follow from it. Without `groups` they are unknown."""
         for i, value in enumerate(dsc):
             iou = None if value is None else value / (2 - value)
             row = {
-                "trial": trial.hash, "partition": partition, "case": f"case{i:03}", "label": label, "dsc": value,
+                "trial": trial.hash, "partition": partition, "case": f"case{i:03}", "label": label,
+                "group": groups[i] if groups else "", "dsc": value,
                 "iou": iou, "precision": value, "recall": value, "hd95": None, "asd": None,
             }  # fmt: skip
             for key, entry in row.items():

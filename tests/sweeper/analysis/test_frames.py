@@ -4,7 +4,8 @@ import pytest
 from study_maker import Study, make_trial, paper_like
 
 from sweeper.analysis import AnalysisError, score_frame, scores_hash, trial_frame
-from sweeper.analysis.frames import SCORE_KEYS, TRIAL_COLUMNS
+from sweeper.analysis.frames import SCORE_TEXTS, TRIAL_COLUMNS
+from sweeper.analysis.selection import trial_scores
 from trials.metrics import METRICS
 from trials.spec import RESULTS_VERSION
 from trials.states import FailureKind, TrialState
@@ -12,7 +13,7 @@ from trials.states import FailureKind, TrialState
 
 def test_frames_of_nothing_have_their_columns():
     assert list(trial_frame([]).columns) == list(TRIAL_COLUMNS)
-    assert list(score_frame(Study().columns).columns) == [*SCORE_KEYS, *METRICS]
+    assert list(score_frame(Study().columns).columns) == [*SCORE_TEXTS, *METRICS]
 
 
 def test_only_finished_trials_of_this_results_version_are_current():
@@ -91,3 +92,31 @@ def test_scores_hash_follows_the_scores_and_not_their_order():
     changed = frame.copy()
     changed.loc[0, "dsc"] += 1e-9
     assert scores_hash(frame) != scores_hash(changed)
+
+
+def test_an_unknown_group_is_empty_also_where_scores_have_none():
+    study = Study()
+    trial = study.add(make_trial("a", "ce"), [0.5])
+    study.add_scores(trial, "other", [0.6, 0.7], groups=["p1", "p2"])
+    assert score_frame(study.columns)["group"].tolist() == ["", "p1", "p2"]
+    del study.columns["group"]
+    assert score_frame(study.columns)["group"].tolist() == ["", "", ""]
+    study.columns["group"] = [None, float("nan"), "p2"]
+    assert score_frame(study.columns)["group"].tolist() == ["", "", "p2"]
+
+
+def test_groups_enter_the_hash_of_the_scores_only_where_they_are_known():
+    frame = score_frame(paper_like(gammas=(0.5,), images=4).columns)
+    assert scores_hash(frame) == scores_hash(frame.drop(columns="group"))
+    assert scores_hash(frame) != scores_hash(frame.assign(group="p1"))
+
+
+def test_a_trial_from_before_groups_were_stored_has_those_of_the_same_images():
+    study = Study()
+    study.add(make_trial("a", "ce"), [0.5, 0.6])
+    study.trials.append(new := make_trial("a", "dice"))
+    study.add_scores(new, "thing", [0.7, 0.8], groups=["p1", "p2"])
+    study.add(make_trial("b", "ce"), [0.5])
+    scores = trial_scores(trial_frame(study.trials), score_frame(study.columns))
+    assert scores.loc[scores["dataset"] == "a", "group"].tolist() == ["p1", "p2", "p1", "p2"]
+    assert scores.loc[scores["dataset"] == "b", "group"].tolist() == [""]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trials.spec import EvaluationSpec
 from workers.datasets import get_reader, synthesise
@@ -117,3 +118,20 @@ def test_a_field_of_another_size_is_refused(tmp_path: Path) -> None:
     Image.new("L", (10, 10), 255).save(case.field)
     with pytest.raises(DataError, match=r"_mask\.gif: the field of view has shape \(10, 10\)"):
         reader.read_case(case)
+
+
+def test_scores_have_the_group_that_the_reader_knows(tmp_path: Path) -> None:
+    """Two images of patient 1 and one that names no patient."""
+    for name in ("p1_a", "p1_b", "other"):
+        for folder in ("images", "masks"):
+            (tmp_path / "cells" / folder).mkdir(parents=True, exist_ok=True)
+            pixels = np.pad(np.full((8, 8), 255, np.uint8), 4)
+            Image.fromarray(pixels).save(tmp_path / "cells" / folder / f"{name}.png")
+    reader = get_reader("image-folder", {"name": "cells", "size": [16, 16], "group": "^(p[0-9])_"})
+    known = prepare(reader, tmp_path / "cells", tmp_path / "root", processes=1)
+    groups = {}
+    for case in known.cases:
+        (score,) = score_prediction(known, case.id, np.asarray(known.label(case.id)), EvaluationSpec(), "test")
+        assert score_original(known, case.id, known.native_label(case.id), EvaluationSpec(), "test") == [score]
+        groups[case.id] = score.group
+    assert groups == {"p1_a": "p1", "p1_b": "p1", "other": ""}
