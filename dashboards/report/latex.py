@@ -6,9 +6,10 @@ import pandas as pd
 
 from dashboards.figures.style import short
 from dashboards.report.numbers import Number, Row, missing
-from dashboards.report.sections.significance import made_tests
+from dashboards.report.sections.significance import interval_text, made_tests
 from sweeper.analysis import Answers
 from sweeper.analysis.scored import best, metric, table_metrics
+from sweeper.analysis.significance import SIGNED_RANK
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -69,6 +70,8 @@ def significance_tables(answers: Answers) -> dict[str, str]:
                     escape(short(first, 40)),
                     escape(short(second, 40)),
                     *(text for test in tests for text in _test_cells(rows[first, second, test.name])),
+                    _number(rows[first, second, SIGNED_RANK]["median_difference"]),
+                    escape(interval_text(rows[first, second, SIGNED_RANK])),
                 )
             )
             + r" \\"
@@ -77,13 +80,15 @@ def significance_tables(answers: Answers) -> dict[str, str]:
         for part, start in enumerate(range(0, len(lines), _ROWS_PER_TABLE)):
             caption = (
                 f"{escape(str(dataset))} ({escape(str(label))}): all pairs of losses on test DSC. Per test: $p$, $p$ "
-                f"after Holm over all pairs, effect (positive where the first loss scores higher)"
-                f"{', continued' if part else ''}."
+                f"after Holm over all pairs, effect (positive where the first loss scores higher); difference: "
+                f"Hodges--Lehmann estimate of the signed-rank test, first loss minus second, with the 95\\% interval "
+                f"of that test, uncorrected{', continued' if part else ''}."
             )
-            head = "First & Second & " + " & ".join(rf"{escape(t.heading)} $p$ & Holm & effect" for t in tests)
+            columns = [rf"{escape(t.heading)} $p$ & Holm & effect" for t in tests]
+            head = " & ".join(["First & Second", *columns, r"difference & 95\% interval"])
             suffix = f"-{part + 1}" if part else ""
             tables[f"significance-{i}{suffix}"] = _table(
-                "ll" + "rrr" * len(tests),
+                "ll" + "rrr" * len(tests) + "rr",
                 head,
                 lines[start : start + _ROWS_PER_TABLE],
                 caption,

@@ -36,7 +36,7 @@ RANK_SUM, SIGNED_RANK = RANK_SUM_TEST.name, SIGNED_RANK_TEST.name
 FAMILY = ["dataset", "label", "metric", "test"]
 TEST_COLUMNS = [
     *FAMILY, "first", "second", "n", "left_out", "p", "p_holm", "effect", "median_difference", "low", "high",
-    "family_size", "smallest_p_holm", "warning", "note",
+    "family_size", "smallest_p_holm", "warning", "note", "estimate",
 ]  # fmt: skip
 
 
@@ -61,10 +61,11 @@ def pairwise_tests(images: pd.DataFrame) -> pd.DataFrame:
         images: `image_scores` at each variant's chosen γ.
 
     Returns:
-        `TEST_COLUMNS`. Positive `effect` and `median_difference` mean that `first` has the higher score. `left_out`
-        counts images that one of the two lacks or whose score is undefined. `smallest_p_holm` is the smallest
-        corrected p that this many images can give; where it is above 0.05, `warning` says so. `note` says what was
-        degenerate (identical scores, a single image).
+        `TEST_COLUMNS`. Positive `effect` and `median_difference` mean that `first` has the higher score; `estimate`
+        says which estimate of the difference the latter is, and `low` and `high` are its 95% interval, without any
+        correction. `left_out` counts images that one of the two lacks or whose score is undefined. `smallest_p_holm`
+        is the smallest corrected p that this many images can give; where it is above 0.05, `warning` says so. `note`
+        says what was degenerate (identical scores, a single image).
 
     Raises:
         AnalysisError: a test's function failed.
@@ -102,6 +103,7 @@ def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:
                     yield {
                         "dataset": dataset, "label": label, "metric": metric, "test": test.name, "first": first,
                         "second": second, **asdict(_compare(test, values[first], values[second])),
+                        "estimate": test.estimate,
                     }  # fmt: skip
 
 

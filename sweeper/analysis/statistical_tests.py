@@ -19,10 +19,12 @@ class Comparison:
     """The outcome of one two-sided test of a first against a second loss.
 
     `effect` is an effect size in [−1, 1], positive where the first loss scores higher (both Wilcoxon tests give the
-    rank-biserial correlation, Kerby 2014). `low` and `high` are the 95% interval of `median_difference`. `n` is the
-    number of images (of pairs, where the test is paired; the smaller sample's, where it is not); `left_out` counts the
-    images without a score. `smallest_p` is the smallest p that any scores of this many images could give. `note` says
-    why p is NaN or 1.
+    rank-biserial correlation, Kerby 2014). `median_difference` is the test's estimate of the difference, first less
+    second, and `low` and `high` are its 95% interval, NaN where there is none. Both Wilcoxon tests give the
+    Hodges–Lehmann estimate and the inverted test (`hodges_lehmann`); the name is older, and is that of a stored column.
+    `n` is the number of images (of pairs, where the test is paired; the smaller sample's, where it is not); `left_out`
+    counts the images without a score. `smallest_p` is the smallest p that any scores of this many images could give.
+    `note` says why p is NaN or 1.
     """
 
     p: float
@@ -47,6 +49,7 @@ class StatisticalTest:
             `first[i]` and `second[i]` are scores of one image.
         paired: whether it uses that both losses segmented the same images.
         sentence: what the report says about it.
+        estimate: what `median_difference` is, for tables and the CSV file.
     """
 
     name: str
@@ -54,6 +57,7 @@ class StatisticalTest:
     function: Callable[[Floats, Floats], Comparison]
     paired: bool
     sentence: str
+    estimate: str = "median difference"
 
 
 TESTS: Registry[StatisticalTest] = Registry("statistical test", "sweeper.tests")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Details, Heading, Paragraph, Table, table
-from dashboards.report.numbers import NONE, Row, p_equals, p_text, signed
+from dashboards.report.numbers import NONE, Row, missing, p_equals, p_text, signed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
@@ -31,7 +31,11 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     yield Paragraph(
         f"{about} Holm corrects within a family: all pairs of losses for one data set, class, metric and test. A "
         "positive effect means that the first loss scores higher; for both Wilcoxon tests it is the rank-biserial "
-        "correlation."
+        "correlation. The difference in the tables of pairs is that of the signed-rank test: the Hodges–Lehmann "
+        "estimate of how much higher the first loss scores on an image, and its 95% interval, which holds every "
+        "difference that the test does not refuse. Like p and unlike Holm's p it is of one pair alone: it is without 0 "
+        "where p is below 0.05. An end that is shown as 0.000 may be a smaller number of either sign, or 0 itself "
+        "where many images have equal differences. A dash means that so few images allow no 95% interval."
     )
     for place, summary in summaries:
         title = f"{place[0]}, {place[1]}"
@@ -65,7 +69,7 @@ def pairs_table(answers: Answers, dataset: str, label: str) -> Table:
     columns = [heading for test in tests for heading in (f"{test.heading} p", "Holm", "effect")]
     return table(
         f"All pairs on DSC, {dataset}, {label}",
-        ("First", "Second", *columns, "median difference", "95% interval", "images", "left out"),
+        ("First", "Second", *columns, "difference (Hodges–Lehmann)", "95% interval", "images", "left out"),
         [
             (short(first, 60), short(second, 60), *(text for test in tests for text in _cells(by_test.get(test.name))),
              *_difference(by_test[SIGNED_RANK]))
@@ -109,8 +113,12 @@ def _cells(row: Row | None) -> tuple[str, str, str]:
 
 
 def _difference(row: Row) -> tuple[str, str, str, str]:
-    interval = f"{signed(row['low'])} to {signed(row['high'])}"
-    return signed(row["median_difference"]), interval, str(row["n"]), str(row["left_out"])
+    return signed(row["median_difference"]), interval_text(row), str(row["n"]), str(row["left_out"])
+
+
+def interval_text(row: Row) -> str:
+    """The 95% interval of a test's difference; a dash where there is none."""
+    return NONE if missing(row["low"]) else f"{signed(row['low'])} to {signed(row['high'])}"
 
 
 SIGNIFICANCE = Section("significance", "Significance", 60, content)

@@ -6,7 +6,8 @@ import subprocess
 import pytest
 from study_maker import Study, make_trial, paper_like
 
-from dashboards.report.latex import document, escape, result_tables, stability_table
+from dashboards.report.latex import document, escape, result_tables, significance_tables, stability_table
+from dashboards.report.sections.significance import pairs_table
 from sweeper.analysis import analyse, score_frame, trial_frame
 
 NASTY = 'a_b%c&d#e{f}g$h^i~j\\k<l>m|n"o é 核 … ± γ'
@@ -42,6 +43,30 @@ def test_the_best_of_each_column_is_bold():
     assert "\\toprule" in table
 
 
+def two_losses(images):
+    study = Study()
+    study.add(make_trial("a", "ce"), [0.5 + i / 100 for i in range(images)])
+    study.add(make_trial("a", "dice"), [0.6 + i / 500 for i in range(images)])
+    return answers_of(study)
+
+
+@pytest.mark.parametrize(
+    ("images", "page", "latex"),
+    [(6, "−0.100 to −0.060", "$-$0.100 to $-$0.060"), (5, "–", "--")],
+)
+def test_the_difference_of_a_pair_is_named_and_has_the_interval_of_its_test(images, page, latex):
+    """Differences of −0.1, −0.092, …; below six pairs no 95% interval exists."""
+    answers = two_losses(images)
+    table = pairs_table(answers, "a", "thing")
+    row = dict(zip(table.head, table.rows[0], strict=True))
+    assert row["difference (Hodges–Lehmann)"] == {6: "−0.080", 5: "−0.084"}[images]
+    assert row["95% interval"] == page
+    (text,) = significance_tables(answers).values()
+    (line,) = [line for line in text.splitlines() if line.startswith("CE &")]
+    assert line.endswith(f" & {latex} \\\\")
+    assert "Hodges--Lehmann estimate of the signed-rank test" in text
+
+
 def test_the_tables_compile(tmp_path):
     compiler = shutil.which("pdflatex")
     if compiler is None:
@@ -49,7 +74,7 @@ def test_the_tables_compile(tmp_path):
     study = paper_like(gammas=(0.3, 0.5), images=5)
     study.add(make_trial(NASTY, "ce"), [0.5, None], label=NASTY)
     answers = answers_of(study)
-    tables = {**result_tables(answers), "stability": stability_table(answers)}
+    tables = {**result_tables(answers), **significance_tables(answers), "stability": stability_table(answers)}
     for stem, text in {**tables, "tables": document(list(tables))}.items():
         (tmp_path / f"{stem}.tex").write_text(text, encoding="utf-8")
     done = subprocess.run(

@@ -84,6 +84,55 @@ def test_large_samples_use_the_approximation():
     assert signed_rank(x, y).p == pytest.approx(stats.wilcoxon(x - y, correction=True, method="asymptotic").pvalue)
 
 
+def no_ties(n, m):
+    """Two samples of n and m different scores, and of n the pairs' differences are different in size, too."""
+    rng = np.random.default_rng(n + m)
+    return rng.random(n) + 0.1, rng.random(m)
+
+
+@pytest.mark.parametrize(("n", "method"), [(21, "exact"), (49, "exact"), (50, "approx")])
+def test_signed_rank_is_exact_below_fifty_pairs(n, method):
+    x, y = no_ties(n, n)
+    p = {m: stats.wilcoxon(np.round(x - y, 12), correction=True, method=m).pvalue for m in ("exact", "approx")}
+    assert p["exact"] != pytest.approx(p["approx"], rel=1e-6)
+    assert signed_rank(x, y).p == pytest.approx(p[method], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "method"),
+    [(21, 21, "exact"), (49, 49, "exact"), (50, 50, "asymptotic"), (8, 60, "asymptotic"), (60, 8, "asymptotic")],
+)
+def test_rank_sum_is_exact_where_both_samples_are_below_fifty(n, m, method):
+    x, y = no_ties(n, m)
+    p = {method: stats.mannwhitneyu(x, y, method=method).pvalue for method in ("exact", "asymptotic")}
+    assert p["exact"] != pytest.approx(p["asymptotic"], rel=1e-6)
+    assert rank_sum(x, y).p == pytest.approx(p[method], rel=1e-9)
+
+
+def test_signed_rank_with_a_zero_is_approximate_as_in_r():
+    d = array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, -0.05])
+    p = {m: stats.wilcoxon(d[1:], correction=True, method=m).pvalue for m in ("exact", "approx")}
+    assert p["exact"] != pytest.approx(p["approx"], rel=1e-3)
+    assert signed_rank(d, np.zeros(d.size)).p == pytest.approx(p["approx"], rel=1e-9)
+
+
+def test_ties_make_either_test_approximate():
+    x, y = array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]), array([0.1, 0.1, 0.15, 0.3, 0.2, 0.45, 0.35])
+    assert rank_sum(x, y).p == pytest.approx(stats.mannwhitneyu(x, y, method="asymptotic").pvalue, rel=1e-9)
+    d = array([0.1, 0.1, 0.2, -0.3, 0.4, 0.5, 0.6])
+    approximate = stats.wilcoxon(d, correction=True, method="approx").pvalue
+    assert signed_rank(d, np.zeros(7)).p == pytest.approx(approximate, rel=1e-9)
+
+
+@pytest.mark.parametrize("test", [rank_sum, signed_rank])
+def test_a_difference_of_a_ten_billionth_is_a_difference(test):
+    x = np.linspace(0.1, 0.9, 9)
+    result = test(x, x - 1e-10 * np.arange(1, 10))
+    assert result.effect > 0
+    assert result.median_difference > 0
+    assert result.note == ""
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=30))
 def test_swapping_the_losses_changes_the_sign_and_nothing_else(pairs):

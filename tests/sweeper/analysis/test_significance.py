@@ -92,7 +92,7 @@ def test_one_loss_alone_has_no_tests():
 
 
 def test_positive_effect_means_the_first_is_better():
-    tests = pairs_of(two_losses([0.9, 0.8, 0.85, 0.7], [0.5, 0.3, 0.4, 0.1]))
+    tests = pairs_of(two_losses([0.9, 0.8, 0.85, 0.7, 0.75, 0.95], [0.5, 0.3, 0.4, 0.1, 0.2, 0.35]))
     assert (tests["first"] == "ce").all()
     assert (tests["effect"] == 1).all()
     assert (tests["median_difference"] > 0).all()
