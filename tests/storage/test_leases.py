@@ -53,13 +53,15 @@ def test_runs_out_by_the_clock_of_the_database(repository: Repository) -> None:
     assert taken.fencing == lease.fencing + 1
 
 
-def test_take_over_requeues_and_the_old_holder_writes_nothing(repository: Repository) -> None:
+@pytest.mark.parametrize("holder", ["second", "holder of study"])
+def test_take_over_requeues_and_the_old_holder_writes_nothing(repository: Repository, holder: str) -> None:
+    """Also where both have one name: a process number comes again, and one process may take a lease twice."""
     old = make_sweep(repository)
     attempt = repository.claim(old, trial_hash(0))
     assert attempt is not None
     repository.record_epoch(old, attempt.id, epoch(1))
     let_lease_run_out(repository.database, old.sweep_id)
-    new = repository.acquire_lease("study", "second", 1000)
+    new = repository.acquire_lease("study", holder, 1000)
     lost = repository.attempts(trial_hash(0))[0]
     assert (lost.state, lost.kind) == (AttemptState.LOST, FailureKind.LOST)
     assert "holder of study" in (lost.error or "")
@@ -79,7 +81,7 @@ def test_take_over_requeues_and_the_old_holder_writes_nothing(repository: Reposi
         lambda: repository.set_mlflow_run(old, "x", trial=trial_hash(1)),
         lambda: repository.complete_request(old, 1, "x"),
     ):
-        with pytest.raises(LeaseLostError, match=r"now held by 'second' \(lease 2\)"):
+        with pytest.raises(LeaseLostError, match=rf"now held by '{holder}' \(lease 2\)"):
             write()
     repository.release_lease(old)
     assert repository.lease("study") == new

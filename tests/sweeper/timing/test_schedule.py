@@ -50,6 +50,22 @@ def test_twice_the_speed_takes_half_the_time(seconds: list[float], speeds: list[
     assert faster == pytest.approx(makespan(seconds, speeds) / factor)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "speeds", "bound", "why"),
+    [
+        ([4, 1], [1, 1], 4.0, "the longest trial runs on one device"),
+        ([4, 1], [2, 1], 2.0, "which is at best the fastest"),
+        ([1, 1, 1, 1], [1, 1], 2.0, "all trials run on all devices"),
+        ([3, 3, 0.1], [2, 0.1, 0.1], 6 / 2.1, "the two longest run on two devices, and a third one does not help"),
+        ([], [1], 0.0, "nothing ends at once"),
+    ],
+)
+def test_no_schedule_is_shorter_than_its_longest_trials_allow(
+    seconds: list[float], speeds: list[float], bound: float, why: str
+) -> None:
+    assert lower_bound(seconds, speeds) == pytest.approx(bound), why
+
+
 def test_small_schedules() -> None:
     assert makespan([], [1.0]) == 0.0
     assert makespan([1.0], []) == math.inf
@@ -174,6 +190,30 @@ def test_a_patch_and_not_the_whole_volume_is_the_work() -> None:
     assert gflop(spec(dimensions=3, patch=(8, 8, 8), patches_per_case=3), 10, 1) == pytest.approx(
         3 * gflop(patched, 10, 1)
     )
+
+
+def multiplications(dimensions: int, filters: int, depth: int) -> float:
+    """Of one pass through a U-Net, per voxel: on each level two convolutions down, and two up that begin with a skip."""
+    count = 0.0
+    for level in range(depth + 1):
+        own = filters * 2**level
+        channels = [(3 if level == 0 else own // 2, own), (own, own)]
+        channels += [(2 * own, own), (own, own)] if level < depth else []
+        count += 3**dimensions / 2 ** (dimensions * level) * sum(a * b for a, b in channels)
+    return count
+
+
+@pytest.mark.parametrize(("filters", "depth"), [(8, 3), (64, 4)])
+def test_a_voxel_costs_in_3d_what_its_convolutions_cost(filters: int, depth: int) -> None:
+    """Three times the kernel, on levels that shrink twice as fast; not what a pixel costs in 2D."""
+
+    def cost(dimensions: Any) -> float:
+        data = DataSpec("a", ("background", "x"), dimensions)
+        one = TrialSpec(data, LossSpec("ce"), ModelSpec(base_filters=filters, depth=depth), TrainingSpec(epochs=10))
+        return gflop(one, 10, 10**5)
+
+    expected = multiplications(3, filters, depth) / multiplications(2, filters, depth)
+    assert cost(3) / cost(2) == pytest.approx(expected, rel=0.2)
 
 
 def test_in_the_paper_volumes_cost_most() -> None:

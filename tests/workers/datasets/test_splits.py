@@ -106,6 +106,15 @@ def test_every_case_is_tested_in_exactly_one_fold(n: int, folds: int, seed: int,
     assert max(len(s.test) for s in splits) - min(len(s.test) for s in splits) <= (2 if grouped else 1)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_folds_are_balanced_by_their_cases_and_not_by_their_groups(seed: int) -> None:
+    """A patient with ten slices weighs as much as ten with one: no two folds differ by more than one patient's."""
+    cases = [Case(f"{i:03d}", group=str(i // 10) if i < 100 else f"single {i}") for i in range(110)]
+    splits = [make_split(cases, seed=seed, folds=3, fold=fold, grouped=True) for fold in range(3)]
+    sizes = [len(split.test) for split in splits]
+    assert max(sizes) - min(sizes) <= 10
+
+
 def test_a_split_survives_json() -> None:
     import json
 

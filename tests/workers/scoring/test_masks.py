@@ -96,6 +96,19 @@ def test_distances_of_concentric_balls_are_the_difference_of_their_radii(spacing
     assert asd == pytest.approx(8, abs=0.6 * max(spacing))
 
 
+def test_the_average_distance_is_of_both_directions_and_not_the_larger_of_them():
+    """A line, and the line again with a second one 10 pixels off: no way from the first to the second mask, and half of
+    the way back is 10 pixels long."""
+    line = np.zeros((30, 60), bool)
+    line[8, 10:50] = True
+    both = line.copy()
+    both[18, 10:50] = True
+    for one, other in ((line, both), (both, line)):
+        hd95, asd = masks.surface_scores(one, other)
+        assert asd == pytest.approx((0 + 10 / 2) / 2, abs=0.3)
+        assert hd95 == pytest.approx(10, abs=1)
+
+
 @settings(deadline=None, max_examples=30)
 @given(hnp.arrays(bool, (2, 6, 7)), st.floats(0.1, 10))
 def test_distances_are_symmetric_and_scale_with_the_spacing(pair, scale):
