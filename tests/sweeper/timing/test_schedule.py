@@ -193,7 +193,7 @@ def test_a_patch_and_not_the_whole_volume_is_the_work() -> None:
 
 
 def multiplications(dimensions: int, filters: int, depth: int) -> float:
-    """Of one pass through a U-Net, per voxel: on each level two convolutions down, and two up that begin with a skip."""
+    """Of one pass through a U-Net, per voxel: on each level two convolutions down, and two up, after a skip."""
     count = 0.0
     for level in range(depth + 1):
         own = filters * 2**level
