@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers
+from sweeper.analysis.rankings import Consensus, Ranking, consensus, rank_losses, run_scores
 from sweeper.analysis.selection import at_selected_gamma
 from sweeper.grids.details import details_of
 from sweeper.search.details import SearchDetails
@@ -75,6 +77,16 @@ class StudyData:
     def answers(self) -> Answers:
         """Every table, test, curve and claim."""
         return self.study.answers
+
+    @cached_property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """The ranking of the losses on each data set and class by DSC, and how sure it is."""
+        return rank_losses(run_scores(self.answers.trials, self.study.scores, self.answers.selection))
+
+    @cached_property
+    def consensus(self) -> Consensus | None:
+        """The ranking over data sets; None where there is one."""
+        return consensus(self.rankings)
 
     @property
     def datasets(self) -> list[str]:

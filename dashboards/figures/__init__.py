@@ -7,6 +7,7 @@ A figure of ours is one module here and one line below.
 
 from dashboards.figures.family import FAMILY, SUPPRESSION
 from dashboards.figures.gamma import GAMMA
+from dashboards.figures.rankings import CONSENSUS, RANKINGS
 from dashboards.figures.registry import FIGURES, ReportFigure, dataset_figure, study_figure
 from dashboards.figures.segmentations import EXAMPLES
 from dashboards.figures.significance import MEAN_RANKS, MEAN_RANKS_ACROSS, P_VALUES
@@ -22,6 +23,8 @@ for _figure in (
     P_VALUES,
     MEAN_RANKS,
     MEAN_RANKS_ACROSS,
+    RANKINGS,
+    CONSENSUS,
 ):
     FIGURES.register(_figure.name, _figure)
 

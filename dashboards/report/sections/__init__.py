@@ -7,6 +7,7 @@ from dashboards.report.sections.examples import EXAMPLES
 from dashboards.report.sections.family import FAMILY
 from dashboards.report.sections.gamma import GAMMA
 from dashboards.report.sections.ran import RAN
+from dashboards.report.sections.ranking import RANKING
 from dashboards.report.sections.results import RESULTS
 from dashboards.report.sections.search import SEARCH
 from dashboards.report.sections.significance import SIGNIFICANCE
@@ -19,6 +20,7 @@ for _section in (
     FAMILY,
     GAMMA,
     SEARCH,
+    RANKING,
     SIGNIFICANCE,
     EXAMPLES,
     TRAINING,

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from dashboards.figures.family import family_figure
 from dashboards.figures.gamma import gamma_figure
+from dashboards.figures.rankings import blob_figure
 from dashboards.figures.segmentations import example_figures, overlay
 from dashboards.figures.significance import critical_difference
 from dashboards.figures.style import _LOSS_COLOURS, BLUE, INK, ORANGE, PURPLE, loss_colour, short, spread
 from sweeper.analysis import RankSummary
+from sweeper.analysis.rankings import Agreement, Ranking
 from sweeper.views.examples import Example, Examples, Plane
 from tests.dashboards.unrendered import unrendered
 
@@ -169,3 +171,16 @@ def test_the_gamma_figure_has_bars_over_repeats_where_there_are_several():
     assert "bars that over repeats" in few.caption
     assert few.svg != many.svg
     assert few.svg.count("LineCollection") == once.svg.count("LineCollection") + 1
+
+
+def test_a_ranking_shows_each_loss_s_probability_of_being_best_in_words_too():
+    shares = np.array([[0.7, 0.25, 0.05], [0.25, 0.5, 0.25], [0.05, 0.25, 0.7]])
+    losses = ("dice", "ce", "focal")
+    ranking = Ranking(
+        "nuclei", "nucleus", losses, (0.8, 0.79, 0.7), shares, dict(zip(losses, shares[:, 0], strict=True)),
+        Agreement(0.6, -0.3, 1.0), 12, "images", dict.fromkeys(losses, 3), "new trainings",
+    )  # fmt: skip
+    with unrendered():
+        drawing = blob_figure(ranking, list(losses), "ranking", "Ranking")
+    assert "dice .70 (median rank 1, 95% 1 to 3); ce .25 (median rank 2, 95% 1 to 3)" in drawing.alt
+    assert "images and trainings were drawn again" in drawing.caption
