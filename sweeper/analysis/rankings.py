@@ -269,7 +269,7 @@ def _ranking(dataset: str, label: str, rows: pd.DataFrame, metric: str) -> Ranki
         best_probability=dict(zip(names, shares[:, 0].tolist(), strict=True)),
         tau=tau,
         units=units,
-        unit="groups" if groups else "images",
+        unit="groups" if units < len(cases) else "images",
         runs={name: losses[name].runs for name in names},
         about=NEW_TRAININGS if new_trainings else THESE_NETWORKS,
         single=tuple(sorted(set(found) - set(ranked))),
