@@ -37,7 +37,7 @@ from storage.models import (
     TrialRow,
 )
 from storage.records import Attempt, Request, Sweep, TrainingTime, Trial
-from trials.metrics import METRICS
+from trials import metrics
 from trials.results import Epoch
 from trials.spec import TrialSpec
 from trials.states import AttemptState, FailureKind, TrialState
@@ -323,9 +323,9 @@ class ReadMethods(LeaseMethods):
         """The scores of all finished trials of the sweep by column, in the order of its grid, then partition, case and
         label by code point.
 
-        The columns are trial, partition, case, label, group (empty where it is not known), then every registered
-        metric, then those that are stored and not registered here. None is a value that is undefined, or was not
-        computed.
+        The columns are trial, partition, case, label, group (empty where it is not known), then every metric that is
+        computed without being asked for and every other one that is stored, in the order of the registry, then those
+        that are stored and not registered here. None is a value that is undefined, or was not computed.
 
         Raises:
             UnknownSweepError: there is no such sweep.
@@ -338,7 +338,7 @@ class ReadMethods(LeaseMethods):
         columns = dict(self._columns(sweep_name, statement, (*SCORE_TEXTS, "metrics")))
         # All texts are parsed at once: with a large study that takes a third of the time.
         values = json.loads(f"[{','.join(columns.pop('metrics'))}]")
-        names = dict.fromkeys([*METRICS, *(name for row in values for name in row)])
+        names = metrics.in_order([*metrics.listed(), *(name for row in values for name in row)])
         return {**columns, **{name: [row.get(name) for row in values] for name in names}}
 
     def environments(self) -> dict[str, Mapping[str, str]]:

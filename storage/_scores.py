@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Real
 
 from storage.errors import InvalidScoreError
-from trials.metrics import METRICS
+from trials.metrics import find
 from trials.results import Score, TrialResult
 
 
@@ -42,8 +42,8 @@ def _number(trial: str, score: Score, name: str, value: object) -> float | None:
         fault: str | None = "expected a number, or None where it is undefined"
     else:
         fault = None
-    if name in METRICS:
-        fault = METRICS[name].fault(value)
+    if (metric := find(name)) is not None:
+        fault = metric.fault(value)
     if fault:
         raise InvalidScoreError(
             f"trial {trial}, {_where(score)}: {name} is {value!r}, {fault}; nothing of this trial was stored"

@@ -41,7 +41,7 @@ from storage.models import (
     TrialRow,
 )
 from storage.repository import Repository
-from trials.metrics import METRICS
+from trials import metrics
 from trials.states import TrialState
 
 MANIFEST = "sweep.json"
@@ -329,7 +329,7 @@ def _plain(table: type[Base], name: str, value: Any) -> Any:
 
 
 def _metric_columns(rows: Rows) -> dict[str, pa.Array]:
-    names = dict.fromkeys([*METRICS, *(name for row in rows for name in row["metrics"])])
+    names = metrics.in_order([*metrics.listed(), *(name for row in rows for name in row["metrics"])])
     return {
         name: pa.array([row["metrics"].get(name) for row in rows], type=pa.float64(), from_pandas=False)
         for name in names

@@ -103,7 +103,8 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
 
 
 def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """One row per trial, image and class: `SCORE_TEXTS`, then each registered metric, then further columns as they are.
+    """One row per trial, image and class: `SCORE_TEXTS`, then each metric of `trials.metrics.listed`, then further
+    columns as they are.
 
     A score that is undefined, or was not computed, is NaN. `group` is the image's patient or other group; empty where
     it is not known, as it is where the column is missing.
@@ -115,7 +116,7 @@ def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     missing = [c for c in needed if c not in columns]
     if missing:
         raise AnalysisError(f"the scores lack the column(s) {', '.join(missing)}; needed: {', '.join(needed)}")
-    names = dict.fromkeys([*SCORE_TEXTS, *metrics.names(), *columns])
+    names = dict.fromkeys([*SCORE_TEXTS, *metrics.listed(), *columns])
     frame = pd.DataFrame({c: columns.get(c, np.full(len(columns["trial"]), np.nan)) for c in names})
     frame["group"] = frame["group"].astype(object).fillna("")
     for column in frame.columns:
@@ -129,22 +130,26 @@ def scores_hash(scores: pd.DataFrame) -> str:
     """16 hex digits over every score, whatever the order of the rows: equal scores have equal hashes.
 
     A metric that no image has counts only where it always did, so that a new one changes no hash; so do groups where
-    none is known.
+    none is known. Descriptions of the image do not count.
     """
     always = [*SCORE_KEYS, *METRICS, *SURFACE_DISTANCES]
-    further = sorted(c for c in scores.columns if c not in always and (scores[c].notna() & (scores[c] != "")).any())
+    left = {*always, *metrics.names(metrics.DESCRIPTION)}
+    further = sorted(c for c in scores.columns if c not in left and (scores[c].notna() & (scores[c] != "")).any())
     ordered = scores.loc[:, [*always, *further]].sort_values(list(SCORE_KEYS))
     rows = pd.util.hash_pandas_object(ordered, index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
 
 
 def _check_scores(frame: pd.DataFrame) -> None:
-    for metric in metrics.METRICS.values():
-        wrong = frame[(frame[metric.name] < metric.low) | (frame[metric.name] > metric.high)]
+    for name in [str(c) for c in frame.columns if c not in SCORE_TEXTS]:
+        metric = metrics.find(name)
+        if metric is None:
+            continue
+        wrong = frame[(frame[name] < metric.low) | (frame[name] > metric.high)]
         if len(wrong):
             row = wrong.iloc[0]
             raise AnalysisError(
-                f"{metric.name} = {row[metric.name]:g} of image {row['case']!r}, class {row['label']!r}, trial "
+                f"{name} = {row[name]:g} of image {row['case']!r}, class {row['label']!r}, trial "
                 f"{row['trial']} is outside its range ({len(wrong)} such scores); expected {metric.range}. The stored "
                 "scores are damaged: restore the database or run the trial again"
             )

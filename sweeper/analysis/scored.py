@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sweeper.analysis.frames import SCORE_TEXTS
-from trials.metrics import METRICS, Metric, paper_metrics
+from trials.metrics import METRICS, Metric, find, in_order, paper_metrics
 
 
 def metric_columns(scores: pd.DataFrame) -> list[str]:
@@ -19,10 +19,13 @@ def metric_columns(scores: pd.DataFrame) -> list[str]:
 def scored_metrics(images: pd.DataFrame) -> list[str]:
     """The metrics that tables and tests are about: the paper's four, then every other one that some image has.
 
+    What describes an image (its size, say) is none of them.
+
     Args:
         images: `selection.image_scores`, or another frame with a column for each metric.
     """
-    further = [m for m in dict.fromkeys([*METRICS, *_unregistered(images)]) if m not in paper_metrics()]
+    stored = in_order([*METRICS, *_further(images)])
+    further = [m for m in stored if m not in paper_metrics() and metric(m).compared]
     return [*paper_metrics(), *(m for m in further if m in images and images[m].notna().any())]
 
 
@@ -38,7 +41,7 @@ def table_metrics(table: pd.DataFrame) -> list[str]:
 
 def metric(name: str) -> Metric:
     """What is known of a metric. One of a plug-in that is not loaded has its name as heading; larger is better."""
-    return METRICS.get(name) or Metric(name, name, function="", low=-math.inf, high=math.inf)
+    return find(name) or Metric(name, name, function="", low=-math.inf, high=math.inf)
 
 
 def best(name: str, means: Sequence[float] | pd.Series) -> float:
@@ -47,8 +50,8 @@ def best(name: str, means: Sequence[float] | pd.Series) -> float:
     return float(defined.max() if metric(name).higher_is_better else defined.min())
 
 
-def _unregistered(images: pd.DataFrame) -> list[str]:
-    """Numeric columns of a frame of image scores that are stored metrics, but not registered here."""
+def _further(images: pd.DataFrame) -> list[str]:
+    """Numeric columns of a frame of image scores that are stored metrics: with parameters, or not registered here."""
     return [str(c) for c in images.columns if c not in _NO_METRICS and pd.api.types.is_float_dtype(images[c])]
 
 

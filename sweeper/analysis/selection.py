@@ -5,10 +5,13 @@ Also joins scores to trials and averages repeats, and every later module sees on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.scored import metric_columns
+from sweeper.analysis.scored import metric, metric_columns
+from trials.metrics import DIAGONAL
 
 UNIFIED = ("unified_focal_sym", "unified_focal_asym")
 """The paper's two variants, whose γ is under study; every other loss is a baseline."""
@@ -27,12 +30,18 @@ def image_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "t
 
     Returns:
         Columns dataset, variant, loss, gamma, label, case, every metric and repeats (how many were averaged).
-        Undefined (NaN) and infinite values are left out of the mean over repeats; NaN where none is left.
+        Undefined values (NaN) are left out of the mean over repeats; NaN where none is left. In it an infinite
+        distance counts as the image's diagonal; the mean itself is infinite where every repeat is, and where the
+        diagonal is not known.
     """
     keys = ["dataset", "variant", "loss", "gamma", "label", "case"]
-    per_trial = trial_scores(trials, scores, partition)
-    grouped = per_trial.groupby(keys, dropna=False, sort=True, observed=True)
+    per_trial = _current_scores(trials, scores, partition)
+    grouped = at_diagonal(per_trial).groupby(keys, dropna=False, sort=True, observed=True)
     result = grouped[metric_columns(scores)].mean()
+    for name in _infinite(per_trial, metric_columns(scores)):
+        own = per_trial.assign(infinite=np.isinf(per_trial[name])).groupby(keys, dropna=False, sort=True, observed=True)
+        always = own["infinite"].sum() == own[name].count()
+        result[name] = result[name].mask(always & own["infinite"].any(), own[name].first())
     result["repeats"] = grouped.size()
     return result.reset_index()
 
@@ -40,16 +49,37 @@ def image_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "t
 def trial_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "test") -> pd.DataFrame:
     """The scores of the current trials in one partition, with each trial's data set, variant, γ and repeat.
 
-    An image whose group one trial knows has it in every row: trials of an older version were stored without groups.
+    An image whose group one trial knows has it in every row: trials of an older version were stored without groups. An
+    infinite distance is the image's diagonal; infinite where the diagonal is not known.
     """
+    return at_diagonal(_current_scores(trials, scores, partition))
+
+
+def at_diagonal(frame: pd.DataFrame) -> pd.DataFrame:
+    """Scores of which an infinite distance is the image's diagonal: what a missed structure costs in means.
+
+    Where the diagonal is not known (scores of an older version), it stays infinite.
+    """
+    if DIAGONAL not in frame:
+        return frame
+    names = [n for n in _infinite(frame, metric_columns(frame)) if metric(n).distance]
+    return frame.assign(
+        **{n: frame[n].mask(np.isinf(frame[n]) & frame[DIAGONAL].notna(), frame[DIAGONAL]) for n in names}
+    )
+
+
+def _current_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str) -> pd.DataFrame:
     current = trials.loc[trials["current"], ["hash", "dataset", "variant", "loss", "gamma", "repeat"]]
     chosen = scores[scores["partition"] == partition].merge(current, left_on="trial", right_on="hash")
     chosen = chosen.drop(columns=["hash", "partition"])
-    metrics = metric_columns(scores)
-    chosen[metrics] = chosen[metrics].replace([np.inf, -np.inf], np.nan)
     if (chosen["group"] != "").any():
         chosen["group"] = chosen.groupby(["dataset", "case"], observed=True)["group"].transform("max")
     return chosen
+
+
+def _infinite(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Which of the columns have an infinite value."""
+    return [name for name in names if pd.api.types.is_float_dtype(frame[name]) and np.isinf(frame[name]).any()]
 
 
 def select_gamma(trials: pd.DataFrame) -> pd.DataFrame:

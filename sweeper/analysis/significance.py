@@ -7,6 +7,7 @@ pairs of losses of one test within one data set, class and metric, so that an ad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import combinations
@@ -34,6 +35,12 @@ RANK_SUM, SIGNED_RANK = RANK_SUM_TEST.name, SIGNED_RANK_TEST.name
 """The paper's test, by which its claims are judged; and the paired one, by which marks and ranks go."""
 
 FAMILY = ["dataset", "label", "metric", "test"]
+WORST = 1e100
+"""What the tests get in place of an infinite distance: the worst rank, and equal to another infinite one.
+
+Infinite values themselves have no difference. To add a score to this number changes none of its digits.
+"""
+
 TEST_COLUMNS = [
     *FAMILY, "first", "second", "n", "left_out", "p", "p_holm", "effect", "median_difference", "low", "high",
     "family_size", "smallest_p_holm", "warning", "note", "estimate",
@@ -63,9 +70,10 @@ def pairwise_tests(images: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `TEST_COLUMNS`. Positive `effect` and `median_difference` mean that `first` has the higher score; `estimate`
         says which estimate of the difference the latter is, and `low` and `high` are its 95% interval, without any
-        correction. `left_out` counts images that one of the two lacks or whose score is undefined. `smallest_p_holm`
-        is the smallest corrected p that this many images can give; where it is above 0.05, `warning` says so. `note`
-        says what was degenerate (identical scores, a single image).
+        correction. An infinite distance is the worst rank; an infinite `median_difference`, `low` or `high` says that a
+        structure is missed so often. `left_out` counts images that one of the two lacks or whose score is undefined.
+        `smallest_p_holm` is the smallest corrected p that this many images can give; where it is above 0.05, `warning`
+        says so. `note` says what was degenerate (identical scores, a single image).
 
     Raises:
         AnalysisError: a test's function failed.
@@ -97,14 +105,23 @@ def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:
         for metric in metrics:
             # A variant that lacks an image has NaN there, like one whose score is undefined: both are left out.
             table = group.pivot(index="case", columns="variant", values=metric)
-            values = {v: table[v].to_numpy(float) for v in table.columns}
+            values = {v: np.clip(table[v].to_numpy(float), -WORST, WORST) for v in table.columns}
             for first, second in combinations(values, 2):
                 for test in TESTS.values():
                     yield {
                         "dataset": dataset, "label": label, "metric": metric, "test": test.name, "first": first,
-                        "second": second, **asdict(_compare(test, values[first], values[second])),
+                        "second": second, **_finite_or_not(_compare(test, values[first], values[second])),
                         "estimate": test.estimate,
                     }  # fmt: skip
+
+
+def _finite_or_not(comparison: Comparison) -> dict[str, object]:
+    """A comparison by its fields, with the differences that `WORST` made as infinite."""
+    values = asdict(comparison)
+    for name in ("median_difference", "low", "high"):
+        if abs(values[name]) > math.sqrt(WORST):
+            values[name] = math.copysign(math.inf, values[name])
+    return values
 
 
 def _compare(test: StatisticalTest, first: Floats, second: Floats) -> Comparison:

@@ -7,10 +7,11 @@ import pandas as pd
 
 from sweeper.analysis.intervals import bootstrap_mean, t_half_width
 from sweeper.analysis.scored import scored_metrics
+from sweeper.analysis.selection import at_diagonal
 
 TABLE_COLUMNS = [
     "dataset", "label", "variant", "loss", "gamma", "metric", "mean", "half_width", "boot_low", "boot_high", "median",
-    "n", "left_out", "repeats", "repeats_half_width",
+    "n", "left_out", "missed", "repeats", "repeats_half_width",
 ]  # fmt: skip
 
 
@@ -24,17 +25,21 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `TABLE_COLUMNS`. `mean` ± `half_width` is Student's 95% interval over images (the paper's), `boot_low` and
         `boot_high` the percentile-bootstrap interval over images, `repeats_half_width` Student's 95% interval over
-        the repeats' means (NaN for a single repeat). `left_out` counts the images whose score is undefined.
+        the repeats' means (NaN for a single repeat). `left_out` counts the images whose score is undefined. `missed`
+        counts those whose distance is infinite: they count as the image's diagonal, or are left out as well where that
+        is not known.
     """
     metrics = scored_metrics(images)
     keys = ["dataset", "label", "variant", "loss", "gamma"]
-    spread = per_trial.groupby([*keys, "trial"], dropna=False, observed=True)[metrics].mean()
+    known = per_trial[metrics].replace([np.inf, -np.inf], np.nan)
+    spread = per_trial[[*keys, "trial"]].join(known).groupby([*keys, "trial"], dropna=False, observed=True).mean()
+    bounded = at_diagonal(images)
     repeats = {_plain(key): group for key, group in spread.groupby(keys, dropna=False, observed=True)}
     rows = []
     for key, group in images.groupby(keys, dropna=False, sort=True, observed=True):
         over_repeats = repeats[_plain(key)]
         for metric in metrics:
-            scores = group[metric].to_numpy(float)
+            scores = bounded.loc[group.index, metric].to_numpy(float)
             values = scores[np.isfinite(scores)]
             low, high = bootstrap_mean(values)
             rows.append(
@@ -48,6 +53,7 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
                     median=np.median(values) if values.size else np.nan,
                     n=values.size,
                     left_out=scores.size - values.size,
+                    missed=int(np.isinf(group[metric]).sum()),
                     repeats=len(over_repeats),
                     repeats_half_width=t_half_width(over_repeats[metric].dropna().to_numpy(float)),
                 )

@@ -7,45 +7,86 @@ the same code.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from nibabel.affines import voxel_sizes
 
 from trials.results import Score
 from trials.spec import EvaluationSpec
 from workers.datasets.prepared import PreparedCase, PreparedDataset
 from workers.datasets.preprocessing import Label
-from workers.scoring.masks import score_case
+from workers.scoring.masks import Softmax, score_case
 from workers.scoring.native import to_original, to_prepared
 
 Partition = Literal["validation", "test"]
 
 
 def score_prediction(
-    prepared: PreparedDataset, case: str, prediction: Label, evaluation: EvaluationSpec, partition: Partition
+    prepared: PreparedDataset,
+    case: str,
+    prediction: Label,
+    evaluation: EvaluationSpec,
+    partition: Partition,
+    *,
+    chosen: Iterable[str] = (),
+    probabilities: npt.NDArray[np.float32] | None = None,
 ) -> list[Score]:
     """Scores of a prediction on the prepared grid, uint8 of the case's `shape`.
+
+    Args:
+        prepared: the data set.
+        case: its id.
+        prediction: class indices.
+        evaluation: the grid, and which pixels count.
+        partition: which part of the data the case belongs to.
+        chosen: further metrics, by the names under which they are stored.
+        probabilities: the softmax (*shape, classes); without it metrics of calibration are left out.
 
     Raises:
         DataError: no field of view where one is asked for, or the prepared data are damaged.
         InputError: a value that is no class, or another shape.
     """
     mask = to_original(prediction, prepared.case(case)) if evaluation.native else prediction
-    return _score(prepared, case, mask, evaluation, partition)
+    softmax = None if probabilities is None else _softmax(prepared, case, probabilities, evaluation)
+    return _score(prepared, case, mask, evaluation, partition, chosen, softmax)
 
 
 def score_original(
-    prepared: PreparedDataset, case: str, mask: Label, evaluation: EvaluationSpec, partition: Partition
+    prepared: PreparedDataset,
+    case: str,
+    mask: Label,
+    evaluation: EvaluationSpec,
+    partition: Partition,
+    *,
+    chosen: Iterable[str] = (),
 ) -> list[Score]:
     """Scores of a mask on the source's own grid, uint8 of the case's `original_shape`; raises as `score_prediction`."""
     if not evaluation.native:
         mask = to_prepared(mask, prepared.case(case))
-    return _score(prepared, case, mask, evaluation, partition)
+    return _score(prepared, case, mask, evaluation, partition, chosen, None)
+
+
+def _softmax(
+    prepared: PreparedDataset, case: str, probabilities: npt.NDArray[np.float32], evaluation: EvaluationSpec
+) -> Softmax:
+    """The softmax with the truth of the prepared grid, whichever grid the masks are scored on."""
+    inside = None
+    if evaluation.field_of_view:
+        inside = np.asarray(to_prepared(prepared.field(case), prepared.case(case)) > 0)
+    return Softmax(prepared.label(case), probabilities, inside)
 
 
 def _score(
-    prepared: PreparedDataset, case: str, mask: Label, evaluation: EvaluationSpec, partition: Partition
+    prepared: PreparedDataset,
+    case: str,
+    mask: Label,
+    evaluation: EvaluationSpec,
+    partition: Partition,
+    chosen: Iterable[str],
+    softmax: Softmax | None,
 ) -> list[Score]:
     """Scores of a mask on the grid that the evaluation asks for."""
     known = prepared.case(case)
@@ -64,6 +105,8 @@ def _score(
         partition=partition,
         case=case,
         group=known.group or "",
+        chosen=chosen,
+        softmax=softmax,
     )
 
 

@@ -1,26 +1,51 @@
-"""The metrics' functions, on hard masks, and the scores of one image by every metric. Imports no TensorFlow.
+"""What a metric's function gets, the scores of one image by every metric, and the paper's metrics. No TensorFlow.
 
 The rules for empty masks are the project's (the paper does not give any): truth and prediction both empty, all four
 overlap metrics are 1; truth alone empty, DSC, IoU and precision are 0 and recall is undefined; prediction alone empty,
-all 0. `trials.metrics` holds the metrics' names, ranges and headings.
+all 0. `trials.metrics` holds the metrics' names, ranges and headings; further functions are in
+`workers.scoring.boundaries`, `structures` and `calibration`.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trials import metrics
+from trials.metrics import Metric
 from trials.results import Partition, Score
 from workers.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """What a network gave for an image on the prepared grid, and the truth there.
+
+    Attributes:
+        truth: label map.
+        probabilities: float (*spatial, classes).
+        inside: the pixels that count; None for all.
+    """
+
+    truth: npt.NDArray[np.integer]
+    probabilities: npt.NDArray[np.floating]
+    inside: Mask | None = None
+
+    def of(self, index: int) -> tuple[npt.NDArray[np.float64], Mask]:
+        """The probability of a class, and whether it is the true one, for each pixel that counts."""
+        probability, true = self.probabilities[..., index], self.truth == index
+        if self.inside is not None:
+            probability, true = probability[self.inside], true[self.inside]
+        return probability.ravel().astype(np.float64), np.asarray(true).ravel()
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,7 @@ class Masks:
         index: the class's label in both.
         spacing: voxel size along each axis, in the unit in which distances are wanted; None for 1.
         tp, fp, fn: pixels that are rightly marked, wrongly marked, and missed.
+        softmax: None where only masks are known.
     """
 
     truth: npt.NDArray[np.integer]
@@ -41,6 +67,12 @@ class Masks:
     tp: int
     fp: int
     fn: int
+    softmax: Softmax | None = None
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """The spacing, with its default."""
+        return self.spacing or (1.0,) * self.truth.ndim
 
     @cached_property
     def true(self) -> Mask:
@@ -53,9 +85,14 @@ class Masks:
         return np.asarray(self.prediction == self.index)
 
     @cached_property
+    def distances(self) -> Mapping[str, Any] | None:
+        """`surface_distances` of both masks."""
+        return surface_distances(self.true, self.marked, self.spacing)
+
+    @cached_property
     def surface(self) -> tuple[float, float]:
         """`surface_scores` of both masks."""
-        return surface_scores(self.true, self.marked, self.spacing)
+        return _summary(self.true, self.marked, self.distances)
 
 
 def dsc(masks: Masks) -> float:
@@ -88,6 +125,39 @@ def asd(masks: Masks) -> float:
     return masks.surface[1]
 
 
+def size(masks: Masks) -> float:
+    """Pixels of the class in the truth: describes the image, and compares nothing."""
+    return float(masks.tp + masks.fn)
+
+
+def diagonal(masks: Masks) -> float:
+    """The image's diagonal in the unit of the spacing: no distance within it is longer."""
+    return math.hypot(*(count * step for count, step in zip(masks.truth.shape, masks.steps, strict=True)))
+
+
+def wanted_metrics(
+    chosen: Iterable[str] = (), *, surface_distances: bool = False, softmax: bool = True
+) -> list[Metric]:
+    """The metrics that an image is scored by: those that always are, the surface distances, and what was chosen.
+
+    Args:
+        chosen: names as they are stored (`trials.metrics`).
+        surface_distances: whether the surface distances are wanted.
+        softmax: whether metrics that need it can be computed; else they are left out.
+
+    Raises:
+        InputError: nothing is registered under a name.
+    """
+    groups = (metrics.OVERLAP, metrics.DESCRIPTION, *((metrics.SURFACE_DISTANCES,) if surface_distances else ()))
+    wanted = {m.name: m for m in metrics.METRICS.values() if m.group in groups}
+    for name in chosen:
+        metric = metrics.find(name)
+        if metric is None:
+            raise InputError(f"metric {name!r} is not known here; a plug-in may be missing")
+        wanted[metric.name] = metric
+    return [metric for metric in wanted.values() if softmax or metric.group != metrics.CALIBRATION]
+
+
 def score_case(
     truth: npt.NDArray[np.integer],
     prediction: npt.NDArray[np.integer],
@@ -98,6 +168,8 @@ def score_case(
     spacing: Sequence[float] | None = None,
     surface_distances: bool = False,
     group: str = "",
+    chosen: Iterable[str] = (),
+    softmax: Softmax | None = None,
 ) -> list[Score]:
     """Scores of one image for every foreground class, by every requested metric.
 
@@ -110,22 +182,23 @@ def score_case(
         spacing: voxel size along each axis, in the unit in which surface distances are wanted; 1 when None.
         surface_distances: whether the surface distances are computed, too.
         group: the patient, or another group, that the image belongs to; empty where it is not known.
+        chosen: further metrics, by the names under which they are stored.
+        softmax: what metrics of calibration are computed from; without it they are left out.
 
     Raises:
-        InputError: shapes differ, the maps are no integers, a label is no class, or a metric gives a value outside its
-            range.
+        InputError: shapes differ, the maps are no integers, a label is no class, a chosen metric is not known, or a
+            metric gives a value outside its range.
     """
     counts = confusion(truth, prediction, len(classes), case=case)
-    wanted = [m for m in metrics.METRICS.values() if m.group != metrics.SURFACE_DISTANCES or surface_distances]
-    functions = {metric: metric.load() for metric in wanted}
+    wanted = wanted_metrics(chosen, surface_distances=surface_distances, softmax=softmax is not None)
     sizes = None if spacing is None else tuple(spacing)
     scores = []
     for index, label in enumerate(classes[1:], start=1):
         tp = int(counts[index, index])
         fn = int(counts[index].sum()) - tp
         fp = int(counts[:, index].sum()) - tp
-        masks = Masks(truth, prediction, index, sizes, tp, fp, fn)
-        values = {metric.name: function(masks) for metric, function in functions.items()}
+        masks = Masks(truth, prediction, index, sizes, tp, fp, fn, softmax)
+        values = {metric.name: metric.compute(masks) for metric in wanted}
         for metric in wanted:
             if fault := metric.fault(values[metric.name]):
                 raise InputError(f"metric {metric.name!r} gives {values[metric.name]!r} for case {case!r}, {fault}")
@@ -170,17 +243,32 @@ def surface_scores(truth: Mask, prediction: Mask, spacing: Sequence[float] | Non
     distance is the larger of the two directed 95th percentiles, the average the mean of the two directed averages.
     Both are 0 for two empty masks and infinite when one mask is empty.
     """
+    return _summary(truth, prediction, surface_distances(truth, prediction, spacing))
+
+
+def surface_distances(
+    truth: Mask, prediction: Mask, spacing: Sequence[float] | None = None
+) -> Mapping[str, Any] | None:
+    """What surface-distance says of the surfaces of two masks, for its other functions; None where a mask is empty."""
     if not truth.any() or not prediction.any():
-        distance = 0.0 if truth.any() == prediction.any() else math.inf
-        return distance, distance
+        return None
     # Imported here: it is an option, and its import costs a quarter of a second.
     import surface_distance
 
     with warnings.catch_warnings():
         # surface-distance 0.1 calls scipy.ndimage by its former module names.
         warnings.simplefilter("ignore", DeprecationWarning)
-        distances = surface_distance.compute_surface_distances(
+        found: Mapping[str, Any] = surface_distance.compute_surface_distances(
             np.ascontiguousarray(truth), np.ascontiguousarray(prediction), tuple(spacing or (1.0,) * truth.ndim)
         )
+    return found
+
+
+def _summary(truth: Mask, prediction: Mask, distances: Mapping[str, Any] | None) -> tuple[float, float]:
+    if distances is None:
+        distance = 0.0 if truth.any() == prediction.any() else math.inf
+        return distance, distance
+    import surface_distance
+
     directed = surface_distance.compute_average_surface_distance(distances)
     return float(surface_distance.compute_robust_hausdorff(distances, 95.0)), float(sum(directed) / 2)

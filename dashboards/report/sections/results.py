@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from dashboards.figures.style import short
@@ -15,7 +16,7 @@ from sweeper.analysis import Answers
 from sweeper.analysis.paper import DATASETS, LOSSES
 from sweeper.analysis.scored import best, metric, table_metrics
 from sweeper.analysis.significance import ALPHA, SIGNED_RANK
-from trials.metrics import paper_metrics
+from trials.metrics import DIAGONAL, paper_metrics
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
@@ -35,6 +36,8 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     for place, one in tables.items():
         yield Heading(one.name)
         yield one
+        if note := missed_text(answers, *place):
+            yield Paragraph(note, "muted")
         if agreement := agreement_text(answers, *place):
             yield Paragraph(agreement, "muted")
 
@@ -58,6 +61,36 @@ def agreement_text(answers: Answers, dataset: str, label: str) -> str:
         f"p {p_equals(r['p'])}."
         for r in own.to_dict("records")
     )
+
+
+def missed_text(answers: Answers, dataset: str, label: str) -> str:
+    """What infinite distances count as, and how many each loss has; empty where there are none."""
+    table = answers.table
+    own = table[(table["dataset"] == dataset) & (table["label"] == label) & (table["missed"] > 0)]
+    if own.empty:
+        return ""
+    counts = own.groupby("variant", sort=False, observed=True)["missed"].max()
+    losses = ", ".join(f"{short(str(variant), 60)} {count}" for variant, count in counts.items())
+    headings = ", ".join(metric(m).heading for m in dict.fromkeys(own["metric"]))
+    means = (
+        "in no mean where the image's diagonal is not stored with the scores (−)"
+        if _left_out_of_means(answers, own)
+        else "as the image's diagonal in means"
+    )
+    return (
+        f"{headings}: infinite where a structure was missed, or marked where there is none. That counts as the worst "
+        f"rank in tests, and {means}. Images: {losses}."
+    )
+
+
+def _left_out_of_means(answers: Answers, missed: pd.DataFrame) -> bool:
+    """Whether the diagonal of an image with an infinite value is unknown, or the value is no distance."""
+    images = answers.selected
+    for name in dict.fromkeys(missed["metric"]):
+        own = images[np.isinf(images[name]) & (images["dataset"] == missed["dataset"].iloc[0])]
+        if not metric(name).distance or DIAGONAL not in own or own[DIAGONAL].isna().any():
+            return True
+    return False
 
 
 def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[str, str, str, str]]) -> ScoreTable:

@@ -6,14 +6,14 @@ from study_maker import Study, make_trial, paper_like
 from sweeper.analysis import AnalysisError, score_frame, scores_hash, trial_frame
 from sweeper.analysis.frames import SCORE_TEXTS, TRIAL_COLUMNS
 from sweeper.analysis.selection import trial_scores
-from trials.metrics import METRICS
+from trials.metrics import listed
 from trials.spec import RESULTS_VERSION
 from trials.states import FailureKind, TrialState
 
 
 def test_frames_of_nothing_have_their_columns():
     assert list(trial_frame([]).columns) == list(TRIAL_COLUMNS)
-    assert list(score_frame(Study().columns).columns) == [*SCORE_TEXTS, *METRICS]
+    assert list(score_frame(Study().columns).columns) == [*SCORE_TEXTS, *listed()]
 
 
 def test_only_finished_trials_of_this_results_version_are_current():

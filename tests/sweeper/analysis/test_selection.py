@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from study_maker import Study, make_trial
 
-from sweeper.analysis import score_frame, trial_frame
+from sweeper.analysis import score_frame, scores_hash, trial_frame
+from sweeper.analysis.scored import scored_metrics
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc, image_scores, select_gamma, trial_scores
 from sweeper.analysis.tables import result_table
 from trials.states import TrialState
@@ -109,3 +110,50 @@ def test_at_selected_gamma_keeps_losses_without_gamma():
     trials = trial_frame(study.trials)
     chosen = at_selected_gamma(image_scores(trials, score_frame(study.columns)), select_gamma(trials))
     assert sorted(chosen["dsc"]) == [0.5, 0.7]
+
+
+def missed(*distances, diagonal=(10.0, 20.0, 30.0)):
+    """One loss on three images, a list of distances for each repeat."""
+    study = Study()
+    for repeat in range(len(distances)):
+        study.add(make_trial("a", "ce", repeat=repeat), [0.5] * 3)
+    study.columns["hd95"] = [d for repeat in distances for d in repeat]
+    study.columns["diagonal"] = [d for _ in distances for d in diagonal]
+    trials, scores = trial_frame(study.trials), score_frame(study.columns)
+    images = image_scores(trials, scores)
+    table = result_table(images, trial_scores(trials, scores)).set_index("metric")
+    return images["hd95"].tolist(), table.loc["hd95"]
+
+
+def test_a_missed_structure_counts_as_the_image_s_diagonal_in_means():
+    images, row = missed([1.0, np.inf, np.inf])
+    assert images == [1, np.inf, np.inf]
+    assert row["mean"] == pytest.approx((1 + 20 + 30) / 3)
+    assert (row["n"], row["left_out"], row["missed"]) == (3, 0, 2)
+
+
+def test_an_image_that_some_repeats_missed_has_the_mean_with_its_diagonal():
+    images, row = missed([1.0, np.inf, np.inf], [3.0, 4.0, np.inf])
+    assert images == [2, 12, np.inf]
+    assert row["mean"] == pytest.approx((2 + 12 + 30) / 3)
+    assert row["missed"] == 1
+    assert row["repeats_half_width"] == pytest.approx(12.7062 * (51 - 37) / 3 / 2, rel=1e-4)
+
+
+def test_without_a_stored_diagonal_means_leave_a_missed_structure_out_and_count_it():
+    images, row = missed([1.0, np.inf, 3.0], [3.0, 4.0, 3.0], diagonal=(None, None, None))
+    assert images == [2, np.inf, 3]
+    assert row["mean"] == pytest.approx(2.5)
+    assert (row["n"], row["left_out"], row["missed"]) == (2, 1, 1)
+
+
+def test_descriptions_of_an_image_are_no_results_and_change_no_hash():
+    study = Study()
+    study.add(make_trial("a", "ce"), [0.5, 0.6])
+    before = score_frame(study.columns)
+    study.columns["size"] = [10.0, 20.0]
+    scores = score_frame(study.columns)
+    assert scores_hash(scores) == scores_hash(before)
+    images = image_scores(trial_frame(study.trials), scores)
+    assert images["size"].tolist() == [10, 20]
+    assert "size" not in scored_metrics(images)

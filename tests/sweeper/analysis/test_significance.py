@@ -1,9 +1,12 @@
 """All pairs of losses: Holm, families, warnings, and images that one loss lacks."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from study_maker import Study, make_trial, paper_like
 
@@ -106,10 +109,41 @@ def test_records_hold_none_for_nan_and_the_scores_hash():
     assert type(first.n) is int
 
 
-def test_infinite_distances_are_left_out():
-    study = two_losses([0.5, 0.6, 0.7], [0.4, 0.5, 0.6])
-    study.columns["hd95"] = [1.0, 2.0, float("inf"), 2.0, 3.0, 4.0]
+def distances(first, second, *, diagonal=None):
+    """Tests of HD95 of two losses on the same images."""
+    study = two_losses([0.5] * len(first), [0.5] * len(second))
+    study.columns["hd95"] = [*first, *second]
+    study.columns["diagonal"] = [diagonal] * (len(first) + len(second))
     tests = pairs_of(study)
-    distances = tests[tests["metric"] == "hd95"]
-    assert (distances["left_out"] == 1).all()
-    assert len(distances) == 2
+    return tests[tests["metric"] == "hd95"].set_index("test")
+
+
+@pytest.mark.parametrize("diagonal", [None, 100.0])
+def test_a_missed_structure_is_the_worst_rank_in_both_tests(diagonal):
+    tests = distances([3.0, 3.1, 3.2, math.inf, math.inf], [7.0, 7.1, 7.2, 7.3, 7.4], diagonal=diagonal)
+    # As if each infinite distance were longer than any other, and all of them equally long.
+    ranked = stats.mannwhitneyu([1, 2, 3, 9, 9], [4, 5, 6, 7, 8], use_continuity=True, method="asymptotic")
+    assert tests.loc["rank_sum", "p"] == pytest.approx(ranked.pvalue)
+    signed = stats.wilcoxon([-4, -4, -4, 1000, 1000], correction=True, method="approx")
+    assert tests.loc["signed_rank", "p"] == pytest.approx(signed.pvalue)
+    assert tests.loc["signed_rank", "effect"] == pytest.approx((2 * 4.5 - 3 * 2) / 15)
+    assert (tests["left_out"] == 0).all()
+
+
+def test_a_loss_that_misses_eight_of_twenty_lesions_does_not_win():
+    rng = np.random.default_rng(0)
+    near, far = 3 + rng.random(20), 7 + rng.random(20)
+    near[:8] = math.inf
+    tests = distances(near, far)
+    assert (tests["p"] > 0.2).all()
+    # It may be nearer by four, or infinitely far: the images do not tell.
+    assert tests.loc["signed_rank", "low"] < -3
+    assert tests.loc["signed_rank", "high"] == math.inf
+
+
+def test_a_difference_that_misses_decide_is_infinite():
+    tests = distances([math.inf] * 4 + [3.0], [5.0, 5.1, 5.2, 5.3, 5.4])
+    assert tests.loc["signed_rank", "median_difference"] == math.inf
+    both = distances([math.inf, math.inf, 3.0], [math.inf, math.inf, 4.0])
+    assert both.loc["signed_rank", "median_difference"] == -1
+    assert (both["left_out"] == 0).all()

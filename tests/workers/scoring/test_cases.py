@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.affines import voxel_sizes
 from PIL import Image
 
 from trials.spec import EvaluationSpec
@@ -46,8 +47,9 @@ def test_native_scores_compare_on_the_source_s_grid(kits: PreparedDataset) -> No
     prediction = np.roll(np.asarray(kits.label(known.id)), 2, axis=0)
     found = score_prediction(kits, known.id, prediction, NATIVE, "test")
     expected = score_case(
-        kits.native_label(known.id), to_original(prediction, known), kits.classes, partition="test", case=known.id
-    )
+        kits.native_label(known.id), to_original(prediction, known), kits.classes, partition="test", case=known.id,
+        spacing=tuple(voxel_sizes(np.asarray(known.affine))),
+    )  # fmt: skip
     assert found == expected
     assert found != score_prediction(kits, known.id, prediction, EvaluationSpec(), "test")
 

@@ -54,6 +54,22 @@ def test_every_foreground_class_is_scored_by_name():
     assert {(s["hd95"], s["asd"]) for s in scores} == {(None, None)}
 
 
+def test_the_size_of_each_class_and_the_image_s_diagonal_are_stored_with_its_scores():
+    scores = score([[0, 1, 1, 2]] * 3, [[0, 1, 2, 2]] * 3, spacing=(4 / 3, 0.75))
+    assert [(s["size"], s["diagonal"]) for s in scores] == [(6, 5), (3, 5)]
+
+
+@given(label_maps)
+def test_no_distance_is_longer_than_the_diagonal(maps):
+    for found in score(*maps, surface_distances=True):
+        assert found["hd95"] <= found["diagonal"] or found["hd95"] == math.inf
+
+
+def test_a_metric_that_nothing_is_registered_for_is_named():
+    with pytest.raises(InputError, match=r"metric 'betti\(n=1\)' is not known here; a plug-in may be missing"):
+        score([[0, 1]], [[0, 1]], chosen=["betti(n=1)"])
+
+
 @pytest.mark.parametrize(
     ("truth", "prediction", "expected"),
     [
