@@ -44,7 +44,8 @@ class DataSpec:
     """Which images a trial sees.
 
     `prepared` is the content key of the prepared folder and `split` the hash of the split; both are empty in a plan
-    that was made before the data were prepared.
+    that was made before the data were prepared. `fold` is the number, from 0, of the fold that is the test set, where
+    a grid runs all folds of a data set.
     """
 
     dataset: str
@@ -53,6 +54,7 @@ class DataSpec:
     prepared: str = ""
     split: str = ""
     provenance: Literal["real", "synthetic"] = "real"
+    fold: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

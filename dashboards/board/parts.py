@@ -343,7 +343,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Nodes
         (
             html.Code(t.hash[:8]),
             "–" if t.gamma is None else f"{t.gamma:g}",
-            str(t.repeat),
+            str(t.repeat) if t.spec.data.fold is None else f"{t.repeat}, fold {t.spec.data.fold}",
             t.state.value if t.failure is None or t.state is not TrialState.FAILED else content.kind_words(t.failure),
             f"{t.epochs} of {t.spec.training.epochs}",
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",

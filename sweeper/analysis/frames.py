@@ -33,7 +33,8 @@ SCORE_TEXTS = (*SCORE_KEYS, "group")
 """The columns of a score frame that hold text; every other one is a metric."""
 
 TRIAL_COLUMNS = (
-    "hash", "label", "state", "dataset", "loss", "variant", "gamma", "repeat", "seed", "results_version", "current",
+    "hash", "label", "state", "dataset", "loss", "variant", "gamma", "repeat", "fold", "seed",
+    "results_version", "current",
     "provenance", "dimensions", "prepared", "split", "val_loss", "val_dsc", "test_dsc", "epochs", "best_epoch",
     "train_seconds", "parameters", "attempts", "failure", "error", "environment", "mlflow_run", "external",
 )  # fmt: skip
@@ -45,7 +46,8 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
     """One row per trial, in the sweep's order, with `TRIAL_COLUMNS`.
 
     `variant` is the name under which a loss is compared (`sweeper.grids.names`): two settings are never averaged.
-    `gamma` is NaN where the loss has no scalar γ. `current` says whether the trial is finished and of this program's
+    `gamma` is NaN where the loss has no scalar γ. `fold` is −1 where the data set has one test set; a repeat of a
+    cross-validation is one trial for each fold. `current` says whether the trial is finished and of this program's
     `RESULTS_VERSION`; `external` whether its masks were made elsewhere and only scored.
     """
     trials = list(trials)
@@ -60,6 +62,7 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
             "variant": naming.variant(t.spec),
             "gamma": t.gamma,
             "repeat": t.repeat,
+            "fold": -1 if t.spec.data.fold is None else t.spec.data.fold,
             "seed": t.seed,
             "results_version": t.results_version,
             "current": t.state is TrialState.FINISHED and t.results_version == RESULTS_VERSION,
@@ -93,6 +96,7 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
         "current",
         "external",
         "repeat",
+        "fold",
         "seed",
         "results_version",
         "epochs",

@@ -55,4 +55,4 @@ def _further(images: pd.DataFrame) -> list[str]:
     return [str(c) for c in images.columns if c not in _NO_METRICS and pd.api.types.is_float_dtype(images[c])]
 
 
-_NO_METRICS = (*SCORE_TEXTS, "dataset", "variant", "loss", "gamma", "repeat", "repeats")
+_NO_METRICS = (*SCORE_TEXTS, "dataset", "variant", "loss", "gamma", "repeat", "fold", "repeats")

@@ -47,7 +47,7 @@ def image_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "t
 
 
 def trial_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str = "test") -> pd.DataFrame:
-    """The scores of the current trials in one partition, with each trial's data set, variant, γ and repeat.
+    """The scores of the current trials in one partition, with each trial's data set, variant, γ, repeat and fold.
 
     An image whose group one trial knows has it in every row: trials of an older version were stored without groups. An
     infinite distance is the image's diagonal; infinite where the diagonal is not known.
@@ -69,7 +69,7 @@ def at_diagonal(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _current_scores(trials: pd.DataFrame, scores: pd.DataFrame, partition: str) -> pd.DataFrame:
-    current = trials.loc[trials["current"], ["hash", "dataset", "variant", "loss", "gamma", "repeat"]]
+    current = trials.loc[trials["current"], ["hash", "dataset", "variant", "loss", "gamma", "repeat", "fold"]]
     chosen = scores[scores["partition"] == partition].merge(current, left_on="trial", right_on="hash")
     chosen = chosen.drop(columns=["hash", "partition"])
     if (chosen["group"] != "").any():
@@ -123,13 +123,18 @@ def select_gamma(trials: pd.DataFrame) -> pd.DataFrame:
 def means_by_gamma(trials: pd.DataFrame) -> pd.DataFrame:
     """The mean validation and test DSC of each data set, variant and γ over its finished repeats.
 
+    That of a repeat of a cross-validation is the mean over its finished folds.
+
     Returns:
         Columns dataset, variant, loss, gamma (NaN for one that was not swept), val_dsc, test_dsc, repeats.
     """
+    keys = ["dataset", "variant", "loss", "gamma"]
     current = trials[trials["current"]]
+    by_repeat = current.groupby([*keys, "repeat"], dropna=False, observed=True)[["val_dsc", "test_dsc"]].mean()
     return (
-        current.groupby(["dataset", "variant", "loss", "gamma"], dropna=False, observed=True)
-        .agg(val_dsc=("val_dsc", "mean"), test_dsc=("test_dsc", "mean"), repeats=("hash", "size"))
+        by_repeat.reset_index()
+        .groupby(keys, dropna=False, observed=True)
+        .agg(val_dsc=("val_dsc", "mean"), test_dsc=("test_dsc", "mean"), repeats=("repeat", "size"))
         .reset_index()
     )
 

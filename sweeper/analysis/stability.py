@@ -41,8 +41,8 @@ def gamma_curves(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "variant", "loss", "gamma"]
     over_images = foreground_dsc(images).groupby(keys, dropna=False, observed=True)["dsc"]
     curves = over_images.agg(dsc="mean", half_width=lambda v: t_half_width(v.dropna().to_numpy(float)), n="count")
-    trials = per_trial.groupby([*keys, "trial"], dropna=False, observed=True)["dsc"].mean()
-    over_repeats = trials.groupby(keys, dropna=False, observed=True)
+    by_repeat = per_trial.groupby([*keys, "repeat"], dropna=False, observed=True)["dsc"].mean()
+    over_repeats = by_repeat.groupby(keys, dropna=False, observed=True)
     curves["repeats_half_width"] = over_repeats.agg(lambda v: t_half_width(v.dropna().to_numpy(float)))
     curves["repeats"] = over_repeats.size()
     return curves.reset_index()[CURVE_COLUMNS]

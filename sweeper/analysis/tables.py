@@ -32,7 +32,7 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     metrics = scored_metrics(images)
     keys = ["dataset", "label", "variant", "loss", "gamma"]
     known = per_trial[metrics].replace([np.inf, -np.inf], np.nan)
-    spread = per_trial[[*keys, "trial"]].join(known).groupby([*keys, "trial"], dropna=False, observed=True).mean()
+    spread = per_trial[[*keys, "repeat"]].join(known).groupby([*keys, "repeat"], dropna=False, observed=True).mean()
     bounded = at_diagonal(images)
     repeats = {_plain(key): group for key, group in spread.groupby(keys, dropna=False, observed=True)}
     rows = []

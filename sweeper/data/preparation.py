@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeper.errors import MissingDataError
 from sweeper.grids.details import DatasetDetails, Groups, SplitSizes
-from sweeper.grids.expansion import DataIdentity, evaluation_of, training_of
+from sweeper.grids.expansion import DataIdentity, evaluation_of, seeds_of, training_of
 from sweeper.grids.schema import DatasetTable, Grid
 from sweeper.settings import Settings
 from trials.splits import Split
@@ -19,7 +19,7 @@ from workers.datasets.prepared import PreparedDataset
 from workers.datasets.preprocessing import Image, Label
 from workers.datasets.sizes import prepared_bytes
 from workers.datasets.sources import included_cases
-from workers.datasets.splits import make_split
+from workers.datasets.splits import SplitCase, make_splits
 from workers.errors import DataError, InputError
 
 Progress = Callable[[str, int, int, str], None]
@@ -50,17 +50,32 @@ class KnownDataset:
 
 @dataclass(frozen=True, slots=True)
 class ReadyDataset:
-    """A prepared data set with its split.
+    """A prepared data set with its splits.
 
-    `images` and `voxels` are those of its training set, for cost predictions; `ungrouped` is `About.ungrouped`.
+    Attributes:
+        prepared: its arrays.
+        splits: the split of each repeat and fold (`workers.datasets.splits.make_splits`).
+        identity: what specs know of it.
+        images, voxels: of its training set, for cost predictions.
+        ungrouped: `About.ungrouped`.
     """
 
     prepared: PreparedDataset
-    split: Split
+    splits: Mapping[tuple[int, int | None], Split]
     identity: DataIdentity
     images: int
     voxels: int
     ungrouped: str = ""
+
+    @property
+    def split(self) -> Split:
+        """The split of the first repeat and fold."""
+        return next(iter(self.splits.values()))
+
+    @property
+    def different_splits(self) -> tuple[Split, ...]:
+        """Each split once."""
+        return tuple({split.hash: split for split in self.splits.values()}.values())
 
 
 def reader_of(dataset: DatasetTable) -> Reader:
@@ -147,8 +162,8 @@ def prepare(
     for dataset in grid.datasets:
         key = (keys or {}).get(dataset.name, "")
         if key and prepared.is_prepared(settings.prepared, dataset.name, key):
-            done[dataset.name] = one = _open(dataset, key, settings)
-            one.prepared.write_split(one.split)
+            done[dataset.name] = one = _open(grid, dataset, key, settings)
+            _write_splits(one)
     rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
     sources = locate_all(rest, settings)
     for dataset in rest.datasets:
@@ -156,14 +171,14 @@ def prepare(
     return {dataset.name: done[dataset.name] for dataset in grid.datasets}
 
 
-def _open(dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
+def _open(grid: Grid, dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
     whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
-    return ready(dataset, whole, split_of(dataset, whole))
+    return ready(dataset, whole, splits_of(grid, dataset, whole.cases))
 
 
 def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
     reader = reader_of(dataset)
-    _check_fields(grid, dataset, included_cases(reader, source, dataset.exclude)[0])
+    _check_cases(grid, dataset, included_cases(reader, source, dataset.exclude)[0])
     whole = prepared.prepare(
         reader,
         source,
@@ -172,9 +187,14 @@ def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings
         progress=lambda done, total, case: progress(dataset.name, done, total, case),
     )
     _check_sizes(grid, dataset, whole)
-    split = split_of(dataset, whole)
-    whole.write_split(split)
-    return ready(dataset, whole, split)
+    one = ready(dataset, whole, splits_of(grid, dataset, whole.cases))
+    _write_splits(one)
+    return one
+
+
+def _write_splits(one: ReadyDataset) -> None:
+    for split in one.different_splits:
+        one.prepared.write_split(split)
 
 
 def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int], tuple[Image, Label]]:
@@ -189,8 +209,10 @@ def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int]
     )
 
 
-def _check_fields(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
-    """Refuses scores within the field of view where the files do not tell it."""
+def _check_cases(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
+    """Refuses a split that the cases do not allow, and scores within the field of view where the files do not tell it:
+    to prepare the data may take hours."""
+    splits_of(grid, dataset, cases)
     if evaluation_of(grid, dataset).field_of_view and (lacking := [case.id for case in cases if case.field is None]):
         raise DataError(
             f"data set {dataset.name!r}: evaluation.field_of_view asks for scores within the field of view, but "
@@ -212,27 +234,31 @@ def _check_sizes(grid: Grid, dataset: DatasetTable, whole: PreparedDataset) -> N
                 )
 
 
-def split_of(dataset: DatasetTable, whole: PreparedDataset) -> Split:
-    """The split that a grid asks for."""
+def splits_of(grid: Grid, dataset: DatasetTable, cases: Sequence[SplitCase]) -> dict[tuple[int, int | None], Split]:
+    """The splits that a grid asks for, by repeat and fold."""
     try:
-        return make_split(whole.cases, **dataset.split.model_dump())
+        return make_splits(cases, repeats=len(seeds_of(grid)), **dataset.split.model_dump())
     except InputError as error:
         raise type(error)(f"data set {dataset.name!r}: {error}") from error
 
 
-def ready(dataset: DatasetTable, whole: PreparedDataset, split: Split) -> ReadyDataset:
-    """A prepared data set with its split, and what specs need to know of both."""
+def ready(
+    dataset: DatasetTable, whole: PreparedDataset, splits: Mapping[tuple[int, int | None], Split]
+) -> ReadyDataset:
+    """A prepared data set with its splits, and what specs need to know of both."""
+    split = next(iter(splits.values()))
     identity = DataIdentity(
         classes=whole.classes,
         dimensions=whole.dimensions,
         prepared=whole.key,
         split=split.hash,
         provenance=whole.provenance,
+        splits={place: one.hash for place, one in splits.items()},
     )
     shapes = {case.id: case.shape for case in whole.cases}
     voxels = [math.prod(shapes[case]) for case in split.train]
     voxels_each = round(sum(voxels) / max(len(voxels), 1))
-    return ReadyDataset(whole, split, identity, len(split.train), voxels_each, reader_of(dataset).about.ungrouped)
+    return ReadyDataset(whole, splits, identity, len(split.train), voxels_each, reader_of(dataset).about.ungrouped)
 
 
 def bare_identities(grid: Grid) -> dict[str, DataIdentity]:
@@ -249,12 +275,12 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
     except DataError:
         return KnownDataset(bare, None, *guessed_sizes(reader, None))
     cases, _ = included_cases(reader, source, dataset.exclude)
-    _check_fields(grid, dataset, cases)
+    _check_cases(grid, dataset, cases)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
     if any(settings.prepared.glob(f"{dataset.name}-*")):
         key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
         if prepared.is_prepared(settings.prepared, dataset.name, key):
-            one = _open(dataset, key, settings)
+            one = _open(grid, dataset, key, settings)
             return KnownDataset(one.identity, source, one.images, one.voxels)
     return KnownDataset(bare, source, *guessed_sizes(reader, len(cases)), bytes=prepared_bytes(reader, cases))
 
@@ -279,7 +305,7 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
             cases=len(one.prepared.cases),
             split=SplitSizes(len(one.split.train), len(one.split.validation), len(one.split.test)),
             split_hash=one.split.hash,
-            split_settings=dict(one.split.settings),
+            split_settings=_split_settings(one),
             excluded=tuple((case, reason) for case, reason in one.prepared.excluded),
             groups=_groups(one),
             ungrouped=one.ungrouped,
@@ -290,12 +316,27 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
     }
 
 
+def _split_settings(one: ReadyDataset) -> dict[str, object]:
+    """The settings of the first split, and what tells the others from it."""
+    settings = dict(one.split.settings)
+    if len({fold for _, fold in one.splits}) > 1:
+        settings["fold"] = None
+    if len({one.splits[place].hash for place in one.splits if place[1] in (None, 0)}) > 1:
+        settings["resplit"] = True
+    return settings
+
+
 def _groups(one: ReadyDataset) -> Groups:
-    """Patients or sequences that the files name, and how many of them lie both in the test set and outside of it."""
+    """Patients or sequences that the files name, and how many of them lie both in a test set and outside of it."""
     group = {case.id: case.group for case in one.prepared.cases}
-    test = {group[case] for case in one.split.test} - {None}
-    others = {group[case] for case in (*one.split.train, *one.split.validation)} - {None}
-    return Groups(known=len(test | others), shared=len(test & others))
+    known: set[str | None] = set()
+    shared: set[str | None] = set()
+    for split in one.different_splits:
+        test = {group[case] for case in split.test} - {None}
+        others = {group[case] for case in (*split.train, *split.validation)} - {None}
+        known |= test | others
+        shared |= test & others
+    return Groups(known=len(known), shared=len(shared))
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sweeper.data.preparation import KnownDataset, ReadyDataset, identify
-from sweeper.grids.expansion import DataIdentity, expand, search_cells, settings_of
+from sweeper.grids.expansion import expand, search_cells, settings_of
 from sweeper.grids.names import Naming, naming_of, study_name
 from sweeper.grids.schema import Grid
 from sweeper.search.adaptive import Search
 from sweeper.search.space import SearchCell
 from sweeper.settings import Settings
-from trials.spec import DataSpec, TrialSpec
+from trials.spec import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,19 @@ class ResolvedGrid:
 
     def with_data(self, ready: Mapping[str, ReadyDataset]) -> ResolvedGrid:
         """The same grid once its data are prepared: the cells have their final hashes."""
-        data = {name: _data_spec(name, one.identity) for name, one in ready.items()}
+
+        def known(spec: TrialSpec) -> TrialSpec:
+            identity = ready[spec.data.dataset].identity
+            return replace(spec, data=identity.spec(spec.data.dataset, spec.repeat, spec.data.fold))
+
         return ResolvedGrid(
             self.grid,
             {
                 name: KnownDataset(one.identity, self.datasets[name].source, one.images, one.voxels)
                 for name, one in ready.items()
             },
-            tuple(replace(spec, data=data[spec.data.dataset]) for spec in self.specs),
-            tuple(
-                replace(cell, template=replace(cell.template, data=data[cell.template.data.dataset]))
-                for cell in self.cells
-            ),
+            tuple(map(known, self.specs)),
+            tuple(replace(cell, template=known(cell.template)) for cell in self.cells),
         )
 
 
@@ -109,7 +110,3 @@ def resolve_known(grid: Grid, datasets: Mapping[str, KnownDataset]) -> ResolvedG
     """
     data = {name: known.identity for name, known in datasets.items()}
     return ResolvedGrid(grid, datasets, expand(grid, data), search_cells(grid, data))
-
-
-def _data_spec(name: str, identity: DataIdentity) -> DataSpec:
-    return DataSpec(name, identity.classes, identity.dimensions, identity.prepared, identity.split, identity.provenance)

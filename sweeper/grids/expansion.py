@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from sweeper.errors import GridError
@@ -30,17 +30,26 @@ SEARCHED_GAMMA = (0.0, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class DataIdentity:
-    """What is known of a data set when specs are made; `prepared` and `split` are empty before preparation."""
+    """What is known of a data set when specs are made; `prepared` and `split` are empty before preparation.
+
+    `splits` has the hash of the split of each repeat and fold, where they differ; `split` is the first.
+    """
 
     classes: tuple[str, ...]
     dimensions: Literal[2, 3]
     prepared: str = ""
     split: str = ""
     provenance: Literal["real", "synthetic"] = "real"
+    splits: Mapping[tuple[int, int | None], str] = field(default_factory=dict)
+
+    def spec(self, name: str, repeat: int, fold: int | None = None) -> DataSpec:
+        """The data of a trial of the data set of that name."""
+        split = self.splits.get((repeat, fold), self.split)
+        return DataSpec(name, self.classes, self.dimensions, self.prepared, split, self.provenance, fold)
 
 
 def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...]:
-    """All trials of a grid in its own order: data sets, losses, their parameters, networks, repeats.
+    """All trials of a grid in its own order: data sets, losses, their parameters, networks, repeats, folds.
 
     Of a grid with a search, those that leave nothing to be chosen; the rest are `search_cells`.
 
@@ -52,12 +61,12 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
         GridError: the grid is empty, holds a cell twice, or names a loss, parameter or network that does not exist.
     """
     specs: dict[str, TrialSpec] = {}
-    seeds, naming = _seeds(grid), naming_of(grid.to_dict())
+    seeds, naming = seeds_of(grid), naming_of(grid.to_dict())
     for place in _places(grid, data):
         if place.domains:
             continue
-        for loss, (repeat, seed) in itertools.product(place.losses, enumerate(seeds)):
-            spec = place.spec(grid, loss, repeat, seed)
+        for loss, (repeat, seed), fold in itertools.product(place.losses, enumerate(seeds), place.folds):
+            spec = place.spec(grid, loss, repeat, seed, fold)
             if not _kept(grid, spec):
                 continue
             if spec.hash in specs:
@@ -82,7 +91,7 @@ def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCe
         GridError: as `expand`.
     """
     cells: list[SearchCell] = []
-    seeds, naming = _seeds(grid), naming_of(grid.to_dict())
+    seeds, naming = seeds_of(grid), naming_of(grid.to_dict())
     for place in _places(grid, data):
         for loss in place.losses if place.domains else ():
             template = place.spec(grid, loss, 0, seeds[0])
@@ -139,29 +148,24 @@ def swept_variants(specs: Sequence[TrialSpec], naming: Naming) -> frozenset[tupl
 class _Place:
     """A data set, a loss and a network of the grid: the losses to train there, and what is chosen of them."""
 
-    data: DataSpec
+    dataset: str
+    data: DataIdentity
+    folds: tuple[int | None, ...]
     losses: tuple[LossSpec, ...]
     domains: tuple[Domain, ...]
     model: ModelSpec
     training: TrainingSpec
     evaluation: EvaluationSpec
 
-    def spec(self, grid: Grid, loss: LossSpec, repeat: int, seed: int) -> TrialSpec:
+    def spec(self, grid: Grid, loss: LossSpec, repeat: int, seed: int, fold: int | None = None) -> TrialSpec:
         scope = "" if grid.share else grid.name
-        return TrialSpec(self.data, loss, self.model, self.training, self.evaluation, repeat, seed, scope)
+        data = self.data.spec(self.dataset, repeat, fold)
+        return TrialSpec(data, loss, self.model, self.training, self.evaluation, repeat, seed, scope)
 
 
 def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
     for dataset in grid.datasets:
         identity = data[dataset.name]
-        data_spec = DataSpec(
-            dataset=dataset.name,
-            classes=identity.classes,
-            dimensions=identity.dimensions,
-            prepared=identity.prepared,
-            split=identity.split,
-            provenance=identity.provenance,
-        )
         training, evaluation = training_of(grid, dataset), evaluation_of(grid, dataset)
         _check_patch(grid, dataset.name, identity.dimensions, training, evaluation)
         for loss, model in itertools.product(grid.losses, grid.models or (ModelTable(),)):
@@ -169,7 +173,9 @@ def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
                 continue
             domains = _domains(grid, loss)
             yield _Place(
-                data_spec,
+                dataset.name,
+                identity,
+                dataset.split.trained_folds,
                 tuple(_loss_specs(grid, loss, domains, len(identity.classes), xla=training.xla)),
                 domains,
                 _model(grid, dataset, model, identity.dimensions),
@@ -178,7 +184,8 @@ def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
             )
 
 
-def _seeds(grid: Grid) -> tuple[int, ...]:
+def seeds_of(grid: Grid) -> tuple[int, ...]:
+    """The seed of each repeat."""
     return grid.seeds or tuple(grid.seed + repeat for repeat in range(grid.repeats))
 
 

@@ -22,7 +22,7 @@ NETWORK = ModelSpec().name
 MODEL_SETTINGS = ("base_filters", "depth", "normalisation")
 LEARNING_RATE = "training.learning_rate"
 
-_NOT_COMPARED = ("data.split", "data.provenance")
+_NOT_COMPARED = ("data.split", "data.provenance", "data.fold")
 """Two cells that differ in these alone are the same setting."""
 
 
@@ -40,8 +40,8 @@ class Naming:
     def variant(self, spec: TrialSpec) -> str:
         """The loss with every setting that is not its default, such as `tversky (alpha=0.4, attention_unet)`.
 
-        γ, repeat and seed are left out: scores are averaged over the trials of one variant and γ. Two settings of a
-        sweep and data set have different variants.
+        γ, repeat, seed and fold are left out: scores are averaged over the trials of one variant and γ. Two settings of
+        a sweep and data set have different variants.
         """
         parts = [f"{name}={_shown(value)}" for name, value in _loss_settings(spec)]
         if spec.model.name not in (NETWORK, EXTERNAL):
@@ -59,6 +59,8 @@ class Naming:
             parts.append(f"γ={number(spec.loss.gamma)}")
         if spec.repeat:
             parts.append(f"repeat {spec.repeat}")
+        if spec.data.fold is not None:
+            parts.append(f"fold {spec.data.fold}")
         return " · ".join(parts)
 
     def labelled(self, trials: Iterable[Trial]) -> list[Trial]:
@@ -144,7 +146,7 @@ def _others(trials: Iterable[Trial], known: Sequence[str]) -> list[str]:
             continue  # a table lists it, and never counts it
         spec = trial.spec
         group = (spec.data.dataset, spec.loss.name, spec.model.name, *_loss_settings(spec))
-        rest = (replace(spec.data, split="", provenance="real"), spec.loss.source, spec.model)
+        rest = (replace(spec.data, split="", provenance="real", fold=None), spec.loss.source, spec.model)
         groups.setdefault(group, {}).setdefault((*rest, spec.training, spec.evaluation), spec)
     found: dict[str, None] = {}
     for members in groups.values():

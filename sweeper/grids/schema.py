@@ -31,7 +31,11 @@ class Table(BaseModel):
 
 
 class SplitTable(Table):
-    """How a data set is split. The paper: 20% for the test, 20% of the rest for validation, at random."""
+    """How a data set is split. The paper: 20% for the test, 20% of the rest for validation, at random.
+
+    `folds` alone runs every fold of a cross-validation, each as trials of its own; with `fold` it runs that one.
+    `resplit` draws training and validation images anew for each repeat; the test images stay the same.
+    """
 
     seed: int = Field(default=0, ge=0)
     test: float = Field(default=0.2, gt=0, lt=1)
@@ -39,14 +43,20 @@ class SplitTable(Table):
     grouped: bool = False
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
+    resplit: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> SplitTable:
-        if (self.folds is None) != (self.fold is None):
-            raise ValueError("a cross-validation needs both folds and fold, such as folds = 5, fold = 0")
+        if self.folds is None and self.fold is not None:
+            raise ValueError(f"fold = {self.fold} says which of how many: add folds, such as folds = 5")
         if self.folds is not None and self.fold is not None and self.fold >= self.folds:
             raise ValueError(f"fold = {self.fold}: folds count from 0, the last of {self.folds} is {self.folds - 1}")
         return self
+
+    @property
+    def trained_folds(self) -> tuple[int | None, ...]:
+        """The folds that are trials of their own; None alone where there is one test set."""
+        return (None,) if self.folds is None or self.fold is not None else tuple(range(self.folds))
 
 
 class ModelTable(Table):
@@ -236,6 +246,13 @@ class Grid(Table):
             raise ValueError(f"seeds: {twice_seeds[0]} is listed twice; a repeat with the same seed says nothing new")
         if self.seeds is not None and "repeats" in self.model_fields_set and self.repeats != len(self.seeds):
             raise ValueError(f"repeats = {self.repeats}, but {len(self.seeds)} seeds are listed; leave one of them out")
+        for one in self.datasets:
+            several = "resplit = true" if one.split.resplit else f"folds = {one.split.folds} without fold"
+            if self.search is not None and (one.split.resplit or one.split.trained_folds != (None,)):
+                raise ValueError(
+                    f"data set {one.name!r} has {several}, but a search chooses by one split: list the values of γ in "
+                    "place of search, or leave it out"
+                )
         for loss in self.losses:
             for name in loss.datasets or ():
                 _check_listed(f"loss {loss.name!r} names data set", name, names)

@@ -75,7 +75,7 @@ def score_masks(
 
     Raises:
         UnknownSweepError: no such sweep.
-        GridError: it has no such data set, or the label cannot be used.
+        GridError: it has no such data set, runs all folds of it, or the label cannot be used.
         DataError: the data set is not prepared here, a mask is missing, damaged, on another grid, or holds no class.
         LeaseHeldError: the sweep is running.
     """
@@ -118,6 +118,11 @@ def _template(trials: Sequence[Trial], sweep_name: str, dataset: str) -> TrialSp
     """The spec of a trained trial on that data set, whose data and evaluation the masks share."""
     for trial in trials:
         if trial.dataset == dataset and not is_external(trial.spec):
+            if trial.spec.data.fold is not None:
+                raise GridError(
+                    f"sweep {sweep_name!r} runs all folds of data set {dataset!r}, and masks are scored on one test "
+                    "set: score them in a sweep whose split has none, or names one (split = { folds = 5, fold = 0 })"
+                )
             return trial.spec
     known = sorted({trial.dataset for trial in trials})
     raise GridError(

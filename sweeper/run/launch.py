@@ -92,7 +92,8 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
         extend=extend,
     )
     for one in ready.values():
-        repository.save_split(one.prepared.name, one.prepared.key, one.split)
+        for split in one.different_splits:
+            repository.save_split(one.prepared.name, one.prepared.key, split)
     return Created(sweep, resolved)
 
 

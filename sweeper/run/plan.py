@@ -106,6 +106,7 @@ class Plan:
                     "variant": naming.variant(t.spec),
                     "gamma": t.spec.loss.gamma,
                     "repeat": t.spec.repeat,
+                    "fold": t.spec.data.fold,
                     "seed": t.spec.seed,
                     "state": t.state,
                     "sweep": t.sweep,
@@ -184,6 +185,7 @@ def plan_text(plan: Mapping[str, Any]) -> RenderableType:
     """What `Plan.to_dict` gives, for a person: a line for each trial, then what they will cost and what is missing."""
     trials = plan["trials"]
     with_repeat = len({t["repeat"] for t in trials}) > 1
+    with_fold = any(t["fold"] is not None for t in trials)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("trial", no_wrap=True)
     table.add_column("data set", no_wrap=True)
@@ -191,12 +193,16 @@ def plan_text(plan: Mapping[str, Any]) -> RenderableType:
     table.add_column("γ", justify="right", no_wrap=True)
     if with_repeat:
         table.add_column("repeat", justify="right")
+    if with_fold:
+        table.add_column("fold", justify="right")
     table.add_column("state", no_wrap=True)
     table.add_column("predicted", justify="right", no_wrap=True)
     for t in trials:
         cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else number(t["gamma"])]
         if with_repeat:
             cells.append(str(t["repeat"]))
+        if with_fold:
+            cells.append("" if t["fold"] is None else str(t["fold"]))
         finished = t["state"] == TrialState.FINISHED
         table.add_row(*map(Text, cells), t["state"], "" if finished else duration(t["predicted_seconds"]))
     for s in plan.get("searches", ()):

@@ -106,7 +106,7 @@ def pick_cases(answers: Answers) -> dict[str, dict[str, str]]:
 
 def _examples(answers: Answers, dataset: str, cases: dict[str, str], trials: Path, prepared: Path) -> Examples:
     current = answers.trials[answers.trials["current"] & (answers.trials["dataset"] == dataset)]
-    first = at_selected_gamma(current, answers.selection).sort_values("repeat", kind="stable")
+    first = at_selected_gamma(current, answers.selection).sort_values(["repeat", "fold"], kind="stable")
     first = first.drop_duplicates("variant").sort_values("variant")
     dsc = foreground_dsc(answers.selected).set_index(["dataset", "variant", "case"])["dsc"]
     shown: list[Example] = []

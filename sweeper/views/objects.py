@@ -60,6 +60,7 @@ class PlannedTrial(Shown):
     variant: str
     gamma: float | None
     repeat: int
+    fold: int | None = None
     seed: int
     state: TrialState | Literal["new"]
     sweep: str | None
@@ -153,6 +154,7 @@ class TrialStatus(Shown):
     variant: str
     gamma: float | None
     repeat: int
+    fold: int | None = None
     seed: int
     state: TrialState
     attempts: int
@@ -240,6 +242,7 @@ class TrialRow(BaseModel):
     variant: str
     gamma: float | None
     repeat: int
+    fold: int | None = None
     seed: int
     results_version: int
     state: TrialState

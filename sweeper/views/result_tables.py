@@ -18,6 +18,7 @@ TRIAL_COLUMNS: Mapping[str, type] = {
     "variant": str,
     "gamma": float,
     "repeat": int,
+    "fold": int,
     "seed": int,
     "results_version": int,
     "state": str,
@@ -46,6 +47,7 @@ def trial_columns(repository: Repository, sweep: str) -> Columns:
     trials = naming.labelled(trials)
     columns: Columns = {name: [getattr(t, name, None) for t in trials] for name in TRIAL_COLUMNS}
     columns["variant"] = variants(trials, naming)
+    columns["fold"] = [t.spec.data.fold for t in trials]
     columns["state"] = [t.state.value for t in trials]
     columns["failure"] = [None if t.failure is None else t.failure.value for t in trials]
     return columns

@@ -102,6 +102,7 @@ def _trial_status(trial: Trial, variant: str, setbacks: Mapping[FailureKind, int
         variant=variant,
         gamma=trial.gamma,
         repeat=trial.repeat,
+        fold=trial.spec.data.fold,
         seed=trial.seed,
         state=trial.state,
         attempts=trial.attempts,
@@ -153,12 +154,15 @@ def status_text(status: SweepStatus) -> RenderableType:
     lines += _advice(status, alive=alive)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t.repeat for t in trials}) > 1
+    with_fold = any(t.fold is not None for t in trials)
     table.add_column("trial", no_wrap=True)
     table.add_column("data set", no_wrap=True)
     table.add_column("loss", overflow="fold")
     table.add_column("γ", justify="right", no_wrap=True)
     if with_repeat:
         table.add_column("repeat", justify="right", no_wrap=True)
+    if with_fold:
+        table.add_column("fold", justify="right", no_wrap=True)
     table.add_column("state")
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -169,6 +173,8 @@ def status_text(status: SweepStatus) -> RenderableType:
         cells = [t.hash[:8], t.dataset, t.variant, "" if t.gamma is None else number(t.gamma)]
         if with_repeat:
             cells.append(str(t.repeat))
+        if with_fold:
+            cells.append("" if t.fold is None else str(t.fold))
         cells += [state, str(t.epochs or ""), _number(t.val_dsc), _number(t.test_dsc)]
         cells.append("" if t.train_seconds is None else duration(t.train_seconds))
         table.add_row(*map(Text, cells))

@@ -1,11 +1,13 @@
 """Which cases train a network, which validate it, and which test it. Pure; the same on every machine.
 
 The paper (Yeung et al. 2022, section 3.2): 80% development and 20% test at random, the development set again 80%
-training and 20% validation; an official partition (DRIVE) is kept. Grouped splits and folds are options.
+training and 20% validation; an official partition (DRIVE) is kept. Grouped splits, folds, and a validation set that
+is drawn anew for each repeat are options.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol
@@ -27,6 +29,46 @@ class SplitCase(Protocol):
     def partition(self) -> str | None: ...
 
 
+def make_splits(
+    cases: Iterable[SplitCase],
+    *,
+    repeats: int = 1,
+    seed: int,
+    test: float = 0.2,
+    validation: float = 0.2,
+    grouped: bool = False,
+    folds: int | None = None,
+    fold: int | None = None,
+    resplit: bool = False,
+) -> dict[tuple[int, int | None], Split]:
+    """The split of each training of a loss, by its repeat and fold: what a grid's table `split` asks for.
+
+    Args:
+        cases, seed, test, validation, grouped: see `make_split`.
+        repeats: how many repeats there are.
+        folds: number of folds of a cross-validation.
+        fold: the one fold that is run. With `folds` alone, all are: each is the test set of trainings of its own.
+            Otherwise the fold in the keys is None.
+        resplit: whether each repeat draws training and validation cases anew. The test cases (also those of each
+            fold) stay the same, and the first repeat has the split that all have otherwise.
+
+    Raises:
+        ParameterError, DataError: see `make_split`.
+    """
+    pool = list(cases)
+    every = range(folds) if folds is not None and fold is None else (None,)
+    splits: dict[tuple[int, int | None], Split] = {}
+    for repeat, one in itertools.product(range(repeats), every):
+        if repeat and not resplit:
+            splits[repeat, one] = splits[0, one]
+            continue
+        splits[repeat, one] = make_split(
+            pool, seed=seed, test=test, validation=validation, grouped=grouped, folds=folds,
+            fold=fold if one is None else one, draw=repeat,
+        )  # fmt: skip
+    return splits
+
+
 def make_split(
     cases: Iterable[SplitCase],
     *,
@@ -36,6 +78,7 @@ def make_split(
     grouped: bool = False,
     folds: int | None = None,
     fold: int | None = None,
+    draw: int = 0,
 ) -> Split:
     """Divides cases at random into train, validation and test.
 
@@ -48,6 +91,8 @@ def make_split(
             A case without a group is a group of its own.
         folds: number of folds of a cross-validation; the test set is then fold number `fold` (0 to folds − 1).
         fold: which fold is the test set.
+        draw: number of the draw of training and validation cases. Splits that differ in it alone have the same test
+            cases.
 
     Raises:
         ParameterError: a setting outside its range, or folds together with an official partition.
@@ -73,6 +118,8 @@ def make_split(
             else _take(units, round_half_up(test * len(pool)), leave=2)
         )
     development = [unit for unit in units if unit not in test_units]
+    if draw:
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, draw])))
     development = [development[i] for i in generator.permutation(len(development))]
     size = round_half_up(validation * sum(len(unit) for unit in development))
     validation_units = _take(development, size, leave=1)
@@ -83,7 +130,8 @@ def make_split(
         sizes = ", ".join(str(len(part)) for part in parts)
         raise DataError(f"{kind} cannot be split: train, validation and test would have {sizes} cases; each needs one")
     settings = {"seed": seed, "test": test, "validation": validation, "grouped": grouped, "folds": folds, "fold": fold}
-    return Split(parts[0], parts[1], parts[2], settings | {"official": bool(official)})
+    settings |= {"official": bool(official)}
+    return Split(parts[0], parts[1], parts[2], settings | ({"draw": draw} if draw else {}))
 
 
 def round_half_up(value: float) -> int:

@@ -37,6 +37,8 @@ def run_tags(spec: TrialSpec, *, sweep: str, attempt: int, provenance: str = "")
         "provenance": provenance or spec.data.provenance,
         "state": "running",
     }
+    if spec.data.fold is not None:
+        tags["fold"] = str(spec.data.fold)
     if spec.loss.gamma is not None:
         tags["gamma"] = f"{spec.loss.gamma:g}"
     return tags

@@ -128,8 +128,15 @@ def _split_notes(known: DatasetDetails) -> Iterator[str]:
     settings, groups = known.split_settings, known.groups
     if settings.get("official"):
         yield "the test set is the official one of its distribution."
-    if settings.get("folds"):
+    if settings.get("folds") and settings.get("fold") is None:
+        yield (
+            f"a cross-validation of {settings['folds']} folds: each was the test set of trainings of its own, so that "
+            "every image was scored once per repeat. The sizes are those of the first fold."
+        )
+    elif settings.get("folds"):
         yield f"the test set is fold {settings['fold']} (from 0) of {settings['folds']} of a cross-validation."
+    if settings.get("resplit"):
+        yield "each repeat drew training and validation images anew; the test images are the same in all."
     if groups.shared:
         yield (
             f"leakage: {groups.shared} of {groups.known} patients or sequences have images both in the test set and in "

@@ -47,6 +47,13 @@ def test_leakage_partitions_and_ways_of_scoring_are_told():
     assert any("fold 2 (from 0) of 5" in n for n in notes)
 
 
+def test_all_folds_and_new_draws_are_told():
+    settings = {"folds": 5, "fold": None, "resplit": True}
+    first, second = ran.data_notes({}, {"cells": DatasetDetails(split_settings=settings)})
+    assert first.startswith("cells: a cross-validation of 5 folds: each was the test set")
+    assert second == "cells: each repeat drew training and validation images anew; the test images are the same in all."
+
+
 def test_a_grouped_split_is_said_to_be_clean():
     cells = DatasetDetails(groups=Groups(known=9), ungrouped=UNKNOWN)
     assert ran.data_notes({}, {"cells": cells}) == [

@@ -47,12 +47,13 @@ def make_trial(
     failure: FailureKind | None = None,
     error: str | None = None,
     train_seconds: float | None = 60.0,
+    fold: int | None = None,
 ) -> Trial:
     values = dict(parameters or {})
     if gamma is not None:
         values["gamma"] = gamma
     spec = TrialSpec(
-        DataSpec(dataset, classes, 2, "prepared", "split", provenance),  # type: ignore[arg-type]
+        DataSpec(dataset, classes, 2, "prepared", "split", provenance, fold),  # type: ignore[arg-type]
         LossSpec(loss, values),
         repeat=repeat,
         seed=repeat,
@@ -86,13 +87,19 @@ class Study:
     columns: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in SCORE_COLUMNS})
 
     def add_scores(
-        self, trial: Trial, label: str, dsc: Sequence[float | None], partition: str = "test", groups: Sequence[str] = ()
+        self,
+        trial: Trial,
+        label: str,
+        dsc: Sequence[float | None],
+        partition: str = "test",
+        groups: Sequence[str] = (),
+        first: int = 0,
     ) -> None:
-        """One image per DSC; the other metrics follow from it. Without `groups` they are unknown."""
+        """One image per DSC, numbered from `first`; the other metrics follow. Without `groups` they are unknown."""
         for i, value in enumerate(dsc):
             iou = None if value is None else value / (2 - value)
             row = {
-                "trial": trial.hash, "partition": partition, "case": f"case{i:03}", "label": label,
+                "trial": trial.hash, "partition": partition, "case": f"case{first + i:03}", "label": label,
                 "group": groups[i] if groups else "", "dsc": value,
                 "iou": iou, "precision": value, "recall": value, "hd95": None, "asd": None,
             }  # fmt: skip

@@ -7,6 +7,7 @@ from study_maker import Study, make_trial
 from sweeper.analysis import score_frame, scores_hash, trial_frame
 from sweeper.analysis.scored import scored_metrics
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc, image_scores, select_gamma, trial_scores
+from sweeper.analysis.stability import gamma_curves
 from sweeper.analysis.tables import result_table
 from trials.states import TrialState
 
@@ -157,3 +158,40 @@ def test_descriptions_of_an_image_are_no_results_and_change_no_hash():
     images = image_scores(trial_frame(study.trials), scores)
     assert images["size"].tolist() == [10, 20]
     assert "size" not in scored_metrics(images)
+
+
+def cross_validated():
+    """Two repeats of two folds: fold 0 holds two images out, fold 1 one."""
+    study = Study()
+    for repeat, fold, values in ((0, 0, [0.5, 0.7]), (0, 1, [0.9]), (1, 0, [0.7, 0.7]), (1, 1, [0.8])):
+        mean = float(np.mean(values))
+        study.trials.append(trial := make_trial("a", "ce", repeat=repeat, fold=fold, val_dsc=mean, test_dsc=mean))
+        study.add_scores(trial, "thing", values, first=2 * fold)
+    return trial_frame(study.trials), score_frame(study.columns)
+
+
+def test_each_image_of_a_cross_validation_has_the_score_of_the_fold_that_held_it_out():
+    trials, scores = cross_validated()
+    assert trials["fold"].tolist() == [0, 1, 0, 1]
+    images = image_scores(trials, scores)
+    assert images["dsc"].tolist() == pytest.approx([0.6, 0.7, 0.85])
+    assert images["repeats"].tolist() == [2, 2, 2]
+    row = result_table(images, trial_scores(trials, scores)).set_index("metric").loc["dsc"]
+    assert (row["n"], row["repeats"]) == (3, 2)
+    # The repeats' means are 0.7 and 0.7333: over all images of a repeat, not over its folds.
+    assert row["repeats_half_width"] == pytest.approx(12.7062 * (2.2 / 3 - 0.7) / 2, rel=1e-4)
+    curve = gamma_curves(images, trial_scores(trials, scores)).iloc[0]
+    assert (curve["n"], curve["repeats"]) == (3, 2)
+    assert curve["repeats_half_width"] == pytest.approx(row["repeats_half_width"])
+
+
+def test_gamma_is_chosen_by_the_mean_over_the_folds_of_each_repeat():
+    trials = [
+        make_trial("a", LOSS, gamma=g, repeat=r, fold=f, val_dsc=v)
+        for g, r, f, v in (
+            (0.1, 0, 0, 0.9), (0.1, 0, 1, 0.9), (0.1, 1, 0, 0.4),  # the second fold of repeat 1 has not finished
+            (0.5, 0, 0, 0.7), (0.5, 0, 1, 0.7), (0.5, 1, 0, 0.7), (0.5, 1, 1, 0.7),
+        )
+    ]  # fmt: skip
+    row = select_gamma(trial_frame(trials)).iloc[0]
+    assert (row["gamma"], row["val_dsc"], row["repeats"]) == (0.5, pytest.approx(0.7), 2)

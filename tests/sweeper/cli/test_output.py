@@ -108,6 +108,18 @@ def test_plan_tells_networks_repeats_and_variants_apart(sweeper: Any) -> None:
     assert "8 trials" in answer.out
 
 
+def test_plan_counts_every_fold(sweeper: Any) -> None:
+    words = ("--set", "datasets.nuclei.split.folds=3", "--set", 'losses=[{name="ce"}]')
+    out = sweeper("plan", *words).out
+    assert "fold" in out.splitlines()[0]
+    assert [line.split()[3] for line in out.splitlines()[1:4]] == ["0", "1", "2"]
+    assert "grid demo: 3 trials" in out
+    trials = json.loads(sweeper("plan", *words, "--json").out)["trials"]
+    assert [(trial["fold"], trial["label"]) for trial in trials[1:]] == [
+        (1, "nuclei · ce · fold 1"), (2, "nuclei · ce · fold 2"),
+    ]  # fmt: skip
+
+
 def test_dry_run_is_the_plan(sweeper: Any, home: Path) -> None:
     run, plan = sweeper("launch", "--grid", "demo", "--dry-run").out, sweeper("plan", "--grid", "demo").out
     assert re.sub("finish: .*", "", run) == re.sub("finish: .*", "", plan)

@@ -62,7 +62,15 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a rule for no loss": (["plan", "--set", 'exclude=[{loss="dise"}]'], ["exclude", "'dise'", "'dice'"]),
     "a rule for no data set": (["plan", "--set", 'include=[{dataset="drive"}]'], ["include", "'drive'"]),
     "a loss for no data set": (["plan", "--set", 'losses.ce.datasets=["nucle"]'], ["'nucle'", "'nuclei'"]),
-    "folds without fold": (["plan", "--set", "datasets.nuclei.split.folds=5"], ["folds", "fold = 0"]),
+    "fold without folds": (["plan", "--set", "datasets.nuclei.split.fold=0"], ["fold = 0", "add folds"]),
+    "a search over all folds": (
+        ["plan", "--set", "datasets.nuclei.split.folds=5", "--set", 'search="tpe"'],
+        ["'nuclei'", "folds = 5 without fold", "one split"],
+    ),
+    "a search over several splits": (
+        ["plan", "--set", "datasets.nuclei.split.resplit=true", "--set", 'search="tpe"'],
+        ["'nuclei'", "resplit = true", "one split"],
+    ),
     "a fold beyond the last": (["plan", "--set", "datasets.nuclei.split={folds=5, fold=5}"], ["fold = 5", "4"]),
     "name with a slash": (["launch", "--name", "a/b"], ["'a/b'", "letters, digits"]),
     "name with a space": (["launch", "--name", "a b"], ["'a b'", "letters, digits"]),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sweeper.data.preparation import describe, identify, locate, prepare
+from sweeper.data.resolved import resolve
 from sweeper.errors import MissingDataError, SettingsError
 from sweeper.grids.details import SplitSizes
 from sweeper.grids.files import parse_grid
@@ -113,3 +117,52 @@ def test_a_plan_finds_files_that_do_not_fit_and_cases_that_are_not_there(setting
     (settings.data_root / "bus2017").mkdir()
     with pytest.raises(DataError, match="bus2017"):
         identify(grid({"name": "bus2017"}), settings)
+
+
+def small_folder(tmp_path: Path) -> dict[str, Any]:
+    """Ten images of five patients."""
+    for place, kind in itertools.product(range(10), ("images", "masks")):
+        file = tmp_path / "own" / kind / f"p{place // 2}_{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((16, 16), np.uint8)
+        pixels[place : place + 4, 4:8] = 255
+        Image.fromarray(pixels).save(file)
+    return {
+        "name": "own", "reader": "image-folder", "folder": str(tmp_path / "own"),
+        "options": {"size": [16, 16], "group": "^(p[0-9])"},
+    }  # fmt: skip
+
+
+def test_every_fold_and_every_draw_is_prepared_named_and_described(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    split = {"folds": 5, "resplit": True, "grouped": True}
+    several = parse_grid(
+        {
+            "name": "g",
+            "datasets": [{**small_folder(tmp_path), "split": split}],
+            "losses": [{"name": "ce"}],
+            "repeats": 2,
+        },
+        "g",
+    )
+    before = resolve(several, settings)
+    ready = prepare(several, settings, silent)
+    specs = before.with_data(ready).specs
+    assert len({spec.data.split for spec in specs}) == len(specs) == 10
+    assert specs == resolve(several, settings).specs
+    own = ready["own"]
+    tested = [case for spec in specs if spec.repeat == 1 for case in own.prepared.read_split(spec.data.split).test]
+    assert sorted(tested) == sorted(own.prepared.case_ids)
+    details = describe(ready)["own"]
+    assert (details.groups.known, details.groups.shared) == (5, 0)
+    assert details.split_settings["folds"] == 5
+    assert details.split_settings["fold"] is None
+    assert details.split_settings["resplit"] is True
+
+
+def test_folds_of_an_official_test_set_are_refused_before_anything_is_prepared(settings: Settings) -> None:
+    folded = grid({**DRIVE, "split": {"folds": 5}})
+    for look in (lambda: identify(folded, settings), lambda: prepare(folded, settings, silent)):
+        with pytest.raises(ParameterError, match=r"data set 'drive': .* official test partition: leave out folds"):
+            look()
+    assert not settings.home.exists()

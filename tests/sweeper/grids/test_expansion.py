@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -208,3 +209,33 @@ def test_swept_variants_are_those_with_several_gammas() -> None:
         "losses": [{"name": "focal"}, {"name": "unified_focal_sym", "gamma": [0.1, 0.2], "delta": 0.7}],
     }
     assert swept_variants(cells(table), Naming()) == {("a", "unified_focal_sym (delta=0.7)")}
+
+
+def test_all_folds_of_a_data_set_are_trials_of_their_own() -> None:
+    table = {
+        "name": "g",
+        "datasets": [{"name": "a", "split": {"folds": 3}}, {"name": "b"}],
+        "losses": [{"name": "ce"}],
+        "repeats": 2,
+    }
+    found = cells(table)
+    assert len({spec.hash for spec in found}) == len(found) == 2 * 3 + 2
+    assert [Naming().label(spec) for spec in found[:4]] == [
+        "a · ce · fold 0", "a · ce · fold 1", "a · ce · fold 2", "a · ce · repeat 1 · fold 0",
+    ]  # fmt: skip
+    assert {Naming().variant(spec) for spec in found} == {"ce"}
+
+
+def test_a_single_fold_keeps_the_hash_that_it_always_had() -> None:
+    table = {"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": "ce"}]}
+    one = {**table, "datasets": [{"name": "a", "split": {"folds": 3, "fold": 1}}]}
+    assert hashes(one) == hashes(table)
+    assert "fold" not in cells(one)[0].to_dict()["data"]
+
+
+def test_each_repeat_and_fold_has_its_own_split() -> None:
+    places = [(repeat, fold) for repeat in (0, 1) for fold in (0, 1)]
+    data = {"a": replace(DATA["a"], splits={place: f"split {place}" for place in places})}
+    table = {"name": "g", "datasets": [{"name": "a", "split": {"folds": 2}}], "losses": [{"name": "ce"}], "repeats": 2}
+    found = expand(Grid.model_validate(table), data)
+    assert [spec.data.split for spec in found] == [f"split {place}" for place in places]

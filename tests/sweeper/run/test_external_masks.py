@@ -16,6 +16,7 @@ from rich.console import Console
 from dashboards.commands import write
 from storage.database import open_database
 from storage.errors import LeaseHeldError, StorageError, SweepConflictError
+from storage.records import NewTrial
 from storage.repository import Repository
 from sweeper.data.resolved import resolve
 from sweeper.errors import GridError
@@ -254,3 +255,12 @@ def test_a_data_set_that_is_not_prepared_here(bench: Bench, tmp_path: Path) -> N
     bench.now = replace(bench.now, settings=Settings(home=tmp_path / "elsewhere"))
     with pytest.raises(DataError, match="not a prepared data set"):
         bench.score(folder)
+
+
+def test_a_sweep_that_runs_all_folds_has_no_one_test_set(bench: Bench, tmp_path: Path) -> None:
+    template = bench.data()[2]
+    fold = replace(template, data=replace(template.data, fold=0))
+    new = NewTrial(fold.hash, fold, "", "drive", "ce", None, 0, 0, 1)
+    bench.repository.create_sweep("folded", grid={}, trials=[new])
+    with pytest.raises(GridError, match=r"runs all folds of data set 'drive'.*folds = 5, fold = 0"):
+        score_masks(bench.repository, bench.now.settings, "folded", dataset="drive", label="x", folder=tmp_path)

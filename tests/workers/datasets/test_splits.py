@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trials.splits import Split
-from workers.datasets.splits import make_split
+from workers.datasets.splits import make_split, make_splits
 from workers.errors import DataError, ParameterError
 
 
@@ -113,6 +113,48 @@ def test_folds_are_balanced_by_their_cases_and_not_by_their_groups(seed: int) ->
     splits = [make_split(cases, seed=seed, folds=3, fold=fold, grouped=True) for fold in range(3)]
     sizes = [len(split.test) for split in splits]
     assert max(sizes) - min(sizes) <= 10
+
+
+@given(n=st.integers(12, 40), seed=st.integers(0, 100), grouped=st.booleans())
+@settings(max_examples=15)
+def test_each_repeat_of_a_resplit_draws_anew_inside_the_development_part(n: int, seed: int, grouped: bool) -> None:
+    cases = [Case(f"{i:03d}", group=str(i // 2)) for i in range(n)]
+    splits = make_splits(cases, repeats=6, seed=seed, grouped=grouped, resplit=True)
+    assert list(splits) == [(repeat, None) for repeat in range(6)]
+    assert splits[0, None] == make_split(cases, seed=seed, grouped=grouped)
+    assert {split.test for split in splits.values()} == {splits[0, None].test}
+    assert len({split.validation for split in splits.values()}) > 1
+    for split in splits.values():
+        assert sorted((*split.train, *split.validation, *split.test)) == [case.id for case in cases]
+        if grouped:
+            parts = [{int(case) // 2 for case in part} for part in (split.train, split.validation)]
+            assert not parts[0] & parts[1]
+
+
+@pytest.mark.parametrize("resplit", [False, True])
+def test_all_folds_test_every_case_once_per_repeat(resplit: bool) -> None:
+    splits = make_splits(numbered(20), repeats=2, seed=1, folds=4, resplit=resplit)
+    for repeat in (0, 1):
+        assert sorted(case for fold in range(4) for case in splits[repeat, fold].test) == [c.id for c in numbered(20)]
+    assert [splits[0, fold] for fold in range(4)] == [
+        make_split(numbered(20), seed=1, folds=4, fold=fold) for fold in range(4)
+    ]
+    assert all(splits[0, fold].test == splits[1, fold].test for fold in range(4))
+    assert (splits[0, 2].hash == splits[1, 2].hash) is not resplit
+
+
+def test_one_fold_is_one_split_for_all_repeats() -> None:
+    splits = make_splits(numbered(20), repeats=2, seed=1, folds=4, fold=3)
+    assert splits == dict.fromkeys([(0, None), (1, None)], make_split(numbered(20), seed=1, folds=4, fold=3))
+
+
+def test_an_official_test_set_can_be_resplit_and_has_no_folds() -> None:
+    cases = [Case(f"{i:02d}", partition="test" if i < 4 else "train") for i in range(20)]
+    splits = make_splits(cases, repeats=3, seed=0, resplit=True)
+    assert {split.test for split in splits.values()} == {("00", "01", "02", "03")}
+    assert len({split.hash for split in splits.values()}) > 1
+    with pytest.raises(ParameterError, match="official test partition: leave out folds"):
+        make_splits(cases, seed=0, folds=4)
 
 
 def test_a_split_survives_json() -> None:
