@@ -20,6 +20,7 @@ from sweeper.search.details import SearchDetails
 from sweeper.study import Study
 from sweeper.views.examples import Examples, load_examples
 from sweeper.views.status import tried_points
+from trials.spec import TrialSpec
 from trials.states import TrialState
 
 Json = Mapping[str, Any]
@@ -60,6 +61,7 @@ class StudyData:
         examples: the example segmentations of each data set.
         environments: versions, devices and revisions by the hash that trials name them by.
         searches: what each search of the sweep tried.
+        specs: of the trials that were trained here and count, or of all that shall be while none has finished.
     """
 
     study: Study
@@ -67,6 +69,7 @@ class StudyData:
     examples: Sequence[Examples]
     environments: Mapping[str, Mapping[str, str]]
     searches: Sequence[SearchedTrials]
+    specs: Sequence[TrialSpec] = ()
 
     @property
     def sweep(self) -> Sweep:
@@ -129,6 +132,7 @@ def read_study_data(
         trials_folder: holds the trials' predictions, for the example segmentations.
         prepared_root: holds the prepared data sets, for the same.
     """
+    stored = repository.trials(study.sweep.name)
     return StudyData(
         study=study,
         history=_history(repository, study),
@@ -136,7 +140,8 @@ def read_study_data(
             study.answers, trials_folder, prepared_root, hidden=datasets_without_pictures(study.sweep.grid)
         ),
         environments=repository.environments(),
-        searches=_searches(repository, study.sweep),
+        searches=_searches(repository, study.sweep, stored),
+        specs=_specs(study.answers, stored),
     )
 
 
@@ -155,9 +160,14 @@ def _history(repository: Repository, study: Study) -> pd.DataFrame:
     return epochs.merge(keys, on="trial")
 
 
-def _searches(repository: Repository, sweep: Sweep) -> list[SearchedTrials]:
+def _specs(answers: Answers, stored: Sequence[Trial]) -> list[TrialSpec]:
+    trained = answers.trials[~answers.trials["external"]]
+    counted = set(trained.loc[trained["current"], "hash"]) or set(trained["hash"])
+    return [trial.spec for trial in stored if trial.hash in counted]
+
+
+def _searches(repository: Repository, sweep: Sweep, trials: Sequence[Trial]) -> list[SearchedTrials]:
     searches = details_of(sweep).searches
-    trials = repository.trials(sweep.name) if searches else []
     found = []
     for study, search in searches.items():
         points = tried_points(study, search, trials)

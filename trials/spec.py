@@ -85,7 +85,12 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """How a trial trains. Defaults are the paper's (section 3.2), and ours where it leaves them open.
+    """How a trial trains.
+
+    The paper (section 3.2) states the batch size, the plateau's factor and patience, the patience of early stopping and
+    the probability of each augmentation; the defaults are these. Every other default is ours, such as at most 1,000
+    epochs, no momentum and `min_delta` 0. So is the learning rate: the paper states one, but its digits are lost in the
+    copy that this was written from.
 
     `patch` is the size of a random training patch in voxels, None for whole images. `foreground_oversampling` is the
     share of training patches that are centred on a foreground voxel. `threads` fixes TensorFlow's intra-op threads,

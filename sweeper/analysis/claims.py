@@ -17,6 +17,7 @@ from scipy import stats
 from sweeper.analysis.paper import DATASETS, LOSSES, paper_tables
 from sweeper.analysis.selection import RECOMMENDED_GAMMA, UNIFIED
 from sweeper.analysis.significance import ALPHA, RANK_SUM, SIGNED_RANK
+from sweeper.analysis.training_time import alike
 
 HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not tested"
 
@@ -262,16 +263,16 @@ def _p(p: float) -> str:
 
 
 def _training_time(trials: pd.DataFrame, dataset: str) -> _Finding:
-    current = trials[trials["current"] & (trials["dataset"] == dataset)].dropna(subset=["train_seconds"])
-    groups = [g["train_seconds"].to_numpy(float) for _, g in current.groupby("loss") if len(g) > 1]
-    if len(groups) < 2:
-        return _Finding(UNTESTED, "fewer than two losses have two finished trials")
+    found = alike(trials, dataset)
+    if isinstance(found, str):
+        return _Finding(UNTESTED, found)
+    groups = found.seconds
     if np.ptp(np.concatenate(groups)) == 0:
-        return _Finding(HOLDS, "all training times are identical")
+        return _Finding(HOLDS, f"all training times are identical; {found.where}")
     p = float(stats.kruskal(*groups).pvalue)
     medians = [float(np.median(g)) for g in groups]
     numbers = (
         f"Kruskal–Wallis p = {_p(p)} over the {len(groups)} losses with two or more trials, medians "
-        f"{min(medians):.0f}–{max(medians):.0f} s"
+        f"{min(medians):.0f}–{max(medians):.0f} s; {found.where}"
     )
     return _Finding(HOLDS if p >= ALPHA else FAILS, numbers)

@@ -37,9 +37,13 @@ TRIAL_COLUMNS = (
     "results_version", "current",
     "provenance", "dimensions", "prepared", "split", "val_loss", "val_dsc", "test_dsc", "epochs", "best_epoch",
     "train_seconds", "parameters", "attempts", "failure", "error", "environment", "mlflow_run", "external",
+    "finished_at",
 )  # fmt: skip
 
-_NUMERIC = ("gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions")
+_NUMERIC = (
+    "gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions",
+    "finished_at",
+)  # fmt: skip
 
 
 def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.DataFrame:
@@ -83,6 +87,7 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
             "environment": t.environment or "",
             "mlflow_run": t.mlflow_run or "",
             "external": is_external(t.spec),
+            "finished_at": t.finished_at,
         }
         for t in trials
     ]

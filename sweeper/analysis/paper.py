@@ -16,6 +16,14 @@ LOSSES = (
 )  # fmt: skip
 """The paper's losses in the order of its tables."""
 
+DIFFERENCE_NOTES = dict.fromkeys(
+    ("brats20", "kits19"),
+    "In 3D the focal parts of the paper's released code index a spatial axis in place of the class axis, so that they "
+    "see the first two slices of each patch alone; here they see every voxel and its class. If the paper's figures are "
+    "those of that code, the differences of the two unified losses compare two different losses.",
+)
+"""What must be known of a difference to the paper's Tables 5 and 6, by data set."""
+
 
 @cache
 def _tables() -> pd.DataFrame:
@@ -31,7 +39,8 @@ def paper_tables() -> pd.DataFrame:
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """`result_table` with the paper's mean and half width, and the difference (ours minus the paper's).
 
-    NaN where the paper has no such figure. A variant that is not the plain loss (another network or δ) has none.
+    NaN where the paper has no such figure. A variant that is not the plain loss (another network or δ) has none. Of the
+    two 3D data sets see `DIFFERENCE_NOTES`.
     """
     paper = paper_tables().rename(columns={"mean": "paper_mean", "ci95_half_width": "paper_half_width"})
     joined = table.merge(paper, on=["dataset", "label", "loss", "metric"], how="left")

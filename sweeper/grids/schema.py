@@ -60,7 +60,7 @@ class SplitTable(Table):
 
 
 class ModelTable(Table):
-    """Settings of the network; what is left out is the paper's value for the data set's dimensions."""
+    """Settings of the network; what is left out is that of the paper's U-Net for the data set's dimensions."""
 
     name: str | None = None
     base_filters: int | None = Field(default=None, ge=1)
@@ -69,7 +69,8 @@ class ModelTable(Table):
 
 
 class TrainingTable(Table):
-    """Settings of the training; what is left out is the paper's value (`trials.spec.TrainingSpec`)."""
+    """Settings of the training; what is left out is the paper's value, or ours where it states none
+    (`trials.spec.TrainingSpec`)."""
 
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=1)

@@ -1,4 +1,4 @@
-"""The section on what ran: trials and data per data set, exclusions, environment, and the grid."""
+"""The section on what ran: trials and data per data set, exclusions, environment, settings, and the grid."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ import pandas as pd
 from dashboards.report.blocks import Block, Bullets, Details, Paragraph, Table, Text, table
 from dashboards.report.numbers import NONE
 from dashboards.report.registry import Section, SectionDrawings
+from dashboards.report.settings_table import settings_table
 from dashboards.study_data import Json, StudyData
 from sweeper.analysis import Answers
 from sweeper.grids.details import DatasetDetails, details_of
+
+_ABOUT_SETTINGS = (
+    "As the trials' specs have them, whether the grid named them or left them out. What the paper does not state is a "
+    "choice of this project, and so is the learning rate, whose digits are lost in the copy of the paper that the "
+    "project was written from. docs/paper.md lists what is known to differ from the paper and from its software. The "
+    "losses and their parameters are what is compared; they are in the tables below and in the grid."
+)
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
@@ -37,12 +45,10 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     environment = environment_table(answers, data.environments)
     if environment.rows:
         yield Details("Environment", (environment,))
-    settings = (
-        "Settings that the paper leaves open and this project had to choose (learning rate, most epochs, the smallest "
-        "change that counts as better, patches per 3D epoch) are in the grid below, with everything else of sweep "
-        f"{sweep.name}."
-    )
-    yield Details("Training settings and the grid", (Paragraph(settings), Text("The grid", grid_text(sweep.grid))))
+    settings = settings_table(data.specs)
+    if settings.rows:
+        yield Details("Settings", (Paragraph(_ABOUT_SETTINGS), settings))
+    yield Details("The grid", (Text("The grid", grid_text(sweep.grid)),))
 
 
 def trials_table(answers: Answers, data_sets: Mapping[str, DatasetDetails]) -> Table:

@@ -13,8 +13,9 @@ from dashboards.report.numbers import NONE, Row, missing, p_equals, plain, signe
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
-from sweeper.analysis.paper import DATASETS, LOSSES
+from sweeper.analysis.paper import DATASETS, DIFFERENCE_NOTES, LOSSES
 from sweeper.analysis.scored import best, metric, table_metrics
+from sweeper.analysis.selection import UNIFIED
 from sweeper.analysis.significance import ALPHA, SIGNED_RANK
 from trials.metrics import DIAGONAL, paper_metrics
 
@@ -40,6 +41,8 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
             yield Paragraph(note, "muted")
         if agreement := agreement_text(answers, *place):
             yield Paragraph(agreement, "muted")
+        if note := difference_note(answers, *place):
+            yield Paragraph(note, "muted")
 
 
 def score_tables(answers: Answers) -> dict[tuple[str, str], ScoreTable]:
@@ -91,6 +94,13 @@ def _left_out_of_means(answers: Answers, missed: pd.DataFrame) -> bool:
         if not metric(name).distance or DIAGONAL not in own or own[DIAGONAL].isna().any():
             return True
     return False
+
+
+def difference_note(answers: Answers, dataset: str, label: str) -> str:
+    """What a reader must know of the differences to the paper's figures; empty where none is shown."""
+    own = answers.table[(answers.table["dataset"] == dataset) & (answers.table["label"] == label)]
+    shown = own[own["loss"].isin(UNIFIED) & own["difference"].notna()]
+    return "" if shown.empty else DIFFERENCE_NOTES.get(dataset, "")
 
 
 def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[str, str, str, str]]) -> ScoreTable:

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import nullcontext
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import pytest
@@ -10,12 +11,16 @@ from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_l
 from dashboards.commands import write
 from dashboards.errors import ReportError
 from dashboards.report import pdf
+from dashboards.report.settings_table import settings_table
+from dashboards.study_data import read_study_data
 from storage.database import open_database
 from storage.errors import UnknownSweepError
 from storage.repository import Repository
 from sweeper.settings import Settings
+from sweeper.study import read_study
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
+from trials.spec import EvaluationSpec, ModelSpec, TrainingSpec
 from trials.states import FailureKind, TrialState
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
@@ -133,6 +138,57 @@ def test_it_says_which_loss_validation_alone_would_take(tmp_path):
     taken = "the choice is Unified focal (asym) at γ = 0.5 on nuclei (validation DSC 0.900, test DSC 0.800)."
     assert taken in shown(page)
     assert "the choice is" not in shown(report(Study(), tmp_path)[2])
+
+
+def test_the_settings_are_those_of_the_specs_and_not_of_the_grid(tmp_path):
+    study = Study()
+    for dataset, seed in (("nuclei", 0), ("nuclei", 1), ("drive", 0)):
+        study.add(make_trial(dataset, "ce", repeat=seed, training=TrainingSpec(learning_rate=0.02)), [0.5, 0.6])
+    study.add(make_trial("nuclei", "dice", training=TrainingSpec(learning_rate=0.1)), [0.5, 0.6])
+    unfinished = make_trial("drive", "dice", state=TrialState.QUEUED, training=TrainingSpec(learning_rate=0.7))
+    study.trials.append(unfinished)
+    data = read_study_data(MemoryRepository(study, make_sweep()), read_study(MemoryRepository(study), "s"))
+    table = settings_table(data.specs)
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert table.head == ("Setting", "The paper", "nuclei", "drive")
+    assert rows["learning rate"][1:] == ("0.02, 0.1", "0.02")
+    assert rows["seed"][1:] == ("0, 1", "0")
+    for ours in ("momentum", "most epochs", "smallest change that counts as better (min_delta)"):
+        assert rows[ours][0] == "not stated"
+    assert rows["most epochs"][1:] == ("1000", "1000")
+    assert rows["normalisation"] == ("instance", "instance", "instance")
+    _, _, page = report(study, tmp_path)
+    assert "learning rate stated, illegible in our copy 0.02, 0.1 0.02" in shown(page)
+
+
+def test_every_setting_of_a_spec_has_a_row():
+    table = settings_table([make_trial("nuclei", "ce").spec])
+    parts = (ModelSpec, TrainingSpec, EvaluationSpec)
+    assert len(table.rows) >= sum(len(fields(part)) for part in parts) - len({"source"}) + len({"seed"})
+
+
+def test_before_anything_has_finished_the_settings_are_those_that_shall_be_trained_with(tmp_path):
+    study = Study(trials=[make_trial("nuclei", "ce", state=TrialState.QUEUED)])
+    assert "most epochs not stated 1000" in shown(report(study, tmp_path)[2])
+
+
+@pytest.mark.parametrize(("dataset", "loss", "told"), [
+    ("kits19", "unified_focal_asym", True), ("kits19", "dice", False), ("drive", "unified_focal_asym", False),
+])  # fmt: skip
+def test_a_difference_to_tables_5_and_6_is_told_what_it_compares(dataset, loss, told, tmp_path):
+    study = Study()
+    label = {"kits19": "tumour", "drive": "vessel"}[dataset]
+    study.add(make_trial(dataset, loss, gamma=0.5 if "unified" in loss else None), [0.5, 0.6], label=label)
+    text = shown(report(study, tmp_path)[2])
+    assert "paper 0." in text
+    assert ("index a spatial axis" in text) == told
+
+
+def test_what_was_chosen_on_which_scores_is_told_as_it_is(whole):
+    text = shown(whole[2])
+    assert "The test set decided nothing" not in text
+    assert "γ, early stopping and the kept models were chosen on validation scores alone." in text
+    assert "what is named best for its test score was chosen by it" in text
 
 
 def test_tables_show_the_numbers_the_paper_and_the_repeats(whole):

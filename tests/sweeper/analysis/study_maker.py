@@ -13,7 +13,7 @@ from storage.repository import Repository
 from sweeper.grids.names import Naming
 from tests.results import result
 from trials.results import Epoch, Score
-from trials.spec import RESULTS_VERSION, DataSpec, LossSpec, TrialSpec
+from trials.spec import RESULTS_VERSION, DataSpec, LossSpec, TrainingSpec, TrialSpec
 from trials.states import FailureKind, SweepState, TrialState
 
 BASELINES = {
@@ -48,6 +48,9 @@ def make_trial(
     error: str | None = None,
     train_seconds: float | None = 60.0,
     fold: int | None = None,
+    environment: str | None = None,
+    finished_at: float | None = None,
+    training: TrainingSpec | None = None,
 ) -> Trial:
     values = dict(parameters or {})
     if gamma is not None:
@@ -55,6 +58,7 @@ def make_trial(
     spec = TrialSpec(
         DataSpec(dataset, classes, 2, "prepared", "split", provenance, fold),  # type: ignore[arg-type]
         LossSpec(loss, values),
+        training=training or TrainingSpec(),
         repeat=repeat,
         seed=repeat,
         results_version=results_version,
@@ -66,7 +70,8 @@ def make_trial(
         attempts=1, failure=failure, error=error, sweep="s", epochs=30 if done else 0,
         best_epoch=20 if done else None, val_loss=0.3 if done else None, val_dsc=val_dsc if done else None,
         test_dsc=test_dsc if done else None, train_seconds=train_seconds if done else None,
-        parameters=1000 if done else None, environment=None, mlflow_run=None, started_at=None, finished_at=None,
+        parameters=1000 if done else None, environment=environment, mlflow_run=None, started_at=None,
+        finished_at=finished_at,
     )  # fmt: skip
 
 

@@ -14,18 +14,11 @@ def answers_of(study, **options):
     return analyse(trial_frame(study.trials), score_frame(study.columns), **options)
 
 
-def study_of(means, dataset="cvc_clinicdb", label="polyp", provenance="real", seconds=None):
+def study_of(means, dataset="cvc_clinicdb", label="polyp", provenance="real"):
     study = Study()
-    for i, (loss, mean) in enumerate(means.items()):
-        for repeat in range(1 if seconds is None else 3):
-            study.add(
-                make_trial(
-                    dataset, loss, repeat=repeat, provenance=provenance, classes=("background", label),
-                    train_seconds=60.0 if seconds is None else seconds[i] + repeat,
-                ),
-                (mean + JITTER).tolist(),
-                label=label,
-            )  # fmt: skip
+    for loss, mean in means.items():
+        trial = make_trial(dataset, loss, provenance=provenance, classes=("background", label))
+        study.add(trial, (mean + JITTER).tolist(), label=label)
     return study
 
 
@@ -143,13 +136,6 @@ def test_gamma_claims_that_do_not_hold():
     claims = claims_of(gamma_study({0.1: 0.6, 0.5: 0.65, 0.7: 0.9}, baseline=0.7))
     for claim in ("whole range of γ", "γ = 0.5 beats", "worst γ is a high one", "γ is easy to set"):
         assert verdict(claims, claim)[0] == "does not hold", claim
-
-
-def test_training_time():
-    means = {"ce": 0.8, "dice": 0.8}
-    assert verdict(claims_of(study_of(means, seconds=(60, 60))), "Training time")[0] == "holds"
-    assert verdict(claims_of(study_of(means, seconds=(60, 900))), "Training time")[0] == "does not hold"
-    assert verdict(claims_of(study_of(means)), "Training time")[0] == "not tested"
 
 
 def test_synthetic_images_and_rehearsals_test_nothing_and_show_their_numbers():
