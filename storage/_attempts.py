@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -25,10 +25,10 @@ from storage._statements import (
     to_trial,
 )
 from storage.columns import now
-from storage.errors import AttemptEndedError, UnknownTrialError
+from storage.errors import AttemptEndedError, InvalidScoreError, UnknownTrialError
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
 from storage.records import Attempt, Lease, Trial
-from trials.results import Epoch, TrialResult
+from trials.results import Epoch, Score, TrialResult
 from trials.states import AttemptState, FailureKind, TrialState
 
 if TYPE_CHECKING:
@@ -202,6 +202,26 @@ class AttemptMethods(LeaseMethods):
 
         return self.database.write(work)
 
+    def add_metrics(self, lease: Lease, trial_hash: str, scores: Sequence[Score]) -> int:
+        """Adds metrics that a finished trial's scores lack; a value that is stored stays, so doing it again changes
+        nothing. Returns how many images and classes got any.
+
+        Raises:
+            InvalidScoreError: a value outside its metric's range, or an image and class that the trial has no score of.
+            LeaseLostError: see `hold`.
+            UnknownTrialError: the sweep has no such finished trial.
+        """
+
+        def work(connection: Connection) -> int:
+            hold(connection, lease)
+            finished = select(_TRIAL.hash).where(_TRIAL.hash == trial_hash, _TRIAL.state == TrialState.FINISHED)
+            held = {"held_sweep": lease.sweep_id, "member": trial_hash}
+            if connection.execute(finished.where(select(literal(1)).where(_IS_MEMBER).exists()), held).first() is None:
+                raise UnknownTrialError(f"sweep {lease.sweep_id} has no finished trial {trial_hash!r}")
+            return sum(_add_metrics(connection, trial_hash, score) for score in scores)
+
+        return self.database.write(work)
+
     def fail(
         self,
         lease: Lease,
@@ -275,6 +295,29 @@ class AttemptMethods(LeaseMethods):
             connection.execute(update(TrialRow).where(TrialRow.hash == attempt.trial).values(values))
 
         self.database.write(work)
+
+
+def _add_metrics(connection: Connection, trial_hash: str, score: Score) -> bool:
+    row = (
+        (ScoreRow.trial == trial_hash)
+        & (ScoreRow.partition == score.partition)
+        & (ScoreRow.case == score.case)
+        & (ScoreRow.label == score.label)
+    )
+    # Another sweep that shares the trial may be adding, too.
+    stored: Mapping[str, float | None] | None = connection.execute(
+        select(ScoreRow.metrics).where(row).with_for_update()
+    ).scalar_one_or_none()  # type: ignore[assignment]
+    if stored is None:
+        raise InvalidScoreError(
+            f"trial {trial_hash} has no score of {score.partition} image {score.case!r}, class {score.label!r}; "
+            "nothing was added"
+        )
+    values = _scores.added_values(trial_hash, score, stored)
+    if len(values) == len(stored):
+        return False
+    connection.execute(update(ScoreRow).where(row).values(metrics=values))
+    return True
 
 
 def _claim(

@@ -341,6 +341,24 @@ class ReadMethods(LeaseMethods):
         names = metrics.in_order([*metrics.listed(), *(name for row in values for name in row)])
         return {**columns, **{name: [row.get(name) for row in values] for name in names}}
 
+    def stored_metrics(self, sweep_name: str, partition: str = "test") -> dict[str, frozenset[str]]:
+        """The metrics that every image and class of a finished trial was scored by, undefined values too; by trial.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        statement = (
+            select(*(ScoreRow.__table__.c[name] for name in ("trial",)), type_coerce(ScoreRow.metrics, Text))
+            .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
+            .where(ScoreRow.partition == partition)
+        )
+        columns = self._columns(sweep_name, statement, ("trial", "metrics"))
+        found: dict[str, frozenset[str]] = {}
+        for trial, text in zip(columns["trial"], columns["metrics"], strict=True):
+            names = frozenset(json.loads(text))
+            found[trial] = found.get(trial, names) & names
+        return found
+
     def environments(self) -> dict[str, Mapping[str, str]]:
         """Versions, device and revision, by the hash that `Trial.environment` holds."""
         statement = select(EnvironmentRow.hash, EnvironmentRow.details).order_by(EnvironmentRow.hash)

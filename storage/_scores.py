@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Real
 
 from storage.errors import InvalidScoreError
@@ -27,6 +28,16 @@ def score_rows(trial: str, result: TrialResult) -> list[dict[str, object]]:
         own = {"partition": score.partition, "case": score.case, "label": score.label, "group": score.group}
         rows.append({"trial": trial, **own, "metrics": values})
     return rows
+
+
+def added_values(trial: str, score: Score, stored: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The stored values of a row of `score` with those that it lacks; what is stored stays as it is.
+
+    Raises:
+        InvalidScoreError: a value outside its metric's range, NaN, or not a number.
+    """
+    added = {n: _number(trial, score, n, value) for n, value in score.values.items() if n not in stored}
+    return {**stored, **added}
 
 
 def _where(score: Score) -> str:

@@ -125,6 +125,14 @@ class SweepMethods(LeaseMethods):
         finished_at = now() if state in _ENDED else None
         self._update_sweep(lease, state=state, reason=reason, finished_at=finished_at)
 
+    def set_grid(self, lease: Lease, grid: Mapping[str, object]) -> None:
+        """Replaces a sweep's grid by one that has the same trials.
+
+        Raises:
+            LeaseLostError: see `hold`.
+        """
+        self._update_sweep(lease, grid=dict(grid))
+
     def set_mlflow_run(self, lease: Lease, run_id: str, *, trial: str | None = None) -> None:
         """Notes the MLflow run of the sweep, or of one of its trials.
 

@@ -18,7 +18,7 @@ class Repository(SweepMethods, AttemptMethods, ReadMethods):
     the lease has not run out; else `LeaseLostError`, and nothing is written. A take-over waits for such a transaction
     to end. Anybody may create sweeps, add requests, save splits and replace the derived significance tests. A trial
     belongs to no sweep: sweeps that contain the same hash share it, at most one attempt of it runs at any time, and its
-    result is never overwritten.
+    result is never overwritten: metrics that its scores lack may be added (`add_metrics`).
 
     Clock: the database's. Leases are compared with it and all times are from it (seconds since the epoch); a wrong
     clock on a worker or on the coordinator's machine moves nothing. With SQLite it is the clock of the machine.

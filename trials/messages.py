@@ -90,6 +90,8 @@ class TrainRequest:
         pictures: whether pictures of its segmentations may go to MLflow.
         supervised: whether it waits for an order after each epoch.
         loaders: processes that load training batches.
+        metrics: what the images are scored by beside what always is, by the names under which it is stored
+            (`trials.metrics`). No part of the spec: they move no number.
     """
 
     kind: ClassVar = "train"
@@ -106,6 +108,7 @@ class TrainRequest:
     pictures: bool = True
     supervised: bool = False
     loaders: int = 0
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +307,7 @@ def _request(values: dict[str, Any]) -> TrainRequest:
         prepared_root=Path(values.pop("prepared_root")),
         folder=Path(values.pop("folder")),
         plugins=tuple(map(PluginSource.from_dict, values.pop("plugins"))),
+        metrics=tuple(values.pop("metrics")),
         **values,
     )
 

@@ -1,4 +1,4 @@
-"""`sweeper score`: adds masks that another program made to a sweep."""
+"""`sweeper score`: adds masks that another program made to a sweep, or metrics that its scores lack."""
 
 from __future__ import annotations
 
@@ -14,21 +14,42 @@ app = typer.Typer()
 
 @app.command()
 def score(
-    predictions: Annotated[Path, typer.Option(metavar="DIR", help="Folder with a mask for each test image.")],
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="Data set of the sweep that they belong to.")],
-    label: Annotated[str, typer.Option(metavar="NAME", help="Name in tables and figures, such as nnunet.")],
     sweep: SweepArgument = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with a mask for each test image.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Data set of the sweep that they belong to.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name in tables and figures, such as nnunet.")
+    ] = None,
     pattern: Annotated[str, typer.Option(metavar="PATTERN", help="File names; {id} stands for the case.")] = "{id}.*",
 ) -> None:
-    """Score masks of another program and add them to a sweep.
+    """Score masks of another program and add them to a sweep, or add the metrics that its scores lack.
+
+    Without --predictions the metrics that the grid asks for, and each structure's size, are added to the scores of
+    finished trials, from their kept predictions; nothing is trained.
 
     Example: sweeper score demo --predictions DIR --dataset nuclei --label nnunet
     """
+    from sweeper.errors import GridError
     from sweeper.run.external_masks import score_masks
+    from sweeper.run.filling import fill
     from sweeper.run.publishing import finish
 
+    given = {"--predictions": predictions, "--dataset": dataset, "--label": label}
+    absent = [option for option, value in given.items() if value is None]
+    if absent and len(absent) < len(given):
+        raise GridError(f"masks of another program need {', '.join(given)}; {' and '.join(absent)} is missing")
     with open_session() as session:
         name = chosen_sweep(session, sweep)
+        if predictions is None or dataset is None or label is None:
+            filled = fill(session, name, described=True)
+            if not filled.trials and not filled.unfilled:
+                console().print("no score lacks a metric that the grid asks for", markup=False, highlight=False)
+            console().print(str(finish(session, name)[0]), markup=False, highlight=False, soft_wrap=True)
+            return
         scored = score_masks(
             session.repository,
             session.settings,

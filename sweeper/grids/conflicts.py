@@ -83,6 +83,35 @@ def refuse_another_grid(
         )
 
 
+def with_asked_metrics(stored: Mapping[str, object], asked: Mapping[str, object]) -> dict[str, object]:
+    """A sweep's stored grid with the further metrics that a grid of the same trials asks for now.
+
+    They are no part of a trial, so that the newest launch decides. All else of the stored grid stays.
+
+    Args:
+        stored: the grid of the sweep.
+        asked: the grid that was launched, in the same form.
+    """
+    grid = _with_metrics(stored, asked)
+    of = {table["name"]: table for table in _tables(asked)}
+    data_sets = [_with_metrics(table, of.get(str(table["name"]), table)) for table in _tables(stored)]
+    return {**grid, "datasets": data_sets} if data_sets else grid
+
+
+def _tables(grid: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The tables of a grid's data sets."""
+    found = grid.get("datasets")
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def _with_metrics(table: Mapping[str, object], asked: Mapping[str, object]) -> dict[str, object]:
+    own, wanted = table.get("evaluation"), asked.get("evaluation")
+    evaluation = {key: value for key, value in own.items() if key != "metrics"} if isinstance(own, Mapping) else {}
+    if isinstance(wanted, Mapping) and "metrics" in wanted:
+        evaluation["metrics"] = wanted["metrics"]
+    return {**table, "evaluation": evaluation} if evaluation or isinstance(own, Mapping) else dict(table)
+
+
 def refuse_another_search(
     name: str, known: Mapping[str, SearchDetails] | None, wanted: Mapping[str, SearchDetails], *, extend: bool
 ) -> None:

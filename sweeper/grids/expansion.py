@@ -17,6 +17,7 @@ from sweeper.grids.names import Naming, naming_of
 from sweeper.grids.schema import DatasetTable, Grid, LossTable, ModelTable, RangeTable, SearchTable, Table
 from sweeper.search import samplers
 from sweeper.search.space import LEARNING_RATE, Domain, SearchCell
+from trials import metrics
 from trials.spec import DataSpec, EvaluationSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses, networks
 from workers.errors import InputError, nearest
@@ -127,7 +128,27 @@ def training_of(grid: Grid, dataset: DatasetTable) -> TrainingSpec:
 
 def evaluation_of(grid: Grid, dataset: DatasetTable) -> EvaluationSpec:
     """How a grid scores on one of its data sets."""
-    return _filled(EvaluationSpec(), grid.evaluation, dataset.evaluation)
+    return _filled(EvaluationSpec(), grid.evaluation, dataset.evaluation, but="metrics")
+
+
+def metrics_of(grid: Grid, dataset: DatasetTable) -> tuple[str, ...]:
+    """What a grid scores on one of its data sets beside what always is, by the names under which it is stored.
+
+    Raises:
+        GridError: there is no such metric or parameter, a value is outside its range, or a metric is listed twice.
+    """
+    own = dataset.evaluation.metrics
+    names: list[str] = []
+    for entry in (grid.evaluation.metrics if own is None else own) or ():
+        where = f"grid {grid.name!r}, " + ("" if own is None else f"data set {dataset.name!r}, ") + "evaluation.metrics"
+        try:
+            name = metrics.choose(entry.name, entry.parameters).name
+        except InputError as error:
+            raise GridError(f"{where}: {error}") from error
+        if name in names:
+            raise GridError(f"{where}: {name!r} is listed twice")
+        names.append(name)
+    return tuple(names)
 
 
 def swept_variants(specs: Sequence[TrialSpec], naming: Naming) -> frozenset[tuple[str, str]]:
@@ -167,6 +188,7 @@ def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
     for dataset in grid.datasets:
         identity = data[dataset.name]
         training, evaluation = training_of(grid, dataset), evaluation_of(grid, dataset)
+        metrics_of(grid, dataset)  # refused here, long before an image is scored
         _check_patch(grid, dataset.name, identity.dimensions, training, evaluation)
         for loss, model in itertools.product(grid.losses, grid.models or (ModelTable(),)):
             if loss.datasets is not None and dataset.name not in loss.datasets:
@@ -288,11 +310,11 @@ def _model(grid: Grid, dataset: DatasetTable, model: ModelTable, dimensions: Lit
     return replace(spec, source=networks.definition(spec.name).source)
 
 
-def _filled(default: Spec, *tables: Table) -> Spec:
-    """The default with what the tables give, the later over the earlier."""
+def _filled(default: Spec, *tables: Table, but: str = "") -> Spec:
+    """The default with what the tables give, the later over the earlier; `but`: a key that is no part of the spec."""
     given: dict[str, Any] = {}
     for table in tables:
-        given.update({k: v for k, v in table.given().items() if v is not None})
+        given.update({k: v for k, v in table.given().items() if v is not None and k != but})
     return replace(default, **given)
 
 

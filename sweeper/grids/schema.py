@@ -91,14 +91,38 @@ class TrainingTable(Table):
     threads: int | None = Field(default=None, ge=1)
 
 
+class MetricTable(BaseModel):
+    """A metric. Every further key is a parameter of it (`trials.metrics`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def _metric_table(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+MetricEntry = Annotated[MetricTable, BeforeValidator(_metric_table, json_schema_input_type=str | MetricTable)]
+
+
 class EvaluationTable(Table):
-    """Settings of inference and scores."""
+    """Settings of inference and scores.
+
+    `metrics` are computed beside those that always are. They are no part of a trial's hash: they decide what is
+    computed, and move no number.
+    """
 
     overlap: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     weighting: Literal["uniform", "gaussian"] | None = None
     surface_distances: bool | None = None
     native: bool | None = None
     field_of_view: bool | None = None
+    metrics: tuple[MetricEntry, ...] | None = None
 
 
 class ResourcesTable(Table):

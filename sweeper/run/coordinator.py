@@ -66,7 +66,10 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Where a worker finds and leaves things, the same for every trial of a sweep."""
+    """Where a worker finds and leaves things, the same for every trial of a sweep.
+
+    `metrics` are those of the grid's choice by data set, by the names under which they are stored.
+    """
 
     prepared_root: Path
     trials: Path
@@ -74,6 +77,7 @@ class Work:
     pictures: Mapping[str, bool] = field(default_factory=dict)
     provenance: str = ""
     revision: str = ""
+    metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Coordinator:
@@ -175,6 +179,7 @@ class Coordinator:
             revision=self.work.revision,
             pictures=self.work.pictures.get(trial.dataset, True),
             supervised=self.adaptive is not None and self.adaptive.supervised(trial),
+            metrics=self.work.metrics.get(trial.dataset, ()),
         )
 
     def order(self, trial_hash: str) -> Order:

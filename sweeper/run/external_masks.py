@@ -17,8 +17,10 @@ from storage.errors import StorageError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
+from sweeper.grids.details import details_of
 from sweeper.grids.names import Naming
 from sweeper.grids.schema import NAME_PATTERN
+from sweeper.run.filling import asked_metrics
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
@@ -33,6 +35,7 @@ from workers.datasets.preprocessing import Label
 from workers.datasets.sources import hash_files
 from workers.errors import DataError, nearest
 from workers.files import atomic_write
+from workers.plugins import load_stored
 from workers.process.child import SPOOL_FILE
 from workers.scoring.cases import Partition, score_original
 from workers.scoring.native import read_mask, to_prepared
@@ -61,7 +64,9 @@ def score_masks(
     folder: Path,
     pattern: str = PATTERN,
 ) -> Scored:
-    """Scores a folder of masks and stores the scores as a finished trial of a sweep. Repeating it changes nothing.
+    """Scores a folder of masks and stores the scores as a finished trial of a sweep.
+
+    Repeating it changes nothing, but adds the metrics that the sweep's grid asks for since.
 
     Args:
         repository: the database.
@@ -79,13 +84,15 @@ def score_masks(
         DataError: the data set is not prepared here, a mask is missing, damaged, on another grid, or holds no class.
         LeaseHeldError: the sweep is running.
     """
+    sweep = repository.sweep(sweep_name)
+    load_stored(details_of(sweep).plugins, ("metrics",))
     template = _template(repository.trials(sweep_name), sweep_name, dataset)
     _check_label(label)
     prepared = open_prepared(prepared_path(settings.prepared, dataset, template.data.prepared))
     split = prepared.read_split(template.data.split)
     masks = _masks(folder, pattern, split)
     spec = _spec(template, label, masks)
-    scores, predictions = _score(prepared, split, masks, template)
+    scores, predictions = _score(prepared, split, masks, template, asked_metrics(sweep).get(dataset, ()))
     result = _result(spec, scores)
     trial_folder = settings.trials / spec.hash
     trial_folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +178,7 @@ def _spec(template: TrialSpec, label: str, masks: Mapping[str, Path]) -> TrialSp
 
 
 def _score(
-    prepared: PreparedDataset, split: Split, masks: Mapping[str, Path], template: TrialSpec
+    prepared: PreparedDataset, split: Split, masks: Mapping[str, Path], template: TrialSpec, chosen: Sequence[str]
 ) -> tuple[list[Score], dict[str, Label]]:
     """The scores, and the test masks on the prepared grid for the report's pictures."""
     scores: list[Score] = []
@@ -180,7 +187,7 @@ def _score(
         known = prepared.case(case)
         mask = read_mask(path, known, prepared.classes)
         partition: Partition = "validation" if case in split.validation else "test"
-        scores += score_original(prepared, case, mask, template.evaluation, partition)
+        scores += score_original(prepared, case, mask, template.evaluation, partition, chosen=chosen)
         if partition == "test":
             predictions[case] = to_prepared(mask, known)
     return scores, predictions
@@ -226,6 +233,8 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
         attempt = repository.claim(lease, spec.hash)
         if attempt is not None:
             repository.finish(lease, attempt.id, result)
+        elif repository.trial(spec.hash, sweep_name).state is TrialState.FINISHED:
+            repository.add_metrics(lease, spec.hash, result.scores)
     finally:
         repository.release_lease(lease)
     trial = repository.trial(spec.hash, sweep_name)

@@ -21,10 +21,17 @@ from storage.studies import Studies
 from sweeper.data import preparation
 from sweeper.data.resolved import ResolvedGrid, resolve_ready
 from sweeper.errors import DiskSpaceError
-from sweeper.grids.conflicts import refuse_another_grid, refuse_another_search, unprepared, unprepared_hash
+from sweeper.grids.conflicts import (
+    refuse_another_grid,
+    refuse_another_search,
+    unprepared,
+    unprepared_hash,
+    with_asked_metrics,
+)
 from sweeper.grids.details import DatasetDetails, SweepDetails, details_of
-from sweeper.grids.expansion import swept_variants
+from sweeper.grids.expansion import metrics_of, swept_variants
 from sweeper.grids.files import parse_grid
+from sweeper.grids.schema import Grid
 from sweeper.logs import about
 from sweeper.run import unpublished
 from sweeper.run.alerts import alerting, check_target
@@ -91,6 +98,10 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
         details=details.to_dict(),
         extend=extend,
     )
+    if (wanted := with_asked_metrics(sweep.grid, grid.to_dict())) != sweep.grid:
+        with LeaseKeeper(repository, grid.name, session.settings.lease_seconds, running=False) as keeper:
+            keeper.write(repository.set_grid, wanted)
+        sweep = repository.sweep(grid.name)
     for one in ready.values():
         for split in one.different_splits:
             repository.save_split(one.prepared.name, one.prepared.key, split)
@@ -270,6 +281,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
         if sweep.state in (SweepState.QUEUED, SweepState.RUNNING):
             with LeaseKeeper(repository, sweep_name, settings.lease_seconds, running=False) as keeper:
                 keeper.write(repository.set_sweep_state, SweepState.FINISHED)
+        _fill(session, grid)
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
     refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
@@ -282,6 +294,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
             adaptive = _adaptive(session, prepared, studies)
             if adaptive is not None and adaptive.finished(trials):
                 adaptive.ended(trials)
+                _fill(session, grid)
                 _plain(console)(f"nothing to train: {_all_done(trials)}")
                 return False
     with (
@@ -316,6 +329,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                         pictures={d.name: d.pictures for d in grid.datasets},
                         provenance=provenance(sweep),
                         revision=revision(),
+                        metrics={d.name: metrics_of(grid, d) for d in grid.datasets},
                     ),
                     observer=observer,
                     limit=limit,
@@ -334,7 +348,17 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                         failed = False
                     finally:
                         coordinator.close(failed=failed)
+    if repository.sweep(sweep_name).state is SweepState.FINISHED:
+        _fill(session, grid)
     return True
+
+
+def _fill(session: Session, grid: Grid) -> None:
+    """Adds metrics that the grid asks for to the scores of trials that were finished before it did."""
+    if any(metrics_of(grid, dataset) for dataset in grid.datasets):
+        from sweeper.run.filling import fill  # with SciPy and nibabel: a second in which nothing trains
+
+        fill(session, grid.name)
 
 
 def _adaptive(session: Session, resolved: ResolvedGrid, studies: Studies) -> Adaptive | None:

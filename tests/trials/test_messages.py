@@ -42,8 +42,9 @@ SPEC = TrialSpec(
 )
 PLUGIN = PluginSource("/home/me/mine.py", "a" * 16, "print('γ')\n", {"datasets": ("cells",)})
 REQUEST = TrainRequest(
-    SPEC, "kits · γ=0.5", Path("/data"), Path("/trials/x"), sweep="s", attempt=2, plugins=(PLUGIN,), supervised=True
-)
+    SPEC, "kits · γ=0.5", Path("/data"), Path("/trials/x"), sweep="s", attempt=2, plugins=(PLUGIN,), supervised=True,
+    metrics=("nsd(tolerance=2)", "ece"),
+)  # fmt: skip
 EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 SCORES = (
     Score("validation", "a", "kidney", {"dsc": 0.5, "iou": 0.4, "precision": 0.5, "recall": None}),

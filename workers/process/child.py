@@ -164,6 +164,7 @@ def train(
             learners=learners,
             listener=Listener(started, report),
             loaders=request.loaders,
+            metrics=request.metrics,
         )
         for record in result.history:  # an attempt killed between its checkpoint and its spool left one out
             spool.epoch(record)

@@ -104,6 +104,11 @@ def predict_labels(
     probabilities = predict_case(
         apply, image, patch=patch, overlap=overlap, classes=classes, weighting=weighting, batch=batch
     )
+    return most_probable(probabilities)
+
+
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """The most probable class of each voxel, uint8 (*spatial), the lower of two equal ones."""
     labels = np.empty(probabilities.shape[:-1], dtype=np.uint8)
     for row, values in zip(labels, probabilities, strict=True):
         # Slice by slice: argmax returns 8 bytes a voxel, as much again as the probabilities of two classes.

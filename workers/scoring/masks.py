@@ -158,6 +158,11 @@ def wanted_metrics(
     return [metric for metric in wanted.values() if softmax or metric.group != metrics.CALIBRATION]
 
 
+def needs_softmax(chosen: Iterable[str]) -> bool:
+    """Whether one of the chosen metrics is computed from the softmax."""
+    return any(m.group == metrics.CALIBRATION for name in chosen if (m := metrics.find(name)) is not None)
+
+
 def score_case(
     truth: npt.NDArray[np.integer],
     prediction: npt.NDArray[np.integer],

@@ -21,13 +21,14 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trials.messages import Order
-from trials.results import Epoch, Score, TrialResult
+from trials.results import Epoch, Partition, Score, TrialResult
 from trials.spec import TrialSpec
 from workers.datasets.prepared import PreparedDataset, open_prepared
 from workers.errors import DataError, DivergedError, WorkerError
 from workers.files import atomic_write
 from workers.scoring import inference
 from workers.scoring.cases import score_prediction
+from workers.scoring.masks import needs_softmax
 from workers.training.batches import TrainingBatches, ValidationBatches
 from workers.training.checkpoints import Checkpoint, CheckpointFolder
 from workers.training.learner import Learner, Learners, LossInput
@@ -62,6 +63,7 @@ def run_trial(
     learners: Learners,
     listener: Listener,
     loaders: int = 0,
+    metrics: Sequence[str] = (),
 ) -> TrialResult:
     """Trains and evaluates one spec.
 
@@ -73,6 +75,7 @@ def run_trial(
         learners: the warm networks of this process.
         listener: called at the start and after each epoch.
         loaders: processes that load and augment training batches; 0 does it in a thread. It moves no number.
+        metrics: further metrics to score by, by the names under which they are stored. They move no number.
 
     Raises:
         DataError: the prepared data or the split are missing or damaged.
@@ -85,7 +88,7 @@ def run_trial(
     if (done := read_result(folder, spec.hash)) is not None:
         listener.started(len(done.history), ("the result was on disk already",))
         return replace(done, resumed_from=len(done.history), steps=0)
-    return _Run(spec, prepared_root, folder, learners, listener, loaders).result()
+    return _Run(spec, prepared_root, folder, learners, listener, loaders, metrics).result()
 
 
 def read_result(folder: Path, trial_hash: str) -> TrialResult | None:
@@ -106,8 +109,10 @@ class _Run:
         learners: Learners,
         listener: Listener,
         loaders: int,
+        metrics: Sequence[str],
     ) -> None:
         self.spec, self.folder, self.listener = spec, folder, listener
+        self.metrics = tuple(metrics)
         self.prepared = open_prepared(prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
         _check_prepared(self.prepared, spec)
         self.split = self.prepared.read_split(spec.data.split)
@@ -191,25 +196,45 @@ class _Run:
         scores: list[Score] = []
         predictions: dict[str, npt.NDArray[np.uint8]] = {}
         for case in self.split.validation:
-            scores += score_prediction(self.prepared, case, self._predict(case), self.spec.evaluation, "validation")
+            scores += evaluate(self.learner, self.prepared, self.spec, case, "validation", self.metrics)[0]
         for case in self.split.test:
-            predictions[case] = self._predict(case)
-            scores += score_prediction(self.prepared, case, predictions[case], self.spec.evaluation, "test")
+            found, predictions[case] = evaluate(self.learner, self.prepared, self.spec, case, "test", self.metrics)
+            scores += found
         with atomic_write(self.folder / PREDICTIONS_FILE) as file:
             np.savez_compressed(file, allow_pickle=False, **predictions)
         return scores
 
-    def _predict(self, case: str) -> npt.NDArray[np.uint8]:
-        evaluation, training = self.spec.evaluation, self.spec.training
-        return inference.predict_labels(
-            lambda patches: self.learner.apply(tf.constant(patches)).numpy(),
-            self.prepared.image(case),
-            patch=training.patch,
-            overlap=evaluation.overlap,
-            classes=len(self.prepared.classes),
-            weighting=evaluation.weighting,
-            batch=training.batch_size,
-        )
+
+def evaluate(
+    learner: Learner,
+    prepared: PreparedDataset,
+    spec: TrialSpec,
+    case: str,
+    partition: Partition,
+    metrics: Sequence[str] = (),
+) -> tuple[list[Score], npt.NDArray[np.uint8]]:
+    """The scores of a network on one case, and its prediction on the prepared grid.
+
+    Raises:
+        DataError, InputError: see `score_prediction`.
+    """
+    evaluation, training = spec.evaluation, spec.training
+    # The softmax of a volume is large: it is kept only where a metric needs it.
+    predict = inference.predict_case if needs_softmax(metrics) else inference.predict_labels
+    predicted = predict(
+        lambda patches: learner.apply(tf.constant(patches)).numpy(),
+        prepared.image(case),
+        patch=training.patch,
+        overlap=evaluation.overlap,
+        classes=len(prepared.classes),
+        weighting=evaluation.weighting,
+        batch=training.batch_size,
+    )
+    if predict is inference.predict_labels:
+        return score_prediction(prepared, case, predicted, evaluation, partition, chosen=metrics), predicted
+    labels = inference.most_probable(predicted)
+    scores = score_prediction(prepared, case, labels, evaluation, partition, chosen=metrics, probabilities=predicted)
+    return scores, labels
 
 
 def environment() -> dict[str, str]:

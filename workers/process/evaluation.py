@@ -1,0 +1,111 @@
+"""A trained network applied to its test images again, in a process of its own: for metrics of the softmax.
+
+Run as `python -m workers.process.evaluation --threads N` with a request as one line of JSON on its input. It writes the
+scores as one line of JSON, or the error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from trials.errors import ExpectedError
+from trials.results import Score
+from trials.spec import TrialSpec
+from workers.errors import WorkerError, WorkerLostError
+
+MODEL_FILE = "model.keras"
+
+
+class EvaluationError(WorkerError):
+    """The network could not be applied; the message says why."""
+
+
+def evaluate_again(spec: TrialSpec, folder: Path, prepared_root: Path, metrics: Sequence[str]) -> list[Score]:
+    """The scores of a finished trial's network on its test images, by metrics that may need the softmax.
+
+    Args:
+        spec: the trial.
+        folder: its own folder, with the trained network.
+        prepared_root: the folder that holds the prepared data sets.
+        metrics: by the names under which they are stored.
+
+    Raises:
+        EvaluationError: the network or the data are missing or damaged, or the network is a plug-in's.
+        WorkerLostError: the process ended without an answer.
+    """
+    if spec.model.source:
+        raise EvaluationError("the network is of a plug-in; only training the trial again gives them")
+    root = str(Path(__file__).absolute().parents[2])
+    request = {
+        "spec": spec.to_dict(), "folder": str(folder), "prepared_root": str(prepared_root), "metrics": list(metrics),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.process.evaluation", "--threads", str(spec.training.threads)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        tail = " | ".join(done.stderr.strip().splitlines()[-3:])
+        message = f"the process that evaluates it ended with status {done.returncode}: {tail}"
+        raise WorkerLostError(message, stderr_tail=done.stderr) from None
+    if "error" in answer:
+        raise EvaluationError(answer["error"])
+    return [Score.from_dict(score) for score in answer["scores"]]
+
+
+def main() -> None:
+    """Answers one request."""
+    parser = argparse.ArgumentParser(prog="workers.process.evaluation")
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    request = json.loads(sys.stdin.readline())
+
+    from workers.training.learner import configure_device
+
+    configure_device(arguments.threads, memory_share=None)
+    try:
+        scores = _scores(
+            TrialSpec.from_dict(request["spec"]),
+            Path(request["folder"]),
+            Path(request["prepared_root"]),
+            request["metrics"],
+        )
+        answer: dict[str, object] = {"scores": [score.to_dict() for score in scores]}
+    except (ExpectedError, OSError, ValueError, zipfile.BadZipFile) as error:
+        answer = {"error": str(error)}
+    with answers:
+        answers.write(json.dumps(answer) + "\n")
+
+
+def _scores(spec: TrialSpec, folder: Path, prepared_root: Path, metrics: Sequence[str]) -> list[Score]:
+    from workers.datasets.prepared import open_prepared, prepared_path
+    from workers.training.learner import Learners
+    from workers.training.trial import evaluate
+
+    prepared = open_prepared(prepared_path(prepared_root, spec.data.dataset, spec.data.prepared))
+    split = prepared.read_split(spec.data.split)
+    spatial = spec.training.patch or tuple(prepared.image(prepared.case_ids[0]).shape[:-1])
+    learner = Learners().get(spec, (*spatial, prepared.channels), len(prepared.classes))
+    learner.model.load_weights(folder / MODEL_FILE)
+    scores: list[Score] = []
+    for case in split.test:
+        scores += evaluate(learner, prepared, spec, case, "test", metrics)[0]
+    return scores
+
+
+if __name__ == "__main__":
+    main()
