@@ -26,6 +26,7 @@ STATED: Mapping[str, str] = {
     "spatial transform": "batchgenerators",
     "training patch": "96×96×96 and 80×160×160 in 3D",
     "overlap of windows": "48×48×48 and 40×80×80 in 3D",
+    "results version": NONE,
 }
 """What the paper's section 3.2 states, as text; U-Net's sizes are those of the two papers that it names."""
 
