@@ -13,7 +13,9 @@ import pandas as pd
 from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers
-from sweeper.analysis.rankings import Consensus, Ranking, consensus, rank_losses, run_scores
+from sweeper.analysis.common_units import run_scores
+from sweeper.analysis.power import Enough, enough_of
+from sweeper.analysis.rankings import Consensus, Ranking, consensus, rank_losses
 from sweeper.analysis.selection import at_selected_gamma
 from sweeper.grids.details import details_of
 from sweeper.search.details import SearchDetails
@@ -85,6 +87,12 @@ class StudyData:
     def rankings(self) -> tuple[Ranking, ...]:
         """The ranking of the losses on each data set and class by DSC, and how sure it is."""
         return rank_losses(run_scores(self.answers.trials, self.study.scores, self.answers.selection))
+
+    @cached_property
+    def enough(self) -> Mapping[tuple[str, str], Enough]:
+        """Which difference such a study finds, by data set and class."""
+        rows = run_scores(self.answers.trials, self.study.scores, self.answers.selection)
+        return {(one.dataset, one.label): one for one in enough_of(rows, self.sweep.name)}
 
     @cached_property
     def consensus(self) -> Consensus | None:

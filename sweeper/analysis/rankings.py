@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.comparisons import NEW_TRAININGS, THESE_NETWORKS, RunScores, group_of_case
+from sweeper.analysis.common_units import CommonUnits
+from sweeper.analysis.comparisons import NEW_TRAININGS, THESE_NETWORKS
 from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.intervals import RESAMPLES, Floats
 from sweeper.analysis.scored import metric as metric_named
-from sweeper.analysis.selection import at_selected_gamma, trial_scores
 from sweeper.analysis.trainings import LossScores, RunVariance
 
 CLEAR = 0.95
@@ -120,22 +120,6 @@ class Consensus:
     def candidates(self) -> tuple[str, ...]:
         """The losses that may be best, most probable first."""
         return _candidates(self.best_probability)
-
-
-def run_scores(trials: pd.DataFrame, scores: pd.DataFrame, selection: pd.DataFrame) -> pd.DataFrame:
-    """The test scores of every run at its loss's chosen γ, without masks that were made elsewhere.
-
-    Args:
-        trials: `frames.trial_frame`.
-        scores: `frames.score_frame`.
-        selection: `selection.select_gamma`.
-
-    Returns:
-        What `rank_losses` takes: the columns dataset, label, variant, run, case, every metric, and `group` where the
-        scores have one.
-    """
-    trained = trials[~trials["external"]]
-    return at_selected_gamma(trial_scores(trained, scores), selection).rename(columns={"trial": "run"})
 
 
 def rank_losses(run_scores: pd.DataFrame, metric: str = "dsc") -> tuple[Ranking, ...]:
@@ -237,25 +221,11 @@ _NAMED = 4
 
 
 def _ranking(dataset: str, label: str, rows: pd.DataFrame, metric: str) -> Ranking | None:
-    groups = group_of_case(rows)
-    found = {str(v): RunScores.of(own, metric, groups) for v, own in rows.groupby("variant", sort=True, observed=True)}
-    found = {variant: scores for variant, scores in found.items() if scores.values.size}
-    runs = {variant: scores.units(scores.values.columns) for variant, scores in found.items()}
-    repeated = [variant for variant, scores in runs.items() if scores.freedom]
-    new_trainings = len(repeated) > 1
-    ranked = repeated if new_trainings else list(found)
-    if len(ranked) < 2:
+    common = CommonUnits.of(rows, metric)
+    if common is None:
         return None
-    cases = found[ranked[0]].values.columns
-    for variant in ranked[1:]:
-        cases = cases.intersection(found[variant].values.columns, sort=True)
-    if not len(cases):
-        return None
-    losses = {variant: found[variant].units(cases) for variant in ranked}
-    units = losses[ranked[0]].values.shape[1]
-    if units < 2:
-        return None
-    centre, drawn = _resample(list(losses.values()), dataset, new_trainings=new_trainings)
+    ranked = list(common.losses)
+    centre, drawn = _resample(list(common.losses.values()), dataset, new_trainings=common.new_trainings)
     signed, drawn = _signed(centre, metric), _signed(drawn, metric)
     order = np.argsort(-signed.round(12), kind="stable")
     names = tuple(ranked[i] for i in order)
@@ -268,12 +238,12 @@ def _ranking(dataset: str, label: str, rows: pd.DataFrame, metric: str) -> Ranki
         rank_shares=shares,
         best_probability=dict(zip(names, shares[:, 0].tolist(), strict=True)),
         tau=tau,
-        units=units,
-        unit="groups" if units < len(cases) else "images",
-        runs={name: losses[name].runs for name in names},
-        about=NEW_TRAININGS if new_trainings else THESE_NETWORKS,
-        single=tuple(sorted(set(found) - set(ranked))),
-        left_out=int(rows["case"].nunique()) - len(cases),
+        units=common.units,
+        unit=common.unit,
+        runs={name: common.losses[name].runs for name in names},
+        about=NEW_TRAININGS if common.new_trainings else THESE_NETWORKS,
+        single=common.single,
+        left_out=common.left_out,
         metric=metric,
         resampled=drawn[:, order],
     )

@@ -1,4 +1,4 @@
-"""`sweeper list` and `sweeper results`, on this machine or of a service."""
+"""`sweeper list`, `sweeper results` and `sweeper power`, on this machine or of a service."""
 
 from __future__ import annotations
 
@@ -79,3 +79,21 @@ def results(
     else:
         to.write_bytes(content)
         say(str(to))
+
+
+@app.command()
+def power(sweep: SweepArgument = None, as_json: JsonOption = False) -> None:
+    """Show which difference between losses a sweep can find.
+
+    Example: sweeper power demo
+    """
+    from sweeper import verbs
+    from sweeper.analysis.power import Enough, power_lines
+
+    with open_place() as place:
+        found = verbs.power(place, place.name(sweep))
+    if as_json:
+        print_json(found)
+        return
+    for line in power_lines([Enough.from_dict(one.model_dump()) for one in found.power]):
+        say(line)

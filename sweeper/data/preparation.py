@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sweeper.errors import MissingDataError
 from sweeper.grids.details import DatasetDetails, Groups, SplitSizes
@@ -38,7 +39,8 @@ class KnownDataset:
     """What can be told of a data set without preparing it. `source` is None when it is not on this machine.
 
     `images` and `voxels` are those of its training set: exact once it is prepared, a guess before. `bytes` is about
-    what preparing it will take on the disk: 0 once it is prepared, and where it is not here.
+    what preparing it will take on the disk: 0 once it is prepared, and where it is not here. `tested` counts what its
+    test scores are of: groups, such as patients, where the prepared data know them, images elsewhere (`tested_unit`).
     """
 
     identity: DataIdentity
@@ -46,6 +48,8 @@ class KnownDataset:
     images: int
     voxels: int
     bytes: int = 0
+    tested: int = 0
+    tested_unit: Literal["images", "groups"] = "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +277,7 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
     try:
         source = locate(dataset, settings)
     except DataError:
-        return KnownDataset(bare, None, *guessed_sizes(reader, None))
+        return KnownDataset(bare, None, *guessed_sizes(reader, None), tested=_guessed_tests(dataset, reader))
     cases, _ = included_cases(reader, source, dataset.exclude)
     _check_cases(grid, dataset, cases)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
@@ -281,8 +285,17 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
         if prepared.is_prepared(settings.prepared, dataset.name, key):
             one = _open(grid, dataset, key, settings)
-            return KnownDataset(one.identity, source, one.images, one.voxels)
-    return KnownDataset(bare, source, *guessed_sizes(reader, len(cases)), bytes=prepared_bytes(reader, cases))
+            tested, unit = _tests(one.splits.values(), one.prepared.cases)
+            return KnownDataset(one.identity, source, one.images, one.voxels, tested=tested, tested_unit=unit)
+    tested, unit = _tests(splits_of(grid, dataset, cases).values(), cases)
+    return KnownDataset(
+        bare,
+        source,
+        *guessed_sizes(reader, len(cases)),
+        bytes=prepared_bytes(reader, cases),
+        tested=tested,
+        tested_unit=unit,
+    )
 
 
 def guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
@@ -294,6 +307,25 @@ def guessed_sizes(reader: Reader, cases: int | None) -> tuple[int, int]:
     if reader.dimensions == 2 and reader.size is not None:
         voxels = math.prod(reader.size)
     return (images if cases is None else max(round(TRAINING_SHARE * cases), 1)), voxels
+
+
+def _tests(splits: Iterable[Split], cases: Iterable[SplitCase]) -> tuple[int, Literal["images", "groups"]]:
+    """How many images the test scores of a data set are of; groups, where the group of each is known."""
+    group = {case.id: case.group for case in cases}
+    tested = {case for split in splits for case in split.test}
+    groups = {group[case] for case in tested}
+    return (len(tested), "images") if None in groups or len(groups) == len(tested) else (len(groups), "groups")
+
+
+def _guessed_tests(dataset: DatasetTable, reader: Reader) -> int:
+    """How many test images a data set has that is not here."""
+    split, row = dataset.split, reader.about.table1
+    if row is not None and split.folds is None:
+        return row.test
+    count = row.images if row is not None else round(UNKNOWN_SIZES[reader.dimensions][0] / TRAINING_SHARE)
+    if split.folds is None:
+        return round(split.test * count)
+    return count if split.fold is None else count // split.folds
 
 
 def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:

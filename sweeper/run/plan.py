@@ -16,11 +16,13 @@ from storage.database import open_database, schema_version
 from storage.errors import UnknownTrialError
 from storage.records import Trial
 from storage.repository import Repository
+from sweeper.analysis.power import Enough, plan_lines
 from sweeper.data.resolved import ResolvedGrid, resolve
 from sweeper.grids.names import Naming, number
 from sweeper.grids.schema import Grid
 from sweeper.run.devices import Devices, devices_at_hand
 from sweeper.run.launch import StoredSweep, predicted_bytes, stored_sweep
+from sweeper.run.power import EarlierComponents, earlier_components, power_of_grid
 from sweeper.search.adaptive import Search
 from sweeper.search.space import domain_of
 from sweeper.settings import Settings, existing_part
@@ -61,7 +63,8 @@ class PlannedSearch:
 class Plan:
     """A grid's trials and what they will cost on the devices at hand.
 
-    `bytes_models` is for models and checkpoints, `bytes_prepared` for data that are here and not prepared yet.
+    `bytes_models` is for models and checkpoints, `bytes_prepared` for data that are here and not prepared yet. `power`
+    says which differences the trials would find.
     """
 
     grid: Grid
@@ -75,6 +78,7 @@ class Plan:
     missing: tuple[str, ...]
     unprepared: tuple[str, ...]
     searches: tuple[PlannedSearch, ...] = ()
+    power: tuple[Enough, ...] = ()
 
     @property
     def open(self) -> tuple[PlannedTrial, ...]:
@@ -140,6 +144,7 @@ class Plan:
             "cost_model_error": self.costs.error,
             "missing_data": list(self.missing),
             "unprepared_data": list(self.unprepared),
+            "power": [one.to_dict() for one in self.power],
         }
 
 
@@ -150,11 +155,12 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         GridError: see `expand`.
         SettingsError, DataError: see `sweeper.data.preparation.identify`.
         StorageError: there is a database, and it cannot be read.
+        AnalysisError: a score of an earlier sweep is impossible.
         RayUnavailableError: nobody answers at RAY_ADDRESS.
     """
     resolved = resolve(grid, settings)
     known = resolved.datasets
-    stored, sweep, costs = _remembered(resolved, settings)
+    stored, sweep, costs, components = _remembered(resolved, settings)
     trials = []
     for spec in resolved.specs:
         trial, seconds = stored.get(spec.hash), costs.seconds(spec, *resolved.size(spec))
@@ -178,6 +184,7 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         missing=tuple(name for name, one in known.items() if one.source is None),
         unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
         searches=tuple(planned),
+        power=tuple(power_of_grid(resolved, components)),
     )
 
 
@@ -227,6 +234,7 @@ def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
         lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is pruned)"
     if done < total or searched:
         lines += [*_time(plan), _disk(plan)]
+    lines += plan_lines([Enough.from_dict(one) for one in plan.get("power", ())])
     if plan["missing_data"] and plan["rehearsal"]:
         lines.append(f"synthetic files that `launch` writes first: {', '.join(plan['missing_data'])}")
     elif plan["missing_data"]:
@@ -264,12 +272,14 @@ def _disk(plan: Mapping[str, Any]) -> str:
     )
 
 
-def _remembered(resolved: ResolvedGrid, settings: Settings) -> tuple[Mapping[str, Trial], StoredSweep, CostModel]:
-    """Stored trials of the grid's hashes, the sweep of its name, and the cost model; nothing where there is no
-    database yet."""
+def _remembered(
+    resolved: ResolvedGrid, settings: Settings
+) -> tuple[Mapping[str, Trial], StoredSweep, CostModel, EarlierComponents]:
+    """Stored trials of the grid's hashes, the sweep of its name, the cost model, and what earlier scores say of its
+    data sets; nothing where there is no database yet."""
     file = settings.database_file
     if (file is not None and not file.exists()) or schema_version(settings.database) is None:
-        return {}, StoredSweep(None, []), learn_costs([])
+        return {}, StoredSweep(None, []), learn_costs([]), {}
     with open_database(settings.database, create=False) as database:
         repository = Repository(database)
         found = {}
@@ -278,4 +288,5 @@ def _remembered(resolved: ResolvedGrid, settings: Settings) -> tuple[Mapping[str
                 found[spec.hash] = repository.trial(spec.hash)
             except UnknownTrialError:
                 continue
-        return found, stored_sweep(repository, resolved.grid.name), measured_costs(repository)
+        earlier = {} if resolved.grid.rehearsal else earlier_components(repository, resolved.datasets)
+        return found, stored_sweep(repository, resolved.grid.name), measured_costs(repository), earlier

@@ -15,7 +15,7 @@ from sweeper.verbs.control import resume, retry, scale, stop
 from sweeper.verbs.declaration import VERBS, File, Place, Role, Verb, verb
 from sweeper.verbs.grids import launch, plan
 from sweeper.verbs.host import Host
-from sweeper.verbs.looks import list_sweeps, results, status, trial
+from sweeper.verbs.looks import list_sweeps, power, results, status, trial
 from sweeper.verbs.texts import log, report, trial_log
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "list_sweeps",
     "log",
     "plan",
+    "power",
     "report",
     "results",
     "resume",

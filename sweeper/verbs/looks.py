@@ -1,4 +1,4 @@
-"""Verbs that look: the sweeps, how one stands, its results, one trial."""
+"""Verbs that look: the sweeps, how one stands, its results, what it could find, one trial."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from storage.errors import UnknownSweepError
 from sweeper.verbs.declaration import File, Role, verb
 from sweeper.verbs.host import Host, Start
 from sweeper.verbs.requests import HashPrefix, ResultsRequest, StatusRequest, SweepName
-from sweeper.views.objects import Counts, Results, SweepStatus, SweepSummary, TrialObject
+from sweeper.views.objects import Counts, PowerObject, Results, SweepPower, SweepStatus, SweepSummary, TrialObject
 from sweeper.views.result_tables import results_object, results_parquet
 from sweeper.views.status import status_of, summaries, trial_of
 
@@ -53,6 +53,15 @@ def results(host: Host, sweep: SweepName, asked: ResultsRequest) -> Results | Fi
     if asked.format == "json":
         return Results.model_validate(results_object(host.repository, sweep))
     return File(f"{sweep}-{asked.table}.parquet", results_parquet(host.repository, sweep, asked.table))
+
+
+@verb("power", "GET", "/sweeps/{sweep}/power", Role.READ, command="power")
+def power(host: Host, sweep: SweepName) -> SweepPower:
+    """Which difference between losses such a sweep finds, and how many repeats find a small one."""
+    from sweeper.run.power import power_of_sweep
+
+    found = power_of_sweep(host.repository, host.name(sweep))
+    return SweepPower(sweep=sweep, power=[PowerObject.model_validate(one.to_dict()) for one in found])
 
 
 @verb("trial", "GET", "/trials/{hash}", Role.READ, command="show")

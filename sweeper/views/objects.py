@@ -77,6 +77,45 @@ class DevicesObject(Shown):
     text: str
 
 
+class ComponentsObject(Shown):
+    """The standard deviations of a score's random parts: loss × image, run, image × run. `source`: the sweep from whose
+    scores they are, or `assumed`."""
+
+    loss_unit: float
+    run: float
+    unit_run: float
+    source: str
+
+
+class PowerObject(Shown):
+    """Which difference `power` of such studies find, and how many repeats find `target`.
+
+    `label` is null where it holds for each class, `finds` where each loss has one run, `repeats` where no number of
+    them is enough. `units` counts test images, or groups where they are known (`unit`).
+    """
+
+    dataset: str
+    label: str | None
+    metric: str
+    losses: int
+    runs: int
+    units: int
+    unit: Literal["images", "groups"]
+    folds: int
+    power: float
+    finds: float | None
+    target: float
+    repeats: int | None
+    components: ComponentsObject
+
+
+class SweepPower(Shown):
+    """What the losses of a sweep could find, for each data set and class with two losses."""
+
+    sweep: str
+    power: list[PowerObject]
+
+
 class PlanObject(Shown):
     """A grid's trials, and what those left to run will cost; `differences`: those of a rehearsal."""
 
@@ -96,6 +135,7 @@ class PlanObject(Shown):
     cost_model_error: float | None
     missing_data: list[str]
     unprepared_data: list[str]
+    power: list[PowerObject] = []
 
 
 class Counts(BaseModel):

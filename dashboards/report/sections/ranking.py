@@ -11,6 +11,7 @@ from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis.comparisons import THESE_NETWORKS
 from sweeper.analysis.intervals import RESAMPLES
+from sweeper.analysis.power import Enough, components_text, finds_text, what_more_would_tell
 from sweeper.analysis.rankings import Consensus, Ranking, chance, who_may_be_best
 
 
@@ -27,6 +28,8 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         yield Heading(f"{ranking.dataset}, {ranking.label}")
         yield Paragraph(ranking_text(ranking))
         yield from drawings.take("rankings", (ranking.dataset, ranking.label))
+        if (enough := data.enough.get((ranking.dataset, ranking.label))) is not None:
+            yield Paragraph(enough_text(enough))
         yield Details("Ranks of all losses", (ranks_table(ranking),))
     if data.consensus is not None:
         yield Heading("Over data sets")
@@ -50,6 +53,14 @@ def ranking_text(ranking: Ranking) -> str:
         named = ", ".join(short(loss, 60) for loss in ranking.single)
         parts.append(f"Not ranked, with one run only: {named}.")
     return " ".join(parts)
+
+
+def enough_text(enough: Enough) -> str:
+    """Which difference such a study finds, and what more runs would."""
+    found = finds_text(enough)
+    return (
+        f"{found[:1].upper()}{found[1:]} ({components_text(enough.components)}). {what_more_would_tell(enough)}".strip()
+    )
 
 
 def consensus_text(ranking: Consensus) -> str:

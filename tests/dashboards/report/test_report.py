@@ -382,3 +382,20 @@ def test_the_command_writes_from_a_real_database(tmp_path):
             write(settings, repository, "nuclei-dmeo", tmp_path / "out")
     finally:
         database.close()
+
+
+def test_the_ranking_says_who_may_be_best_and_what_more_runs_would_find(tmp_path):
+    _, _, page = report(paper_like(gammas=(0.5,), baselines=("ce",), images=8, repeats=3), tmp_path)
+    text = " ".join(page.text)
+    assert "With new images and new trainings" in text
+    assert "Kendall's τ between resampled rankings and this one" in text
+    assert "80% of studies of 3 losses with 3 runs each on 8 images find a difference of" in text
+    assert "estimated from sweep s" in text
+
+
+def test_the_ranking_of_one_run_each_is_of_these_networks(tmp_path):
+    _, _, page = report(two_losses(), tmp_path)
+    text = " ".join(page.text)
+    assert "Of these trained networks, on new images, the best may be" in text
+    assert "With one run of each loss nothing is said about new trainings." in text
+    assert "with new images and new trainings" not in text.lower()

@@ -193,13 +193,13 @@ class MemoryRepository:
         return {}
 
 
-def store(study: Study, repository: Repository, name: str = "s") -> None:
+def store(study: Study, repository: Repository, name: str = "s", details: Mapping[str, object] | None = None) -> None:
     """Writes a study's finished trials into a real database, as a coordinator does."""
     new = [
         NewTrial(t.hash, t.spec, t.label, t.dataset, t.loss, t.gamma, t.repeat, t.seed, t.results_version)
         for t in study.trials
     ]
-    repository.create_sweep(name, grid={"name": name}, trials=new)
+    repository.create_sweep(name, grid={"name": name}, trials=new, details=details or {})
     lease = repository.acquire_lease(name, "test:1", 600)
     rows = [dict(zip(study.columns, values, strict=True)) for values in zip(*study.columns.values(), strict=True)]
     histories = with_history(study, epochs=3)

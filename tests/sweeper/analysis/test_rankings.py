@@ -55,18 +55,18 @@ def equal(losses: int = 8) -> dict[str, float]:
 
 
 def test_of_eight_equal_losses_none_is_called_the_best() -> None:
-    studies = [ranked(scores(equal(), images=12, run=3 * RUN, seed=seed)) for seed in range(20)]
-    assert sum(study.best is not None for study in studies) <= 2
+    studies = [ranked(scores(equal(), images=12, run=3 * RUN, seed=seed)) for seed in range(10)]
+    assert sum(study.best is not None for study in studies) <= 1
     assert np.median([max(study.best_probability.values()) for study in studies]) < 0.6
 
 
 def test_images_alone_would_call_many_of_them_the_best() -> None:
-    frames = [scores(equal(), images=100, run=3 * RUN, seed=seed) for seed in range(10)]
+    frames = [scores(equal(), images=100, run=3 * RUN, seed=seed) for seed in range(5)]
     with_runs = sum(ranked(frame).best is not None for frame in frames)
     averaged = [f.groupby(["dataset", "label", "variant", "case"], as_index=False)["dsc"].mean() for f in frames]
     without = sum(ranked(frame.assign(run=0)).best is not None for frame in averaged)
     assert with_runs == 0
-    assert without >= 5
+    assert without >= 2
 
 
 def test_a_loss_that_is_far_better_is_the_best() -> None:

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
+from storage.database import open_database
+from storage.repository import Repository
+from sweeper import verbs
 from sweeper.data.preparation import prepare
+from sweeper.data.rehearsal import rehearsal_of
 from sweeper.errors import GridError
 from sweeper.grids.files import load_grid
 from sweeper.grids.schema import ResourcesTable
 from sweeper.run.devices import Devices
 from sweeper.run.plan import make_plan
 from sweeper.settings import Settings
+from tests.sweeper.analysis.study_maker import paper_like, store
 from tests.sweeper.finished import SECONDS, finish
 
 
@@ -92,6 +97,7 @@ def test_what_is_not_prepared_yet_counts_on_the_disk(settings: Settings) -> None
     assert before.bytes_prepared == pytest.approx(on_disk, rel=0.3)
     assert after.bytes_prepared == 0
     assert before.bytes_models == after.bytes_models > 0
+    assert [one.design.units for one in before.power] == [one.design.units for one in after.power] == [12]
 
 
 def test_finished_trials_take_no_more_of_the_disk(settings: Settings) -> None:
@@ -107,6 +113,44 @@ def test_missing_data_has_a_plan_all_the_same(settings: Settings) -> None:
     assert costs["kits19"] > costs["brats20"] > costs["cvc_clinicdb"] > costs["drive"] > costs["bus2017"]
     assert plan.bytes_models > 1e9
     assert plan.bytes_prepared == 0
+
+
+def test_a_plan_says_which_differences_it_would_find(settings: Settings) -> None:
+    (one,) = make_plan(load_grid("demo", ["repeats=5"]), settings).power
+    assert (one.dataset, one.unit, one.design.runs) == ("nuclei", "images", 5)
+    assert one.design.losses == len({loss.name for loss in load_grid("demo").losses})
+    assert one.design.units == 12
+    assert one.components.assumed
+
+
+def test_a_plan_learns_from_the_newest_sweep_with_repeats_on_its_data_set(settings: Settings) -> None:
+    with open_database(settings.database) as database:
+        repository = Repository(database)
+        details = {"data": {"nuclei": {"images": 38, "voxels": 128 * 128}}}
+        store(paper_like(gammas=(0.5,), baselines=("ce",), repeats=3), repository, "older", details)
+        repository.create_sweep("newest", grid={"name": "newest"}, trials=[], details=details)
+    (one,) = make_plan(load_grid("demo"), settings).power
+    assert (one.components.source, one.label) == ("older", "thing")
+    assert make_plan(load_grid("paper"), settings).power[0].components.assumed
+
+
+def test_a_sweep_that_ran_says_what_it_could_find(settings: Settings) -> None:
+    with open_database(settings.database) as database:
+        repository = Repository(database)
+        store(paper_like(gammas=(0.5,), baselines=("ce",), repeats=3), repository, "mine")
+        answer = verbs.power(verbs.Host(settings, repository), "mine")
+    (one,) = answer.power
+    assert (one.dataset, one.label, one.losses, one.runs, one.units) == ("nuclei", "thing", 3, 3, 20)
+    assert one.components.source == "mine"
+    assert one.finds is not None
+    assert 0 < one.finds < 0.1
+
+
+def test_a_rehearsal_and_a_single_loss_have_nothing_to_find(settings: Settings) -> None:
+    grid = load_grid("demo")
+    assert make_plan(rehearsal_of(grid, settings.home / "rehearsal"), settings).power == ()
+    alone = grid.model_copy(update={"losses": grid.losses[:1]})
+    assert make_plan(alone, settings).power == ()
 
 
 def test_a_wrong_grid_has_none(settings: Settings) -> None:

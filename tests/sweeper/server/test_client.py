@@ -35,6 +35,7 @@ def address(served: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ("list",),
         ("list", "--json"),
         ("results", "demo"),
+        ("power", "demo"),
         ("stop", "demo"),
         ("plan", "--grid", "gamma"),
         ("plan", "--grid", "paper", "--rehearse", "--json"),
