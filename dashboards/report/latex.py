@@ -143,7 +143,7 @@ def _cell(row: Row, column_best: float) -> str:
 
 
 def _number(value: Number, digits: int = 3) -> str:
-    return "--" if missing(value) else f"${value:.{digits}f}$"
+    return "--" if missing(value) else f"${value:.{digits}f}$".replace("inf", r"\infty")
 
 
 def _test_cells(row: Row) -> tuple[str, str, str]:

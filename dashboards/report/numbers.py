@@ -31,8 +31,8 @@ def p_equals(p: float) -> str:
 
 
 def fixed(value: Number, digits: int = 3) -> str:
-    """`0.812`."""
-    return NONE if missing(value) else f"{_real(value):.{digits}f}"
+    """`0.812`; `∞` where it is infinite."""
+    return NONE if missing(value) else f"{_real(value):.{digits}f}".replace("inf", "∞")
 
 
 def plain(value: Number) -> str:
@@ -41,8 +41,8 @@ def plain(value: Number) -> str:
 
 
 def signed(value: Number, digits: int = 3) -> str:
-    """`+0.012`, `−0.012`."""
-    return NONE if missing(value) else f"{_real(value):+.{digits}f}".replace("-", "−")
+    """`+0.012`, `−0.012`; `+∞` where it is infinite."""
+    return NONE if missing(value) else f"{_real(value):+.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
 def percent(value: Number) -> str:

@@ -211,7 +211,7 @@ def _write_csv(answers: Answers, folder: Path) -> list[Path]:
         "trials": answers.trials, "results": answers.table, "significance": answers.significance,
         "gamma_curves": answers.curves, "stability": answers.stability, "selection": answers.selection,
         "ranking_agreement": answers.agreement, "claims": answers.claims, "costs": answers.costs,
-        "unfinished": answers.unfinished, "image_scores": answers.selected,
+        "unfinished": answers.unfinished, "image_scores": answers.selected, "by_size": answers.by_size,
     }  # fmt: skip
     paths = []
     for name, frame in frames.items():

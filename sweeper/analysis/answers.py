@@ -14,6 +14,7 @@ from sweeper.analysis.paper import ranking_agreement, side_by_side
 from sweeper.analysis.ranks import RankSummary, rank_across, rank_within
 from sweeper.analysis.selection import at_selected_gamma, image_scores, select_gamma, trial_scores
 from sweeper.analysis.significance import pairwise_tests
+from sweeper.analysis.sizes import by_size
 from sweeper.analysis.stability import gamma_curves, stability
 from sweeper.analysis.tables import result_table
 
@@ -31,6 +32,7 @@ class Answers:
     images: pd.DataFrame
     selected: pd.DataFrame
     table: pd.DataFrame
+    by_size: pd.DataFrame
     agreement: pd.DataFrame
     significance: pd.DataFrame
     curves: pd.DataFrame
@@ -77,6 +79,7 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         images=images,
         selected=selected,
         table=table,
+        by_size=by_size(selected),
         agreement=agreement,
         significance=tests,
         curves=curves,

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, event
 from storage_samples import epoch, make_sweep, outcome, scores, trial_hash
 
-from storage.errors import AttemptEndedError, InvalidScoreError
+from storage.errors import AttemptEndedError, InvalidScoreError, LeaseLostError, UnknownTrialError
 from storage.repository import Repository
 from tests.results import result
 from trials.results import Score
@@ -134,3 +134,29 @@ def test_a_metric_that_nobody_knew_is_stored_by_its_name(repository: Repository)
     repository.finish(lease, attempt.id, result(scores=given))
     columns = repository.score_columns("study")
     assert (columns["betti"], columns["dsc"], columns["hd95"]) == ([-3.0, None], [None, 0.5], [None, None])
+
+
+def test_metrics_are_added_to_stored_scores_and_none_is_changed(repository: Repository) -> None:
+    lease = make_sweep(repository)
+    with pytest.raises(UnknownTrialError, match="no finished trial"):
+        repository.add_metrics(lease, trial_hash(0), scores(1))
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    given = scores()
+    repository.finish(lease, attempt.id, outcome(3))
+    before = repository.score_columns("study")
+    added = [dataclasses.replace(given[0], values={"nsd": None, "dsc": 0.123, "nsd(tolerance=2)": 0.5})]
+    assert repository.add_metrics(lease, trial_hash(0), added) == 1
+    after = repository.score_columns("study")
+    assert {name: after[name] for name in before} == before
+    assert [v for v in after["nsd(tolerance=2)"] if v is not None] == [0.5]
+    again = [dataclasses.replace(given[0], values={"nsd": 0.9, "nsd(tolerance=2)": 0.7})]
+    assert repository.add_metrics(lease, trial_hash(0), again) == 0
+    # An undefined value is stored as well: it is not missing.
+    assert repository.score_columns("study") == after
+    with pytest.raises(InvalidScoreError, match=r"ece is 1\.5"):
+        repository.add_metrics(lease, trial_hash(0), [dataclasses.replace(given[0], values={"brier": 0.1, "ece": 1.5})])
+    repository.release_lease(lease)
+    with pytest.raises(LeaseLostError):
+        repository.add_metrics(lease, trial_hash(0), [dataclasses.replace(given[0], values={"brier": 0.1})])
+    assert repository.score_columns("study") == after

@@ -11,12 +11,14 @@ from dashboards.report.sections.ranking import RANKING
 from dashboards.report.sections.results import RESULTS
 from dashboards.report.sections.search import SEARCH
 from dashboards.report.sections.significance import SIGNIFICANCE
+from dashboards.report.sections.sizes import SIZES
 from dashboards.report.sections.training import TRAINING
 from dashboards.report.sections.unfinished import UNFINISHED
 
 for _section in (
     RAN,
     RESULTS,
+    SIZES,
     FAMILY,
     GAMMA,
     SEARCH,

@@ -221,6 +221,7 @@ def test_tables_are_written_as_csv_and_latex(whole):
         "stability.csv",
         "claims.csv",
         "image_scores.csv",
+        "by_size.csv",
         "results-1.tex",
         "tables.tex",
     } <= names
