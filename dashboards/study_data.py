@@ -86,12 +86,12 @@ class StudyData:
     @cached_property
     def rankings(self) -> tuple[Ranking, ...]:
         """The ranking of the losses on each data set and class by DSC, and how sure it is."""
-        return rank_losses(run_scores(self.answers.trials, self.study.scores, self.answers.selection))
+        return rank_losses(run_scores(self.answers.trials, self.answers.counted_scores, self.answers.selection))
 
     @cached_property
     def enough(self) -> Mapping[tuple[str, str], Enough]:
         """Which difference such a study finds, by data set and class."""
-        rows = run_scores(self.answers.trials, self.study.scores, self.answers.selection)
+        rows = run_scores(self.answers.trials, self.answers.counted_scores, self.answers.selection)
         return {(one.dataset, one.label): one for one in enough_of(rows, self.sweep.name)}
 
     @cached_property

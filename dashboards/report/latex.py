@@ -6,6 +6,7 @@ import pandas as pd
 
 from dashboards.figures.style import short
 from dashboards.report.numbers import Number, Row, missing
+from dashboards.report.sections.results import both_empty_text
 from dashboards.report.sections.significance import interval_text, made_tests
 from sweeper.analysis import Answers
 from sweeper.analysis.scored import best, metric, table_metrics
@@ -119,9 +120,10 @@ def _result_table(dataset: str, label: str, group: pd.DataFrame) -> str:
             f"{escape(short(str(variant), 60))} & {'--' if pd.isna(gamma) else f'{gamma:g}'} & {' & '.join(cells)} \\\\"
         )
     head = rf"Loss & $\gamma$ & {' & '.join(escape(metric(m).heading) for m in metrics)}"
+    empty = escape(both_empty_text(group, dataset, label))
     caption = (
         f"{escape(dataset)} ({escape(label)}): mean $\\pm$ half width of the 95\\% interval over "
-        f"{int(group['n'].max())} test images; best in bold; $\\gamma$ chosen on validation."
+        f"{int(group['n'].max())} test images; best in bold; $\\gamma$ chosen on validation. {empty}"
     )
     return _table("lr" + "l" * len(metrics), head, lines, caption, f"tab:{_label(dataset)}-{_label(label)}")
 

@@ -9,6 +9,7 @@ import pandas as pd
 from sweeper.analysis.claims import Evidence, judge
 from sweeper.analysis.conclusions import three_sentences
 from sweeper.analysis.costs import costs, unfinished
+from sweeper.analysis.denominators import counted
 from sweeper.analysis.frames import scores_hash
 from sweeper.analysis.paper import ranking_agreement, side_by_side
 from sweeper.analysis.ranks import RankSummary, rank_across, rank_within
@@ -24,7 +25,8 @@ class Answers:
     """Every answer of a sweep, as frames; each frame's columns are documented where it is made.
 
     `images` holds one score per image at every γ, `selected` those at each variant's chosen γ. `unfit` maps a data set
-    to the reason why it tests no claim of the paper.
+    to the reason why it tests no claim of the paper. `counted_scores` are those that everything is computed from, and
+    `absent` the classes that no image of a partition shows: they enter nothing (`denominators.counted`).
     """
 
     trials: pd.DataFrame
@@ -44,6 +46,8 @@ class Answers:
     unfinished: pd.DataFrame
     unfit: dict[str, str]
     sentences: tuple[str, ...]
+    counted_scores: pd.DataFrame
+    absent: pd.DataFrame
     scores_hash: str
 
 
@@ -55,6 +59,8 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         scores: `frames.score_frame`.
         rehearsal: whether the sweep was a rehearsal, which tests no claim of the paper.
     """
+    stored, whole = scores_hash(scores), counted(trials, scores)
+    trials, scores = whole.trials, whole.scores
     images = image_scores(trials, scores)
     per_trial = trial_scores(trials, scores)
     selection = select_gamma(trials)
@@ -91,7 +97,9 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         unfinished=unfinished(trials),
         unfit=unfit,
         sentences=three_sentences(rivals, between, steadiness, claims),
-        scores_hash=scores_hash(scores),
+        counted_scores=scores,
+        absent=whole.absent,
+        scores_hash=stored,
     )
 
 

@@ -8,10 +8,11 @@ import pandas as pd
 from sweeper.analysis.intervals import bootstrap_mean, t_half_width
 from sweeper.analysis.scored import scored_metrics
 from sweeper.analysis.selection import at_diagonal
+from trials.metrics import SIZE
 
 TABLE_COLUMNS = [
     "dataset", "label", "variant", "loss", "gamma", "metric", "mean", "half_width", "boot_low", "boot_high", "median",
-    "n", "left_out", "missed", "repeats", "repeats_half_width",
+    "n", "left_out", "missed", "both_empty", "repeats", "repeats_half_width",
 ]  # fmt: skip
 
 
@@ -27,7 +28,8 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
         `boot_high` the percentile-bootstrap interval over images, `repeats_half_width` Student's 95% interval over
         the repeats' means (NaN for a single repeat). `left_out` counts the images whose score is undefined. `missed`
         counts those whose distance is infinite: they count as the image's diagonal, or are left out as well where that
-        is not known.
+        is not known. `both_empty` counts those whose truth and prediction are empty in every repeat, which is 1
+        in every overlap metric; NaN where scores of an older version do not tell.
     """
     metrics = scored_metrics(images)
     keys = ["dataset", "label", "variant", "loss", "gamma"]
@@ -54,12 +56,20 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
                     n=values.size,
                     left_out=scores.size - values.size,
                     missed=int(np.isinf(group[metric]).sum()),
+                    both_empty=_both_empty(group),
                     repeats=len(over_repeats),
                     repeats_half_width=t_half_width(over_repeats[metric].dropna().to_numpy(float)),
                 )
             )
     numbers = dict.fromkeys(["gamma", "mean", "half_width", "median"], float)
     return pd.DataFrame(rows, columns=TABLE_COLUMNS).astype(numbers)
+
+
+def _both_empty(images: pd.DataFrame) -> float:
+    """How many images have neither a true nor a marked pixel of the class; NaN where sizes were not stored."""
+    if SIZE not in images or images[SIZE].isna().any():
+        return np.nan
+    return float(((images[SIZE] == 0) & (images["dsc"] == 1)).sum())
 
 
 def _plain(key: object) -> tuple[object, ...]:

@@ -62,13 +62,20 @@ def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption
 
     Example: sweeper data check drive --data ~/data
     """
-    from sweeper.data.preparation import locate, reader_of
+    from sweeper.data.preparation import different, locate, reader_of, splits_of
     from sweeper.settings import load_settings
     from workers.datasets import check as examine
 
-    table, settings = _grid_of(dataset, grid).datasets[0], load_settings(data=data)
+    one, settings = _grid_of(dataset, grid), load_settings(data=data)
+    table = one.datasets[0]
     cache = settings.prepared if settings.prepared.is_dir() else None
-    found = examine(reader_of(table), locate(table, settings), exclude=table.exclude, cache=cache)
+    found = examine(
+        reader_of(table),
+        locate(table, settings),
+        exclude=table.exclude,
+        cache=cache,
+        split=lambda cases: different(splits_of(one, table, cases)),
+    )
     console().print(found.text(), markup=False, highlight=False)
     if not found.ok:
         raise typer.Exit(1)
@@ -159,9 +166,11 @@ def _grid_of(dataset: str, grid: str) -> Grid:
 def _prepared(grid: Grid, data: Path | None) -> PreparedDataset:
     """The grid's only data set, prepared."""
     from sweeper.data.preparation import prepare as prepare_all
-    from sweeper.run.launch import preparation_line
+    from sweeper.run.launch import preparation_line, say_warnings
     from sweeper.settings import load_settings
 
     settings = load_settings(data=data)
     settings.make_home()
-    return prepare_all(grid, settings, preparation_line(console()))[grid.datasets[0].name].prepared
+    ready = prepare_all(grid, settings, preparation_line(console()))
+    say_warnings(console(), ready)
+    return ready[grid.datasets[0].name].prepared

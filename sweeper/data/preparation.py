@@ -16,6 +16,7 @@ from sweeper.settings import Settings
 from trials.splits import Split
 from workers import datasets
 from workers.datasets import CaseFiles, Reader, prepared
+from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes
 from workers.datasets.prepared import PreparedDataset
 from workers.datasets.preprocessing import Image, Label
 from workers.datasets.sizes import prepared_bytes
@@ -41,6 +42,7 @@ class KnownDataset:
     `images` and `voxels` are those of its training set: exact once it is prepared, a guess before. `bytes` is about
     what preparing it will take on the disk: 0 once it is prepared, and where it is not here. `tested` counts what its
     test scores are of: groups, such as patients, where the prepared data know them, images elsewhere (`tested_unit`).
+    `warnings` are those of the prepared data (`ReadyDataset.warnings`).
     """
 
     identity: DataIdentity
@@ -50,6 +52,7 @@ class KnownDataset:
     bytes: int = 0
     tested: int = 0
     tested_unit: Literal["images", "groups"] = "images"
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,27 @@ class ReadyDataset:
     @property
     def different_splits(self) -> tuple[Split, ...]:
         """Each split once."""
-        return tuple({split.hash: split for split in self.splits.values()}.values())
+        return different(self.splits)
+
+    @property
+    def missing(self) -> dict[tuple[str, str], int]:
+        """`workers.datasets.coverage.missing_classes` of its splits."""
+        return missing_classes(self.prepared.cases, self.prepared.classes, self.different_splits)
+
+    @property
+    def emptied(self) -> list[tuple[str, str]]:
+        """`workers.datasets.coverage.emptied_masks`."""
+        return emptied_masks(self.prepared.cases, self.prepared.classes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of its classes before anything is trained, one sentence each."""
+        return tuple(coverage_warnings(self.missing, self.emptied))
+
+
+def different(splits: Mapping[tuple[int, int | None], Split]) -> tuple[Split, ...]:
+    """Each split once, in the order of repeats and folds."""
+    return tuple({split.hash: split for split in splits.values()}.values())
 
 
 def reader_of(dataset: DatasetTable) -> Reader:
@@ -286,7 +309,15 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         if prepared.is_prepared(settings.prepared, dataset.name, key):
             one = _open(grid, dataset, key, settings)
             tested, unit = _tests(one.splits.values(), one.prepared.cases)
-            return KnownDataset(one.identity, source, one.images, one.voxels, tested=tested, tested_unit=unit)
+            return KnownDataset(
+                one.identity,
+                source,
+                one.images,
+                one.voxels,
+                tested=tested,
+                tested_unit=unit,
+                warnings=one.warnings,
+            )
     tested, unit = _tests(splits_of(grid, dataset, cases).values(), cases)
     return KnownDataset(
         bare,
@@ -343,6 +374,8 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
             ungrouped=one.ungrouped,
             images=one.images,
             voxels=one.voxels,
+            missing=tuple(one.missing),
+            emptied=tuple(one.emptied),
         )
         for name, one in readies.items()
     }

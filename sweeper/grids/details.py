@@ -31,6 +31,10 @@ class Groups:
     shared: int = 0
 
 
+_PAIRS = ("excluded", "missing", "emptied")
+"""The fields of `DatasetDetails` that hold pairs."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetDetails:
     """A data set as it was prepared for the sweep. No paths.
@@ -43,6 +47,8 @@ class DatasetDetails:
         excluded: cases that were left out, each with the reason.
         groups: patients or sequences in the split.
         ungrouped: why the split knows no groups, where it should.
+        missing: part of the split (`training`, `validation`, `test`) and class of which no image there has a pixel.
+        emptied: case and class of each mask that lost the class by resizing.
         images, voxels: how many train, and how large one is; what the predicted times depend on.
     """
 
@@ -57,10 +63,12 @@ class DatasetDetails:
     ungrouped: str = ""
     images: int = 0
     voxels: int = 0
+    missing: tuple[tuple[str, str], ...] = ()
+    emptied: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values: the stored form."""
-        return {**asdict(self), "excluded": [list(one) for one in self.excluded]}
+        return {**asdict(self), **{name: [list(one) for one in getattr(self, name)] for name in _PAIRS}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -69,7 +77,8 @@ class DatasetDetails:
         if split := known.get("split"):
             known["split"] = SplitSizes(**split)
         known["groups"] = Groups(**known.get("groups", {}))
-        known["excluded"] = tuple((case, reason) for case, reason in known.get("excluded", ()))
+        for pairs in _PAIRS:
+            known[pairs] = tuple((first, second) for first, second in known.get(pairs, ()))
         return cls(**known)
 
 

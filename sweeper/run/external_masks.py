@@ -189,7 +189,7 @@ def _score(
         partition: Partition = "validation" if case in split.validation else "test"
         scores += score_original(prepared, case, mask, template.evaluation, partition, chosen=chosen)
         if partition == "test":
-            predictions[case] = to_prepared(mask, known)
+            predictions[case] = to_prepared(mask, known, prepared.mask_resampling)
     return scores, predictions
 
 

@@ -19,6 +19,7 @@ from storage.records import NewTrial, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.data import preparation
+from sweeper.data.preparation import ReadyDataset
 from sweeper.data.resolved import ResolvedGrid, resolve_ready
 from sweeper.errors import DiskSpaceError
 from sweeper.grids.conflicts import (
@@ -81,6 +82,7 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
     repository, grid = session.repository, asked.grid
     check_name_and_space(session.settings, repository, asked, extend=extend)
     ready = preparation.prepare(grid, session.settings, preparation_line(session.console))
+    say_warnings(session.console, ready)
     resolved = asked.with_data(ready)
     before = stored_sweep(repository, grid.name)  # anew: to prepare data may have taken hours
     searches = resolved.searches(before.studies)
@@ -421,6 +423,13 @@ def preparation_line(console: Console) -> preparation.Progress:
             console.print(f"prepared {dataset}: {done} of {total} cases", markup=False, highlight=False)
 
     return line
+
+
+def say_warnings(console: Console, ready: Mapping[str, ReadyDataset]) -> None:
+    """Prints what a person should know of the classes of prepared data before anything is trained."""
+    for name, one in ready.items():
+        for text in one.warnings:
+            console.print(f"warning: {name}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_space(settings: Settings, needed: int) -> None:

@@ -64,7 +64,7 @@ class Plan:
     """A grid's trials and what they will cost on the devices at hand.
 
     `bytes_models` is for models and checkpoints, `bytes_prepared` for data that are here and not prepared yet. `power`
-    says which differences the trials would find.
+    says which differences the trials would find. `warnings` are of data that are prepared.
     """
 
     grid: Grid
@@ -79,6 +79,7 @@ class Plan:
     unprepared: tuple[str, ...]
     searches: tuple[PlannedSearch, ...] = ()
     power: tuple[Enough, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def open(self) -> tuple[PlannedTrial, ...]:
@@ -145,6 +146,7 @@ class Plan:
             "missing_data": list(self.missing),
             "unprepared_data": list(self.unprepared),
             "power": [one.to_dict() for one in self.power],
+            "warnings": list(self.warnings),
         }
 
 
@@ -185,6 +187,7 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
         searches=tuple(planned),
         power=tuple(power_of_grid(resolved, components)),
+        warnings=tuple(f"{name}: {text}" for name, one in known.items() for text in one.warnings),
     )
 
 
@@ -242,7 +245,7 @@ def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
     if plan["unprepared_data"]:
         names = ", ".join(plan["unprepared_data"])
         lines.append(f"not prepared yet: {names}; `launch` does that first, and the trials' hashes change with it")
-    return lines
+    return [*lines, *(f"warning: {text}" for text in plan.get("warnings", ()))]
 
 
 def _time(plan: Mapping[str, Any]) -> Iterator[str]:

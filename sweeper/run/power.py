@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from storage.repository import Repository
 from sweeper.analysis.common_units import run_scores
+from sweeper.analysis.denominators import counted
 from sweeper.analysis.power import ASSUMED, Components, Design, Enough, enough, enough_of
 from sweeper.analysis.selection import select_gamma
 from sweeper.data.resolved import ResolvedGrid
@@ -27,7 +28,8 @@ def power_of_sweep(repository: Repository, name: str) -> tuple[Enough, ...]:
         AnalysisError: a stored score is impossible.
     """
     study = read_study(repository, name)
-    return enough_of(run_scores(study.trials, study.scores, select_gamma(study.trials)), name)
+    whole = counted(study.trials, study.scores)
+    return enough_of(run_scores(whole.trials, whole.scores, select_gamma(whole.trials)), name)
 
 
 def power_of_grid(resolved: ResolvedGrid, earlier: EarlierComponents) -> list[Enough]:

@@ -136,6 +136,7 @@ class PlanObject(Shown):
     missing_data: list[str]
     unprepared_data: list[str]
     power: list[PowerObject] = []
+    warnings: list[str] = []
 
 
 class Counts(BaseModel):

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from trials.spec import content_hash
 from trials.splits import Split
+from workers.datasets.preprocessing import MaskResampling
 from workers.datasets.reader import Excluded
 from workers.errors import DataError
 from workers.files import atomic_write
@@ -57,6 +58,7 @@ class PreparedCase:
         affine: the source's voxel index to mm (RAS+) as four rows, None for 2D.
         voxels: number of prepared voxels per class.
         bytes: sizes of `FILES`.
+        native_voxels: number of the source's own voxels per class; empty in data that an older version prepared.
     """
 
     id: str
@@ -71,6 +73,7 @@ class PreparedCase:
     affine: tuple[tuple[float, ...], ...] | None
     voxels: tuple[int, ...]
     bytes: tuple[int, ...]
+    native_voxels: tuple[int, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> PreparedCase:
@@ -114,6 +117,11 @@ class PreparedDataset:
     @cached_property
     def _by_id(self) -> dict[str, PreparedCase]:
         return {case.id: case for case in self.cases}
+
+    @property
+    def mask_resampling(self) -> MaskResampling:
+        """How the masks were brought to the prepared grid."""
+        return "area" if self.reader.get("mask_resampling") == "area" else "nearest"
 
     @property
     def case_ids(self) -> tuple[str, ...]:

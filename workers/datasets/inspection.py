@@ -4,20 +4,22 @@ problems."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trials.splits import Split
+from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import canonical_order, preprocess
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.sources import hash_files, included_cases, provenance
-from workers.errors import DataError
+from workers.errors import DataError, InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,15 @@ class _Seen:
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     shares: tuple[float, ...]
+    voxels: tuple[int, ...] = ()
+    native_voxels: tuple[int, ...] = ()
     excluded: str = ""
+
+
+class _Counted(NamedTuple):
+    id: str
+    voxels: tuple[int, ...]
+    native_voxels: tuple[int, ...]
 
 
 def check(
@@ -111,6 +121,7 @@ def check(
     exclude: Sequence[str] = (),
     processes: int | None = None,
     cache: Path | None = None,
+    split: Callable[[Sequence[CaseFiles]], Collection[Split]] | None = None,
 ) -> CheckReport:
     """Reads and preprocesses every case of a folder, keeps nothing, and reports what is there and what is wrong.
 
@@ -120,6 +131,7 @@ def check(
         exclude: ids of cases to leave out.
         processes: how many cases at once; None: one per core, or a single one for a small source.
         cache: folder in which a preparation keeps the hashes of source files; finds copies more quickly.
+        split: makes the splits of the usable cases, of which is told which classes their parts lack.
 
     Raises:
         DataError: the folder as a whole is not this data set (single bad cases are problems in the report).
@@ -141,6 +153,8 @@ def check(
             if not any(outcome.shares):
                 problems.append(Problem("warning", case.id, f"{case.label}: the mask is empty"))
     usable = [case for case in cases if case.id in seen]
+    counted = [_Counted(case.id, seen[case.id].voxels, seen[case.id].native_voxels) for case in usable]
+    problems += _coverage(reader, usable, counted, split)
     shares = np.array([seen[case.id].shares for case in usable]).reshape(len(usable), len(reader.classes) - 1)
     spacings = np.array([seen[case.id].spacing for case in usable])
     return CheckReport(
@@ -164,14 +178,34 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
     try:
         case = reader.read_case(files)
     except ExcludedCaseError as error:
-        return _Seen((), (), (), str(error))
-    counts = np.bincount(case.label.reshape(-1), minlength=len(reader.classes))[1:]
+        return _Seen((), (), (), excluded=str(error))
+    counts = np.bincount(case.label.reshape(-1), minlength=len(reader.classes))
     shape, spacing = case.label.shape, case.spacing
     if case.affine is not None:
         shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
-    seen = _Seen(shape, spacing, tuple((counts / case.label.size).tolist()))
-    preprocess(case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0]))
-    return seen
+    shares = tuple((counts[1:] / case.label.size).tolist())
+    done = preprocess(
+        case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
+    )
+    voxels = np.bincount(done.label.reshape(-1), minlength=len(reader.classes))
+    return _Seen(shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()))
+
+
+def _coverage(
+    reader: Reader,
+    usable: Sequence[CaseFiles],
+    counted: Sequence[_Counted],
+    split: Callable[[Sequence[CaseFiles]], Collection[Split]] | None,
+) -> list[Problem]:
+    """What masks lose by resizing, and what the splits lack."""
+    missing: dict[tuple[str, str], int] = {}
+    try:
+        if split is not None and usable:
+            missing = missing_classes(counted, reader.classes, split(usable))
+    except InputError as error:
+        return [Problem("error", "split", str(error))]
+    warnings = coverage_warnings(missing, emptied_masks(counted, reader.classes))
+    return [Problem("warning", "split" if text.startswith("no ") else "masks", text) for text in warnings]
 
 
 def _duplicates(cases: Sequence[CaseFiles], cache: Path | None) -> list[Problem]:

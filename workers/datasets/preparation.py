@@ -162,6 +162,7 @@ def _prepare_case(
         spacing=ready.spacing,
         affine=None if case.affine is None else tuple(tuple(float(v) for v in row) for row in case.affine),
         voxels=tuple(int(n) for n in np.bincount(ready.label.reshape(-1), minlength=len(reader.classes))),
+        native_voxels=tuple(int(n) for n in np.bincount(case.label.reshape(-1), minlength=len(reader.classes))),
         bytes=tuple(_save(folder / f"{index:05d}.{kind}", kept) for kind, kept in zip(FILES, arrays, strict=True)),
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ Affine = npt.NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 Value = TypeVar("Value")
 
+MaskResampling = Literal["nearest", "area"]
+
 CANONICAL_AXES = ("S", "A", "R")
 """Direction in which each axis of a prepared volume grows; slices come first."""
 
@@ -46,7 +48,8 @@ class Preprocessing:
         size: height and width in pixels to which 2D images are resized, None to keep them.
         spacing: voxel size in mm (z, y, x) to which volumes are resampled, None to keep it.
         clip: lowest and highest intensity (Hounsfield units in CT), applied before resampling; None for none.
-        order: spline order of intensity interpolation, 3 cubic or 1 linear. Labels are always nearest neighbour.
+        order: spline order of intensity interpolation, 3 cubic or 1 linear.
+        mask_resampling: how masks follow: "nearest" neighbour, or by "area", so that small structures survive.
 
     Raises:
         ParameterError: a value outside its range.
@@ -56,6 +59,7 @@ class Preprocessing:
     spacing: tuple[float, float, float] | None = None
     clip: tuple[float, float] | None = None
     order: Literal[1, 3] = 3
+    mask_resampling: MaskResampling = "nearest"
 
     def __post_init__(self) -> None:
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
@@ -66,6 +70,8 @@ class Preprocessing:
             raise ParameterError(f"clip = {list(self.clip)}: give [lowest, highest] with lowest below highest")
         if self.order not in (1, 3):
             raise ParameterError(f"order = {self.order}: 1 (linear) or 3 (cubic)")
+        if self.mask_resampling not in get_args(MaskResampling):
+            raise ParameterError(f"mask_resampling = {self.mask_resampling!r}: 'nearest' or 'area'")
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -117,12 +123,13 @@ def preprocess(
     if settings.clip is not None:
         np.clip(image, *settings.clip, out=image)
     if label.ndim == 2 and settings.size is not None:
-        image, label = resize(image, label, settings.size, settings.order)
+        image, label = resize(image, label, settings.size, settings.order, settings.mask_resampling)
     elif label.ndim == 3 and settings.spacing is not None:
         shape = resampled_shape(label.shape, spacing, settings.spacing)
         steps = tuple(t / s for t, s in zip(settings.spacing, spacing, strict=True))
         channels = [resample(image[..., c], shape, steps, settings.order) for c in range(image.shape[-1])]
-        image, label, spacing = np.stack(channels, axis=-1), resample_label(label, shape, steps), settings.spacing
+        label = resample_mask(label, shape, steps, settings.mask_resampling)
+        image, spacing = np.stack(channels, axis=-1), settings.spacing
     return Preprocessed(z_score(image, where), np.ascontiguousarray(label), spacing)
 
 
@@ -147,15 +154,17 @@ def z_score(image: Image, where: str = "image") -> Image:
     return image
 
 
-def resize(image: Image, label: Label, size: tuple[int, int], order: int) -> tuple[Image, Label]:
-    """Resize a 2D image (h, w, c) with anti-aliasing and its label (h, w) by nearest neighbour to `size`."""
+def resize(
+    image: Image, label: Label, size: tuple[int, int], order: int, mask_resampling: MaskResampling = "nearest"
+) -> tuple[Image, Label]:
+    """Resize a 2D image (h, w, c) with anti-aliasing and its label (h, w) as `mask_resampling` says to `size`."""
     if label.shape == size:
         return image, label
     from skimage.transform import resize as skimage_resize  # 0.3 s to import, only needed while preparing
 
     resized: Image = skimage_resize(image, size, order=order, mode="symmetric", anti_aliasing=True, preserve_range=True)
     steps = tuple(n / m for n, m in zip(label.shape, size, strict=True))
-    return resized.astype(np.float32), resample_label(label, size, steps)
+    return resized.astype(np.float32), resample_mask(label, size, steps, mask_resampling)
 
 
 def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> tuple[int, ...]:
@@ -202,6 +211,60 @@ def resample_label(label: Label, shape: Sequence[int], steps: Sequence[float]) -
         nearest = np.floor(sample_positions(n, m, step) + 0.5)
         indices.append(np.clip(nearest, 0, n - 1).astype(np.intp))
     return label[np.ix_(*indices)]
+
+
+def resample_mask(label: Label, shape: Sequence[int], steps: Sequence[float], how: MaskResampling) -> Label:
+    """Class indices on another grid, by nearest neighbour or by area."""
+    return resample_label(label, shape, steps) if how == "nearest" else resample_label_by_area(label, shape, steps)
+
+
+def resample_label_by_area(label: Label, shape: Sequence[int], steps: Sequence[float]) -> Label:
+    """`resample_label`, but a new voxel gets the class that covers most of it, and no structure vanishes.
+
+    Of equal shares the lower class wins. A connected structure (diagonals connect) of which no new voxel would be left
+    gets the one that it covers most; one that another such structure got is not taken from it.
+    """
+    from scipy import ndimage  # only needed while preparing
+
+    weights = [_area_matrix(n, m, step) for n, m, step in zip(label.shape, shape, steps, strict=True)]
+    classes = [int(index) for index in np.unique(label)]
+    most = _shares(label == classes[0], weights)
+    result = np.full(tuple(shape), classes[0], np.uint8)
+    for index in classes[1:]:
+        share = _shares(label == index, weights)
+        larger = share > most
+        result[larger], most[larger] = index, share[larger]
+    kept = np.zeros(result.shape, np.bool_)
+    for index in (one for one in classes if one):
+        parts, _ = ndimage.label(label == index, structure=np.ones((3,) * label.ndim))
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            touched = [np.flatnonzero(matrix[:, part].any(axis=1)) for matrix, part in zip(weights, box, strict=True)]
+            place = np.ix_(*touched)
+            own = [matrix[rows][:, part] for matrix, rows, part in zip(weights, touched, box, strict=True)]
+            share = _shares(parts[box] == number, own)
+            if ((result[place] == index) & (share > 0)).any():
+                continue
+            free = np.where(kept[place], 0, share)
+            if free.size and free.max() > 0:
+                best = np.unravel_index(int(free.argmax()), free.shape)
+                voxel = tuple(int(rows[i]) for rows, i in zip(touched, best, strict=True))
+                result[voxel], kept[voxel] = index, True
+    return result
+
+
+def _area_matrix(n: int, m: int, step: float) -> npt.NDArray[np.float32]:
+    """(m, n) matrix: the share of each new voxel along an axis that each old one covers (see `sample_positions`)."""
+    centre, old = sample_positions(n, m, step)[:, np.newaxis], np.arange(n)
+    covered = np.minimum(centre + step / 2, old + 0.5) - np.maximum(centre - step / 2, old - 0.5)
+    return np.asarray(np.clip(covered, 0, None) / step, np.float32)
+
+
+def _shares(mask: npt.NDArray[np.bool_], weights: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """The share of each new voxel that a mask covers."""
+    shares: npt.NDArray[np.float32] = mask.astype(np.float32)
+    for axis, matrix in enumerate(weights):
+        shares = np.moveaxis(np.tensordot(matrix, shares, axes=(1, axis)), 0, axis)
+    return shares
 
 
 def to_canonical(array: npt.NDArray[Scalar], affine: Affine) -> npt.NDArray[Scalar]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-from workers.datasets.preprocessing import Affine, Image, Label, Preprocessing
+from workers.datasets.preprocessing import Affine, Image, Label, MaskResampling, Preprocessing
 from workers.errors import ParameterError, WorkerError
 
 
@@ -108,7 +108,7 @@ class Reader(ABC):
 
     Attributes:
         name: name of the data set and of its folder.
-        size: see `Preprocessing.size`, and likewise for the next three. In a grid file an empty list switches one off.
+        size: see `Preprocessing.size`, and likewise for the next four. In a grid file an empty list switches one off.
     """
 
     about: ClassVar[About]
@@ -121,6 +121,7 @@ class Reader(ABC):
     spacing: tuple[float, float, float] | None = None
     clip: tuple[float, float] | None = None
     order: Literal[1, 3] = 3
+    mask_resampling: MaskResampling = "nearest"
 
     def __post_init__(self) -> None:
         _ = self.preprocessing  # checks the ranges
@@ -146,7 +147,7 @@ class Reader(ABC):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return Preprocessing(size=self.size, spacing=self.spacing, clip=self.clip, order=self.order)
+        return Preprocessing(self.size, self.spacing, self.clip, self.order, self.mask_resampling)
 
     @property
     def arrays_version(self) -> int:

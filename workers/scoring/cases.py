@@ -65,7 +65,7 @@ def score_original(
 ) -> list[Score]:
     """Scores of a mask on the source's own grid, uint8 of the case's `original_shape`; raises as `score_prediction`."""
     if not evaluation.native:
-        mask = to_prepared(mask, prepared.case(case))
+        mask = to_prepared(mask, prepared.case(case), prepared.mask_resampling)
     return _score(prepared, case, mask, evaluation, partition, chosen, None)
 
 

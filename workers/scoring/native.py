@@ -20,10 +20,12 @@ from workers.datasets.images import read_binary_mask, read_class_mask
 from workers.datasets.preprocessing import (
     Affine,
     Label,
+    MaskResampling,
     canonical_affine,
     canonical_order,
     from_canonical,
     resample_label,
+    resample_mask,
     to_canonical,
 )
 from workers.datasets.volumes import read_header, read_labels
@@ -48,8 +50,13 @@ def to_original(prediction: Label, case: PreparedCase) -> Label:
     return label if case.affine is None else np.ascontiguousarray(from_canonical(label, _affine(case)))
 
 
-def to_prepared(mask: Label, case: PreparedCase) -> Label:
+def to_prepared(mask: Label, case: PreparedCase, how: MaskResampling = "nearest") -> Label:
     """Class indices on the original grid brought to the prepared grid, exactly as the truth was.
+
+    Args:
+        mask: uint8 of `case.original_shape`.
+        case: from `PreparedDataset.case`.
+        how: `PreparedDataset.mask_resampling`, unless it is no mask of classes.
 
     Raises:
         DataError: the mask has another shape than the original.
@@ -57,7 +64,7 @@ def to_prepared(mask: Label, case: PreparedCase) -> Label:
     _check_shape("the mask", mask.shape, case.original_shape, case)
     if case.affine is not None:
         mask = to_canonical(mask, _affine(case))
-    return np.ascontiguousarray(resample_label(mask, case.shape, _steps(case)))
+    return np.ascontiguousarray(resample_mask(mask, case.shape, _steps(case), how))
 
 
 def save_mask(mask: Label, path: Path, case: PreparedCase) -> None:

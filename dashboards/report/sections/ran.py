@@ -39,6 +39,9 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     grouping = group_notes(answers.trials, data.study.scores, data_sets)
     if notes := (*data_notes(sweep.grid, data_sets), *grouping, *external_notes(answers)):
         yield Bullets(notes)
+    emptied = emptied_table(data_sets)
+    if emptied.rows:
+        yield Details(f"Masks that lost a class by resizing ({len(emptied.rows)})", (emptied,))
     excluded = excluded_table(data_sets)
     if excluded.rows:
         yield Details(f"Excluded cases ({len(excluded.rows)})", (excluded,))
@@ -77,12 +80,22 @@ def excluded_table(data_sets: Mapping[str, DatasetDetails]) -> Table:
     return table("Excluded cases", ("Data set", "Case", "Reason"), rows, text=3, long=True)
 
 
+def emptied_table(data_sets: Mapping[str, DatasetDetails]) -> Table:
+    """Every mask that has a class in its file and none of it on the grid of the networks."""
+    rows = [(dataset, case, label) for dataset, known in data_sets.items() for case, label in known.emptied]
+    return table("Masks that lost a class by resizing", ("Data set", "Case", "Class"), rows, text=3, long=True)
+
+
 def data_notes(grid: Json, data_sets: Mapping[str, DatasetDetails]) -> list[str]:
     """What a reader must know of each data set's split and scores beside the counts, one sentence each."""
     return [
         f"{dataset}: {note}"
         for dataset, known in data_sets.items()
-        for note in (*_split_notes(known), *_score_notes(_settings_of(grid, dataset, "evaluation")))
+        for note in (
+            *_split_notes(known),
+            *_class_notes(known),
+            *_score_notes(_settings_of(grid, dataset, "evaluation")),
+        )
     ]
 
 
@@ -153,6 +166,19 @@ def _split_notes(known: DatasetDetails) -> Iterator[str]:
         yield "no patient or sequence has images both in the test set and outside of it."
     elif known.ungrouped:
         yield f"leakage: {known.ungrouped}."
+
+
+def _class_notes(known: DatasetDetails) -> Iterator[str]:
+    for part, label in known.missing:
+        yield f"no {part} image has a pixel of class {label}" + (
+            ": it enters no table, mean or test." if part == "test" else "."
+        )
+    for label in dict.fromkeys(label for _, label in known.emptied):
+        count = sum(own == label for _, own in known.emptied)
+        yield (
+            f"{count} of {known.cases} masks have class {label} in the file and lost it by resizing. Marking nothing "
+            'is right there; mask_resampling = "area" keeps small structures.'
+        )
 
 
 def _score_notes(evaluation: Json) -> Iterator[str]:

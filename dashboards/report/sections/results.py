@@ -24,8 +24,10 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     """The whole section."""
     answers = data.answers
     tables = score_tables(answers)
+    yield from map(Paragraph, absent_texts(answers))
     if not tables:
-        yield Paragraph("No trial has finished yet.")
+        if answers.absent.empty:
+            yield Paragraph("No trial has finished yet.")
         return
     repeated = bool((answers.table["repeats"] > 1).any())
     averaged = ", after each image's score was averaged over the repeats" if repeated else ""
@@ -37,6 +39,7 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     for place, one in tables.items():
         yield Heading(one.name)
         yield one
+        yield Paragraph(both_empty_text(answers.table, *place), "muted")
         if note := missed_text(answers, *place):
             yield Paragraph(note, "muted")
         if agreement := agreement_text(answers, *place):
@@ -63,6 +66,32 @@ def agreement_text(answers: Answers, dataset: str, label: str) -> str:
         f"Order of {r['losses']} losses by DSC, compared with the paper's: Kendall's τ = {r['tau']:.2f}, "
         f"p {p_equals(r['p'])}."
         for r in own.to_dict("records")
+    )
+
+
+def absent_texts(answers: Answers) -> list[str]:
+    """A sentence for each class that no validation or test image shows."""
+    consequences = {
+        "test": "It is in no table, mean, test or sentence.",
+        "validation": "Validation DSC and the choice of γ do without it.",
+    }
+    return [
+        f"{r['dataset']}: no {r['partition']} image has a pixel of class {r['label']}. {consequences[r['partition']]}"
+        for r in answers.absent.to_dict("records")
+    ]
+
+
+def both_empty_text(table: pd.DataFrame, dataset: str, label: str) -> str:
+    """How many images have an empty truth and an empty prediction, for each loss of a table."""
+    own = table[(table["dataset"] == dataset) & (table["label"] == label) & (table["metric"] == "dsc")]
+    counts = own.set_index("variant")["both_empty"]
+    if counts.isna().any():
+        return "How many images have an empty truth and an empty prediction was not stored by the older version."
+    if not counts.any():
+        return "No image has both an empty truth and an empty prediction."
+    losses = ", ".join(f"{short(str(variant), 60)} {count:.0f}" for variant, count in counts.items())
+    return "Images with an empty truth and an empty prediction, which is 1 in every overlap metric: " + (
+        f"{counts.iloc[0]:.0f} for every loss." if counts.nunique() == 1 else f"{losses}."
     )
 
 

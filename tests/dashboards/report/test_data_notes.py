@@ -54,6 +54,17 @@ def test_all_folds_and_new_draws_are_told():
     assert second == "cells: each repeat drew training and validation images anew; the test images are the same in all."
 
 
+def test_classes_that_a_part_lacks_and_masks_that_lost_one_are_told_and_listed():
+    known = DatasetDetails(
+        cases=9, missing=(("test", "tumour"), ("training", "cyst")), emptied=(("c1", "tumour"), ("c2", "tumour"))
+    )
+    test, training, emptied = ran.data_notes({}, {"cells": known})
+    assert test == "cells: no test image has a pixel of class tumour: it enters no table, mean or test."
+    assert training == "cells: no training image has a pixel of class cyst."
+    assert emptied.startswith("cells: 2 of 9 masks have class tumour in the file and lost it by resizing.")
+    assert ran.emptied_table({"cells": known}).rows == (("cells", "c1", "tumour"), ("cells", "c2", "tumour"))
+
+
 def test_a_grouped_split_is_said_to_be_clean():
     cells = DatasetDetails(groups=Groups(known=9), ungrouped=UNKNOWN)
     assert ran.data_notes({}, {"cells": cells}) == [

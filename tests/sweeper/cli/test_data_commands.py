@@ -49,6 +49,22 @@ def test_a_warning_is_no_failure_and_an_error_is(sweeper: Any, own: tuple[str, .
     assert "the file is empty" in failed.out
 
 
+def test_check_prepare_and_plan_warn_of_masks_that_resizing_empties(
+    sweeper: Any, own: tuple[str, ...], tmp_path: Path
+) -> None:
+    for i in range(2):
+        mask = np.zeros((48, 48), np.uint8)
+        mask[1, 1] = 255
+        Image.fromarray(mask).save(tmp_path / "data" / "cells" / "masks" / f"c{i}.png")
+    told = "2 masks lose class 'foreground' by resizing, so that marking nothing is right there: c0, c1; keep small"
+    assert f"warning masks: {told}" in sweeper("data", "check", "cells", *own).out
+    assert "warning" not in sweeper("plan", *own).out
+    assert f"warning: cells: {told}" in sweeper("data", "prepare", "cells", *own).out
+    assert f"warning: cells: {told}" in sweeper("plan", *own).out.replace("\n", " ")
+    area = (*own, "--set", 'datasets.cells.options.mask_resampling="area"')
+    assert "warning" not in sweeper("plan", *area).out
+
+
 def test_what_the_grid_excludes_is_not_checked(sweeper: Any, own: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "data" / "cells" / "images" / "c1.png").write_bytes(b"")
     grid = tmp_path / "own.toml"

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeper.data.preparation import describe, identify, locate, prepare
+from sweeper.data.preparation import describe, identify, locate, prepare, reader_of
 from sweeper.data.resolved import resolve
 from sweeper.errors import MissingDataError, SettingsError
 from sweeper.grids.details import SplitSizes
 from sweeper.grids.files import parse_grid
 from sweeper.grids.schema import Grid
 from sweeper.settings import Settings
-from workers.datasets import synthesise
+from workers.datasets import CaseFiles, synthesise
+from workers.datasets.splits import make_splits
 from workers.errors import DataError, ParameterError
 
 
@@ -166,3 +167,24 @@ def test_folds_of_an_official_test_set_are_refused_before_anything_is_prepared(s
         with pytest.raises(ParameterError, match=r"data set 'drive': .* official test partition: leave out folds"):
             look()
     assert not settings.home.exists()
+
+
+def test_a_split_without_a_class_in_one_part_is_described_and_known_to_a_plan(tmp_path: Path) -> None:
+    own = small_folder(tmp_path)
+    for place in range(8, 10):  # patient 4, who is the test set below, has no mark
+        Image.new("L", (16, 16)).save(tmp_path / "own" / "masks" / f"p4_{place}.png")
+    seed = next(
+        seed
+        for seed in range(50)
+        if set(make_splits(cases_of(own), seed=seed, grouped=True)[0, None].test) == {"p4_8", "p4_9"}
+    )
+    settings, lacking = Settings(home=tmp_path / "home"), grid({**own, "split": {"seed": seed, "grouped": True}})
+    details = describe(prepare(lacking, settings, silent))["own"]
+    assert details.missing == (("test", "foreground"),)
+    assert details.emptied == ()
+    (warning,) = identify(lacking, settings)["own"].warnings
+    assert warning.startswith("no test image has a pixel of class 'foreground'")
+
+
+def cases_of(dataset: dict[str, Any]) -> list[CaseFiles]:
+    return reader_of(grid(dataset).datasets[0]).find_cases(Path(dataset["folder"]))

@@ -43,6 +43,8 @@ STORED = {
             "ungrouped": "",
             "images": 38,
             "voxels": 16384,
+            "missing": [["validation", "tumour"]],
+            "emptied": [["n3", "nucleus"]],
         }
     },
     "plugins": [
@@ -56,6 +58,7 @@ def test_what_is_stored_is_read_and_stored_the_same() -> None:
     assert details.to_dict() == STORED
     assert details.data["nuclei"].split == SplitSizes(38, 10, 12)
     assert details.data["nuclei"].groups == Groups(known=9, shared=4)
+    assert details.data["nuclei"].missing == (("validation", "tumour"),)
     assert details.searches["s/nuclei/unified_focal_asym"].names == ("gamma", "learning_rate")
     assert details.plugins[0].names == {"datasets": ("cells",)}
 

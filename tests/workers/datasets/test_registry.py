@@ -104,6 +104,10 @@ def test_wrong_options_are_refused(reader: str, options: dict[str, object], mess
 def test_options_as_toml_gives_them() -> None:
     reader = get_reader("kits19", {"name": "mine", "spacing": [3, 2, 2], "clip": []})
     assert reader.name == "mine"
-    assert reader.preprocessing.to_dict() == {"size": None, "spacing": (3.0, 2.0, 2.0), "clip": None, "order": 3}
+    assert reader.preprocessing.to_dict() == {
+        "size": None, "spacing": (3.0, 2.0, 2.0), "clip": None, "order": 3, "mask_resampling": "nearest",
+    }  # fmt: skip
+    with pytest.raises(ParameterError, match=r"mask_resampling.*'nearest' or 'area'"):
+        get_reader("kits19", {"mask_resampling": "cubic"})
     folder = get_reader("image-folder", {"label_map": {"0": 0, "255": 1}, "classes": ["background", "cell"]})
     assert folder.options["label_map"] == {0: 0, 255: 1}

@@ -1,0 +1,81 @@
+"""Which classes a split lacks in one of its parts, and which masks lost a class on the way to the prepared grid. Pure.
+
+A class that no test image has says nothing about any loss, and one that no training image has cannot be learned. A mask
+whose structure vanished in resizing rewards the network that marks nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from trials.splits import Split
+
+SHOWN = 5
+"""So many cases are named, the others counted."""
+
+_CONSEQUENCES = {
+    "training": "no network can learn it",
+    "validation": "validation DSC and the choice of γ do without it",
+    "test": "it enters no table, mean or test",
+}
+
+
+class CountedCase(Protocol):
+    """A case with its voxels per class, on the prepared grid and in the source (empty where not known)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def voxels(self) -> Sequence[int]: ...
+    @property
+    def native_voxels(self) -> Sequence[int]: ...
+
+
+def missing_classes(
+    cases: Sequence[CountedCase], classes: Sequence[str], splits: Collection[Split]
+) -> dict[tuple[str, str], int]:
+    """The foreground classes that no image of a part of a split has a voxel of, on the prepared grid.
+
+    Returns:
+        Part (`training`, `validation`, `test`) and class, with the number of splits that lack it.
+    """
+    has = {case.id: case.voxels for case in cases}
+    found: Counter[tuple[str, str]] = Counter()
+    for split in splits:
+        for part, ids in (("training", split.train), ("validation", split.validation), ("test", split.test)):
+            for index, label in enumerate(classes[1:], start=1):
+                if not any(has[case][index] for case in ids):
+                    found[part, label] += 1
+    return dict(found)
+
+
+def emptied_masks(cases: Sequence[CountedCase], classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Case and class of each mask that has the class in its file and has none of it on the prepared grid."""
+    return [
+        (case.id, label)
+        for case in cases
+        for index, label in enumerate(classes[1:], start=1)
+        if case.native_voxels and case.native_voxels[index] and not case.voxels[index]
+    ]
+
+
+def coverage_warnings(missing: Mapping[tuple[str, str], int], emptied: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """A sentence for each class that a part lacks, and one for each class that resizing took from masks.
+
+    Args:
+        missing: `missing_classes`.
+        emptied: `emptied_masks`.
+    """
+    for (part, label), splits in missing.items():
+        where = f" in {splits} of the splits" if splits > 1 else ""
+        yield f"no {part} image has a pixel of class {label!r}{where}: {_CONSEQUENCES[part]}"
+    for label in dict.fromkeys(label for _, label in emptied):
+        cases = [case for case, own in emptied if own == label]
+        names = ", ".join(cases[:SHOWN]) + (f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else "")
+        masks = "1 mask loses" if len(cases) == 1 else f"{len(cases)} masks lose"
+        yield (
+            f"{masks} class {label!r} by resizing, so that marking nothing is right there: {names}; keep small "
+            'structures with options.mask_resampling = "area"'
+        )
