@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trials.errors import InputError, ParameterError, nearest
+from trials.errors import InputError, ParameterError, UnknownNameError, nearest
 from trials.registry import Registry
 
 OVERLAP = "overlap"
@@ -200,8 +200,10 @@ def choose(name: str, parameters: Mapping[str, object] | None = None) -> Metric:
         UnknownNameError: there is no such metric; the message names the nearest.
         ParameterError: it has no such parameter, or a value is outside the parameter's range.
     """
+    if name not in METRICS:
+        raise UnknownNameError("metric", name, (known for known, metric in METRICS.items() if metric.compared))
     base = METRICS[name]
-    if base.group == DESCRIPTION:
+    if not base.compared:
         raise InputError(f"{name!r} describes the image and is stored with every score; it is no metric to choose")
     known = {parameter.name: parameter for parameter in base.parameters}
     settings = []

@@ -26,10 +26,9 @@ def score(
     ] = None,
     pattern: Annotated[str, typer.Option(metavar="PATTERN", help="File names; {id} stands for the case.")] = "{id}.*",
 ) -> None:
-    """Score masks of another program and add them to a sweep, or add the metrics that its scores lack.
+    """Score masks of another program, or add metrics that scores lack.
 
-    Without --predictions the metrics that the grid asks for, and each structure's size, are added to the scores of
-    finished trials, from their kept predictions; nothing is trained.
+    Without --predictions, metrics that the grid asks for and each structure's size are added from kept predictions.
 
     Example: sweeper score demo --predictions DIR --dataset nuclei --label nnunet
     """
@@ -41,7 +40,7 @@ def score(
     given = {"--predictions": predictions, "--dataset": dataset, "--label": label}
     absent = [option for option, value in given.items() if value is None]
     if absent and len(absent) < len(given):
-        raise GridError(f"masks of another program need {', '.join(given)}; {' and '.join(absent)} is missing")
+        raise GridError(f"masks of another program need {', '.join(given)}; missing: {', '.join(absent)}")
     with open_session() as session:
         name = chosen_sweep(session, sweep)
         if predictions is None or dataset is None or label is None:
