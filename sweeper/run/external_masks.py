@@ -17,7 +17,6 @@ from storage.errors import StorageError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
-from sweeper.grids.details import details_of
 from sweeper.grids.names import Naming
 from sweeper.grids.schema import NAME_PATTERN
 from sweeper.run.filling import asked_metrics
@@ -35,7 +34,6 @@ from workers.datasets.preprocessing import Label
 from workers.datasets.sources import hash_files
 from workers.errors import DataError, nearest
 from workers.files import atomic_write
-from workers.plugins import load_stored
 from workers.process.child import SPOOL_FILE
 from workers.scoring.cases import Partition, score_original
 from workers.scoring.native import read_mask, to_prepared
@@ -85,7 +83,6 @@ def score_masks(
         LeaseHeldError: the sweep is running.
     """
     sweep = repository.sweep(sweep_name)
-    load_stored(details_of(sweep).plugins, ("metrics",))
     template = _template(repository.trials(sweep_name), sweep_name, dataset)
     _check_label(label)
     prepared = open_prepared(prepared_path(settings.prepared, dataset, template.data.prepared))

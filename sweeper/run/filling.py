@@ -80,7 +80,8 @@ class UnfillableError(InputError):
 
 
 def asked_metrics(sweep: Sweep) -> dict[str, tuple[str, ...]]:
-    """The further metrics that a stored sweep's grid asks for, by data set."""
+    """The further metrics that a stored sweep's grid asks for, by data set; its plug-ins are loaded for that."""
+    load_stored(details_of(sweep).plugins, ("metrics", "samplers", "pruners"))
     grid = parse_grid(sweep.grid, sweep.name)
     return {dataset.name: metrics_of(grid, dataset) for dataset in grid.datasets}
 
@@ -99,7 +100,6 @@ def fill_scores(repository: Repository, settings: Settings, keeper: LeaseKeeper,
         LeaseLostError: another coordinator has taken the sweep over.
     """
     sweep = repository.sweep(keeper.sweep)
-    load_stored(details_of(sweep).plugins, ("metrics",))
     asked = asked_metrics(sweep)
     always = names(DESCRIPTION) if described else ()
     if not always and not any(asked.values()):

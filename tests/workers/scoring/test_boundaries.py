@@ -44,10 +44,22 @@ def test_the_tolerance_is_in_the_unit_of_the_spacing():
     first, second = np.zeros((2, 20, 20), bool)
     first[5:15, 5:15], second[7:17, 5:15] = True, True
     assert value("nsd(tolerance=2)", first, second) == 1
-    # Of both outlines the long sides coincide but for two rows, and the short ones lie two rows apart.
-    assert 0.3 < value("nsd(tolerance=0)", first, second) < value("nsd(tolerance=1.9)", first, second) < 0.8
+    # Each outline is 4 sides of 9 and 4 corners that are cut off. Of it, 8 of each long side and two corners lie on
+    # the other one.
+    corner = math.sqrt(0.5)
+    assert value("nsd(tolerance=0)", first, second) == pytest.approx((2 * 8 + 2 * corner) / (4 * 9 + 4 * corner))
     assert value("nsd(tolerance=2)", first, second, spacing=(3.0, 3.0)) < 1
     assert value("nsd(tolerance=6)", first, second, spacing=(3.0, 3.0)) == 1
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (2.0, 1.0, 0.5)])
+def test_surface_dice_of_concentric_balls_goes_by_the_difference_of_their_radii(spacing):
+    shape = [int(60 / s) + 1 for s in spacing]
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    squares = sum(((g - (n - 1) / 2) * s) ** 2 for g, n, s in zip(grid, shape, spacing, strict=True))
+    small, large = squares <= 12**2, squares <= 20**2
+    assert value("nsd(tolerance=5)", small, large, spacing=spacing) == 0
+    assert value("nsd(tolerance=11)", small, large, spacing=spacing) == 1
 
 
 def band(mask, reach, spacing):
