@@ -204,8 +204,12 @@ def _coverage(
             missing = missing_classes(counted, reader.classes, split(usable))
     except InputError as error:
         return [Problem("error", "split", str(error))]
-    warnings = coverage_warnings(missing, emptied_masks(counted, reader.classes))
-    return [Problem("warning", "split" if text.startswith("no ") else "masks", text) for text in warnings]
+    emptied = emptied_masks(counted, reader.classes)
+    return [
+        *(Problem("warning", case, f"class {label!r} is in the mask, and lost by resizing") for case, label in emptied),
+        *(Problem("warning", "masks", text) for text in coverage_warnings({}, emptied)),
+        *(Problem("warning", "split", text) for text in coverage_warnings(missing, [])),
+    ]
 
 
 def _duplicates(cases: Sequence[CaseFiles], cache: Path | None) -> list[Problem]:

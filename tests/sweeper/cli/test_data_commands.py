@@ -59,7 +59,9 @@ def test_check_prepare_and_plan_warn_of_masks_that_resizing_empties(
     told = "2 masks lose class 'foreground' by resizing, so that marking nothing is right there: c0, c1; keep small"
     assert f"warning masks: {told}" in sweeper("data", "check", "cells", *own).out
     assert "warning" not in sweeper("plan", *own).out
-    assert f"warning: cells: {told}" in sweeper("data", "prepare", "cells", *own).out
+    prepared = sweeper("data", "prepare", "cells", *own).out
+    assert f"warning: cells: {told}" in prepared
+    assert "lost by resizing: class 'foreground' of c1" in prepared
     assert f"warning: cells: {told}" in sweeper("plan", *own).out.replace("\n", " ")
     area = (*own, "--set", 'datasets.cells.options.mask_resampling="area"')
     assert "warning" not in sweeper("plan", *area).out
