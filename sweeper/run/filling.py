@@ -26,7 +26,7 @@ from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
-from trials.metrics import DESCRIPTION, in_order, names
+from trials.metrics import DESCRIPTION, OVERLAP, in_order, names
 from trials.results import Score
 from trials.spec import RESULTS_VERSION, TrialSpec, is_external
 from trials.states import TrialState
@@ -93,15 +93,15 @@ def fill_scores(repository: Repository, settings: Settings, keeper: LeaseKeeper,
         repository: the database.
         settings: where predictions, networks and prepared data are.
         keeper: the sweep's lease.
-        described: whether the image's diagonal and the structures' sizes are added as well, which scores of an older
-            version lack.
+        described: whether what always is computed is added as well: the image's diagonal and the structures' sizes,
+            which scores of an older version lack, and metrics of the sweep's plug-ins.
 
     Raises:
         LeaseLostError: another coordinator has taken the sweep over.
     """
     sweep = repository.sweep(keeper.sweep)
     asked = asked_metrics(sweep)
-    always = names(DESCRIPTION) if described else ()
+    always = (*names(OVERLAP), *names(DESCRIPTION)) if described else ()
     if not always and not any(asked.values()):
         return Filled(0)
     stored = repository.stored_metrics(sweep.name)

@@ -23,6 +23,7 @@ from sweeper.run.filling import fill
 from sweeper.run.launch import create, run
 from sweeper.session import Session
 from sweeper.settings import Settings
+from trials.metrics import METRICS, Metric, register
 from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
 from trials.states import SweepState
@@ -201,3 +202,15 @@ def test_metrics_are_in_no_hash(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", data=tmp_path)
     asked = (grid(), grid("nsd"), grid("nsd", own=("cldice",)))
     assert len({tuple(spec.hash for spec in resolve(one, settings).specs) for one in asked}) == 1
+
+
+def test_scoring_again_adds_a_metric_that_was_registered_since(bench: Bench) -> None:
+    before = dict(METRICS)
+    register(Metric("marked_share", "Marked", lambda masks: float(masks.marked.mean()), "Share of marked pixels."))
+    try:
+        fill(bench.session, "own", described=True)
+    finally:
+        METRICS.replace(before)
+    columns = bench.columns()
+    # The marks are the truth, moved: as large as it.
+    assert columns["marked_share"] == [pytest.approx(size / 32**2) for size in columns["size"]]
