@@ -225,7 +225,7 @@ def _ranking(dataset: str, label: str, rows: pd.DataFrame, metric: str) -> Ranki
     if common is None:
         return None
     ranked = list(common.losses)
-    centre, drawn = _resample(list(common.losses.values()), dataset, new_trainings=common.new_trainings)
+    centre, drawn = resample(list(common.losses.values()), dataset, new_trainings=common.new_trainings)
     signed, drawn = _signed(centre, metric), _signed(drawn, metric)
     order = np.argsort(-signed.round(12), kind="stable")
     names = tuple(ranked[i] for i in order)
@@ -249,8 +249,17 @@ def _ranking(dataset: str, label: str, rows: pd.DataFrame, metric: str) -> Ranki
     )
 
 
-def _resample(losses: Sequence[LossScores], dataset: str, *, new_trainings: bool) -> tuple[Floats, Floats]:
-    """The losses' means, and their means in each resample, shape (RESAMPLES, losses)."""
+def resample(losses: Sequence[LossScores], dataset: str, *, new_trainings: bool) -> tuple[Floats, Floats]:
+    """Draws units and trainings again.
+
+    Args:
+        losses: their scores, all on the same units in the same order.
+        dataset: decides what is drawn, so that its classes are drawn alike.
+        new_trainings: whether trainings are drawn, too.
+
+    Returns:
+        The losses' means, and their means in each resample, shape (RESAMPLES, losses).
+    """
     # The classes of a data set have the same seed: where they have the same units, these are drawn alike.
     random = np.random.default_rng([_SEED, zlib.crc32(dataset.encode())])
     means = np.stack([loss.unit_means for loss in losses])

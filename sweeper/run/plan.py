@@ -157,7 +157,6 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         GridError: see `expand`.
         SettingsError, DataError: see `sweeper.data.preparation.identify`.
         StorageError: there is a database, and it cannot be read.
-        AnalysisError: a score of an earlier sweep is impossible.
         RayUnavailableError: nobody answers at RAY_ADDRESS.
     """
     resolved = resolve(grid, settings)

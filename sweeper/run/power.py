@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from storage.repository import Repository
+from sweeper.analysis import AnalysisError
 from sweeper.analysis.common_units import run_scores
 from sweeper.analysis.denominators import counted
 from sweeper.analysis.power import ASSUMED, Components, Design, Enough, enough, enough_of
@@ -62,7 +63,7 @@ def power_of_grid(resolved: ResolvedGrid, earlier: EarlierComponents) -> list[En
 def earlier_components(repository: Repository, datasets: Iterable[str]) -> EarlierComponents:
     """The components of the newest sweep with repeats on each data set, by class; nothing where there is none.
 
-    Rehearsals and synthetic images do not count.
+    Rehearsals and synthetic images do not count, nor a sweep whose stored scores are damaged.
     """
     left = set(datasets)
     looked_at = dict.fromkeys(left, 0)
@@ -72,10 +73,17 @@ def earlier_components(repository: Repository, datasets: Iterable[str]) -> Earli
         here = {name for name in left & data.keys() if data[name].provenance == "real"}
         if sweep.rehearsal or not here:
             continue
-        for one in power_of_sweep(repository, sweep.name):
+        for one in _power_of_sound(repository, sweep.name):
             if one.dataset in here and not one.components.assumed:
                 found.setdefault(one.dataset, []).append((one.label, one.components))
         for name in here:
             looked_at[name] += 1
         left -= {name for name in here if name in found or looked_at[name] >= _LOOKED_AT}
     return found
+
+
+def _power_of_sound(repository: Repository, name: str) -> tuple[Enough, ...]:
+    try:
+        return power_of_sweep(repository, name)
+    except AnalysisError:
+        return ()
