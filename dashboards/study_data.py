@@ -15,7 +15,6 @@ from storage.repository import Repository
 from sweeper.analysis import Answers
 from sweeper.analysis.common_units import run_scores
 from sweeper.analysis.power import Enough, enough_of
-from sweeper.analysis.rankings import Consensus, Ranking, consensus, rank_losses
 from sweeper.analysis.selection import at_selected_gamma
 from sweeper.grids.details import details_of
 from sweeper.search.details import SearchDetails
@@ -84,20 +83,10 @@ class StudyData:
         return self.study.answers
 
     @cached_property
-    def rankings(self) -> tuple[Ranking, ...]:
-        """The ranking of the losses on each data set and class by DSC, and how sure it is."""
-        return rank_losses(run_scores(self.answers.trials, self.answers.counted_scores, self.answers.selection))
-
-    @cached_property
     def enough(self) -> Mapping[tuple[str, str], Enough]:
         """Which difference such a study finds, by data set and class."""
         rows = run_scores(self.answers.trials, self.answers.counted_scores, self.answers.selection)
         return {(one.dataset, one.label): one for one in enough_of(rows, self.sweep.name)}
-
-    @cached_property
-    def consensus(self) -> Consensus | None:
-        """The ranking over data sets; None where there is one."""
-        return consensus(self.rankings)
 
     @property
     def datasets(self) -> list[str]:

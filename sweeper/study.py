@@ -2,7 +2,7 @@
 
     from sweeper import open_study
     study = open_study("nuclei-demo")
-    study.significance[study.significance["p_holm"] < 0.05]
+    study.comparisons[study.comparisons["p_holm"] < 0.05]
 
 Reads only, except for `keep_significance`, which stores the derived tests where others can read them.
 """
@@ -23,6 +23,7 @@ from sweeper.analysis import Answers, analyse, score_frame, trial_frame
 from sweeper.analysis.significance import records
 from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
+from sweeper.grids.schema import AnalysisTable
 from sweeper.search.details import SearchDetails
 from sweeper.settings import Settings
 from sweeper.views.status import tried_points
@@ -44,7 +45,8 @@ class Study:
     @cached_property
     def answers(self) -> Answers:
         """Every table, test, curve and claim of the sweep."""
-        return analyse(self.trials, self.scores, rehearsal=self.sweep.rehearsal)
+        margin = AnalysisTable.model_validate(self.sweep.grid.get("analysis", {})).margin
+        return analyse(self.trials, self.scores, rehearsal=self.sweep.rehearsal, margin=margin)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -57,8 +59,13 @@ class Study:
         return self.answers.stability
 
     @property
+    def comparisons(self) -> pd.DataFrame:
+        """The differences of all pairs of losses about new trainings, per metric, data set and class."""
+        return self.answers.comparisons
+
+    @property
     def significance(self) -> pd.DataFrame:
-        """Every statistical test for all pairs of losses, per data set, class and metric."""
+        """Every statistical test over images only for all pairs of losses, per data set, class and metric."""
         return self.answers.significance
 
     @property

@@ -88,7 +88,7 @@ def blob_figure(ranking: Ranking | Consensus, variants: list[str], name: str, ti
 
 
 def _blobs(data: StudyData) -> Iterator[Drawing]:
-    for ranking in data.rankings:
+    for ranking in data.answers.rankings:
         place = ranking.dataset, ranking.label
         drawing = blob_figure(
             ranking,
@@ -100,10 +100,10 @@ def _blobs(data: StudyData) -> Iterator[Drawing]:
 
 
 def _consensus_blobs(data: StudyData) -> Iterator[Drawing]:
-    if data.consensus is not None:
+    if data.answers.consensus is not None:
         yield blob_figure(
-            data.consensus, data.variants, "ranking-all-data-sets",
-            f"Consensus ranking over {len(data.consensus.datasets)} data sets",
+            data.answers.consensus, data.variants, "ranking-all-data-sets",
+            f"Consensus ranking over {len(data.answers.consensus.datasets)} data sets",
         )  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from matplotlib.patches import Rectangle
 from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import BLUE, GROUND, INK, MUTED, RULE, Drawing, draw, short
 from dashboards.study_data import StudyData
+from sweeper.analysis import Answers
 from sweeper.analysis.ranks import RankSummary
 from sweeper.analysis.significance import ALPHA, RANK_SUM, SIGNED_RANK
-from sweeper.analysis.statistical_tests import TESTS, StatisticalTest
+from sweeper.analysis.statistical_tests import TESTS
 
 _STEPS = (0.001, 0.01, 0.05)
 _STRENGTH = (1.0, 0.45, 0.2)
@@ -24,68 +25,75 @@ _STRENGTH = (1.0, 0.45, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """What one half of a matrix shows: a test's p values, as they are or corrected by Holm."""
+    """What one half of a matrix shows: p values of pairs, in words, and in rows.
 
-    test: StatisticalTest
-    corrected: bool
+    `rows` has the columns first, second, p and difference (or an effect of the same sign).
+    """
 
-    @property
-    def column(self) -> str:
-        """The column of `pairwise_tests` that it shows."""
-        return "p_holm" if self.corrected else "p"
-
-    @property
-    def words(self) -> str:
-        """`rank-sum, p`."""
-        return f"{self.test.heading}, {'Holm-corrected p' if self.corrected else 'p'}"
+    words: str
+    rows: pd.DataFrame
 
 
-def p_value_matrices(dataset: str, label: str, tests: pd.DataFrame, order: list[str]) -> list[Drawing]:
-    """DSC, all pairs: the paper's rank-sum and the signed-rank test in one matrix, then one for each added test.
+def p_value_matrices(dataset: str, label: str, answers: Answers, order: list[str]) -> list[Drawing]:
+    """DSC, all pairs: the paper's rank-sum and the new trainings in one matrix, then one for each added test.
 
     Args:
-        tests: `significance.pairwise_tests` of the study.
+        dataset: the data set.
+        label: the class.
+        answers: of the study.
         order: the variants, best first.
     """
+    tests = answers.significance
+    tests = tests[(tests["dataset"] == dataset) & (tests["label"] == label) & (tests["metric"] == "dsc")]
+    tests = tests.rename(columns={"effect": "difference"})
+    pairs = answers.comparisons
+    pairs = pairs[(pairs["dataset"] == dataset) & (pairs["class"] == label) & (pairs["metric"] == "dsc")]
+    pairs = pairs.rename(columns={"loss_a": "first", "loss_b": "second"})
     made = set(tests["test"].unique())
     added = [t for t in TESTS.values() if t.name not in (RANK_SUM, SIGNED_RANK) and t.name in made]
+    below = "new trainings, Holm-corrected p" if pairs["p"].notna().any() else "nothing: one run per loss"
     first = _matrix(
         f"p-values-{dataset}-{label}",
         f"p values of all pairs, DSC, {dataset} ({label})",
-        "Above the diagonal: Wilcoxon rank-sum, uncorrected, as the paper tests. Below: signed-rank on the same "
-        "images, Holm-corrected over all pairs.",
-        (dataset, label, tests, order),
-        (Half(TESTS[RANK_SUM], corrected=False), Half(TESTS[SIGNED_RANK], corrected=True)),
+        "Above the diagonal: Wilcoxon rank-sum over images only, uncorrected, as the paper tests; runs are ignored. "
+        "Below: differences in new trainings, Holm-corrected over all pairs; empty where a loss has one run.",
+        (dataset, label, order),
+        (
+            Half("images only, rank-sum, p", tests[tests["test"] == RANK_SUM]),
+            Half(below, pairs.assign(p=pairs["p_holm"])),
+        ),
     )
     return [first] + [
         _matrix(
             f"p-values-{t.name}-{dataset}-{label}",
             f"p values of all pairs, DSC, {t.heading}, {dataset} ({label})",
-            f"{t.heading[:1].upper()}{t.heading[1:]}. Above the diagonal: uncorrected. Below: Holm-corrected over all "
-            "pairs.",
-            (dataset, label, tests, order),
-            (Half(t, corrected=False), Half(t, corrected=True)),
+            f"{t.heading[:1].upper()}{t.heading[1:]}, over images only. Above the diagonal: uncorrected. Below: "
+            "Holm-corrected over all pairs.",
+            (dataset, label, order),
+            (
+                Half(f"{t.heading}, p", own := tests[tests["test"] == t.name]),
+                Half(f"{t.heading}, Holm-corrected p", own.assign(p=own["p_holm"])),
+            ),
         )
         for t in added
     ]
 
 
 def _matrix(
-    name: str, title: str, caption: str, data: tuple[str, str, pd.DataFrame, list[str]], halves: tuple[Half, Half]
+    name: str, title: str, caption: str, data: tuple[str, str, list[str]], halves: tuple[Half, Half]
 ) -> Drawing:
     """One matrix; `halves` are shown above and below the diagonal."""
-    dataset, label, tests, order = data
-    own = tests[(tests["dataset"] == dataset) & (tests["label"] == label) & (tests["metric"] == "dsc")]
+    dataset, label, order = data
     size = len(order)
     p, better = np.full((size, size), np.nan), np.zeros((size, size), dtype=int)
     place = {variant: i for i, variant in enumerate(order)}
     for half, above in zip(halves, (True, False), strict=True):
-        for row in own[own["test"] == half.test.name].to_dict("records"):
+        for row in half.rows.to_dict("records"):
             i, j = sorted((place[row["first"]], place[row["second"]]))
             at = (i, j) if above else (j, i)
-            p[at] = row[half.column]
+            p[at] = row["p"]
             sign = 1 if order[at[0]] == row["first"] else -1
-            better[at] = sign * int(np.sign(np.nan_to_num(row["effect"])))
+            better[at] = sign * int(np.sign(np.nan_to_num(row["difference"])))
     cell = 0.62 if size <= 12 else 0.42
 
     def paint(figure: Figure) -> None:
@@ -108,21 +116,21 @@ def _matrix(
         figure.supxlabel(f"above: {above.words}   ·   below: {below.words}", fontsize=8, color=MUTED)
 
     below = halves[1]
-    pairs = own[(own["test"] == below.test.name) & (own["p_holm"] < ALPHA)]
-    found = "; ".join(f"{r['first']} and {r['second']}, p {r['p_holm']:.3g}" for r in pairs.to_dict("records"))
+    pairs = below.rows[below.rows["p"] < ALPHA]
+    found = "; ".join(f"{r['first']} and {r['second']}, p {r['p']:.3g}" for r in pairs.to_dict("records"))
     return draw(
         name,
         title,
         f"{caption} ▲ the row's loss scores higher, ▼ lower; shaded where p < 0.05.",
-        f"Matrix of p values between {size} losses on {dataset}, class {label}, {below.test.heading} test. "
-        f"Significant after Holm: {found or 'none'}.",
+        f"Matrix of p values between {size} losses on {dataset}, class {label}. Below the diagonal: {below.words}; "
+        f"below 0.05: {found or 'none'}.",
         (max(4.2, 2.0 + cell * size), max(3.6, 1.7 + cell * size)),
         paint,
     )
 
 
 def critical_difference(summary: RankSummary) -> Drawing:
-    """Mean ranks on a line; each bar's dots are losses that do not differ significantly (signed-rank, Holm).
+    """Mean ranks on a line; each bar's dots are losses that were not shown to differ (Holm).
 
     A bar may pass losses that have no dot on it: pairwise tests need not agree with the order of the mean ranks.
     """
@@ -156,8 +164,8 @@ def critical_difference(summary: RankSummary) -> Drawing:
     return draw(
         f"ranks-{summary.name}".replace(" · ", "-").replace(" ", "-"),
         f"Critical differences, {summary.name}",
-        "Mean rank of each loss by DSC. Of the losses with a dot on one bar no two differ significantly (signed-rank, "
-        "Holm); a loss that a bar passes without a dot is not among them.",
+        "Mean rank of each loss by DSC. Of the losses with a dot on one bar no two were shown to differ "
+        f"({summary.how}, Holm); a loss that a bar passes without a dot is not among them.",
         f"Critical-difference diagram of {summary.name}. Mean ranks, best first: {listed}.",
         (7.4, 1.4 + 0.28 * len(ranks)),
         paint,
@@ -185,7 +193,7 @@ def _matrices(data: StudyData) -> Iterator[Drawing]:
     for dataset, label in data.places:
         order = data.ordered_variants(dataset, label)
         if len(order) > 1:
-            for drawing in p_value_matrices(dataset, label, data.answers.significance, order):
+            for drawing in p_value_matrices(dataset, label, data.answers, order):
                 yield replace(drawing, place=(dataset, label))
 
 

@@ -50,7 +50,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One score of a result table. `mark` is "*" where it differs significantly from the column's best."""
+    """One score of a result table. `mark` is "*" where it is worse than the column's best in new trainings."""
 
     text: str
     best: bool = False

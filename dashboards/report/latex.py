@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboards.figures.style import short
-from dashboards.report.numbers import Number, Row, missing
+from dashboards.report.numbers import Number, Row, interval, missing
 from dashboards.report.sections.results import both_empty_text
-from dashboards.report.sections.significance import interval_text, made_tests
+from dashboards.report.sections.significance import made_tests
 from sweeper.analysis import Answers
+from sweeper.analysis.comparisons import NEW_TRAININGS
 from sweeper.analysis.scored import best, metric, table_metrics
 from sweeper.analysis.significance import SIGNED_RANK
 
@@ -49,16 +50,49 @@ def stability_table(answers: Answers) -> str:
         f"{_number(row['share_significantly_above'], 2)} \\\\"
         for row in answers.stability.to_dict("records")
     ]
-    head = r"Data set & Loss & $\gamma$ & Range & SD & Slope & Above & Sign.\ above"
+    head = r"Data set & Loss & $\gamma$ & Range & SD & Slope & Above & In new trainings"
     caption = (
         r"Stability of the mean test DSC over $\gamma$: number of values, range, standard deviation, slope, and the "
-        r"share of $\gamma$ above the best baseline (chosen on validation), by mean and by the signed-rank test (Holm)."
+        r"share of $\gamma$ above the best baseline (chosen on validation), by mean and in new trainings ($p < 0.05$ "
+        r"after Holm)."
     )
     return _table("llrrrrrr", head, rows, caption, "tab:stability")
 
 
+def comparison_tables(answers: Answers) -> dict[str, str]:
+    """All pairs on DSC, about new trainings, per data set and class; a long list is cut into several tables."""
+    tables = {}
+    dsc = answers.comparisons[answers.comparisons["metric"] == "dsc"]
+    for i, ((dataset, label), group) in enumerate(
+        dsc.groupby(["dataset", "class"], sort=False, observed=True), start=1
+    ):
+        lines = [
+            f"{escape(short(r['loss_a'], 40))} & {escape(short(r['loss_b'], 40))} & {_number(r['difference'])} & "
+            f"{escape(interval(r['low'], r['high']))} & {_p(r['p'])} & {_p(r['p_holm'])} & "
+            rf"{r['runs_a']}, {r['runs_b']} \\"
+            for r in group.to_dict("records")
+        ]
+        about = (
+            "new images and new trainings" if (group["warrants"] == NEW_TRAININGS).any() else "these trained networks"
+        )
+        for part, start in enumerate(range(0, len(lines), _ROWS_PER_TABLE)):
+            caption = (
+                f"{escape(str(dataset))} ({escape(str(label))}): differences in mean test DSC, about {about}: 95\\% "
+                f"interval, $p$, and $p$ after Holm over all pairs{', continued' if part else ''}."
+            )
+            suffix = f"-{part + 1}" if part else ""
+            tables[f"comparisons-{i}{suffix}"] = _table(
+                "llrrrrr",
+                r"First & Second & difference & 95\% interval & $p$ & Holm & runs",
+                lines[start : start + _ROWS_PER_TABLE],
+                caption,
+                f"tab:comparisons-{_label(str(dataset))}-{_label(str(label))}{suffix}",
+            )
+    return tables
+
+
 def significance_tables(answers: Answers) -> dict[str, str]:
-    """All pairs on DSC with every test, per data set and class; a long list is cut into several tables."""
+    """The tests over images only of all pairs on DSC, per data set and class; a long list becomes several tables."""
     tables = {}
     tests = made_tests(answers)
     dsc = answers.significance[answers.significance["metric"] == "dsc"]
@@ -72,7 +106,7 @@ def significance_tables(answers: Answers) -> dict[str, str]:
                     escape(short(second, 40)),
                     *(text for test in tests for text in _test_cells(rows[first, second, test.name])),
                     _number(rows[first, second, SIGNED_RANK]["median_difference"]),
-                    escape(interval_text(rows[first, second, SIGNED_RANK])),
+                    escape(interval(*(rows[first, second, SIGNED_RANK][end] for end in ("low", "high")))),
                 )
             )
             + r" \\"
@@ -80,10 +114,10 @@ def significance_tables(answers: Answers) -> dict[str, str]:
         ]
         for part, start in enumerate(range(0, len(lines), _ROWS_PER_TABLE)):
             caption = (
-                f"{escape(str(dataset))} ({escape(str(label))}): all pairs of losses on test DSC. Per test: $p$, $p$ "
-                f"after Holm over all pairs, effect (positive where the first loss scores higher); difference: "
-                f"Hodges--Lehmann estimate of the signed-rank test, first loss minus second, with the 95\\% interval "
-                f"of that test, uncorrected{', continued' if part else ''}."
+                f"{escape(str(dataset))} ({escape(str(label))}): tests over images only, runs ignored, on test DSC. "
+                f"Per test: $p$, $p$ after Holm over all pairs, effect (positive where the first loss scores higher); "
+                "difference: Hodges--Lehmann estimate of the signed-rank test, first loss minus second, with the "
+                f"95\\% interval of that test, uncorrected{', continued' if part else ''}."
             )
             columns = [rf"{escape(t.heading)} $p$ & Holm & effect" for t in tests]
             head = " & ".join(["First & Second", *columns, r"difference & 95\% interval"])
@@ -150,8 +184,11 @@ def _number(value: Number, digits: int = 3) -> str:
 
 def _test_cells(row: Row) -> tuple[str, str, str]:
     """p, corrected p and effect of one test."""
-    p, corrected = ("$<$ 0.001" if row[c] < 0.001 else _number(row[c]) for c in ("p", "p_holm"))
-    return p, corrected, _number(row["effect"], 2)
+    return _p(row["p"]), _p(row["p_holm"]), _number(row["effect"], 2)
+
+
+def _p(value: Number) -> str:
+    return "--" if missing(value) else "$<$ 0.001" if value is not None and value < 0.001 else _number(value)
 
 
 def _label(text: str) -> str:

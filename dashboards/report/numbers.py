@@ -45,6 +45,11 @@ def signed(value: Number, digits: int = 3) -> str:
     return NONE if missing(value) else f"{_real(value):+.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
+def interval(low: Number, high: Number) -> str:
+    """`−0.012 to +0.034`, or a dash where there is none."""
+    return NONE if missing(low) or missing(high) else f"{signed(low)} to {signed(high)}"
+
+
 def percent(value: Number) -> str:
     """`40%`."""
     return NONE if missing(value) else f"{100 * _real(value):.0f}%"

@@ -5,7 +5,6 @@ Reads stored rows only; a sweep that is still running, or has no finished trial,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,10 +15,9 @@ import jinja2
 
 from dashboards.errors import ReportError
 from dashboards.figures import FIGURES, Drawing
-from dashboards.figures.style import short
 from dashboards.report import SECTIONS, Section, SectionDrawings, latex
 from dashboards.report.blocks import Block
-from dashboards.report.numbers import fixed, time_text
+from dashboards.report.numbers import time_text
 from dashboards.report.pdf import browser, print_pdf
 from dashboards.study_data import StudyData, read_study_data
 from storage.records import Sweep
@@ -129,7 +127,7 @@ def page_html(data: StudyData, sections: Sequence[tuple[Section, Sequence[Block]
         ended=time_text(sweep.finished_at) if sweep.finished_at is not None else "",
         banners=_banners(sweep, data.answers),
         sentences=data.answers.sentences,
-        chosen=_chosen_on_validation(data.answers),
+        chosen=data.answers.chosen,
         sections=sections,
     )
 
@@ -169,23 +167,6 @@ def _write(
     return ReportFiles(html, pdf, tuple(written), tuple(tables))
 
 
-def _chosen_on_validation(answers: Answers) -> str:
-    """The loss (and γ) of each data set that validation scores alone would choose; empty where there are none."""
-    known = answers.selection.dropna(subset=["val_dsc"])
-    if known.empty:
-        return ""
-    best = known.loc[known.groupby("dataset", sort=False, observed=True)["val_dsc"].idxmax()]
-    return "; ".join(
-        f"{short(r['variant'], 60)}{_at_gamma(r['gamma'])} on {r['dataset']} "
-        f"(validation DSC {fixed(r['val_dsc'])}, test DSC {fixed(r['test_dsc'])})"
-        for r in best.to_dict("records")
-    )
-
-
-def _at_gamma(gamma: float) -> str:
-    return "" if math.isnan(gamma) else f" at γ = {gamma:g}"
-
-
 def _banners(sweep: Sweep, answers: Answers) -> list[str]:
     banners = []
     if sweep.rehearsal:
@@ -209,6 +190,7 @@ def _banners(sweep: Sweep, answers: Answers) -> list[str]:
 def _write_csv(answers: Answers, folder: Path) -> list[Path]:
     frames = {
         "trials": answers.trials, "results": answers.table, "significance": answers.significance,
+        "comparisons": answers.comparisons, "gamma_differences": answers.gamma_differences,
         "gamma_curves": answers.curves, "stability": answers.stability, "selection": answers.selection,
         "ranking_agreement": answers.agreement, "claims": answers.claims, "costs": answers.costs,
         "unfinished": answers.unfinished, "image_scores": answers.selected, "by_size": answers.by_size,
@@ -222,7 +204,7 @@ def _write_csv(answers: Answers, folder: Path) -> list[Path]:
 
 
 def _write_latex(answers: Answers, folder: Path) -> list[Path]:
-    tables = latex.result_tables(answers) | latex.significance_tables(answers)
+    tables = latex.result_tables(answers) | latex.comparison_tables(answers) | latex.significance_tables(answers)
     if len(answers.stability):
         tables["stability"] = latex.stability_table(answers)
     paths = []

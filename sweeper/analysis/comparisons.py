@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -28,7 +29,8 @@ PAIR_COLUMNS = [
     "dataset", "class", "loss_a", "loss_b", "difference", "low", "high", "p", "p_holm", "images", "groups", "runs_a",
     "runs_b", "warrants",
 ]  # fmt: skip
-_NUMBERS = ["difference", "low", "high", "p", "p_holm"]
+ALL_COLUMNS = [*PAIR_COLUMNS, "error", "freedom"]
+_NUMBERS = ["difference", "low", "high", "p", "p_holm", "error", "freedom"]
 
 
 def compare(scores: pd.DataFrame, *, metric: str = "dsc", alpha: float = 0.05) -> pd.DataFrame:
@@ -55,18 +57,46 @@ def compare(scores: pd.DataFrame, *, metric: str = "dsc", alpha: float = 0.05) -
             score is defined, all scores are the same, a case has two rows in one run or two groups, or there is only
             one loss.
     """
-    return compare_checked(_checked(scores, metric, alpha), metric, alpha)
+    return compare_checked(_checked(scores, metric, alpha), metric, alpha)[PAIR_COLUMNS]
 
 
 def compare_checked(scores: pd.DataFrame, metric: str, alpha: float = 0.05) -> pd.DataFrame:
-    """`compare` on a frame whose rows are known to be sound."""
+    """`compare` on a frame whose rows are known to be sound, with the columns `error` and `freedom` besides."""
     rows = []
     for (dataset, label), part in scores.groupby(["dataset", "class"], sort=True, observed=True):
         rows += _pairs(part, metric, alpha, {"dataset": dataset, "class": label})
-    pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS).astype(dict.fromkeys(_NUMBERS, float))
+    pairs = pd.DataFrame(rows, columns=ALL_COLUMNS).astype(dict.fromkeys(_NUMBERS, float))
     for _, family in pairs.groupby(["dataset", "class"], sort=False, observed=True):
         pairs.loc[family.index, "p_holm"] = holm(family["p"].to_numpy(float))
     return pairs
+
+
+def compare_metrics(chosen: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
+    """The comparisons of a sweep's losses by each metric.
+
+    Args:
+        chosen: `trial_scores` at each variant's chosen γ.
+        metrics: their names.
+
+    Returns:
+        `metric` and `ALL_COLUMNS`. A metric is left out of a data set and class where a distance is infinite and the
+        image's diagonal is not known, since no mean is defined there.
+    """
+    scores = chosen.rename(columns={"label": "class", "loss": "name", "variant": "loss", "trial": "run"})
+    found = [
+        compare_checked(_with_means(scores, metric), metric).assign(metric=metric)
+        for metric in metrics
+        if metric in scores
+    ]
+    return pd.concat(found or [pd.DataFrame(columns=[*ALL_COLUMNS, "metric"])])[["metric", *ALL_COLUMNS]]
+
+
+def _with_means(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    infinite = np.isinf(scores[metric].to_numpy(float))
+    if not infinite.any():
+        return scores
+    places = [scores["dataset"], scores["class"]]
+    return scores[~pd.Series(infinite, scores.index).groupby(places, observed=True).transform("any")]
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,13 @@ class RunScores:
 
     def units(self, cases: pd.Index) -> LossScores:
         """The scores of some of the cases by unit: by group where groups are known, by case where they are not."""
+        return self._all_units if cases.equals(self.values.columns) else self._units(cases)
+
+    @cached_property
+    def _all_units(self) -> LossScores:
+        return self._units(self.values.columns)
+
+    def _units(self, cases: pd.Index) -> LossScores:
         chosen = self.values[cases]
         if self.groups:
             chosen = chosen.T.groupby([self.groups[case] for case in cases], sort=True).mean().T
@@ -138,7 +175,8 @@ def _pairs(part: pd.DataFrame, metric: str, alpha: float, place: dict[str, objec
                 "loss_a": name_a, "loss_b": name_b, "difference": found.estimate, "low": low, "high": high,
                 "p": found.p, "images": len(cases), "groups": len({groups[case] for case in cases} if groups else ()),
                 "runs_a": _runs(a, cases), "runs_b": _runs(b, cases),
-                "warrants": THESE_NETWORKS if np.isnan(found.error) else NEW_TRAININGS,
+                "warrants": THESE_NETWORKS if np.isnan(found.error) else NEW_TRAININGS, "error": found.error,
+                "freedom": found.freedom,
             }
         )  # fmt: skip
     return rows

@@ -1,17 +1,24 @@
 """The answer in three sentences, made from the numbers: which loss, how much γ matters, whether the findings hold.
 
-The language is careful on purpose: a difference that a test did not find is "not significantly different", never
-"equal", and a rehearsal answers nothing.
+The language is careful on purpose. "Better" is said of new images and new trainings alone; with one run of a loss a
+sentence is about the trained networks. A difference that was not shown is never called "equal", and a rehearsal answers
+nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.claims import FAILS, HOLDS, UNTESTED
+from sweeper.analysis.claims import ONE_RUN
+from sweeper.analysis.comparisons import NEW_TRAININGS
+from sweeper.analysis.rankings import Ranking, who_may_be_best
 from sweeper.analysis.selection import RECOMMENDED_GAMMA
-from sweeper.analysis.significance import ALPHA, SIGNED_RANK
+from sweeper.analysis.significance import ALPHA
+from sweeper.analysis.verdicts import FAILS, HOLDS, NOT_SHOWN, UNTESTED
 
 NOTHING_FINISHED = "No trial has finished yet, so no question is answered."
 _NAMED_IN_FULL = 2
@@ -19,108 +26,176 @@ _NAMED_IN_FULL = 2
 
 
 def three_sentences(
-    table: pd.DataFrame, tests: pd.DataFrame, stability: pd.DataFrame, claims: pd.DataFrame
+    table: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    rankings: Sequence[Ranking],
+    stability: pd.DataFrame,
+    claims: pd.DataFrame,
 ) -> tuple[str, ...]:
     """The answers to the study's three questions; one sentence where nothing has finished.
 
     Args:
         table: `result_table`.
-        tests: `pairwise_tests`.
+        comparisons: `compare_metrics`.
+        rankings: `rank_losses`.
         stability: `stability`.
         claims: `judge`.
     """
     dsc = table[(table["metric"] == "dsc") & table["mean"].notna()]
     if dsc.empty:
         return (NOTHING_FINISHED,)
-    return _which_loss(dsc, tests), _how_much_gamma(stability), _the_paper(claims)
+    return _which_loss(dsc, comparisons, rankings), _how_much_gamma(stability), _the_paper(claims)
 
 
-def _which_loss(dsc: pd.DataFrame, tests: pd.DataFrame) -> str:
-    winners = []
-    for (dataset, label), group in dsc.groupby(["dataset", "label"], sort=False, observed=True):
-        best = group.iloc[group["mean"].argmax()]
-        beaten, tested = _beaten(tests, str(dataset), str(label), str(best["variant"]))
-        winners.append((f"{dataset} ({label})", best, beaten, tested))
-    if len(winners) <= _NAMED_IN_FULL:
-        return "; ".join(_one_winner(*w) for w in winners).replace("; On", "; on") + "."
-    counts: dict[str, list[str]] = {}
-    for place, best, _, _ in winners:
-        counts.setdefault(str(best["variant"]), []).append(place)
-    ordered = sorted(counts.items(), key=lambda item: -len(item[1]))
-    parts = [f"{variant} on {_and(places)}" for variant, places in ordered]
-    clear = sum(tested > 0 and beaten == tested for _, _, beaten, tested in winners)
-    return (
-        f"The highest mean test DSC went to {'; '.join(parts)}; the best loss was significantly better than every "
-        f"other one (signed-rank on the same images, Holm) on {clear} of these {len(winners)}."
+def chosen_on_validation(best: pd.DataFrame) -> str:
+    """What validation scores alone would choose on each data set; empty where there are none.
+
+    Args:
+        best: `best_on_validation`.
+    """
+    return "; ".join(
+        f"{r['variant']}{_at(r['gamma'])} on {r['dataset']} (mean validation DSC {r['val_dsc']:.3f} over "
+        f"{r['repeats']} run{'' if r['repeats'] == 1 else 's'}, test DSC {r['test_dsc']:.3f})"
+        for r in best.to_dict("records")
     )
 
 
-def _one_winner(place: str, best: pd.Series, beaten: int, tested: int) -> str:
+def _at(gamma: float) -> str:
+    return "" if np.isnan(gamma) else f" at γ = {gamma:g}"
+
+
+@dataclass(frozen=True)
+class _Winner:
+    """The loss of the highest mean in one place, and in how many comparisons it was better than another loss."""
+
+    place: str
+    row: pd.Series
+    rivals: int
+    tested: int
+    beaten: int
+
+    @property
+    def clear(self) -> bool:
+        return 0 < self.rivals == self.beaten
+
+
+def _winner(place: tuple[str, str], group: pd.DataFrame, comparisons: pd.DataFrame) -> _Winner:
+    best = group.iloc[group["mean"].argmax()]
+    own = comparisons[
+        (comparisons["dataset"] == place[0]) & (comparisons["class"] == place[1]) & (comparisons["metric"] == "dsc")
+    ]
+    rows = own[(own["loss_a"] == best["variant"]) | (own["loss_b"] == best["variant"])]
+    difference = rows["difference"].where(rows["loss_a"] == best["variant"], -rows["difference"])
+    beaten = int(((rows["p_holm"] < ALPHA) & (difference > 0)).sum())
+    return _Winner(f"{place[0]} ({place[1]})", best, len(group) - 1, int(rows["p"].notna().sum()), beaten)
+
+
+def _which_loss(dsc: pd.DataFrame, comparisons: pd.DataFrame, rankings: Sequence[Ranking]) -> str:
+    places = dsc.groupby(["dataset", "label"], sort=False, observed=True)
+    winners = [_winner((str(dataset), str(label)), group, comparisons) for (dataset, label), group in places]
+    if len(winners) <= _NAMED_IN_FULL:
+        ranked = {f"{r.dataset} ({r.label})": r for r in rankings if r.about == NEW_TRAININGS}
+        said = (_one_winner(w, ranked.get(w.place)) for w in winners)
+        return ". ".join(said) + "."
+    counts: dict[str, list[str]] = {}
+    for winner in winners:
+        counts.setdefault(str(winner.row["variant"]), []).append(winner.place)
+    ordered = sorted(counts.items(), key=lambda item: -len(item[1]))
+    text = f"The highest mean test DSC went to {'; '.join(f'{v} on {_and(places)}' for v, places in ordered)}"
+    if not any(w.tested for w in winners):
+        return f"Of these trained networks, {text[:1].lower()}{text[1:]}; {_ONE_RUN}."
+    clear = sum(w.clear for w in winners)
+    return (
+        f"{text}; the best loss was better than every other one in new trainings (p < {ALPHA:g} after Holm) on "
+        f"{clear} of these {len(winners)}."
+    )
+
+
+_ONE_RUN = "one run per loss says nothing about new trainings"
+
+
+def _one_winner(winner: _Winner, ranking: Ranking | None) -> str:
+    best, beaten, tested = winner.row, winner.beaten, winner.tested
     at = "" if np.isnan(best["gamma"]) else f" (γ = {best['gamma']:g})"
     interval = "" if np.isnan(best["half_width"]) else f" ± {best['half_width']:.3f}"
-    images = f"{best['n']} image{'' if best['n'] == 1 else 's'}"
-    score = f"{best['mean']:.3f}{interval} over {images}"
-    text = f"On {place}, {best['variant']}{at} had the highest mean test DSC, {score}"
+    over = f"{best['n']} image{'' if best['n'] == 1 else 's'}"
+    if best["repeats"] > 1:
+        over += f" and {best['repeats']} runs"
+    score = f"had the highest mean test DSC, {best['mean']:.3f}{interval} over {over}"
+    text = f"On {winner.place}, {best['variant']}{at} {score}"
+    if not winner.rivals:
+        return f"{text}, but no other loss has finished"
     if not tested:
-        return f"{text}, but no other loss could be tested against it"
+        return f"On {winner.place}, of these trained networks that of {best['variant']}{at} {score}; {_ONE_RUN}"
+    others = "the other loss" if tested == 1 else f"the {tested} other losses"
+    untested = winner.rivals - tested
+    rest = f"; {untested} more had one run and could not be compared" if untested else ""
+    if ranking is not None:
+        rest += f"; {who_may_be_best(ranking)}"
+    how = f"in new trainings (p < {ALPHA:g} after Holm)"
     if not beaten:
-        rest = "the other loss" if tested == 1 else f"any of the {tested} other losses"
-        return f"{text}, but was not significantly better than {rest} (signed-rank, Holm)"
+        any_of = others if tested == 1 else f"any of {others}"
+        return f"{text}, but it was not shown to be better than {any_of} {how}{rest}"
     if beaten == tested:
-        return f"{text}, significantly better than {'the other loss' if tested == 1 else f'all {tested} others'}" + (
-            " (signed-rank, Holm)"
-        )
-    return (
-        f"{text}, significantly better than {beaten} of the {tested} other losses and not significantly different from "
-        f"the rest (signed-rank, Holm)"
-    )
-
-
-def _beaten(tests: pd.DataFrame, dataset: str, label: str, best: str) -> tuple[int, int]:
-    """How many losses the best one beats significantly, and against how many it was tested."""
-    rows = tests[
-        (tests["dataset"] == dataset)
-        & (tests["label"] == label)
-        & (tests["metric"] == "dsc")
-        & (tests["test"] == SIGNED_RANK)
-        & ((tests["first"] == best) | (tests["second"] == best))
-        & tests["p_holm"].notna()
-    ]
-    effect = rows["effect"].where(rows["first"] == best, -rows["effect"])
-    return int(((rows["p_holm"] < ALPHA) & (effect > 0)).sum()), len(rows)
+        return f"{text}, better than {others if tested == 1 else f'all {tested} others'} {how}{rest}"
+    return f"{text}, better than {beaten} of {others} {how}; of the rest it was not shown{rest}"
 
 
 def _how_much_gamma(stability: pd.DataFrame) -> str:
     if stability.empty:
         return "How much γ matters was not tested: no loss has finished with two values of γ."
     widest = stability.iloc[stability["range"].argmax()]
-    known = stability[stability["p_best_vs_recommended"].notna()]
-    differs = int(known["best_differs_from_recommended"].astype(bool).sum())
     where = f"{widest['variant']} on {widest['dataset']}"
     if len(stability) > 1:
         least, most = stability["range"].min(), widest["range"]
         text = f"Over γ the mean test DSC moved by {least:.3f} to {most:.3f} (most: {where})"
     else:
         text = f"Over {widest['gammas']} values of γ the mean test DSC of {where} moved by {widest['range']:.3f}"
+    known = stability[stability["farthest_gamma"].notna()]
     if known.empty:
         return f"{text}; γ = {RECOMMENDED_GAMMA:g} did not run, so the recommended value was not tested."
-    recommended = f"significantly from the recommended {RECOMMENDED_GAMMA:g}"
-    if len(known) == 1:
-        return f"{text}; the best γ {'differed' if differs else 'did not differ'} {recommended}."
+    verdicts = known["verdict"].tolist()
+    if set(verdicts) == {UNTESTED}:
+        return f"{text} in these trained networks; one run for each γ says nothing about new trainings."
+    margin = f"{known['margin'].iloc[0]:g}"
+    if len(verdicts) == 1:
+        return f"{text}; {_SET[verdicts[0]].format(margin=margin, gamma=f'{RECOMMENDED_GAMMA:g}')}."
     each = "losses" if known["dataset"].nunique() == 1 else "pairs of loss and data set"
-    return f"{text}; the best γ differed {recommended} for {differs or 'none'} of the {len(known)} {each}."
+    counted = [f"{_HOW_OFTEN[v]} {verdicts.count(v)}" for v in (HOLDS, FAILS, NOT_SHOWN, UNTESTED) if v in verdicts]
+    equal = f"that every γ is within {margin} of {RECOMMENDED_GAMMA:g}"
+    return f"{text}; {equal} {', '.join(counted)} of {len(verdicts)} {each}."
+
+
+_SET = {
+    HOLDS: "every γ was within {margin} of the recommended {gamma}",
+    FAILS: "not every γ was within {margin} of the recommended {gamma}",
+    NOT_SHOWN: "that every γ is within {margin} of the recommended {gamma} was not shown",
+    UNTESTED: "whether every γ is within {margin} of the recommended {gamma} was not tested",
+}
+_HOW_OFTEN = {
+    HOLDS: "holds for",
+    FAILS: "does not hold for",
+    NOT_SHOWN: "was not shown for",
+    UNTESTED: "was not tested for",
+}
 
 
 def _the_paper(claims: pd.DataFrame) -> str:
     own = claims[claims["in_paper"]]
     counts = own["verdict"].value_counts()
-    holds, fails, untested = (int(counts.get(v, 0)) for v in (HOLDS, FAILS, UNTESTED))
-    if holds + fails == 0:
-        return f"None of the paper's {len(own)} claims was tested here, because its data sets were not run for real."
+    holds, fails, open_ = (int(counts.get(v, 0)) for v in (HOLDS, FAILS, NOT_SHOWN))
+    if holds + fails + open_ == 0:
+        return f"None of the paper's {len(own)} claims was tested here, because {_why_untested(own)}."
     return (
-        f"Of the paper's {len(own)} claims (per data set and class) {holds} hold in these runs, {fails} "
-        f"{'does' if fails == 1 else 'do'} not, and {untested} could not be tested."
+        f"Of the paper's {len(own)} claims (per data set and class) {holds} {'holds' if holds == 1 else 'hold'} "
+        f"in new trainings, {fails} {'does' if fails == 1 else 'do'} not, {open_} {'was' if open_ == 1 else 'were'} "
+        f"not shown, and {len(own) - holds - fails - open_} could not be tested."
     )
+
+
+def _why_untested(claims: pd.DataFrame) -> str:
+    alone = claims["numbers"].str.contains(ONE_RUN, regex=False).any()
+    return "one run per loss says nothing about new trainings" if alone else "its data sets were not run for real"
 
 
 def _and(names: list[str]) -> str:

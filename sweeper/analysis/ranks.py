@@ -1,7 +1,7 @@
 """Do the losses differ at all? Friedman's test and mean ranks: per data set with images as blocks, and over data sets.
 
-The mean ranks and the matrix of corrected p values are what a critical-difference diagram draws (Demšar 2006; Wilcoxon
-with Holm in place of Nemenyi, after Benavoli et al. 2016).
+The mean ranks and the matrix of corrected p values are what a critical-difference diagram draws (Demšar 2006; tests of
+pairs with Holm in place of Nemenyi, after Benavoli et al. 2016).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from sweeper.analysis.rank_tests import signed_rank
-from sweeper.analysis.significance import SIGNED_RANK, holm
+from sweeper.analysis.significance import holm
 
 SMALLEST_DATASETS = 6
 """Data sets below which no two-sided signed-rank test over data sets can reach p < 0.05 (2^(1−5) = 0.0625)."""
@@ -25,7 +25,8 @@ class RankSummary:
     """Mean ranks of the losses over blocks (rank 1 is best), and Friedman's test of their being equal.
 
     `mean_ranks` is indexed by variant, best first. `p` is NaN, and `note` says why, where no test can be made.
-    `corrected` is the symmetric matrix of Holm-corrected signed-rank p values (NaN where untested, 1 on the diagonal).
+    `corrected` is the symmetric matrix of Holm-corrected p values (NaN where untested, 1 on the diagonal): within a
+    data set of the comparisons about new trainings, over data sets of the signed-rank test.
     `blocks` is the number of images (or data sets) that every loss has; `left_out` those that one of them lacks.
     """
 
@@ -37,25 +38,24 @@ class RankSummary:
     blocks: int
     left_out: int
     note: str = ""
+    how: str = "in new trainings"
+    """By which comparison `corrected` tells losses apart."""
 
 
-def rank_within(dataset: str, label: str, images: pd.DataFrame, tests: pd.DataFrame) -> RankSummary:
+def rank_within(dataset: str, label: str, images: pd.DataFrame, comparisons: pd.DataFrame) -> RankSummary:
     """Ranks by DSC within one data set and class, with the test images as blocks.
 
     Args:
         images: `image_scores` at the chosen γ.
-        tests: `pairwise_tests` of the same images, from which the corrected p values are taken.
+        comparisons: `compare_metrics` of the same scores, from which the corrected p values are taken.
     """
     chosen = images[(images["dataset"] == dataset) & (images["label"] == label)]
     table = chosen.pivot(index="case", columns="variant", values="dsc")
-    pairs = tests[
-        (tests["dataset"] == dataset)
-        & (tests["label"] == label)
-        & (tests["metric"] == "dsc")
-        & (tests["test"] == SIGNED_RANK)
+    pairs = comparisons[
+        (comparisons["dataset"] == dataset) & (comparisons["class"] == label) & (comparisons["metric"] == "dsc")
     ]
     corrected = _unit_matrix(list(table.columns))
-    for first, second, p in pairs[["first", "second", "p_holm"]].itertuples(index=False):
+    for first, second, p in pairs[["loss_a", "loss_b", "p_holm"]].itertuples(index=False):
         corrected.loc[first, second] = corrected.loc[second, first] = p
     return _summary(f"{dataset} · {label}", table, corrected, "images")
 
@@ -71,6 +71,7 @@ def rank_across(images: pd.DataFrame) -> RankSummary:
     for (a, b), value in zip(pairs, holm(np.array(p, dtype=float)), strict=True):
         corrected.loc[a, b] = corrected.loc[b, a] = value
     summary = _summary("all data sets", table, corrected, "data sets")
+    summary = replace(summary, how="signed-rank over data sets")
     if summary.blocks >= SMALLEST_DATASETS:
         return summary
     few = (

@@ -120,6 +120,20 @@ def select_gamma(trials: pd.DataFrame) -> pd.DataFrame:
     return selection.astype(dict.fromkeys(numbers, float) | {"gammas": int, "repeats": int})
 
 
+def best_on_validation(selection: pd.DataFrame) -> pd.DataFrame:
+    """The row of each data set's loss, at its chosen γ, with the highest mean validation DSC over its runs."""
+    known = selection[selection["val_dsc"].notna()]
+    return known.loc[known.groupby("dataset", sort=False, observed=True)["val_dsc"].idxmax()]
+
+
+def best_trials(trials: pd.DataFrame, best: pd.DataFrame) -> dict[str, str]:
+    """The hash of each data set's best model: of the loss of `best_on_validation` the run that is best on "
+    "validation."""
+    runs = at_selected_gamma(trials[trials["current"]], best)
+    runs = runs.dropna(subset=["val_dsc"]).sort_values("val_dsc", ascending=False, kind="stable")
+    return {str(r["dataset"]): str(r["hash"]) for r in runs.drop_duplicates("dataset").to_dict("records")}
+
+
 def means_by_gamma(trials: pd.DataFrame) -> pd.DataFrame:
     """The mean validation and test DSC of each data set, variant and γ over its finished repeats.
 
@@ -146,8 +160,12 @@ def at_selected_gamma(frame: pd.DataFrame, selection: pd.DataFrame) -> pd.DataFr
 
 
 def foreground_dsc(images: pd.DataFrame) -> pd.DataFrame:
-    """One DSC per data set, variant, γ and image: the mean over the foreground classes, as validation DSC is."""
-    keys = ["dataset", "variant", "loss", "gamma", "case"]
+    """One DSC per data set, variant, γ and image: the mean over the foreground classes, as validation DSC is.
+
+    Args:
+        images: `image_scores`; of `trial_scores` it is one DSC for each trial and image.
+    """
+    keys = ["dataset", "variant", "loss", "gamma", *(k for k in ("trial", "group") if k in images), "case"]
     return images.groupby(keys, dropna=False, sort=True, observed=True)["dsc"].mean().reset_index()
 
 

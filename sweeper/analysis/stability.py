@@ -10,20 +10,20 @@ import numpy as np
 import pandas as pd
 
 from sweeper.analysis.intervals import t_half_width
-from sweeper.analysis.rank_tests import signed_rank
 from sweeper.analysis.selection import RECOMMENDED_GAMMA, UNIFIED, foreground_dsc
 from sweeper.analysis.significance import ALPHA, holm
+from sweeper.analysis.verdicts import UNTESTED, equivalence, of_all
 
 CURVE_COLUMNS = ["dataset", "variant", "loss", "gamma", "dsc", "half_width", "repeats_half_width", "n", "repeats"]
 STABILITY_COLUMNS = [
     "dataset", "variant", "loss", "gammas", "range", "sd", "slope", "best_gamma", "worst_gamma", "baseline",
-    "baseline_dsc", "share_above_baseline", "share_significantly_above", "p_best_vs_recommended",
-    "best_differs_from_recommended", "n", "note",
+    "baseline_dsc", "share_above_baseline", "share_significantly_above", "margin", "verdict", "farthest_gamma",
+    "difference", "low", "high", "n", "runs", "note",
 ]  # fmt: skip
 
 _FIGURES = [
     "range", "sd", "slope", "best_gamma", "worst_gamma", "baseline_dsc", "share_above_baseline",
-    "share_significantly_above", "p_best_vs_recommended",
+    "share_significantly_above", "margin", "farthest_gamma", "difference", "low", "high",
 ]  # fmt: skip
 
 
@@ -48,44 +48,49 @@ def gamma_curves(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     return curves.reset_index()[CURVE_COLUMNS]
 
 
-def stability(images: pd.DataFrame, curves: pd.DataFrame, selection: pd.DataFrame) -> pd.DataFrame:
+def stability(differences: pd.DataFrame, curves: pd.DataFrame, selection: pd.DataFrame, margin: float) -> pd.DataFrame:
     """One row per data set and variant that ran with two or more γ.
 
-    `range`, `sd` (over the γ, n − 1) and `slope` (least squares, DSC per unit of γ) are of the mean test DSC.
-    `baseline` is the loss outside the unified family with the highest validation DSC (never chosen on test).
-    `share_above_baseline` is the share of the γ whose mean test DSC exceeds the baseline's;
-    `share_significantly_above` the share where the signed-rank test on the same images agrees (p < 0.05 after Holm over
-    the variant's γ). `p_best_vs_recommended` compares the γ of the highest test DSC with 0.5 on the same images,
-    corrected by Holm over all other γ, since the best one was picked from them. NaN and a `note` where something is
-    not there to compare with.
+    Args:
+        differences: `gamma_differences`.
+        curves: `gamma_curves`.
+        selection: `select_gamma`.
+        margin: the difference of mean DSC below which two γ count as equal.
+
+    Returns:
+        `STABILITY_COLUMNS`. `range`, `sd` (over the γ, n − 1) and `slope` (least squares, DSC per unit of γ) are of the
+        mean test DSC. `baseline` is the loss outside the unified family with the highest validation DSC (never chosen
+        on test). `share_above_baseline` is the share of the γ whose mean test DSC exceeds the baseline's;
+        `share_significantly_above` the share that exceeds it in new trainings (p < 0.05 after Holm over the variant's
+        γ), NaN where that was not tested. `verdict` says whether γ is easy to set: whether every γ lies within ±margin
+        of 0.5 by its 90% interval. `farthest_gamma`, `difference`, `low` and `high` are of the γ that differs most from
+        0.5. NaN and a `note` where something is not there to compare with.
     """
-    per_image = foreground_dsc(images)
     rows = []
     for (dataset, variant, loss), curve in curves.groupby(["dataset", "variant", "loss"], sort=True, observed=True):
         curve = curve.dropna(subset=["gamma", "dsc"]).sort_values("gamma")
         if len(curve) < 2:
             continue
-        own = per_image[(per_image["dataset"] == dataset) & (per_image["variant"] == variant)]
-        table = own.pivot(index="case", columns="gamma", values="dsc")
+        own = differences[(differences["dataset"] == dataset) & (differences["variant"] == variant)]
         row: dict[str, object] = {"dataset": dataset, "variant": variant, "loss": loss, **_flatness(curve)}
-        row["n"] = len(table)
+        row["verdict"] = UNTESTED
+        row["n"] = int(curve["n"].max())
+        row["runs"] = int(curve["repeats"].min())
         notes = []
         baseline = _baseline(selection, str(dataset), str(variant))
         if baseline is None:
             notes.append("no baseline loss has finished")
         else:
-            other = per_image.merge(baseline.to_frame().T[["dataset", "variant"]], on=["dataset", "variant"])
-            gamma = baseline["gamma"]
-            other = other[other["gamma"].isna() if pd.isna(gamma) else other["gamma"] == gamma]
-            row |= _against_baseline(table, other.set_index("case")["dsc"])
+            row |= _against_baseline(curve, own[own["other"] == baseline["variant"]], _dsc_of(curves, baseline))
             row["baseline"] = baseline["variant"]
-        row |= (recommended := _against_recommended(table, float(str(row["best_gamma"]))))
+        row |= (recommended := _against_recommended(own[own["other"] == variant], margin))
         if not recommended:
             notes.append(f"γ = {RECOMMENDED_GAMMA:g} did not run")
+        elif row["runs"] == 1:
+            notes.append("one run for a γ: nothing is known of new trainings")
         row["note"] = "; ".join(notes)
         rows.append(row)
-    figures = dict.fromkeys(_FIGURES, float)
-    return pd.DataFrame(rows, columns=STABILITY_COLUMNS).astype(figures)
+    return pd.DataFrame(rows, columns=STABILITY_COLUMNS).astype(dict.fromkeys(_FIGURES, float))
 
 
 def _flatness(curve: pd.DataFrame) -> dict[str, object]:
@@ -110,32 +115,30 @@ def _baseline(selection: pd.DataFrame, dataset: str, variant: str) -> pd.Series 
     return None if others.empty else others.sort_values("val_dsc", ascending=False, kind="stable").iloc[0]
 
 
-def _against_baseline(table: pd.DataFrame, baseline: pd.Series) -> dict[str, object]:
-    cases = table.index.union(baseline.index)
-    other = baseline.reindex(cases).to_numpy(float)
-    scores = table.reindex(cases).to_numpy(float)
-    tests = [signed_rank(column, other) for column in scores.T]
-    corrected = holm(np.array([t.p for t in tests]))
-    mean = float(np.nanmean(other))
-    better = np.nanmean(scores, axis=0) > mean
-    positive = np.array([t.effect for t in tests]) > 0
+def _dsc_of(curves: pd.DataFrame, setting: pd.Series) -> float:
+    own = curves[(curves["dataset"] == setting["dataset"]) & (curves["variant"] == setting["variant"])]
+    gamma = setting["gamma"]
+    return float(own.loc[own["gamma"].isna() if pd.isna(gamma) else own["gamma"] == gamma, "dsc"].iloc[0])
+
+
+def _against_baseline(curve: pd.DataFrame, differences: pd.DataFrame, dsc: float) -> dict[str, object]:
+    corrected = holm(differences["p"].to_numpy(float))
+    shown = (corrected < ALPHA) & (differences["difference"] > 0)
     return {
-        "baseline_dsc": mean,
-        "share_above_baseline": float(better.mean()),
-        "share_significantly_above": float((better & positive & (corrected < ALPHA)).mean()),
+        "baseline_dsc": dsc,
+        "share_above_baseline": float((curve["dsc"] > dsc).mean()),
+        "share_significantly_above": float(shown.mean()) if np.isfinite(corrected).all() else float("nan"),
     }
 
 
-def _against_recommended(table: pd.DataFrame, best: float) -> dict[str, object]:
+def _against_recommended(differences: pd.DataFrame, margin: float) -> dict[str, object]:
     """Empty where the recommended γ did not run."""
-    gammas, scores = table.columns.to_numpy(float), table.to_numpy(float)
-    at = np.flatnonzero(np.isclose(gammas, RECOMMENDED_GAMMA))
-    if not at.size:
+    against = differences[np.isclose(differences["other_gamma"], RECOMMENDED_GAMMA)]
+    if against.empty:
         return {}
-    recommended = scores[:, at[0]]
-    if np.isclose(best, RECOMMENDED_GAMMA):
-        return {"p_best_vs_recommended": 1.0, "best_differs_from_recommended": False}
-    others = np.flatnonzero(~np.isclose(gammas, RECOMMENDED_GAMMA))
-    corrected = holm(np.array([signed_rank(scores[:, i], recommended).p for i in others]))
-    p = float(corrected[np.flatnonzero(np.isclose(gammas[others], best))[0]])
-    return {"p_best_vs_recommended": p, "best_differs_from_recommended": bool(p < ALPHA)}
+    farthest = against.iloc[against["difference"].abs().to_numpy().argmax()]
+    verdicts = [equivalence(low, high, margin) for low, high in against[["low", "high"]].to_numpy(float)]
+    return {
+        "margin": margin, "verdict": of_all(verdicts), "farthest_gamma": farthest["gamma"],
+        "difference": farthest["difference"], "low": farthest["low"], "high": farthest["high"],
+    }  # fmt: skip

@@ -444,10 +444,11 @@ def _run(
 ) -> None:
     """Runs a sweep here to its end, or starts a coordinator for it: in the background, or as a job of the cluster."""
     from sweeper.run.background import start_detached
+    from sweeper.run.closing import closing_text
     from sweeper.run.launch import run
     from sweeper.run.publishing import finish
     from sweeper.run.ray_job import in_cluster, start_job
-    from sweeper.views.status import closing_text
+    from sweeper.study import read_study
 
     if detach:
         if in_cluster(session.settings):
@@ -463,4 +464,6 @@ def _run(
         )
         return
     run(session, name, limit=limit, prepared=prepared)
-    session.console.print(closing_text(session, name, finish(session, name)))
+    report = finish(session, name)
+    answers = read_study(session.repository, name).answers
+    session.console.print(closing_text(session.settings, name, answers, report))

@@ -125,6 +125,15 @@ class EvaluationTable(Table):
     metrics: tuple[MetricEntry, ...] | None = None
 
 
+class AnalysisTable(Table):
+    """Settings of the answers, which are in no trial's hash: to change them trains nothing anew.
+
+    `margin` is the difference of mean scores below which two losses, or two γ of one, count as equal.
+    """
+
+    margin: float = Field(default=0.01, gt=0, lt=1)
+
+
 class ResourcesTable(Table):
     """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none."""
 
@@ -257,6 +266,7 @@ class Grid(Table):
     model: ModelTable = ModelTable()
     training: TrainingTable = TrainingTable()
     evaluation: EvaluationTable = EvaluationTable()
+    analysis: AnalysisTable = AnalysisTable()
     resources: ResourcesTable = ResourcesTable()
     search: SearchEntry | None = None
     include: tuple[Rule, ...] = ()

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import LeaseHeldError
-from storage.records import Sweep, Trial
+from storage.records import Sweep
 from sweeper.errors import GridError
 from sweeper.grids.details import details_of
 from sweeper.run import unpublished
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
-from trials.spec import is_external
 from trials.states import SweepState, TrialState
 
 if TYPE_CHECKING:
@@ -67,6 +66,7 @@ def publish(session: Session, sweep_name: str, files: Sequence[Path]) -> None:
 
 
 def _send(session: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
+    from sweeper.study import read_study  # with the analysis and SciPy: a second in which nothing trains
     from workers.process.child import SPOOL_FILE
     from workers.tracking import replay, run_id
 
@@ -81,19 +81,8 @@ def _send(session: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
                 session.repository.set_mlflow_run, run, trial=trial.hash
             )  # MLflow was unreachable when it finished
     tracker.report(sweep.description, files, "report.html")
-    tracker.register_best(best_trials(trials))
+    tracker.register_best(read_study(session.repository, sweep.name).answers.best_models)
     tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
-
-
-def best_trials(trials: Sequence[Trial]) -> dict[str, str]:
-    """The hash of the finished trial with the highest validation DSC, per data set."""
-    best: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.state is TrialState.FINISHED and trial.val_dsc is not None and not is_external(trial.spec):
-            leader = best.get(trial.dataset)
-            if leader is None or trial.val_dsc > (leader.val_dsc or 0.0):
-                best[trial.dataset] = trial
-    return {dataset: trial.hash for dataset, trial in best.items()}
 
 
 def parent_run(session: Session, sweep: Sweep) -> SweepTracker:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -30,11 +27,10 @@ from sweeper.views.objects import (
     TrialObject,
     TrialStatus,
 )
-from trials.spec import is_external
 from trials.states import FailureKind, SweepState, TrialState
 
 if TYPE_CHECKING:
-    from sweeper.session import Session
+    pass
 
 LISTED_TRIALS, MANY_TRIALS = 50, 300
 """A sweep of more than `MANY_TRIALS` lists only `LISTED_TRIALS`: to read and show thousands takes seconds."""
@@ -287,33 +283,6 @@ def trial_text(trial: TrialObject) -> RenderableType:
     return Group(*blocks)
 
 
-def closing_text(session: Session, name: str, report: Sequence[Path]) -> RenderableType:
-    """What `launch` ends with: the best trial, and how to look at everything.
-
-    The pages of servers are named where people reach them; files and a local store by the commands that open them.
-    """
-    stored = session.repository.trials(name)
-    trials = [t for t in stored if t.state is TrialState.FINISHED and not is_external(t.spec)]
-    naming = naming_of(session.repository.sweep(name).grid, stored)
-    lines = [""]
-    for dataset in dict.fromkeys(t.dataset for t in trials):
-        best = max((t for t in trials if t.dataset == dataset), key=lambda t: t.val_dsc or 0.0)
-        gamma = "" if best.gamma is None else f" at γ = {number(best.gamma)}"
-        (variant,) = variants([best], naming)
-        lines.append(f"{dataset}: best on validation is {variant}{gamma}, with test DSC {_number(best.test_dsc)}")
-    lines += ["", "Look at it:"]
-    if session.settings.board_url:
-        lines.append(f"  {session.settings.board_url}  (the board)")
-    elif report:
-        lines.append(f"  xdg-open {_short(report[0])}")
-    if session.settings.mlflow.startswith(("http://", "https://")):
-        lines.append(f"  {session.settings.mlflow_url or session.settings.mlflow}  (MLflow, with the report)")
-    else:
-        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {session.settings.mlflow}")
-    lines.append(f"  {_command('sweeper')} status {name}")
-    return Text("\n".join(lines))
-
-
 _FIXES = {
     FailureKind.LOST: "lost their worker each time; see `sweeper show HASH`",
     FailureKind.OUT_OF_MEMORY: "ran out of memory; a smaller batch or patch, or fewer at once, helps",
@@ -352,17 +321,3 @@ def _words(kind: str) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _command(name: str) -> str:
-    """How to call a program of this installation from the current folder."""
-    beside = Path(sys.executable).parent / name
-    on_path = any((Path(folder) / name).exists() for folder in os.environ.get("PATH", "").split(os.pathsep) if folder)
-    return name if on_path or not beside.exists() else _short(beside)
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

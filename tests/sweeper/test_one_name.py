@@ -21,17 +21,17 @@ from storage.studies import Studies
 from sweeper.data.resolved import resolve
 from sweeper.grids.files import load_grid, parse_grid
 from sweeper.run.background import _event
+from sweeper.run.closing import closing_text
 from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.launch import new_trials
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.plan import make_plan, plan_text
 from sweeper.run.progress import _running_table
-from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.study import read_study
 from sweeper.timing.costs import learn_costs
 from sweeper.views.result_tables import results_object
-from sweeper.views.status import closing_text, status_of, status_text, trial_of
+from sweeper.views.status import status_of, status_text, trial_of
 from sweeper.views.terminal import take_picture
 from tests.dashboards.unrendered import unrendered
 from tests.sweeper.run.test_coordinator import Notes, finished
@@ -110,7 +110,8 @@ def collect(table: Mapping[str, Any], folder: Path) -> Surfaces:
         found.take("results", results_object(repository, "s")["trials"])
         found.take("frames", read_study(repository, "s").trials.to_dict("records"))
         found.labels["show"] = {spec.hash: trial_of(repository, spec.hash).label for spec in specs}
-        found.texts["closing line"] = printed(closing_text(Session(settings, repository, Console()), "s", []))
+        answers = read_study(repository, "s").answers
+        found.texts["closing line"] = printed(closing_text(settings, "s", answers, []))
         picture = take_picture(repository, "s")
         found.labels["watch"] = {t.hash: t.label for t in picture.trials}
         found.variants["watch"] = {
@@ -175,5 +176,6 @@ def test_every_surface_gives_a_cell_the_same_name(grid: str, table: Mapping[str,
     for surface in ("plan", "status", "report", "board's curves"):
         for variant in set(variants.values()):
             assert variant in found.texts[surface], surface
-    best = max(found.texts["closing line"].splitlines(), key=lambda line: "best on validation is" in line)
-    assert best.partition(" is ")[2].partition(", with")[0].partition(" at γ")[0] in set(variants.values())
+    best = max(found.texts["closing line"].splitlines(), key=lambda line: "By validation scores alone" in line)
+    chosen = best.partition("the choice is ")[2].partition(" on nuclei (mean")[0].partition(" at γ")[0]
+    assert chosen in set(variants.values())

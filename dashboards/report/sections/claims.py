@@ -9,7 +9,7 @@ import pandas as pd
 from dashboards.report.blocks import Block, Details, Paragraph, Table, table
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
-from sweeper.analysis.claims import UNTESTED
+from sweeper.analysis.verdicts import UNTESTED
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
@@ -17,9 +17,10 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     claims = data.answers.claims
     tested = claims["verdict"] != UNTESTED
     yield Paragraph(
-        "Judged as the paper does (rank-sum, p < 0.05 uncorrected). “Do not differ” means that no significant "
-        "difference was found, which few images make likely. Verdicts on data sets that the paper does not have say "
-        "only whether the claim carries over."
+        "A claim holds where these runs show it for new images and new trainings (p < 0.05 after Holm). “Do not "
+        f"differ” holds where the 90% interval of each difference lies within ±{data.answers.margin:g}. What the "
+        "scores cannot tell is not shown. The paper's test, which takes images alone and ignores runs, stands beside "
+        "it. Verdicts on data sets that the paper does not have say only whether the claim carries over."
     )
     if tested.any():
         yield claims_table(claims[tested], "Claims")

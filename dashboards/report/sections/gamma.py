@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Paragraph, Table, table
-from dashboards.report.numbers import fixed, p_text, percent, plain, signed
+from dashboards.report.numbers import fixed, interval, percent, plain, signed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
@@ -21,9 +21,10 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         return
     yield Paragraph(
         "Range, standard deviation and slope are of the mean test DSC over γ. The baseline is the best loss outside "
-        "the unified family by validation DSC; “above” is the share of γ with a higher mean test DSC, “significantly” "
-        "where the signed-rank test agrees after Holm over γ. The best γ is compared with the recommended 0.5 on the "
-        "same images, corrected by Holm over all other γ."
+        "the unified family by validation DSC; “above” is the share of γ with a higher mean test DSC, “in new "
+        "trainings” the share for which that is shown (p < 0.05 after Holm over γ). γ is easy to set where the 90% "
+        f"interval of every γ against the recommended 0.5 lies within ±{data.answers.margin:g}; the γ that differs "
+        "most is named."
     )
     yield stability
     yield Paragraph(
@@ -37,17 +38,18 @@ def stability_table(answers: Answers) -> Table:
     """How much γ matters, in numbers."""
     return table(
         "Stability over γ",
-        ("Data set", "Loss", "Baseline", "γ tried", "range", "SD", "slope", "above baseline",
-         "significantly above", "best γ", "p, best against 0.5", "images"),
+        ("Data set", "Loss", "Baseline", "Easy to set", "γ tried", "range", "SD", "slope", "above baseline",
+         "in new trainings", "best γ", "farthest γ", "against 0.5", "90% interval", "images", "runs"),
         [
             (r["dataset"], short(r["variant"], 60),
              f"{short(r['baseline'], 40)} {fixed(r['baseline_dsc'])}" if isinstance(r["baseline"], str) else r["note"],
-             str(r["gammas"]), fixed(r["range"]), fixed(r["sd"]), signed(r["slope"]),
+             r["verdict"], str(r["gammas"]), fixed(r["range"]), fixed(r["sd"]), signed(r["slope"]),
              percent(r["share_above_baseline"]), percent(r["share_significantly_above"]), plain(r["best_gamma"]),
-             p_text(r["p_best_vs_recommended"]), str(r["n"]))
+             plain(r["farthest_gamma"]), signed(r["difference"]), interval(r["low"], r["high"]), str(r["n"]),
+             str(r["runs"]))
             for r in answers.stability.to_dict("records")
         ],
-        text=3,
+        text=4,
     )  # fmt: skip
 
 

@@ -17,23 +17,23 @@ from sweeper.analysis.rankings import Consensus, Ranking, chance, who_may_be_bes
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     """The whole section."""
-    if not data.rankings:
+    if not data.answers.rankings:
         return
     yield Paragraph(
         f"The losses are ranked by mean test DSC in {RESAMPLES:,} resamples. In each, the images (or patients, where "
         "they are known) are drawn with replacement, and each loss gets the effect of new trainings, as large as its "
         "runs differ. The share of resamples in which a loss comes first is its probability of being best."
     )
-    for ranking in data.rankings:
+    for ranking in data.answers.rankings:
         yield Heading(f"{ranking.dataset}, {ranking.label}")
         yield Paragraph(ranking_text(ranking))
         yield from drawings.take("rankings", (ranking.dataset, ranking.label))
         if (enough := data.enough.get((ranking.dataset, ranking.label))) is not None:
             yield Paragraph(enough_text(enough))
         yield Details("Ranks of all losses", (ranks_table(ranking),))
-    if data.consensus is not None:
+    if data.answers.consensus is not None:
         yield Heading("Over data sets")
-        yield Paragraph(consensus_text(data.consensus))
+        yield Paragraph(consensus_text(data.answers.consensus))
         yield from drawings.take("consensus")
 
 

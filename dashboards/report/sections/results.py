@@ -16,7 +16,7 @@ from sweeper.analysis import Answers
 from sweeper.analysis.paper import DATASETS, DIFFERENCE_NOTES, LOSSES
 from sweeper.analysis.scored import best, metric, table_metrics
 from sweeper.analysis.selection import UNIFIED
-from sweeper.analysis.significance import ALPHA, SIGNED_RANK
+from sweeper.analysis.significance import ALPHA
 from trials.metrics import DIAGONAL, paper_metrics
 
 
@@ -30,11 +30,16 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
             yield Paragraph("No trial has finished yet.")
         return
     repeated = bool((answers.table["repeats"] > 1).any())
+    compared = bool(answers.comparisons["p_holm"].notna().any())
+    star = (
+        "*: worse than the best mean in new trainings (p < 0.05 after Holm over all pairs of losses)"
+        if compared
+        else "With one run per loss no difference is marked: it would be one between these trained networks"
+    )
     averaged = ", after each image's score was averaged over the repeats" if repeated else ""
     yield Paragraph(
-        f"Mean ± half width of Student's 95% interval over test images{averaged}. Bold: the best mean. *: differs "
-        "significantly from the best mean (signed-rank on the same images, p < 0.05 after Holm over all pairs of "
-        "losses). Images whose score is undefined are left out and counted (−)."
+        f"Mean ± half width of Student's 95% interval over test images{averaged}. Bold: the best mean. {star}. Images "
+        "whose score is undefined are left out and counted (−)."
     )
     for place, one in tables.items():
         yield Heading(one.name)
@@ -166,17 +171,15 @@ def _score(row: Row, column_best: float, differs: bool) -> Score:
 
 
 def _marks(answers: Answers) -> set[tuple[str, str, str, str]]:
-    """(data set, class, metric, variant) of what differs significantly from the best mean of its column."""
+    """(data set, class, metric, variant) of what is worse than the best mean of its column in new trainings."""
     known = answers.table.dropna(subset=["mean"])
     worse = known["mean"].where(known["metric"].map(_lower_is_better).astype(bool), -known["mean"])
     ranked = known.assign(worse=worse).sort_values("worse", kind="stable")
     winners = ranked.drop_duplicates(["dataset", "label", "metric"]).set_index(["dataset", "label", "metric"])
-    tests = answers.significance
-    significant = tests[(tests["test"] == SIGNED_RANK) & (tests["p_holm"] < ALPHA)]
     marks = set()
-    for r in significant.to_dict("records"):
-        place = (r["dataset"], r["label"], r["metric"])
-        pair = {r["first"], r["second"]}
+    for r in answers.comparisons[answers.comparisons["p_holm"] < ALPHA].to_dict("records"):
+        place = (r["dataset"], r["class"], r["metric"])
+        pair = {r["loss_a"], r["loss_b"]}
         if (winner := winners["variant"].get(place)) in pair:
             (other,) = pair - {winner}
             marks.add((*place, other))

@@ -1,4 +1,7 @@
-"""The section on significance: for each data set and class a matrix of p values, mean ranks, and all pairs."""
+"""The section on significance: for each data set and class what is shown of new trainings, and the tests on images.
+
+The paper's tests take images alone. They stand beside the comparisons of trainings, and are called what they are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Details, Heading, Paragraph, Table, table
-from dashboards.report.numbers import NONE, Row, missing, p_equals, p_text, signed
+from dashboards.report.numbers import NONE, Row, interval, p_equals, p_text, signed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
@@ -27,25 +30,34 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     if not summaries:
         yield Paragraph("No two losses have finished on the same data set.")
         return
+    yield Paragraph(
+        "Two losses differ where they do so on new images and in new trainings: images (or patients, where they are "
+        "known) and training runs are both chance. With one run of a loss nothing is said. Holm corrects over all "
+        "pairs of losses for one data set, class and metric."
+    )
     about = " ".join(test.sentence for test in made_tests(answers))
     yield Paragraph(
-        f"{about} Holm corrects within a family: all pairs of losses for one data set, class, metric and test. A "
-        "positive effect means that the first loss scores higher; for both Wilcoxon tests it is the rank-biserial "
-        "correlation. The difference in the tables of pairs is that of the signed-rank test: the Hodges–Lehmann "
-        "estimate of how much higher the first loss scores on an image, and its 95% interval, which holds every "
-        "difference that the test does not refuse. Like p and unlike Holm's p it is of one pair alone: it is without 0 "
-        "where p is below 0.05. An end that is shown as 0.000 may be a smaller number of either sign, or 0 itself "
-        "where many images have equal differences. A dash means that so few images allow no 95% interval."
+        f"Beside that stand the tests over images only, runs ignored: they say something of these trained networks. "
+        f"{about} Each is corrected over the same pairs. A positive effect means that the first loss scores higher; "
+        "for both Wilcoxon tests it is the rank-biserial correlation. The difference in the tables of pairs is that of "
+        "the signed-rank test: the Hodges–Lehmann estimate of how much higher the first loss scores on an image, and "
+        "its 95% interval, which holds every difference that the test does not refuse. Like p and unlike Holm's p it "
+        "is of one pair alone: it is without 0 where p is below 0.05. An end that is shown as 0.000 may be a smaller "
+        "number of either sign, or 0 itself where many images have equal differences. A dash means that so few images "
+        "allow no 95% interval."
     )
     for place, summary in summaries:
         title = f"{place[0]}, {place[1]}"
         yield Heading(title)
-        if warning := too_few_images(answers, *place):
-            yield Paragraph(warning, "banner")
         yield from drawings.take("p-values", place)
+        yield comparisons_table(answers, *place)
         yield Paragraph(friedman_text(summary))
         yield from drawings.take("mean-ranks", place)
-        yield Details("All pairs, DSC", (pairs_table(answers, *place),))
+        warning = too_few_images(answers, *place)
+        yield Details(
+            "The tests over images only, DSC",
+            (*([Paragraph(warning, "muted")] if warning else []), pairs_table(answers, *place)),
+        )
     yield Heading("Over data sets")
     if answers.across is not None:
         yield Paragraph(friedman_text(answers.across))
@@ -58,6 +70,24 @@ def made_tests(answers: Answers) -> list[StatisticalTest]:
     return [test for test in TESTS.values() if test.name in made]
 
 
+def comparisons_table(answers: Answers, dataset: str, label: str) -> Table:
+    """All pairs of a data set and class on DSC: the difference in new trainings."""
+    own = answers.comparisons
+    own = own[(own["dataset"] == dataset) & (own["class"] == label) & (own["metric"] == "dsc")]
+    return table(
+        f"Differences on DSC, {dataset}, {label}",
+        ("First", "Second", "About", "difference", "95% interval", "p", "Holm", "images", "patients or groups", "runs"),
+        [
+            (short(r["loss_a"], 60), short(r["loss_b"], 60), r["warrants"], signed(r["difference"]),
+             interval(r["low"], r["high"]), p_text(r["p"]), p_text(r["p_holm"]), str(r["images"]),
+             str(r["groups"] or NONE), f"{r['runs_a']} and {r['runs_b']}")
+            for r in own.to_dict("records")
+        ],
+        text=3,
+        long=True,
+    )  # fmt: skip
+
+
 def pairs_table(answers: Answers, dataset: str, label: str) -> Table:
     """All pairs of a data set and class on DSC: every test side by side."""
     tests = made_tests(answers)
@@ -68,7 +98,7 @@ def pairs_table(answers: Answers, dataset: str, label: str) -> Table:
         pairs.setdefault((row["first"], row["second"]), {})[row["test"]] = row
     columns = [heading for test in tests for heading in (f"{test.heading} p", "Holm", "effect")]
     return table(
-        f"All pairs on DSC, {dataset}, {label}",
+        f"Tests over images only on DSC, {dataset}, {label}",
         ("First", "Second", *columns, "difference (Hodges–Lehmann)", "95% interval", "images", "left out"),
         [
             (short(first, 60), short(second, 60), *(text for test in tests for text in _cells(by_test.get(test.name))),
@@ -97,9 +127,10 @@ def friedman_text(summary: RankSummary) -> str:
     if math.isnan(summary.p):
         return summary.note
     left = f" ({summary.left_out} left out, since a loss lacks them)" if summary.left_out else ""
-    verdict = "the losses do not all rank alike" if summary.p < ALPHA else "no significant difference among the losses"
+    verdict = "they do not all rank alike" if summary.p < ALPHA else "no significant difference among them"
     return (
-        f"Friedman χ² = {summary.statistic:.1f}, p {p_equals(summary.p)}, {summary.blocks} blocks{left}: {verdict}. "
+        f"Ranks of these trained networks: Friedman χ² = {summary.statistic:.1f}, p {p_equals(summary.p)}, "
+        f"{summary.blocks} blocks{left}: {verdict}. "
         f"{summary.note}"
     ).strip()
 
@@ -113,12 +144,7 @@ def _cells(row: Row | None) -> tuple[str, str, str]:
 
 
 def _difference(row: Row) -> tuple[str, str, str, str]:
-    return signed(row["median_difference"]), interval_text(row), str(row["n"]), str(row["left_out"])
-
-
-def interval_text(row: Row) -> str:
-    """The 95% interval of a test's difference; a dash where there is none."""
-    return NONE if missing(row["low"]) else f"{signed(row['low'])} to {signed(row['high'])}"
+    return signed(row["median_difference"]), interval(row["low"], row["high"]), str(row["n"]), str(row["left_out"])
 
 
 SIGNIFICANCE = Section("significance", "Significance", 60, content)

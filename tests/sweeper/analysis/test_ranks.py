@@ -6,8 +6,8 @@ import pytest
 from study_maker import Study, make_trial, paper_like
 
 from sweeper.analysis import analyse, score_frame, trial_frame
+from sweeper.analysis.comparisons import compare_metrics
 from sweeper.analysis.ranks import rank_across, rank_within
-from sweeper.analysis.significance import pairwise_tests
 
 # R, ?friedman.test: rounding first base (Hollander & Wolfe 1973, p. 140); chi-squared = 11.143, df = 2, p = 0.003805.
 ROUNDING = [
@@ -34,7 +34,11 @@ def images_of(rows, names=("a", "b", "c")):
 
 def summary_of(rows):
     images = images_of(rows)
-    return rank_within("d", "x", images, pairwise_tests(images))
+    return rank_within("d", "x", images, compare_metrics(two_runs(images), ["dsc"]))
+
+
+def two_runs(images):
+    return pd.concat([images.assign(loss=images["variant"], trial=run) for run in range(2)])
 
 
 def answers_of(study):
@@ -67,17 +71,17 @@ def test_identical_losses_do_not_differ():
 def test_two_losses_or_one_image_cannot_be_tested():
     assert np.isnan(summary_of([(5, 6, 7)]).p)
     images = images_of([(5, 6), (6, 7)], names=("a", "b"))
-    summary = rank_within("d", "x", images, pairwise_tests(images))
+    summary = rank_within("d", "x", images, compare_metrics(two_runs(images), ["dsc"]))
     assert "needs three losses" in summary.note
 
 
 def test_corrected_matrix_is_that_of_the_tests():
-    answers = answers_of(paper_like(gammas=(0.5,)))
+    answers = answers_of(paper_like(gammas=(0.5,), repeats=2))
     (summary,) = answers.ranks
-    tests = answers.significance
-    row = tests[(tests["metric"] == "dsc") & (tests["test"] == "signed_rank")].iloc[3]
-    assert summary.corrected.loc[row["first"], row["second"]] == row["p_holm"]
-    assert summary.corrected.loc[row["second"], row["first"]] == row["p_holm"]
+    pairs = answers.comparisons
+    row = pairs[pairs["metric"] == "dsc"].iloc[3]
+    assert summary.corrected.loc[row["loss_a"], row["loss_b"]] == row["p_holm"]
+    assert summary.corrected.loc[row["loss_b"], row["loss_a"]] == row["p_holm"]
 
 
 @pytest.mark.parametrize(("datasets", "can"), [(5, False), (6, True)])

@@ -14,16 +14,17 @@ def answers_of(study):
     return analyse(trial_frame(study.trials), score_frame(study.columns))
 
 
-def straight(baseline=0.62, gammas=(0.1, 0.3, 0.5, 0.7, 0.9), slope=-0.2):
+def straight(baseline=0.62, gammas=(0.1, 0.3, 0.5, 0.7, 0.9), slope=-0.2, runs=3):
     """Mean DSC 0.7 + slope · γ, the same shape in each image, and a baseline."""
     study = Study()
     rng = np.random.default_rng(0)
-    if baseline is not None:
-        study.add(make_trial("a", "dice", val_dsc=baseline), (baseline + JITTER).tolist())
-    for gamma in gammas:
-        noise = rng.normal(0, 0.002, JITTER.size)
-        dsc = 0.7 + slope * gamma + JITTER + noise - noise.mean()
-        study.add(make_trial("a", LOSS, gamma=gamma, val_dsc=0.7 + slope * gamma), dsc.tolist())
+    for repeat in range(runs):
+        if baseline is not None:
+            study.add(make_trial("a", "dice", repeat=repeat, val_dsc=baseline), (baseline + JITTER).tolist())
+        for gamma in gammas:
+            noise = rng.normal(0, 0.002, JITTER.size)
+            dsc = 0.7 + slope * gamma + JITTER + noise - noise.mean()
+            study.add(make_trial("a", LOSS, gamma=gamma, repeat=repeat, val_dsc=0.7 + slope * gamma), dsc.tolist())
     return answers_of(study)
 
 
@@ -44,20 +45,48 @@ def test_shares_above_the_baseline():
 
 def test_a_mean_above_that_no_test_confirms_counts_in_one_share_only():
     study = Study()
-    study.add(make_trial("a", "dice", val_dsc=0.5), [0.5, 0.5, 0.5, 0.5])
-    for gamma in (0.1, 0.5):
-        study.add(make_trial("a", LOSS, gamma=gamma), [0.45, 0.9, 0.52, 0.46])
+    for repeat in range(3):
+        study.add(make_trial("a", "dice", repeat=repeat, val_dsc=0.5), [0.5, 0.5, 0.5, 0.5])
+        for gamma in (0.1, 0.5):
+            study.add(make_trial("a", LOSS, gamma=gamma, repeat=repeat), [0.45, 0.9, 0.52, 0.46])
     row = answers_of(study).stability.iloc[0]
     assert row["share_above_baseline"] == 1
     assert row["share_significantly_above"] == 0
 
 
-def test_the_best_gamma_is_tested_against_one_half():
-    row = straight().stability.iloc[0]
-    assert row["best_differs_from_recommended"]
-    assert row["p_best_vs_recommended"] < 0.01
+def test_gamma_is_easy_to_set_where_every_gamma_is_as_good_as_one_half():
     same = straight(slope=0.0).stability.iloc[0]
-    assert not same["best_differs_from_recommended"]
+    assert same["verdict"] == "holds"
+    assert -0.01 < same["low"] <= same["difference"] <= same["high"] < 0.01
+    # A bad γ on either side refutes it, however good the best one is.
+    row = straight().stability.iloc[0]
+    assert row["verdict"] == "does not hold"
+    assert (row["farthest_gamma"], row["difference"]) in ((0.1, pytest.approx(0.08)), (0.9, pytest.approx(-0.08)))
+    assert straight(slope=-0.022).stability.iloc[0]["verdict"] == "holds"
+    assert straight(slope=-0.025).stability.iloc[0]["verdict"] == "not shown"
+
+
+def test_a_bad_gamma_that_is_not_the_best_one_refutes_too():
+    study = Study()
+    for repeat in range(3):
+        for gamma, dsc in ((0.1, 0.8), (0.5, 0.8), (0.9, 0.76)):
+            study.add(make_trial("a", LOSS, gamma=gamma, repeat=repeat), (dsc + JITTER).tolist())
+    row = answers_of(study).stability.iloc[0]
+    assert (row["verdict"], row["farthest_gamma"]) == ("does not hold", 0.9)
+
+
+def test_the_margin_decides():
+    study = straight(slope=-0.02)
+    assert study.stability.iloc[0]["verdict"] == "holds"
+    assert (study.margin, study.stability.iloc[0]["margin"]) == (0.01, 0.01)
+
+
+def test_one_run_shows_nothing_about_new_trainings():
+    row = straight(runs=1).stability.iloc[0]
+    assert row["share_above_baseline"] == pytest.approx(0.4)
+    assert np.isnan([row["share_significantly_above"], row["low"], row["high"]]).all()
+    assert row["verdict"] == "not tested"
+    assert row["note"] == "one run for a γ: nothing is known of new trainings"
 
 
 def test_the_baseline_is_chosen_on_validation():
@@ -74,7 +103,7 @@ def test_the_baseline_is_chosen_on_validation():
 def test_without_baseline_or_one_half_the_note_says_so():
     row = straight(baseline=None, gammas=(0.1, 0.3)).stability.iloc[0]
     assert np.isnan(row["share_above_baseline"])
-    assert np.isnan(row["p_best_vs_recommended"])
+    assert np.isnan(row["farthest_gamma"])
     assert row["note"] == "no baseline loss has finished; γ = 0.5 did not run"
 
 

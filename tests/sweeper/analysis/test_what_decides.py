@@ -1,7 +1,5 @@
 """What decides an answer, on small studies in which another rule would give another answer."""
 
-import re
-
 import numpy as np
 import pytest
 from study_maker import Study, make_trial
@@ -20,11 +18,12 @@ def answers_of(study):
 
 
 def of_gammas(scores, baseline=BASE, val_dsc=0.6):
-    """A study of one unified loss, `scores` by γ, and of Dice."""
+    """A study of one unified loss, `scores` by γ, and of Dice; three runs give the same scores."""
     study = Study()
-    study.add(make_trial("a", "dice", val_dsc=val_dsc), baseline.tolist())
-    for gamma, dsc in scores.items():
-        study.add(make_trial("a", LOSS, gamma=gamma), dsc.tolist())
+    for repeat in range(3):
+        study.add(make_trial("a", "dice", repeat=repeat, val_dsc=val_dsc), baseline.tolist())
+        for gamma, dsc in scores.items():
+            study.add(make_trial("a", LOSS, gamma=gamma, repeat=repeat), dsc.tolist())
     return answers_of(study)
 
 
@@ -43,21 +42,10 @@ def test_the_baseline_of_gamma_is_the_one_with_the_best_validation_and_not_test(
 def test_the_more_gammas_are_tried_the_more_each_must_show_against_the_baseline():
     """Each is better by the same scores: what convinces of one of a single pair is no evidence among nine."""
     single = of_gammas({0.1: BASE + SHIFTS, 0.5: BASE}).stability.iloc[0]
-    assert single["share_significantly_above"] <= single["share_above_baseline"]
+    assert single["share_significantly_above"] == 0.5  # 0.1 alone is above
     many = of_gammas({g / 10: BASE + SHIFTS for g in range(1, 10)}).stability.iloc[0]
     assert many["share_above_baseline"] == 1
     assert many["share_significantly_above"] == 0
-
-
-def test_the_best_of_many_gammas_must_show_more_against_one_half():
-    """The same scores at the best γ and at 0.5, among two and among nine γ."""
-    two = of_gammas({0.1: BASE + SHIFTS, 0.5: BASE}).stability.iloc[0]
-    even = np.arange(1, 11) / 1000 * np.tile([1, -1], 5)
-    rest = {g / 10: BASE + even * g / 10 for g in range(2, 10) if g != 5}
-    nine = of_gammas({0.1: BASE + SHIFTS, 0.5: BASE} | rest).stability.iloc[0]
-    assert two["best_gamma"] == nine["best_gamma"] == 0.1
-    assert two["p_best_vs_recommended"] < 0.05 < nine["p_best_vs_recommended"]
-    assert not nine["best_differs_from_recommended"]
 
 
 def one_failure(better, worse):
@@ -71,29 +59,34 @@ IMAGES = np.linspace(0.6, 0.8, 20)
 SMALL = np.linspace(0.01, 0.03, 20)
 
 
-def test_a_mean_above_the_baseline_s_is_no_evidence_where_the_images_say_the_opposite():
-    """γ has the higher mean, since the baseline fails on one image; on the nineteen others the baseline is better."""
-    baseline = one_failure(SMALL, IMAGES)
-    row = of_gammas({0.1: IMAGES, 0.5: IMAGES}, baseline=baseline).stability.iloc[0]
-    assert row["share_above_baseline"] == 1
-    assert row["share_significantly_above"] == 0
-
-
-def test_the_loss_of_the_highest_mean_has_not_beaten_one_that_is_better_on_nearly_every_image():
+def test_a_loss_that_is_worse_on_nearly_every_image_is_not_called_better():
     study = Study()
-    study.add(make_trial("a", "ce"), IMAGES.tolist())
-    study.add(make_trial("a", "dice"), one_failure(SMALL, IMAGES).tolist())
+    for repeat in range(3):
+        study.add(make_trial("a", "ce", repeat=repeat), IMAGES.tolist())
+        study.add(make_trial("a", "dice", repeat=repeat), one_failure(SMALL, IMAGES).tolist())
     answer = answers_of(study)
     assert answer.table.set_index(["variant", "metric"])["mean"].unstack()["dsc"].idxmax() == "ce"
-    assert not re.search(r"(?<!not )significantly better", answer.sentences[0])
+    assert "it was not shown to be better than the other loss" in answer.sentences[0]
+
+
+def test_a_loss_that_is_worse_counts_as_no_loss_that_was_beaten():
+    """Dice has the highest mean, and is better than CE; that focal is better than CE too is not Dice's."""
+    study = Study()
+    far = np.tile([0.3, -0.3], 5)
+    for repeat in range(3):
+        study.add(make_trial("a", "ce", repeat=repeat), (BASE - 0.2).tolist())
+        study.add(make_trial("a", "dice", repeat=repeat), BASE.tolist())
+        study.add(make_trial("a", "focal", repeat=repeat), (BASE - 0.01 + far).tolist())
+    assert "better than 1 of the 2 other losses in new trainings" in answers_of(study).sentences[0]
 
 
 def test_to_beat_every_other_loss_is_to_beat_the_best_of_them():
     study = Study()
-    for loss, mean in (("ce", 0.5), ("dice", 0.8), ("focal", 0.6)):
-        study.add(make_trial("drive", loss), (BASE - 0.6 + mean).tolist())
-    for gamma in (0.1, 0.5):
-        study.add(make_trial("drive", LOSS, gamma=gamma), (BASE + 0.1).tolist())
+    for repeat in range(3):
+        for loss, mean in (("ce", 0.5), ("dice", 0.8), ("focal", 0.6)):
+            study.add(make_trial("drive", loss, repeat=repeat), (BASE - 0.6 + mean).tolist())
+        for gamma in (0.1, 0.5):
+            study.add(make_trial("drive", LOSS, gamma=gamma, repeat=repeat), (BASE + 0.1).tolist())
     claims = answers_of(study).claims
     for claim in ("over the whole range of γ", "γ = 0.5 beats every other loss"):
         row = claims[(claims["dataset"] == "drive") & claims["claim"].str.contains(claim, regex=False)].iloc[0]

@@ -21,13 +21,12 @@ from storage.repository import Repository
 from sweeper.data.resolved import resolve
 from sweeper.errors import GridError
 from sweeper.grids.files import parse_grid
+from sweeper.run.closing import closing_text
 from sweeper.run.external_masks import Scored, score_masks
 from sweeper.run.launch import create
-from sweeper.run.publishing import best_trials
 from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.study import read_study
-from sweeper.views.status import closing_text
 from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec, is_external
 from trials.splits import Split
@@ -132,8 +131,9 @@ def test_they_are_no_loss_and_no_baseline(bench: Bench, tmp_path: Path) -> None:
     assert after.claims.equals(before.claims)
     assert after.sentences == before.sentences
     assert after.costs.equals(before.costs)
-    assert scored.trial.hash not in best_trials(bench.repository.trials("own")).values()
-    assert "nnunet" not in str(closing_text(bench.now, "own", []))
+    assert after.best_models == before.best_models
+    assert scored.trial.hash not in after.best_models.values()
+    assert "nnunet" not in str(closing_text(bench.now.settings, "own", after, []))
 
 
 def test_the_spec_says_where_they_come_from_and_holds_no_path(bench: Bench, tmp_path: Path) -> None:

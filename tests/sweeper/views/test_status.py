@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from storage.database import open_database
-from storage.records import Trial
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
-from sweeper.settings import Settings
 from sweeper.views.objects import SweepStatus
-from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, closing_text, status_of, status_text
+from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, status_of, status_text
 from tests.live_sweeps import Planned, new_trial
 from trials.states import FailureKind, TrialState
 
@@ -78,33 +75,6 @@ def test_the_lease_says_when_it_runs_out_and_ran_out() -> None:
     assert "stop it with: sweeper stop s" in said(lease=alive)
     dead = {**alive, "expired": True, "seconds_left": -600.0}
     assert "its coordinator gpu-1 (pid 7) is lost: its lease expired 10 min ago" in said(lease=dead)
-
-
-def closing(settings: Settings, report: list[Path]) -> list[str]:
-    class NoTrials:
-        def trials(self, name: str) -> list[Trial]:
-            return []
-
-        def sweep(self, name: str) -> SimpleNamespace:
-            return SimpleNamespace(grid={"name": name})
-
-    session: Any = SimpleNamespace(settings=settings, repository=NoTrials())
-    return [line.strip() for line in str(closing_text(session, "demo", report)).splitlines() if line.strip()]
-
-
-def test_a_launch_ends_with_commands_for_what_is_local(tmp_path: Path) -> None:
-    said = closing(Settings(home=tmp_path), [tmp_path / "report.html"])
-    assert f"xdg-open {tmp_path}/report.html" in said
-    assert said[-2].endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db")
-
-
-def test_a_launch_among_servers_ends_with_where_a_browser_finds_them(tmp_path: Path) -> None:
-    servers = Settings(home=tmp_path, mlflow_uri="http://mlflow:5000")
-    assert closing(servers, [])[-2] == "http://mlflow:5000  (MLflow, with the report)"
-    seen = servers.model_copy(update={"mlflow_url": "https://mlflow.example", "board_url": "https://board.example"})
-    said = closing(seen, [tmp_path / "report.html"])
-    assert said[1:3] == ["https://board.example  (the board)", "https://mlflow.example  (MLflow, with the report)"]
-    assert not any("xdg-open" in line or "mlflow ui" in line for line in said)
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""Every γ of a swept loss against its other γ and against the other losses, about new images and new trainings."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from itertools import permutations, product
+
+import pandas as pd
+
+from sweeper.analysis.comparisons import RunScores, difference, group_of_case, run_variance
+from sweeper.analysis.selection import foreground_dsc
+
+GAMMA_COLUMNS = [
+    "dataset", "variant", "gamma", "other", "other_gamma", "difference", "low", "high", "p", "images", "runs",
+]  # fmt: skip
+TWO_ONE_SIDED = 0.10
+"""`low` and `high` are the 90% interval, which belongs to two one-sided tests at 5%."""
+
+Setting = tuple[str, float | None]
+"""A variant and its γ, None where it has none."""
+
+
+def gamma_differences(per_trial: pd.DataFrame, selection: pd.DataFrame) -> pd.DataFrame:
+    """Differences in mean test DSC (over foreground classes) for each loss that ran with two or more γ.
+
+    Args:
+        per_trial: `trial_scores` of every γ.
+        selection: `select_gamma`; another loss is compared at its chosen γ.
+
+    Returns:
+        `GAMMA_COLUMNS`: `difference` is the DSC of `variant` at `gamma` less that of `other` at `other_gamma`, with its
+        90% interval and its uncorrected p. All of them are NaN where one of the two has a single run. A pair of γ of
+        one loss stands in both directions.
+    """
+    rows: list[tuple[object, ...]] = []
+    for dataset, part in foreground_dsc(per_trial).groupby("dataset", sort=True, observed=True):
+        rows += ((dataset, *row) for row in _of_dataset(part, selection[selection["dataset"] == dataset]))
+    return pd.DataFrame(rows, columns=GAMMA_COLUMNS).astype(
+        dict.fromkeys(["gamma", "other_gamma", "difference", "low", "high", "p"], float)
+    )
+
+
+def _of_dataset(part: pd.DataFrame, selection: pd.DataFrame) -> Iterator[tuple[object, ...]]:
+    groups = group_of_case(part)
+    scores = {
+        _setting(variant, gamma): RunScores.of(rows.rename(columns={"trial": "run"}), "dsc", groups)
+        for (variant, gamma), rows in part.groupby(["variant", "gamma"], dropna=False, sort=True, observed=True)
+    }
+    variance = run_variance(scores.values())
+    chosen = [_setting(*row) for row in selection[["variant", "gamma"]].itertuples(index=False)]
+    for variant, gammas in Counter(variant for variant, _ in scores).items():
+        if gammas < 2:
+            continue
+        own = [setting for setting in scores if setting[0] == variant]
+        others = [setting for setting in chosen if setting[0] != variant and setting in scores]
+        for first, second in (*permutations(own, 2), *product(own, others)):
+            found, cases = difference(scores[first], scores[second], variance)
+            runs = min(scores[one].units(cases).runs for one in (first, second)) if len(cases) else 0
+            yield *first, *second, found.estimate, *found.interval(TWO_ONE_SIDED), found.p, len(cases), runs
+
+
+def _setting(variant: object, gamma: object) -> Setting:
+    value = float(str(gamma))
+    return str(variant), None if math.isnan(value) else value
