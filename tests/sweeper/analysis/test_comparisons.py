@@ -150,3 +150,21 @@ def test_a_frame_that_cannot_be_compared_is_one_line(change: Change, message: st
 def test_alpha_is_a_share(alpha: float) -> None:
     with pytest.raises(AnalysisError, match="between 0 and 1"):
         compare(frame({"dice": 0.9, "ce": 0.8}), alpha=alpha)
+
+
+def test_p_holm_is_corrected_within_one_data_set_and_class():
+    """Three pairs of one family; another data set's pair is a family of its own."""
+    draw = np.random.default_rng(8)
+    rows = [
+        {"dataset": place, "class": "thing", "loss": loss, "run": run, "case": f"c{i}", "dsc": draw.normal(mean, 0.05)}
+        for place, losses in (("a", {"x": 0.7, "y": 0.72, "z": 0.74}), ("b", {"x": 0.7, "y": 0.72}))
+        for loss, mean in losses.items()
+        for run in range(3)
+        for i in range(12)
+    ]
+    pairs = compare(pd.DataFrame(rows))
+    first, alone = pairs[pairs["dataset"] == "a"], pairs[pairs["dataset"] == "b"]
+    assert alone["p_holm"].tolist() == alone["p"].tolist()
+    smallest = first.loc[first["p"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(3 * smallest["p"], 1.0))
+    assert (first["p_holm"] >= first["p"]).all()

@@ -132,8 +132,6 @@ def test_outdated_trials_count_in_no_table_curve_choice_or_test():
     chosen = answer.selection[answer.selection["variant"] == "dice"].iloc[0]
     assert (chosen["val_dsc"], chosen["test_dsc"], chosen["repeats"]) == (0.8, 0.5, 2)
     assert (answer.significance.loc[answer.significance["metric"] == "dsc", "effect"] > 0).all()
-    time = answer.claims[(answer.claims["dataset"] == "a") & answer.claims["claim"].str.contains("Training time")]
-    assert not time["numbers"].str.contains("Kruskal").any()  # all current times are identical
 
 
 def test_the_interval_over_repeats_is_of_the_repeats_means_and_not_of_the_images():
@@ -146,3 +144,38 @@ def test_the_interval_over_repeats_is_of_the_repeats_means_and_not_of_the_images
     assert row["repeats_half_width"] == pytest.approx(width, rel=1e-5)
     assert answer.curves.iloc[0]["repeats_half_width"] == pytest.approx(width, rel=1e-5)
     assert row["half_width"] == pytest.approx(2.262157 * BASE.std(ddof=1) / np.sqrt(10), rel=1e-5)
+
+
+def test_the_sentence_counts_what_holm_leaves_of_the_best_loss_s_wins():
+    """Each of three others is worse by the same scores: what convinces of one pair is no evidence among six."""
+    study, alone = Study(), Study()
+    for repeat in range(3):
+        for loss in ("ce", "dice", "focal"):
+            study.add(make_trial("a", loss, repeat=repeat), BASE.tolist())
+        for one in (study, alone):
+            one.add(make_trial("a", "tversky", repeat=repeat), (BASE + SHIFTS).tolist())
+        alone.add(make_trial("a", "ce", repeat=repeat), BASE.tolist())
+    found = answers_of(study)
+    assert found.comparisons.loc[found.comparisons["metric"] == "dsc", "p"].min() < 0.05
+    assert "was not shown to be better" in found.sentences[0]
+    assert "was not shown to be better" not in answers_of(alone).sentences[0]
+
+
+def test_a_loss_that_is_better_in_most_patients_is_not_beaten_by_one_with_the_higher_mean_over_images():
+    """CE is far better on the many images of one patient, and worse on the one image of each of the nine others."""
+    images = np.linspace(0.5, 0.6, 39)
+    first = np.arange(39) < 30
+    steps = np.linspace(0, 0.002, 39)
+    study = Study()
+    for repeat in range(3):
+        study.add(make_trial("a", "ce", repeat=repeat), images.tolist())
+        dice = np.where(first, images - 0.05, images + 0.1 + steps)
+        study.add(make_trial("a", "dice", repeat=repeat), dice.tolist())
+    study.columns["group"] = ["one" if i < 30 else f"p{i}" for _ in range(6) for i in range(39)]
+    found = answers_of(study)
+    (row,) = found.comparisons[found.comparisons["metric"] == "dsc"].to_dict("records")
+    assert (row["loss_a"], row["groups"]) == ("ce", 10)
+    assert row["difference"] < 0
+    assert row["p_holm"] < 0.05
+    assert "ce had the highest mean test DSC" in found.sentences[0]
+    assert "it was not shown to be better than the other loss" in found.sentences[0]
