@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ import pandas as pd
 from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers
-from sweeper.analysis.common_units import run_scores
-from sweeper.analysis.power import Enough, enough_of
 from sweeper.analysis.selection import at_selected_gamma
 from sweeper.grids.details import details_of
 from sweeper.search.details import SearchDetails
@@ -81,12 +78,6 @@ class StudyData:
     def answers(self) -> Answers:
         """Every table, test, curve and claim."""
         return self.study.answers
-
-    @cached_property
-    def enough(self) -> Mapping[tuple[str, str], Enough]:
-        """Which difference such a study finds, by data set and class."""
-        rows = run_scores(self.answers.trials, self.answers.counted_scores, self.answers.selection)
-        return {(one.dataset, one.label): one for one in enough_of(rows, self.sweep.name)}
 
     @property
     def datasets(self) -> list[str]:

@@ -14,6 +14,7 @@ from sweeper.analysis.denominators import counted
 from sweeper.analysis.frames import scores_hash
 from sweeper.analysis.gamma_differences import gamma_differences
 from sweeper.analysis.paper import ranking_agreement, side_by_side
+from sweeper.analysis.power import Enough, enough_of
 from sweeper.analysis.rankings import Consensus, Ranking, consensus, rank_losses
 from sweeper.analysis.ranks import RankSummary, rank_across, rank_within
 from sweeper.analysis.scored import scored_metrics
@@ -58,6 +59,7 @@ class Answers:
     stability: pd.DataFrame
     rankings: tuple[Ranking, ...]
     consensus: Consensus | None
+    enough: tuple[Enough, ...]
     ranks: tuple[RankSummary, ...]
     across: RankSummary | None
     claims: pd.DataFrame
@@ -118,7 +120,8 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
     claims = judge(
         Evidence(rivals, agreement, between, compared, differences, lines, steadiness, trained, unfit, margin)
     )
-    rankings = rank_losses(chosen[chosen["loss"].isin(losses)].rename(columns={"trial": "run"}))
+    runs = chosen[chosen["loss"].isin(losses)].rename(columns={"trial": "run"})
+    rankings, could_find = rank_losses(runs), enough_of(runs)
     places = selected[["dataset", "label"]].drop_duplicates().itertuples(index=False)
     return Answers(
         trials=trials,
@@ -136,6 +139,7 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         stability=steadiness,
         rankings=rankings,
         consensus=consensus(rankings),
+        enough=could_find,
         ranks=tuple(rank_within(dataset, label, selected, pairs) for dataset, label in places),
         across=None if selected.empty else rank_across(selected),
         claims=claims,
@@ -143,7 +147,7 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         unfinished=unfinished(trials),
         unfit=unfit,
         margin=margin,
-        sentences=three_sentences(rivals, compared, rankings, steadiness, claims),
+        sentences=three_sentences(rivals, compared, rankings, could_find, steadiness, claims),
         counted_scores=scores,
         absent=whole.absent,
         scores_hash=stored,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from sweeper.analysis.claims import ONE_RUN
 from sweeper.analysis.comparisons import NEW_TRAININGS
+from sweeper.analysis.power import Enough, what_more_would_tell
 from sweeper.analysis.rankings import Ranking, who_may_be_best
 from sweeper.analysis.selection import RECOMMENDED_GAMMA
 from sweeper.analysis.significance import ALPHA
@@ -29,6 +30,7 @@ def three_sentences(
     table: pd.DataFrame,
     comparisons: pd.DataFrame,
     rankings: Sequence[Ranking],
+    enough: Sequence[Enough],
     stability: pd.DataFrame,
     claims: pd.DataFrame,
 ) -> tuple[str, ...]:
@@ -38,13 +40,14 @@ def three_sentences(
         table: `result_table`.
         comparisons: `compare_metrics`.
         rankings: `rank_losses`.
+        enough: `enough_of`.
         stability: `stability`.
         claims: `judge`.
     """
     dsc = table[(table["metric"] == "dsc") & table["mean"].notna()]
     if dsc.empty:
         return (NOTHING_FINISHED,)
-    return _which_loss(dsc, comparisons, rankings), _how_much_gamma(stability), _the_paper(claims)
+    return _which_loss(dsc, comparisons, rankings, enough), _how_much_gamma(stability), _the_paper(claims)
 
 
 def chosen_on_validation(best: pd.DataFrame) -> str:
@@ -90,13 +93,16 @@ def _winner(place: tuple[str, str], group: pd.DataFrame, comparisons: pd.DataFra
     return _Winner(f"{place[0]} ({place[1]})", best, len(group) - 1, int(rows["p"].notna().sum()), beaten)
 
 
-def _which_loss(dsc: pd.DataFrame, comparisons: pd.DataFrame, rankings: Sequence[Ranking]) -> str:
+def _which_loss(
+    dsc: pd.DataFrame, comparisons: pd.DataFrame, rankings: Sequence[Ranking], enough: Sequence[Enough]
+) -> str:
     places = dsc.groupby(["dataset", "label"], sort=False, observed=True)
     winners = [_winner((str(dataset), str(label)), group, comparisons) for (dataset, label), group in places]
     if len(winners) <= _NAMED_IN_FULL:
         ranked = {f"{r.dataset} ({r.label})": r for r in rankings if r.about == NEW_TRAININGS}
-        said = (_one_winner(w, ranked.get(w.place)) for w in winners)
-        return ". ".join(said) + "."
+        more = {f"{e.dataset} ({e.label})": what_more_would_tell(e) for e in enough}
+        said = ((f"{_one_winner(w, ranked.get(w.place))}.", "" if w.clear else more.get(w.place, "")) for w in winners)
+        return " ".join(part for parts in said for part in parts if part)
     counts: dict[str, list[str]] = {}
     for winner in winners:
         counts.setdefault(str(winner.row["variant"]), []).append(winner.place)

@@ -44,7 +44,7 @@ class Components:
         loss_unit: loss × unit: on which images (or groups) a loss does better or worse than on average.
         run: of a training run's mean.
         unit_run: unit × run: what is left.
-        source: "assumed", or the sweep from whose scores they were estimated.
+        source: "assumed", or the sweep from whose scores they were estimated; empty for the scores at hand.
     """
 
     loss_unit: float
@@ -218,12 +218,12 @@ def components_of(common: CommonUnits, source: str) -> Components | None:
     return Components(math.sqrt(loss_unit), math.sqrt(run), math.sqrt(rest), source)
 
 
-def enough_of(run_scores: pd.DataFrame, source: str) -> tuple[Enough, ...]:
+def enough_of(run_scores: pd.DataFrame, source: str = "") -> tuple[Enough, ...]:
     """What the study that these scores are of could find, for each data set and class.
 
     Args:
         run_scores: as `rankings.rank_losses` takes it.
-        source: the sweep, for the reader.
+        source: the sweep, for a reader of its components elsewhere.
 
     Returns:
         One for each data set and class with two losses. Where no run was repeated the components are `ASSUMED`.
@@ -267,7 +267,8 @@ def repeats_text(one: Enough) -> str:
 
 def components_text(components: Components) -> str:
     """Where the components come from, and how large they are."""
-    where = "assumed" if components.assumed else f"estimated from sweep {components.source}"
+    sweep = f"sweep {components.source}" if components.source else "these scores"
+    where = "assumed" if components.assumed else f"estimated from {sweep}"
     return (
         f"standard deviations {where}: run {components.run:.3f}, loss × image {components.loss_unit:.3f}, "
         f"image × run {components.unit_run:.3f}"
@@ -328,7 +329,7 @@ def what_more_would_tell(one: Enough) -> str:
     further = findable(replace(design, runs=design.runs + 2), components)
     found = f"{_more(2)} would find a difference of {further:.3f} in {POWER:.0%} of such studies"
     if not design.possible:
-        return f"{found}{' (by assumed variances)' if components.assumed else ''}; one run finds none."
+        return f"{found}{' (by assumed variances)' if components.assumed else ''}."
     return f"{found}, these find {one.finds:.3f}; {repeats_text(one)}."
 
 

@@ -24,12 +24,13 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         "they are known) are drawn with replacement, and each loss gets the effect of new trainings, as large as its "
         "runs differ. The share of resamples in which a loss comes first is its probability of being best."
     )
+    enough = {(one.dataset, one.label): one for one in data.answers.enough}
     for ranking in data.answers.rankings:
         yield Heading(f"{ranking.dataset}, {ranking.label}")
         yield Paragraph(ranking_text(ranking))
         yield from drawings.take("rankings", (ranking.dataset, ranking.label))
-        if (enough := data.enough.get((ranking.dataset, ranking.label))) is not None:
-            yield Paragraph(enough_text(enough))
+        if (found := enough.get((ranking.dataset, ranking.label))) is not None:
+            yield Paragraph(enough_text(found))
         yield Details("Ranks of all losses", (ranks_table(ranking),))
     if data.answers.consensus is not None:
         yield Heading("Over data sets")

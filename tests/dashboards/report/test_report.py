@@ -135,7 +135,9 @@ def test_it_says_which_loss_validation_alone_would_take(tmp_path):
     study.add(make_trial("nuclei", "dice", val_dsc=0.7), [0.8, 0.9])
     study.add(make_trial("nuclei", "unified_focal_asym", gamma=0.5, val_dsc=0.9), [0.5, 0.7])
     _, _, page = report(study, tmp_path)
-    taken = "the choice is Unified focal (asym) at γ = 0.5 on nuclei (validation DSC 0.900, test DSC 0.800)."
+    taken = (
+        "the choice is unified_focal_asym at γ = 0.5 on nuclei (mean validation DSC 0.900 over 1 run, test DSC 0.800)."
+    )
     assert taken in shown(page)
     assert "the choice is" not in shown(report(Study(), tmp_path)[2])
 
@@ -391,7 +393,7 @@ def test_the_ranking_says_who_may_be_best_and_what_more_runs_would_find(tmp_path
     assert "With new images and new trainings" in text
     assert "Kendall's τ between resampled rankings and this one" in text
     assert "80% of studies of 3 losses with 3 runs each on 8 images find a difference of" in text
-    assert "estimated from sweep s" in text
+    assert "estimated from these scores" in text
 
 
 def test_the_ranking_of_one_run_each_is_of_these_networks(tmp_path):

@@ -52,7 +52,8 @@ def test_one_run_is_about_these_networks_however_clear_it_looks():
         study.add(make_trial("a", loss), (mean + JITTER).tolist())
     assert sentences(study)[0] == (
         "On a (thing), of these trained networks that of dice had the highest mean test DSC, 0.800 ± 0.015 over 20 "
-        "images; one run per loss says nothing about new trainings."
+        "images; one run per loss says nothing about new trainings. Two more repeats of each loss would find a "
+        "difference of 0.039 in 80% of such studies (by assumed variances)."
     )
 
 
@@ -73,7 +74,9 @@ def test_no_difference_is_not_called_equal():
     for loss in ("ce", "dice"):
         for repeat in range(3):
             study.add(make_trial("a", loss, repeat=repeat), (0.7 + rng.normal(0, 0.05, 20)).tolist())
-    assert "but it was not shown to be better than the other loss in new trainings" in sentences(study)[0]
+    first = sentences(study)[0]
+    assert "but it was not shown to be better than the other loss in new trainings" in first
+    assert "16 more repeats of each loss would find a difference of 0.01 in 80% of such studies" in first
 
 
 def test_many_data_sets_are_counted():
