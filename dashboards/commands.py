@@ -1,13 +1,15 @@
-"""What `sweeper report` calls, through the entry-point group `sweeper.reports`."""
+"""What `sweeper report` and `sweeper analyse` call, through the entry-point group `sweeper.reports`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboards.report.write import write_study_report
+from dashboards.report.write import check_formats, write_report, write_study_report
+from dashboards.study_data import data_of_scores
 from storage.repository import Repository
 from sweeper.grids.details import details_of
+from sweeper.score_files import read_scores, study_of
 from sweeper.settings import Settings
 from sweeper.study import keep_significance, read_study
 from workers.plugins import load_installed, load_stored
@@ -36,3 +38,19 @@ def write(
         repository, study, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared
     )
     return files.all
+
+
+def write_scores(file: Path, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
+    """Writes the report of the scores in a file, without a database, and returns every file, the page first.
+
+    Installed plug-ins add their tests, figures, sections and metrics.
+
+    Raises:
+        ReportError: it cannot be written as asked.
+        AnalysisError: the file cannot be read, or its scores cannot be compared.
+        PluginError: a plug-in cannot be imported.
+    """
+    load_installed((*PLUGIN_KINDS, "metrics"))
+    check_formats(formats)
+    study = study_of(read_scores(file), file.name)
+    return write_report(data_of_scores(study, file.name), out, formats=formats).all

@@ -13,6 +13,7 @@ from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers
 from sweeper.analysis.selection import at_selected_gamma
+from sweeper.analysis.verdicts import UNTESTED
 from sweeper.grids.details import details_of
 from sweeper.search.details import SearchDetails
 from sweeper.study import Study
@@ -60,6 +61,7 @@ class StudyData:
         environments: versions, devices and revisions by the hash that trials name them by.
         searches: what each search of the sweep tried.
         specs: of the trials that were trained here and count, or of all that shall be while none has finished.
+        source: the name of the file that the scores are from; empty where a sweep made them.
     """
 
     study: Study
@@ -68,6 +70,7 @@ class StudyData:
     environments: Mapping[str, Mapping[str, str]]
     searches: Sequence[SearchedTrials]
     specs: Sequence[TrialSpec] = ()
+    source: str = ""
 
     @property
     def sweep(self) -> Sweep:
@@ -78,6 +81,15 @@ class StudyData:
     def answers(self) -> Answers:
         """Every table, test, curve and claim."""
         return self.study.answers
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer; of scores from a file without the questions that no row of it is about."""
+        which, *others = self.answers.sentences
+        if self.source:
+            tested = (self.answers.claims["verdict"] != UNTESTED) & self.answers.claims["in_paper"]
+            others = others[1:] if tested.any() else []
+        return (which, *others)
 
     @property
     def datasets(self) -> list[str]:
@@ -131,6 +143,16 @@ def read_study_data(
         searches=_searches(repository, study.sweep, stored),
         specs=_specs(study.answers, stored),
     )
+
+
+def data_of_scores(study: Study, source: str) -> StudyData:
+    """The same for scores from a file: there is nothing beside them.
+
+    Args:
+        study: `sweeper.score_files.study_of`.
+        source: the file's name.
+    """
+    return StudyData(study, pd.DataFrame(columns=HISTORY_COLUMNS), (), {}, (), source=source)
 
 
 def datasets_without_pictures(grid: Json) -> frozenset[str]:

@@ -43,12 +43,15 @@ class Section:
         title: its heading.
         order: sections are shown in ascending order; ours have 10, 20, 30 …
         content: what it shows of a study; a section without content is left out.
+        of_trainings: whether it is about how networks were trained, so that it is left out where scores are from a
+            file.
     """
 
     name: str
     title: str
     order: int
     content: Callable[[StudyData, SectionDrawings], Iterable[Block]]
+    of_trainings: bool = False
 
 
 SECTIONS: Registry[Section] = Registry("section", "sweeper.sections")

@@ -30,6 +30,9 @@ FORMATS = ("html", "pdf", "latex", "csv")
 
 Made = TypeVar("Made")
 
+_OF_TRAININGS = ("gamma_differences", "gamma_curves", "stability", "selection", "costs", "unfinished")
+"""Tables that are about how networks were trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
@@ -69,12 +72,26 @@ def write_study_report(
             be written.
         AnalysisError: a stored score is impossible.
     """
+    check_formats(formats)
+    return write_report(read_study_data(repository, study, trials_folder, prepared_root), out, formats=formats)
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuses what cannot be written before anything is computed.
+
+    Raises:
+        ReportError: an unknown format, or PDF without a Chromium.
+    """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise ReportError(f"unknown report format {unknown[0]!r}; known: {', '.join(FORMATS)}")
     if "pdf" in formats:
         browser()
-    data = read_study_data(repository, study, trials_folder, prepared_root)
+
+
+def write_report(data: StudyData, out: Path, *, formats: Sequence[str] = ("html",)) -> ReportFiles:
+    """Writes the report of what was read already. Arguments, files and errors as in `write_study_report`."""
+    check_formats(formats)
     drawings = draw_figures(data)
     sections = fill_sections(data, drawings)
     try:
@@ -86,7 +103,7 @@ def write_study_report(
 
 
 def draw_figures(data: StudyData) -> dict[str, list[Drawing]]:
-    """The drawings of every registered figure, by its name.
+    """The drawings of every registered figure whose section the page has, by its name.
 
     Raises:
         ReportError: a figure fails, or names a section that there is not.
@@ -94,7 +111,17 @@ def draw_figures(data: StudyData) -> dict[str, list[Drawing]]:
     for name, figure in FIGURES.items():
         if figure.section not in SECTIONS:
             raise ReportError(f"the figure {name!r} names the section {figure.section!r}; known: {', '.join(SECTIONS)}")
-    return {name: _made(f"the figure {name!r}", figure.drawings, data) for name, figure in FIGURES.items()}
+    shown = _sections(data)
+    return {
+        name: _made(f"the figure {name!r}", figure.drawings, data)
+        for name, figure in FIGURES.items()
+        if figure.section in shown
+    }
+
+
+def _sections(data: StudyData) -> dict[str, Section]:
+    """The registered sections that may have content; those about trainings have none where scores are from a file."""
+    return {name: section for name, section in SECTIONS.items() if not (data.source and section.of_trainings)}
 
 
 def fill_sections(data: StudyData, drawings: Mapping[str, Sequence[Drawing]]) -> list[tuple[Section, list[Block]]]:
@@ -104,7 +131,7 @@ def fill_sections(data: StudyData, drawings: Mapping[str, Sequence[Drawing]]) ->
         ReportError: a section fails.
     """
     found = []
-    for name, section in sorted(SECTIONS.items(), key=lambda item: item[1].order):
+    for name, section in sorted(_sections(data).items(), key=lambda item: item[1].order):
         own = SectionDrawings({f: drawings[f] for f, figure in FIGURES.items() if figure.section == name})
         blocks = [*_made(f"the section {name!r}", section.content, data, own), *own.take()]
         if blocks:
@@ -126,7 +153,8 @@ def page_html(data: StudyData, sections: Sequence[tuple[Section, Sequence[Block]
         created=time_text(sweep.created_at),
         ended=time_text(sweep.finished_at) if sweep.finished_at is not None else "",
         banners=_banners(sweep, data.answers),
-        sentences=data.answers.sentences,
+        sentences=data.sentences,
+        source=data.source,
         chosen=data.answers.chosen,
         sections=sections,
     )
@@ -156,7 +184,7 @@ def _write(
     if "csv" in formats or "latex" in formats:
         tables_folder.mkdir(exist_ok=True)
     if "csv" in formats:
-        tables += _write_csv(data.answers, tables_folder)
+        tables += _write_csv(data, tables_folder)
     if "latex" in formats:
         tables += _write_latex(data.answers, tables_folder)
     html = None
@@ -187,7 +215,8 @@ def _banners(sweep: Sweep, answers: Answers) -> list[str]:
     return banners
 
 
-def _write_csv(answers: Answers, folder: Path) -> list[Path]:
+def _write_csv(data: StudyData, folder: Path) -> list[Path]:
+    answers = data.answers
     frames = {
         "trials": answers.trials, "results": answers.table, "significance": answers.significance,
         "comparisons": answers.comparisons, "gamma_differences": answers.gamma_differences,
@@ -195,6 +224,8 @@ def _write_csv(answers: Answers, folder: Path) -> list[Path]:
         "ranking_agreement": answers.agreement, "claims": answers.claims, "costs": answers.costs,
         "unfinished": answers.unfinished, "image_scores": answers.selected, "by_size": answers.by_size,
     }  # fmt: skip
+    if data.source:  # nothing is known of the trainings
+        frames = {name: frame for name, frame in frames.items() if name not in _OF_TRAININGS}
     paths = []
     for name, frame in frames.items():
         path = folder / f"{name}.csv"

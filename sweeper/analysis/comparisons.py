@@ -57,7 +57,7 @@ def compare(scores: pd.DataFrame, *, metric: str = "dsc", alpha: float = 0.05) -
             score is defined, all scores are the same, a case has two rows in one run or two groups, or there is only
             one loss.
     """
-    return compare_checked(_checked(scores, metric, alpha), metric, alpha)[PAIR_COLUMNS]
+    return compare_checked(checked(scores, metric, alpha), metric, alpha)[PAIR_COLUMNS]
 
 
 def compare_checked(scores: pd.DataFrame, metric: str, alpha: float = 0.05) -> pd.DataFrame:
@@ -186,8 +186,12 @@ def _runs(scores: RunScores, cases: pd.Index) -> int:
     return scores.units(cases).runs if len(cases) else 0
 
 
-def _checked(scores: pd.DataFrame, metric: str, alpha: float) -> pd.DataFrame:
-    """The frame's own copy of what is compared, or one line on what is wrong with it."""
+def checked(scores: pd.DataFrame, metric: str, alpha: float = 0.05) -> pd.DataFrame:
+    """The frame's own copy of what `compare` needs of it, the scores as numbers.
+
+    Raises:
+        AnalysisError: as in `compare`.
+    """
     if not 0 < alpha < 1:
         raise AnalysisError(f"alpha is {alpha!r}; expected a number between 0 and 1, such as 0.05")
     for column in KEYS:

@@ -91,6 +91,11 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
         }
         for t in trials
     ]
+    return typed_trials(rows)
+
+
+def typed_trials(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows with `TRIAL_COLUMNS` as a trial frame, each column of its type."""
     frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
     for column in _NUMERIC:
         frame[column] = pd.to_numeric(frame[column]).astype(float)

@@ -19,14 +19,16 @@ def metric_columns(scores: pd.DataFrame) -> list[str]:
 def scored_metrics(images: pd.DataFrame) -> list[str]:
     """The metrics that tables and tests are about: the paper's four, then every other one that some image has.
 
-    What describes an image (its size, say) is none of them.
+    What describes an image (its size, say) is none of them. Where no image has one of the paper's four, as in scores
+    that were made elsewhere, it is left out; DSC never is.
 
     Args:
         images: `selection.image_scores`, or another frame with a column for each metric.
     """
     stored = in_order([*METRICS, *_further(images)])
     further = [m for m in stored if m not in paper_metrics() and metric(m).compared]
-    return [*paper_metrics(), *(m for m in further if m in images and images[m].notna().any())]
+    paper = [m for m in paper_metrics() if m == "dsc" or images.empty or images[m].notna().any()]
+    return [*paper, *(m for m in further if m in images and images[m].notna().any())]
 
 
 def table_metrics(table: pd.DataFrame) -> list[str]:

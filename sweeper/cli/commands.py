@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.cli import analyse as analyse_commands
 from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.add_typer(control_commands.app)
 app.add_typer(results_commands.app)
 app.add_typer(score_commands.app)
+app.add_typer(analyse_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from storage.errors import LeaseHeldError
@@ -33,12 +35,22 @@ def finish(session: Session, sweep_name: str) -> list[Path]:
 
 def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
     """Writes the report with the installed package that offers one (`dashboards` does)."""
+    files: list[Path] = _writer().write(session.settings, session.repository, sweep_name, out, tuple(formats))
+    return files
+
+
+def report_scores(file: Path, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
+    """Writes the report of scores that were made elsewhere, with the same package."""
+    files: list[Path] = _writer().write_scores(file, out, tuple(formats))
+    return files
+
+
+def _writer() -> ModuleType:
+    """The module that the installed package names: it has `write` and `write_scores`."""
     offers = entry_points(group="sweeper.reports")
     if not offers:
         raise GridError("no package offers a report: install sweeper with its package `dashboards`")
-    write = next(iter(offers)).load()
-    files: list[Path] = write(session.settings, session.repository, sweep_name, out, tuple(formats))
-    return files
+    return import_module(next(iter(offers)).module)
 
 
 def publish(session: Session, sweep_name: str, files: Sequence[Path]) -> None:

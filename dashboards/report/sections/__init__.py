@@ -9,6 +9,7 @@ from dashboards.report.sections.gamma import GAMMA
 from dashboards.report.sections.ran import RAN
 from dashboards.report.sections.ranking import RANKING
 from dashboards.report.sections.results import RESULTS
+from dashboards.report.sections.scores_file import SCORES_FILE
 from dashboards.report.sections.search import SEARCH
 from dashboards.report.sections.significance import SIGNIFICANCE
 from dashboards.report.sections.sizes import SIZES
@@ -29,5 +30,6 @@ for _section in (
     CLAIMS,
     COST,
     UNFINISHED,
+    SCORES_FILE,
 ):
     SECTIONS.register(_section.name, _section)

@@ -16,6 +16,8 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     """The whole section."""
     claims = data.answers.claims
     tested = claims["verdict"] != UNTESTED
+    if data.source and not tested.any():
+        return
     yield Paragraph(
         "A claim holds where these runs show it for new images and new trainings (p < 0.05 after Holm). “Do not "
         f"differ” holds where the 90% interval of each difference lies within ±{data.answers.margin:g}. What the "

@@ -31,4 +31,4 @@ def cost_table(answers: Answers) -> Table:
     return table("Training time of the finished trials", head, rows, text=2)
 
 
-COST = Section("cost", "Cost", 100, content)
+COST = Section("cost", "Cost", 100, content, of_trainings=True)

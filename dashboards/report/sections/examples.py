@@ -19,4 +19,4 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         yield Paragraph("No trial has finished yet.")
 
 
-EXAMPLES = Section("examples", "Example segmentations", 70, content)
+EXAMPLES = Section("examples", "Example segmentations", 70, content, of_trainings=True)

@@ -14,4 +14,4 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     yield from drawings.take()
 
 
-FAMILY = Section("family", "The losses", 30, content)
+FAMILY = Section("family", "The losses", 30, content, of_trainings=True)

@@ -69,4 +69,4 @@ def selection_table(answers: Answers) -> Table:
     )  # fmt: skip
 
 
-GAMMA = Section("gamma", "How much γ matters", 40, content)
+GAMMA = Section("gamma", "How much γ matters", 40, content, of_trainings=True)

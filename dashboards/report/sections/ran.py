@@ -194,4 +194,4 @@ def _settings_of(grid: Json, dataset: str, name: str) -> Json:
     return {**grid.get(name, {}), **{k: v for k, v in own.items() if v is not None}}
 
 
-RAN = Section("ran", "What ran", 10, content)
+RAN = Section("ran", "What ran", 10, content, of_trainings=True)

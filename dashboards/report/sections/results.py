@@ -91,7 +91,10 @@ def both_empty_text(table: pd.DataFrame, dataset: str, label: str) -> str:
     own = table[(table["dataset"] == dataset) & (table["label"] == label) & (table["metric"] == "dsc")]
     counts = own.set_index("variant")["both_empty"]
     if counts.isna().any():
-        return "How many images have an empty truth and an empty prediction was not stored by the older version."
+        return (
+            "How many images have an empty truth and an empty prediction is not known: these scores do not hold the "
+            "sizes of the structures."
+        )
     if not counts.any():
         return "No image has both an empty truth and an empty prediction."
     losses = ", ".join(f"{short(str(variant), 60)} {count:.0f}" for variant, count in counts.items())
@@ -147,7 +150,7 @@ def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[s
     for variant in variants:
         own = {r["metric"]: r for r in group[group["variant"] == variant].to_dict("records")}
         scores = tuple(_score(own[m], leading[m], (dataset, label, m, variant) in marks) for m in metrics)
-        n, left = own["dsc"]["n"], max(own[m]["left_out"] for m in paper_metrics())
+        n, left = own["dsc"]["n"], max(own[m]["left_out"] for m in paper_metrics() if m in own)
         images = f"{n}" + (f" (−{left})" if left else "")
         rows.append((short(variant, 60), plain(own["dsc"]["gamma"]), images, scores))
     number = f"Table {DATASETS[dataset]} · " if dataset in DATASETS else ""

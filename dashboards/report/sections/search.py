@@ -66,4 +66,4 @@ def _headings(one: SearchedTrials) -> list[str]:
     return ["γ" if name == "gamma" else name for name in one.search.names]
 
 
-SEARCH = Section("search", "What the search tried", 50, content)
+SEARCH = Section("search", "What the search tried", 50, content, of_trainings=True)

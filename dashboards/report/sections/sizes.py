@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Heading, Paragraph, Table, table
 from dashboards.report.numbers import NONE, Row, missing, plain
@@ -12,12 +14,13 @@ from dashboards.study_data import StudyData
 from sweeper.analysis import Answers
 from sweeper.analysis.scored import metric, table_metrics
 from sweeper.analysis.sizes import THIRDS, Sizes, sizes_of
+from trials.metrics import SIZE
 
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     """The whole section."""
     answers = data.answers
-    if answers.selected.empty:
+    if answers.selected.empty or (data.source and not answers.selected.get(SIZE, pd.Series(dtype=float)).notna().any()):
         return
     dimensions = answers.trials.groupby("dataset", observed=True)["dimensions"].max()
     yield Paragraph(
@@ -29,20 +32,27 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         yield Heading(f"{dataset}, {label}")
         sizes = sizes_of(images)
         unit = "voxels" if dimensions[str(dataset)] == 3 else "pixels"
-        if text := left_out_text(sizes):
+        if text := left_out_text(sizes, data.source):
             yield Paragraph(text, "muted")
         if len(sizes.thirds):
             yield size_table(answers, str(dataset), str(label), unit)
 
 
-def left_out_text(sizes: Sizes) -> str:
-    """How many images are in no third, and why; empty where all are in one."""
+def left_out_text(sizes: Sizes, source: str = "") -> str:
+    """How many images are in no third, and why; empty where all are in one.
+
+    Args:
+        sizes: of a data set and class.
+        source: the file that the scores are from; empty for a sweep.
+    """
     parts = []
     if sizes.unknown:
-        parts.append(
-            f"Of {sizes.unknown} of {len(sizes.pixels)} images the structure's size is unknown, since scores of an "
-            "older version do not hold it; `sweeper score` adds it from kept predictions."
+        why = (
+            "they have no `size`"
+            if source
+            else "scores of an older version do not hold it; `sweeper score` adds it from kept predictions"
         )
+        parts.append(f"Of {sizes.unknown} of {len(sizes.pixels)} images the structure's size is unknown, since {why}.")
     if sizes.absent:
         parts.append(f"Images without the class: {sizes.absent}.")
     if sizes.thirds.empty and not sizes.unknown:

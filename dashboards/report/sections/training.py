@@ -17,4 +17,4 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         yield Paragraph("No trial has finished yet.")
 
 
-TRAINING = Section("training", "Training", 80, content)
+TRAINING = Section("training", "Training", 80, content, of_trainings=True)

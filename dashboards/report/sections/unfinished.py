@@ -35,4 +35,4 @@ def unfinished_table(answers: Answers) -> Table:
     )
 
 
-UNFINISHED = Section("failures", "What did not finish", 110, content)
+UNFINISHED = Section("failures", "What did not finish", 110, content, of_trainings=True)

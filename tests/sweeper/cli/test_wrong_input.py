@@ -86,6 +86,9 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no folder of a data set": (["launch", "--set", 'datasets.nuclei.folder="mine"'], ["'nuclei'", "data/mine"]),
     "unknown data set": (["data", "check", "drivee"], ["'drivee'", "'drive'"]),
     "no synthetic form": (["data", "synth", "nuclei", "--to", "new"], ["'nuclei'", "kits19"]),
+    "scores that are not there": (["analyse", "none.csv", "--out", "report"], ["none.csv", "no file"]),
+    "scores without a folder to write to": (["analyse", "none.csv"], ["--out", "sweeper analyse --help"]),
+    "scores below a file": (["analyse", "none.csv", "--out", os.devnull + "/report"], [os.devnull, "not a folder"]),
     "a report below a file": (["report", "--out", os.devnull + "/report"], [os.devnull, "not a folder"]),
     "retry of nothing": (["retry", "demo"], ["--failed", "--trial"]),
     **{
