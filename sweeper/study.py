@@ -20,7 +20,7 @@ from storage.errors import NotWritableError
 from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
-from sweeper.analysis.significance import records
+from sweeper.analysis.stored_tests import records
 from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
 from sweeper.grids.schema import AnalysisTable
@@ -144,7 +144,7 @@ def keep_significance(repository: Repository, study: Study) -> bool:
         StorageError: the database is unreachable.
     """
     name, answers = study.sweep.name, study.answers
-    tests = records(answers.significance, answers.scores_hash)
+    tests = records(answers)
     if repository.significance(name) == tests:
         return False
     try:

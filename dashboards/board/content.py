@@ -11,6 +11,7 @@ from typing import TypedDict
 from dashboards.board.source import Snapshot
 from storage.records import SignificanceTest, Trial
 from sweeper.analysis.statistical_tests import TESTS
+from sweeper.analysis.stored_tests import EQUIVALENCE, NEW_TRAININGS_TEST
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, Cell, HeatMap
 from trials.spec import RESULTS_VERSION
@@ -80,18 +81,20 @@ class Pairs:
 
 
 def pairs(tests: Sequence[SignificanceTest]) -> list[Pairs]:
-    """The stored tests, the smallest corrected p first."""
+    """The stored tests, the smallest corrected p about new trainings first (over images only where there is none)."""
+    tests = [test for test in tests if not test.test.startswith(EQUIVALENCE)]
     made = dict.fromkeys(t.test for t in tests)
-    known = [name for name in TESTS if name in made] + [name for name in made if name not in TESTS]
-    headings = [TESTS[name].heading if name in TESTS else name for name in known]
+    ours = [name for name in (NEW_TRAININGS_TEST, *TESTS) if name in made]
+    known = ours + [name for name in made if name not in ours]
+    headings = {name: TESTS[name].heading if name in TESTS else name for name in known}
     places: dict[str, dict[tuple[str, str], dict[str, SignificanceTest]]] = {}
     for test in tests:
         own = places.setdefault(f"{test.dataset}, {test.label}", {})
         own.setdefault((test.first, test.second), {})[test.test] = test
-    head = ("first", "second", *(text for heading in headings for text in (f"{heading} p", "Holm", "effect")))
+    head = ("first", "second", *(text for name in known for text in _heads(name, headings[name])))
     found = []
     for place, own in places.items():
-        ordered = sorted(own.items(), key=lambda item: min(_p_value(t.p_holm) for t in item[1].values()))
+        ordered = sorted(own.items(), key=lambda item: _p_value(item[1], known))
         rows = tuple(
             (first, second, *(text for name in known for text in _test_texts(by_test.get(name))))
             for (first, second), by_test in ordered[:MOST_PAIRS]
@@ -253,16 +256,30 @@ def _extra(cell: Cell) -> str:
     return "; ".join(parts)
 
 
-def _p_value(p: float | None) -> float:
-    return 2.0 if p is None else p
+def _p_value(tests: Mapping[str, SignificanceTest], order: Sequence[str]) -> float:
+    """The corrected p of the first of these tests that has one."""
+    found = (tests[name].p_holm for name in order if name in tests)
+    return next((p for p in found if p is not None), 2.0)
+
+
+def _heads(name: str, heading: str) -> tuple[str, str, str]:
+    if name == NEW_TRAININGS_TEST:
+        return "new trainings: difference", "p", "Holm"
+    return f"images only, {heading} p", "Holm", "effect"
 
 
 def _test_texts(test: SignificanceTest | None) -> tuple[str, str, str]:
-    """p, corrected p and effect of a test."""
+    """p, corrected p and effect of a test; the difference first where it is about new trainings."""
     if test is None:
         return "–", "–", "–"
     p, corrected = ("–" if v is None else "< 0.001" if v < 0.001 else f"{v:.3f}" for v in (test.p, test.p_holm))
-    return p, corrected, "–" if test.effect is None else f"{test.effect:+.2f}".replace("-", "−")
+    if test.test == NEW_TRAININGS_TEST:
+        return "–" if test.median_difference is None else _signed(f"{test.median_difference:+.3f}"), p, corrected
+    return p, corrected, "–" if test.effect is None else _signed(f"{test.effect:+.2f}")
+
+
+def _signed(number: str) -> str:
+    return number.replace("-", "−")
 
 
 def _shades(shown: HeatMap) -> Mapping[str, tuple[float, float]]:

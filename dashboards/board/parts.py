@@ -326,7 +326,11 @@ def significance(tests: Sequence[SignificanceTest], sweep: str) -> Nodes:
     if not found:
         command = html.Code(f"sweeper report {sweep}")
         return html.P(["The report computes the tests and stores them: ", command], className="muted")
-    note = "Of the last report, on test DSC. Positive effect: the first loss scores higher."
+    note = (
+        "Of the last report, on test DSC. A difference in new trainings counts images and training runs as chance; "
+        "with one run of a loss it has no p. The other tests take images only and say something of these trained "
+        "networks. Positive: the first loss scores higher."
+    )
     parts: list[Node] = [html.P(note, className="muted")]
     for one in found:
         shown = html.Summary(f"{one.place}: {len(one.rows) + one.left_out} pairs of losses")

@@ -15,7 +15,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from storage.records import SignificanceTest
 from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.intervals import Floats
 from sweeper.analysis.rank_tests import RANK_SUM_TEST, SIGNED_RANK_TEST
@@ -90,13 +89,6 @@ def pairwise_tests(images: pd.DataFrame) -> pd.DataFrame:
     tests["warning"] = np.where(too_few, "too few images: no corrected p can fall below 0.05", "")
     tests["family_size"] = tests["family_size"].astype(float).fillna(0).astype(int)
     return tests[TEST_COLUMNS]
-
-
-def records(tests: pd.DataFrame, scores_hash: str) -> list[SignificanceTest]:
-    """The tests as `storage` keeps them, with the hash of the scores that they were computed from."""
-    columns = [*FAMILY, "first", "second", "n", "p", "p_holm", "effect", "median_difference", "low", "high"]
-    rows = tests[columns].astype(object).where(tests[columns].notna(), None)
-    return [SignificanceTest(*(*row, scores_hash)) for row in rows.itertuples(index=False, name=None)]
 
 
 def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:

@@ -169,6 +169,8 @@ def _within_blocks(differences: Floats, first: LossScores, second: LossScores) -
 
     A fold's networks move all differences of its block together, which is chance of runs and not of units.
     """
+    if len(first.blocks) == len(second.blocks) == 1:
+        return float(differences.var(ddof=1)), differences.size - 1
     common = np.stack([first.block_of_unit, second.block_of_unit])
     number = np.unique(common, axis=1, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(number)

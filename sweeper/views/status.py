@@ -151,8 +151,11 @@ def status_text(status: SweepStatus) -> RenderableType:
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t.repeat for t in trials}) > 1
     with_fold = any(t.fold is not None for t in trials)
+    datasets = {t.dataset for t in trials}
+    with_dataset = len(datasets) > 1
     table.add_column("trial", no_wrap=True)
-    table.add_column("data set", no_wrap=True)
+    if with_dataset:
+        table.add_column("data set", no_wrap=True)
     table.add_column("loss", overflow="fold")
     table.add_column("γ", justify="right", no_wrap=True)
     if with_repeat:
@@ -166,7 +169,12 @@ def status_text(status: SweepStatus) -> RenderableType:
         state = t.state.value if t.failure is None else f"{t.state}: {_words(t.failure)}"
         if t.state is TrialState.QUEUED and t.setbacks:
             state += f" (after {_kinds(t.setbacks)})"
-        cells = [t.hash[:8], t.dataset, t.variant, "" if t.gamma is None else number(t.gamma)]
+        cells = [
+            t.hash[:8],
+            *([t.dataset] if with_dataset else []),
+            t.variant,
+            "" if t.gamma is None else number(t.gamma),
+        ]
         if with_repeat:
             cells.append(str(t.repeat))
         if with_fold:
@@ -180,6 +188,8 @@ def status_text(status: SweepStatus) -> RenderableType:
     ]
     if len(trials) < (total := status.counts.total):
         lines.append(f"{len(trials)} of {total:,} trials are listed; all: sweeper status {name} --json")
+    if len(datasets) == 1:
+        lines.append(f"data set: {datasets.pop()}")
     lines.append("val, test: mean DSC over images and classes\n")
     return Group(Text("\n".join(lines)), table)
 

@@ -137,7 +137,8 @@ def test_stored_tests_stand_side_by_side_also_an_added_one(source: Source, repos
     (table,) = content.pairs(source.significance("demo"))
     assert table.place == "nuclei, cell"
     assert table.head[2:] == (
-        "rank-sum p", "Holm", "effect", "signed-rank p", "Holm", "effect", "mine p", "Holm", "effect",
+        "images only, rank-sum p", "Holm", "effect", "images only, signed-rank p", "Holm", "effect",
+        "images only, mine p", "Holm", "effect",
     )  # fmt: skip
     assert table.rows == (
         ("ce", "focal", "–", "–", "–", "< 0.001", "< 0.001", "−0.50", "–", "–", "–"),
@@ -145,3 +146,19 @@ def test_stored_tests_stand_side_by_side_also_an_added_one(source: Source, repos
     )
     assert table.left_out == 0
     assert content.pairs([]) == []
+
+
+def test_differences_in_new_trainings_come_first_and_have_no_p_where_a_loss_has_one_run() -> None:
+    tests = [
+        stored_test("signed_rank", 0.001),
+        stored_test("signed_rank", 0.9, second="focal"),
+        dataclasses.replace(stored_test("new_trainings", None), effect=None, median_difference=-0.02),
+        dataclasses.replace(stored_test("new_trainings", 0.03, second="focal"), effect=None, median_difference=0.1),
+        stored_test("equivalence_0.01", None, "a γ = 0.1", "a γ = 0.5"),
+    ]
+    (table,) = content.pairs(tests)
+    assert table.head[2:5] == ("new trainings: difference", "p", "Holm")
+    assert [row[:5] for row in table.rows] == [
+        ("ce", "dice", "−0.020", "–", "–"),
+        ("ce", "focal", "+0.100", "0.030", "0.030"),
+    ]

@@ -13,7 +13,7 @@ from study_maker import Study, make_trial, paper_like
 from sweeper.analysis import score_frame, trial_frame
 from sweeper.analysis.rank_tests import rank_sum, signed_rank
 from sweeper.analysis.selection import image_scores
-from sweeper.analysis.significance import holm, pairwise_tests, records
+from sweeper.analysis.significance import holm, pairwise_tests
 
 
 def pairs_of(study):
@@ -100,13 +100,6 @@ def test_positive_effect_means_the_first_is_better():
     assert (tests["effect"] == 1).all()
     assert (tests["median_difference"] > 0).all()
     assert (tests["low"] > 0).all()
-
-
-def test_records_hold_none_for_nan_and_the_scores_hash():
-    (first, *_) = records(pairs_of(two_losses([0.5], [0.6])), "abc")
-    assert first.p is None
-    assert first.scores_hash == "abc"
-    assert type(first.n) is int
 
 
 def distances(first, second, *, diagonal=None):

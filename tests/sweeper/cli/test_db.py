@@ -65,10 +65,10 @@ def test_a_sweep_travels_to_another_home_with_its_optuna_studies(
     monkeypatch.setenv("SWEEPER_HOME", str(other))
     imported = sweeper("db", "import", str(tmp_path / "out"))
     assert (imported.status, imported.err) == (0, "")
-    assert imported.out == "demo: 16 trials imported; see: sweeper status demo\n"
+    assert imported.out == "demo: 18 trials imported; see: sweeper status demo\n"
     assert sweeper("status", "demo", "--json").out == status
     (study,) = {name: values for name, values in studies_of(other).items() if values}.items()
-    assert sorted(study[1].values()) == [(0.1, 0.75), (0.3, 0.75)]
+    assert sorted(study[1].values()) == [(0.5, 0.75), (0.5, 0.75)]
     again = sweeper("db", "import", str(tmp_path / "out"))
     assert "keep what this database has of them" in again.out
     assert studies_of(other)[study[0]] == study[1]
@@ -150,7 +150,7 @@ def test_a_sweep_with_nothing_left_to_train_has_its_studies(with_gammas: Path) -
                 repository.finish(lease, attempt.id, OUTCOME)
         repository.release_lease(lease)
         assert not run(Session(Settings(home=with_gammas), repository, Console(quiet=True)), "demo")
-    assert sorted(len(values) for values in studies_of(with_gammas).values()) == [5, 5]
+    assert sorted(len(values) for values in studies_of(with_gammas).values()) == [3, 9]
 
 
 def test_an_export_of_an_unreadable_place_is_refused_before_any_work(

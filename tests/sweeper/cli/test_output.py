@@ -85,7 +85,7 @@ def test_plan_for_a_person(sweeper: Any, home: Path) -> None:
 def test_plan_says_what_is_shared_and_how_wrong_its_costs_are(sweeper: Any, home: Path) -> None:
     finish(load_settings(), load_grid("demo", ['name="first"']), 6)
     lines = sweeper("plan").out.splitlines()
-    assert "grid demo: 16 trials, 6 finished (6 of them by first), 10 to run" in lines
+    assert "grid demo: 18 trials, 6 finished (6 of them by first), 12 to run" in lines
     assert any(re.match(r"how sure: learned from finished trials; .* is \d+% off on average", line) for line in lines)
 
 
@@ -109,7 +109,7 @@ def test_plan_tells_networks_repeats_and_variants_apart(sweeper: Any) -> None:
 
 
 def test_plan_counts_every_fold(sweeper: Any) -> None:
-    words = ("--set", "datasets.nuclei.split.folds=3", "--set", 'losses=[{name="ce"}]')
+    words = ("--set", "datasets.nuclei.split.folds=3", "--set", "repeats=1", "--set", 'losses=[{name="ce"}]')
     out = sweeper("plan", *words).out
     assert "fold" in out.splitlines()[0]
     assert [line.split()[3] for line in out.splitlines()[1:4]] == ["0", "1", "2"]
@@ -154,8 +154,8 @@ def test_status_as_json_has_every_trial(sweeper: Any, stored: Path) -> None:
     status = json.loads(answer.out)
     assert answer.err == ""
     assert status["sweep"] == "demo"
-    assert status["counts"] == {"queued": 13, "running": 0, "finished": 1, "failed": 2, "pruned": 0, "stopped": 0}
-    assert len(status["trials"]) == 16
+    assert status["counts"] == {"queued": 15, "running": 0, "finished": 1, "failed": 2, "pruned": 0, "stopped": 0}
+    assert len(status["trials"]) == 18
     assert [t["state"] for t in status["trials"][:4]] == ["finished", "failed", "failed", "queued"]
     assert [t["failure"] for t in status["trials"][:4]] == [None, "diverged", "lost", None]
     assert status["trials"][0]["test_dsc"] == 0.75
@@ -166,12 +166,13 @@ def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
     lines = answer.out.splitlines()
     assert ESCAPE not in answer.out
     assert max(map(len, lines)) <= 80
-    assert "13 queued, 1 finished, 2 failed" in lines[0]
+    assert "15 queued, 1 finished, 2 failed" in lines[0]
     assert "nobody is running it; resume it with: sweeper resume demo" in lines
     assert "1 lost their worker each time; see `sweeper show HASH`" in lines
     assert "then: sweeper retry demo --failed" in lines
     assert "1 diverged (loss became NaN): a result of that loss, not retried" in lines
-    assert sum("nuclei" in line for line in lines) == 16
+    assert "data set: nuclei" in lines
+    assert sum("unified_focal_" in line for line in lines) == 12
     assert any("0.750 0.750" in line for line in lines)
     assert any("failed: diverged" in line for line in lines)
 

@@ -39,7 +39,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["launch", "--set", "losses.unified_focal_sym.gamma=1.5"],
         ["unified_focal_sym", "gamma = 1.5", "0 ≤ gamma < 1"],
     ),
-    "γ is a word": (["plan", "--set", 'losses.focal.gamma="big"'], ["focal", "'big'", "number"]),
+    "γ is a word": (
+        ["plan", "--set", 'losses.ce.name="focal"', "--set", 'losses.focal.gamma="big"'],
+        ["focal", "'big'", "number"],
+    ),
     "γ for a loss without γ": (["launch", "--set", "losses.ce.gamma=0.5"], ["'ce'", "'gamma'"]),
     "unknown loss": (["plan", "--set", 'losses.ce.name="unified_focal_assym"'], ["unified_focal_asym"]),
     "unknown network": (["plan", "--set", 'model.name="unett"'], ["'unett'", "'unet'", "residual_unet"]),
@@ -76,9 +79,9 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "name with a space": (["launch", "--name", "a b"], ["'a b'", "letters, digits"]),
     "--set without a value": (["plan", "--set", "nonsense"], ["'nonsense'", "key=value"]),
     "--set without a key": (["plan", "--set", "=5"], ["'=5'", "key=value"]),
-    "--set of an unknown entry": (["plan", "--set", "losses.cee.alpha=1"], ["'cee'", "'ce'", "combo"]),
+    "--set of an unknown entry": (["plan", "--set", "losses.cee.alpha=1"], ["'cee'", "'ce'", "dice"]),
     "--set below a value": (["plan", "--set", "name.x=1"], ["'name.x=1'", "not a table"]),
-    "--set of an entry": (["plan", "--set", "losses.focal=3"], ["losses.focal=3", "key"]),
+    "--set of an entry": (["plan", "--set", "losses.dice=3"], ["losses.dice=3", "key"]),
     "--set extends": (["plan", "--set", 'extends="paper"'], ["extends", "--grid"]),
     "no plug-in file": (["launch", "--plugin", "mine.py"], ["mine.py", "does not exist"]),
     "no data folder": (["launch", "--grid", "paper", "--data", "nowhere"], ["nowhere", "--data", "sweeper data list"]),
@@ -263,16 +266,16 @@ def test_the_first_digits_of_several_hashes(sweeper: Any, stored: Path) -> None:
 
 def test_a_name_that_exists_with_another_grid_is_found_before_data_are_prepared(sweeper: Any, stored: Path) -> None:
     others = [
-        "16 new: «nuclei · ce», «nuclei · focal · γ=2», «nuclei · dice» and 13 more",
-        "16 not in it: «nuclei · ce»",
+        "18 new: «nuclei · ce», «nuclei · ce · repeat 1», «nuclei · ce · repeat 2» and 15 more",
+        "18 not in it: «nuclei · ce»",
     ]
     assert_told(sweeper("launch"), ["'demo' exists with another grid", *others, "training.epochs 2 → 12", "--name"])
     epochs = ["--set", "training.epochs=2"]
-    fewer = [*epochs, "--set", "losses.unified_focal_sym.gamma=[0.1, 0.3, 0.5, 0.7]"]
-    assert_told(sweeper("launch", *fewer), ["(1 not in it: «nuclei · unified_focal_sym · γ=0.9»)"])
-    assert_told(sweeper("launch", *fewer, "--extend"), ["--extend only grows", "lacks 1", "γ=0.9", "--name"])
-    more = [*epochs, "--set", "losses.focal.gamma=[2, 3]"]
-    assert_told(sweeper("launch", *more), ["(1 new: «nuclei · focal · γ=3»)", "--extend"])
+    fewer = [*epochs, "--set", "losses.unified_focal_asym.gamma=[0.1, 0.5]"]
+    assert_told(sweeper("launch", *fewer), ["(3 not in it: «nuclei · unified_focal_asym · γ=0.9»"])
+    assert_told(sweeper("launch", *fewer, "--extend"), ["--extend only grows", "lacks 3", "γ=0.9", "--name"])
+    more = [*epochs, "--set", "losses.unified_focal_sym.gamma=[0.5, 0.7]"]
+    assert_told(sweeper("launch", *more), ["(3 new: «nuclei · unified_focal_sym · γ=0.7»", "--extend"])
     assert not (stored / "prepared").exists()
 
 
@@ -282,8 +285,8 @@ def test_the_same_grid_on_other_data_is_another_one(sweeper: Any, stored: Path) 
     answer = sweeper("launch", "--set", "training.epochs=2")
     assert answer.status == 2
     assert "prepared nuclei: 60 of 60" in answer.out
-    assert "16 new" in answer.err
-    assert "16 not in it" in answer.err
+    assert "18 new" in answer.err
+    assert "18 not in it" in answer.err
 
 
 def test_no_room_for_the_models(sweeper: Any, home: Path) -> None:

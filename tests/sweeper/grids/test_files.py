@@ -57,7 +57,7 @@ def test_set_reaches_every_level() -> None:
             "training.epochs=5",
             "datasets.nuclei.options.size=[64, 32]",
             "datasets.nuclei.split.seed = 3",
-            "losses.combo.alpha=0.3",
+            "losses.unified_focal_sym.delta=0.7",
             "evaluation.weighting=gaussian",
             'name="other"',
         ],
@@ -65,7 +65,7 @@ def test_set_reaches_every_level() -> None:
     assert grid.training.epochs == 5
     assert grid.dataset("nuclei").options == {"size": [64, 32]}
     assert grid.dataset("nuclei").split.seed == 3
-    assert next(loss for loss in grid.losses if loss.name == "combo").parameters == {"alpha": 0.3}
+    assert next(loss for loss in grid.losses if loss.name == "unified_focal_sym").parameters["delta"] == 0.7
     assert grid.evaluation.weighting == "gaussian"  # a bare word is text
     assert grid.name == "other"
 

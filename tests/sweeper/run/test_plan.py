@@ -39,15 +39,15 @@ def test_without_a_database_all_is_new_and_nothing_is_made(settings: Settings, t
 def test_finished_trials_of_another_sweep_are_shared(settings: Settings) -> None:
     finish(settings, load_grid("demo", ['name="first"']), 6)
     plan = make_plan(load_grid("demo", ['name="second"']), settings)
-    assert [trial.state for trial in plan.trials] == ["finished"] * 6 + ["queued"] * 10
+    assert [trial.state for trial in plan.trials] == ["finished"] * 6 + ["queued"] * 12
     assert {trial.sweep for trial in plan.trials[:6]} == {"first"}
-    assert (len(plan.open), plan.to_dict()["finished"]) == (10, 6)
+    assert (len(plan.open), plan.to_dict()["finished"]) == (12, 6)
 
 
 def test_a_grown_grid_has_only_what_is_new_to_run(settings: Settings) -> None:
-    finish(settings, load_grid("demo"), 16)
-    plan = make_plan(load_grid("demo", ["losses.focal.gamma=[2, 3]"]), settings)
-    assert [trial.spec.loss.gamma for trial in plan.open] == [3.0]
+    finish(settings, load_grid("demo"), 18)
+    plan = make_plan(load_grid("demo", ["losses.unified_focal_sym.gamma=[0.5, 0.7]"]), settings)
+    assert [trial.spec.loss.gamma for trial in plan.open] == [0.7] * 3
 
 
 def test_costs_are_learned_from_what_is_finished(settings: Settings) -> None:
@@ -57,7 +57,7 @@ def test_costs_are_learned_from_what_is_finished(settings: Settings) -> None:
     assert all(trial.seconds == pytest.approx(SECONDS, rel=0.1) for trial in after.open)
     assert before.trials[-1].seconds != pytest.approx(SECONDS, rel=0.1)
     assert after.costs.error == pytest.approx(0.0, abs=0.1)
-    assert after.seconds == pytest.approx(SECONDS * -(-12 // after.slots), rel=0.1)
+    assert after.seconds == pytest.approx(SECONDS * -(-14 // after.slots), rel=0.1)
 
 
 def test_resources_say_how_many_run_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_what_is_not_prepared_yet_counts_on_the_disk(settings: Settings) -> None
 
 def test_finished_trials_take_no_more_of_the_disk(settings: Settings) -> None:
     before = make_plan(load_grid("demo"), settings)
-    finish(settings, load_grid("demo"), 16)
+    finish(settings, load_grid("demo"), 18)
     assert make_plan(load_grid("demo"), settings).bytes_models == 0 < before.bytes_models
 
 

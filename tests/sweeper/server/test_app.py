@@ -61,13 +61,13 @@ def test_status_is_the_object_of_the_command(served: Any) -> None:
 
 def test_list_has_counts(served: Any) -> None:
     (line,) = served.read.get(f"{API}/sweeps").json()
-    assert (line["sweep"], line["state"], line["counts"]["queued"]) == ("demo", "running", 13)
+    assert (line["sweep"], line["state"], line["counts"]["queued"]) == ("demo", "running", 15)
 
 
 def test_results_as_json_and_parquet_are_the_stored_scores(served: Any) -> None:
     stored = served.repository.score_columns("demo")
     found = served.read.get(f"{API}/sweeps/demo/results").json()
-    assert len(found["trials"]) == 16
+    assert len(found["trials"]) == 18
     assert {name: [row[name] for row in found["scores"]] for name in stored} == stored
     answer = served.read.get(f"{API}/sweeps/demo/results?format=parquet")
     assert answer.headers["Content-Type"] == "application/vnd.apache.parquet"

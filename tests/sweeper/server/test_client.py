@@ -93,7 +93,7 @@ def test_a_grid_file_is_sent_as_its_text(sweeper: Any, address: str, served: Any
     served.starts.join(120)
     assert served.recorded.starts[0].grid["training"]["epochs"] == 2
     dry = sweeper("--server", address, "launch", "--grid", str(file), "--dry-run")
-    assert "grid own: 1 trials" in dry.out
+    assert "grid own: 3 trials" in dry.out
     rehearsed = sweeper("--server", address, "launch", "--grid", str(file), "--rehearse")
     assert rehearsed.out.startswith("REHEARSAL of own")
     served.starts.join(120)

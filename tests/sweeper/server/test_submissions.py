@@ -102,7 +102,14 @@ def test_plan_is_the_plan_of_the_command(served: Any, sweeper: Any) -> None:
         ({"grid": "demo", "set": ["datasets.nuclei.folder='a/../../x'"]}, 422, "leads out of"),
         ({"grid": "demo", "set": ["datasets.nuclei.options.images='../{id}.png'"]}, 422, "leads out of"),
         ({"grid": "demo", "set": ["datasets.nuclei.options.classes=['a', '/x']"]}, 422, "leads out of"),
-        ({"grid": "demo", "set": ["repeats=1000"]}, 422, "a service takes at most 10000"),
+        (
+            {
+                "grid": "demo",
+                "set": ['name="other"', "repeats=1000", "losses.unified_focal_sym.gamma=[0.1,0.2,0.3,0.4,0.5,0.6]"],
+            },
+            422,
+            "a service takes at most 10000",
+        ),
         ({"grid": "demo", "set": ["losses.ce.name='nope'"]}, 422, "unknown loss 'nope'"),
         ({"grid": "demo", "name": "../x"}, 422, "body.name"),
         ({"grid": "demo", "plugin": "x.py"}, 422, "body.plugin"),
