@@ -130,7 +130,7 @@ def _one_winner(winner: _Winner, ranking: Ranking | None) -> str:
     score = f"had the highest mean test DSC, {best['mean']:.3f}{interval} over {over}"
     text = f"On {winner.place}, {best['variant']}{at} {score}"
     if not winner.rivals:
-        return f"{text}, but no other loss has finished"
+        return f"{text}, but no other loss has scores here"
     if not tested:
         return f"On {winner.place}, of these trained networks that of {best['variant']}{at} {score}; {_ONE_RUN}"
     others = "the other loss" if tested == 1 else f"the {tested} other losses"

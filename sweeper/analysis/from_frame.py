@@ -59,6 +59,7 @@ def frames_of(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         else:
             kept[name] = _numbers(scores, name)
         _check_range(kept, name)
+    _check_shared(kept)
     kept["fold"] = _folds(scores)
     return _trials(kept), _scores(kept)
 
@@ -121,6 +122,13 @@ def _check_range(kept: pd.DataFrame, name: str) -> None:
             f"{row['dataset']}, class {row['class']!r}, loss {row['loss']!r}, run {row['run']!r}, case "
             f"{row['case']!r}: {name} is {row[name]:g}, outside its range; expected {known.range}{percent}"
         )
+
+
+def _check_shared(kept: pd.DataFrame) -> None:
+    if (kept.groupby(["dataset", "class", "case"], observed=True)["loss"].nunique() < 2).all():
+        raise AnalysisError("no case has scores of two losses; cases must be named alike for all losses")
+    if metrics.SIZE in kept and (kept[metrics.SIZE] == 0).all():
+        raise AnalysisError("every size is 0: no image shows its class, so there is nothing to compare")
 
 
 def _folds(scores: pd.DataFrame) -> pd.Series:

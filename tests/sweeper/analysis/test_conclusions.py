@@ -29,7 +29,7 @@ def test_one_loss_alone():
     study.add(make_trial("a", "ce"), [0.5])
     first, second, _ = sentences(study)
     assert first == (
-        "On a (thing), ce had the highest mean test DSC, 0.500 over 1 image, but no other loss has finished."
+        "On a (thing), ce had the highest mean test DSC, 0.500 over 1 image, but no other loss has scores here."
     )
     assert "was not tested" in second
 

@@ -106,6 +106,8 @@ WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...]]]
     "a seed": (column("seed", 1), ("'seed'", "no metric")),
     "half a fold": (column("fold", 0.5), ("fold is '0.5'",)),
     "no number as size": (other("size", "big"), ("'size'", "no number")),
+    "no case in common": (lambda f: f.assign(case=f["loss"] + f["case"]), ("two losses", "named alike")),
+    "no image shows the class": (column("size", 0), ("every size is 0",)),
     "many columns": (
         lambda f: pd.concat([f, pd.DataFrame(0.1, f.index, [f"m{i}" for i in range(MOST_METRICS)])], axis=1),
         (f"at most {MOST_METRICS}", "leave the others out"),
