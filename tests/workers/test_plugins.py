@@ -330,7 +330,7 @@ def test_a_stored_plugin_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 METRIC = """
 from trials.metrics import Metric, register
-register(Metric("size", "Size", lambda masks: 1.0, "Always 1."))
+register(Metric("extent", "Extent", lambda masks: 1.0, "Always 1."))
 """
 
 
@@ -341,16 +341,16 @@ def test_an_installed_metric_goes_with_every_sweep(tmp_path: Path, monkeypatch: 
     info.mkdir()
     write(package, METRIC, "__init__.py")
     write(info, "Metadata-Version: 2.1\nName: their-metrics\nVersion: 1.0\n", "METADATA")
-    write(info, "[sweeper.metrics]\nsize = their_metrics\n", "entry_points.txt")
+    write(info, "[sweeper.metrics]\nextent = their_metrics\n", "entry_points.txt")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
     found = plugins.describe_for((), losses=["ce"])
-    assert [plugin.names for plugin in found] == [{"metrics": ("size",)}]
-    assert "size" in metrics.names()
+    assert [plugin.names for plugin in found] == [{"metrics": ("extent",)}]
+    assert "extent" in metrics.names()
     plugins.load_plugin_texts(())
-    assert "size" not in metrics.names()
+    assert "extent" not in metrics.names()
     plugins.load_plugin_texts(found)
-    assert "size" in metrics.names()
+    assert "extent" in metrics.names()
 
 
 def test_a_sweep_that_is_resumed_loads_its_data_sets_and_no_losses(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_number_of_images_that_are_empty_in_both_masks_stands_under_the_tabl
 def test_an_older_version_s_scores_do_not_tell_how_many_are_empty():
     table = table_of(study_of(tumour_in={("test", 0), ("validation", 3)}, sizes=False))
     assert table["both_empty"].isna().all()
-    assert "was not stored" in both_empty_text(table, "a", "tumour")
+    assert "is not known" in both_empty_text(table, "a", "tumour")
 
 
 def test_nothing_but_the_class_leaves_an_empty_table():

@@ -125,9 +125,10 @@ def test_the_average_distance_is_of_both_directions_and_not_the_larger_of_them()
         assert hd95 == pytest.approx(10, abs=1)
 
 
-@settings(deadline=None, max_examples=30)
-@given(hnp.arrays(bool, (2, 6, 7)), st.floats(0.1, 10))
+@settings(deadline=None, max_examples=15)
+@given(hnp.arrays(bool, (2, 6, 7)), st.sampled_from([0.25, 0.5, 2.0, 8.0]))
 def test_distances_are_symmetric_and_scale_with_the_spacing(pair, scale):
+    """By powers of two, which no rounding touches: a percentile that falls between two distances may go either way."""
     first, second = pair
     unit = masks.surface_scores(first, second)
     assert masks.surface_scores(second, first) == pytest.approx(unit)
