@@ -104,6 +104,16 @@ class Evidence:
     margin: float
 
     @cached_property
+    def means(self) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
+        """The mean of each loss with its own settings by data set, class and metric, at the paper's three decimals."""
+        found: dict[tuple[str, str, str], dict[str, float]] = {}
+        rows = self.side_by_side[self.side_by_side["variant"] == self.side_by_side["loss"]].dropna(subset=["mean"])
+        columns = rows[["dataset", "label", "metric", "loss", "mean"]].itertuples(index=False, name=None)
+        for dataset, label, metric, loss, mean in columns:
+            found.setdefault((dataset, label, metric), {})[loss] = round(mean, 3)
+        return found
+
+    @cached_property
     def pairs(self) -> Mapping[tuple[str, str, str, str, str], _Pair]:
         """The comparisons by data set, class, metric and the two losses, in both orders."""
         tests = self.tests[self.tests["test"] == RANK_SUM]
@@ -147,10 +157,9 @@ def judge(evidence: Evidence) -> pd.DataFrame:
 
 def _class_claims(e: Evidence, dataset: str, label: str) -> Iterator[tuple[str, _Finding]]:
     place = (dataset, label)
-    means = e.side_by_side[(e.side_by_side["dataset"] == dataset) & (e.side_by_side["label"] == label)]
-    yield "Asymmetric unified focal is at least as good as every other loss in mean DSC", _as_good(e, place, means)
-    yield "A unified focal loss has the highest mean DSC", _best(e, place, means, "dsc")
-    yield "A unified focal loss has the highest mean IoU", _best(e, place, means, "iou")
+    yield "Asymmetric unified focal is at least as good as every other loss in mean DSC", _as_good(e, place)
+    yield "A unified focal loss has the highest mean DSC", _best(e, place, "dsc")
+    yield "A unified focal loss has the highest mean IoU", _best(e, place, "iou")
     if dataset in DATASETS:
         yield "The losses rank as in the paper (Kendall's τ > 0, p < 0.05)", _ranking(e, *place)
     if dataset != "kits19":
@@ -184,17 +193,18 @@ def _dataset_claims(e: Evidence, dataset: str) -> Iterator[tuple[str, _Finding]]
     yield "Training time does not differ between the losses", _training_time(e.trials, dataset)
 
 
-def _means(means: pd.DataFrame, candidates: Iterable[str], metric: str) -> tuple[dict[str, float], dict[str, float]]:
-    """The candidates' means, and those of the other losses, at the three decimals of the paper's tables."""
-    rows = means[(means["metric"] == metric) & (means["variant"] == means["loss"])].dropna(subset=["mean"])
-    score = {str(k): float(v) for k, v in rows.set_index("loss")["mean"].round(3).items()}
+def _means(
+    e: Evidence, place: tuple[str, str], candidates: Iterable[str], metric: str
+) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The candidates' means, and those of the other losses."""
+    score = e.means.get((*place, metric), {})
     own = {c: score[c] for c in candidates if c in score}
     return own, {k: v for k, v in score.items() if k not in own}
 
 
-def _best(e: Evidence, place: tuple[str, str], means: pd.DataFrame, metric: str) -> _Finding:
+def _best(e: Evidence, place: tuple[str, str], metric: str) -> _Finding:
     """Whether a unified loss is better than every loss outside of the family."""
-    own, others = _means(means, UNIFIED, metric)
+    own, others = _means(e, place, UNIFIED, metric)
     if not own or not others:
         return _Finding(UNTESTED, "the losses to compare have not both finished")
     best, rival = max(own, key=own.__getitem__), max(others, key=others.__getitem__)
@@ -209,9 +219,9 @@ def _best(e: Evidence, place: tuple[str, str], means: pd.DataFrame, metric: str)
     return _Finding(FAILS if refuted else NOT_SHOWN, f"{numbers}; {known[best, rival].text()}")
 
 
-def _as_good(e: Evidence, place: tuple[str, str], means: pd.DataFrame) -> _Finding:
+def _as_good(e: Evidence, place: tuple[str, str]) -> _Finding:
     """Whether the asymmetric loss is no more than the margin below every other loss."""
-    own, others = _means(means, (ASYM,), "dsc")
+    own, others = _means(e, place, (ASYM,), "dsc")
     if not own or not others:
         return _Finding(UNTESTED, "the losses to compare have not both finished")
     rival = max(others, key=others.__getitem__)

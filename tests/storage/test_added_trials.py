@@ -12,6 +12,7 @@ from storage.repository import Repository
 from trials.states import TrialState
 
 
+@pytest.mark.slow
 def test_added_trials_stand_behind_the_others_and_once(repository: Repository) -> None:
     lease = make_sweep(repository, 2)
     new = [dataclasses.replace(t, study="study/nuclei", cost=3.0) for t in new_trials(4)]

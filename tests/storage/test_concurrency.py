@@ -100,6 +100,7 @@ def check_writers(url: str, processes: int, each: int) -> None:
         assert rows == [4 * total, total, total]
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_several_writers_lose_and_double_nothing(postgres_url: str) -> None:
     check_writers(postgres_url, FEW, 50)

@@ -38,10 +38,12 @@ def check(server: PostgresServer) -> None:
     assert not server.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_wheel_in_a_private_folder(private_packages: Path) -> None:
     check(PostgresServer(private_packages))
 
 
+@pytest.mark.slow
 def test_a_private_folder_for_temporary_files(private_packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(private_packages))
     before = set(private_packages.iterdir())
@@ -49,6 +51,7 @@ def test_a_private_folder_for_temporary_files(private_packages: Path, monkeypatc
     assert set(private_packages.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_its_owner() -> None:
     program = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from postgres_server import PostgresServer; "

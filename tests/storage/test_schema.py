@@ -173,6 +173,7 @@ def test_optuna_tables_in_the_same_database_do_not_matter(empty_url: str) -> Non
     assert schema_version(empty_url) == "0004"
 
 
+@pytest.mark.slow
 def test_several_processes_may_open_it_first(empty_url: str) -> None:
     run_together(*((create, empty_url, f"s{n}") for n in range(4)))
     with open_database(empty_url) as database:

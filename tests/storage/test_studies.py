@@ -167,6 +167,7 @@ def test_a_held_lock_is_not_waited_for_forever(tmp_path: Path) -> None:
         studies.close()
 
 
+@pytest.mark.slow
 def test_several_callers_at_once(url: str) -> None:
     run_together(*[(record, url, 8)] * 3)
     with open_database(url) as database, Studies(database) as studies:
@@ -175,6 +176,7 @@ def test_several_callers_at_once(url: str) -> None:
     assert sorted(trial.number for trial in recorded) == list(range(8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_recording(url: str, moment: str) -> None:
     child = start(die_while_recording, url, moment)

@@ -239,12 +239,14 @@ def test_a_loss_that_cannot_train_is_found_when_described(tmp_path: Path, expres
         description(plugin)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_described_and_loaded_here(tmp_path: Path) -> None:
     plugin = plugins.describe_plugin(write(tmp_path, DATASET.format(extra="print('noise on stdout')")))
     assert plugin.names == {"datasets": ("mine-data",)}
     assert datasets.get_reader("mine-data", {"name": "x"}).name == "x"
 
 
+@pytest.mark.slow
 def test_a_data_set_must_not_bring_tensorflow_to_the_coordinator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,7 @@ def heard() -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_buttons_ask_the_api_with_the_persons_token(heard: tuple[str, list[tuple[str, str, Any]]]) -> None:
     url, seen = heard
     api = Api(url)
@@ -211,6 +212,7 @@ def test_buttons_ask_the_api_with_the_persons_token(heard: tuple[str, list[tuple
     ]
 
 
+@pytest.mark.slow
 def test_what_the_api_refuses_is_said(heard: tuple[str, list[tuple[str, str, Any]]]) -> None:
     url, seen = heard
     with pytest.raises(BoardError, match="no such token; enter another token"):

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweeper", *arguments]
@@ -12,11 +14,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_the_service_of_the_environment_is_the_one_that_its_buttons_ask() -> None:
     said = run("board", "--help", SWEEPER_SERVER="http://service:8080")
     assert (said.returncode, said.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_it_runs_on_no_service() -> None:
     said = run("--server", "http://service:8080", "board", "--help")
     assert said.returncode == 2

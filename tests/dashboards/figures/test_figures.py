@@ -70,6 +70,7 @@ def test_inline_svg_has_ids_of_its_own_and_the_page_s_colours():
     assert "<text" not in drawing.svg
 
 
+@pytest.mark.slow
 def test_drawing_twice_gives_the_same_bytes():
     one, other = family_figure(), family_figure()
     assert one.svg == other.svg
@@ -107,6 +108,7 @@ def examples(variants, planes=("",)):
     return Examples("nuclei", tuple(shown))
 
 
+@pytest.mark.slow
 def test_many_losses_are_shown_in_blocks_of_four_and_of_volumes_in_blocks_of_eight():
     losses = [f"loss{i}" for i in range(6)]
     with unrendered():
@@ -159,6 +161,7 @@ def test_the_critical_difference_diagram_is_drawn_in_the_same_order_in_each_proc
     assert list(bar.get_xdata()) == [1.0 + i for i in range(9)]
 
 
+@pytest.mark.slow
 def test_the_gamma_figure_has_bars_over_repeats_where_there_are_several():
     curves = pd.DataFrame({
         "dataset": "d", "variant": "unified_focal_sym", "loss": "unified_focal_sym", "gamma": [0.1, 0.5],

@@ -60,6 +60,7 @@ def three_losses() -> Study:
     return study
 
 
+@pytest.mark.slow
 def test_a_third_test_is_in_tables_figures_latex_and_storage_and_moves_no_other_number(tmp_path):
     study = three_losses()
     database = open_database(f"sqlite:///{tmp_path / 's.db'}")
@@ -146,6 +147,7 @@ def test_a_section_stands_in_its_place_and_is_escaped(tmp_path):
     assert "Nothing to say" not in page
 
 
+@pytest.mark.slow
 def test_what_fails_in_an_added_part_is_named(tmp_path):
     SECTIONS.register("bad", Section("bad", "Bad", 25, lambda data, drawings: [data.missing]))
     with unrendered(), pytest.raises(ReportError, match=r"the section 'bad' of the report failed: AttributeError"):

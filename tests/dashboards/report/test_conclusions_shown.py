@@ -47,6 +47,7 @@ def test_each_pair_says_what_it_is_about(runs: int, about: str) -> None:
     assert all((row[4] == "–") == (runs == 1) for row in table.rows)
 
 
+@pytest.mark.slow
 def test_latex_has_the_comparisons() -> None:
     (text,) = comparison_tables(apart(3)).values()
     assert "about new images and new trainings" in text

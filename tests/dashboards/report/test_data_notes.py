@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from dashboards.report.sections import ran
@@ -94,6 +95,7 @@ def test_the_grid_shows_no_folder_above_the_data_set_s_own():
     assert ran.grid_text({"text": "x"}) == '{\n  "text": "x"\n}'
 
 
+@pytest.mark.slow
 def test_the_page_has_all_of_it_and_hides_pictures(tmp_path):
     study = Study()
     for dataset in ("cvc_clinicdb", "cells"):

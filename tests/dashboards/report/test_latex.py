@@ -67,6 +67,7 @@ def test_the_difference_of_a_pair_is_named_and_has_the_interval_of_its_test(imag
     assert "Hodges--Lehmann estimate of the signed-rank test" in text
 
 
+@pytest.mark.slow
 def test_the_tables_compile(tmp_path):
     compiler = shutil.which("pdflatex")
     if compiler is None:

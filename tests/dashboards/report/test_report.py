@@ -130,6 +130,7 @@ def test_links_inside_the_page_lead_somewhere(whole):
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
+@pytest.mark.slow
 def test_it_says_which_loss_validation_alone_would_take(tmp_path):
     study = Study()
     study.add(make_trial("nuclei", "dice", val_dsc=0.7), [0.8, 0.9])
@@ -142,6 +143,7 @@ def test_it_says_which_loss_validation_alone_would_take(tmp_path):
     assert "the choice is" not in shown(report(Study(), tmp_path)[2])
 
 
+@pytest.mark.slow
 def test_the_settings_are_those_of_the_specs_and_not_of_the_grid(tmp_path):
     study = Study()
     for dataset, seed in (("nuclei", 0), ("nuclei", 1), ("drive", 0)):
@@ -301,6 +303,7 @@ def test_undefined_scores_alone(tmp_path):
     assert "No trial has finished yet, so no question is answered." in shown(page)
 
 
+@pytest.mark.slow
 def test_very_long_names(tmp_path):
     study = Study()
     for loss in ("ce", "l" * 300):
@@ -310,6 +313,7 @@ def test_very_long_names(tmp_path):
     assert all(len(path.name) < 120 for path in files.figures)
 
 
+@pytest.mark.slow
 def test_data_sets_that_differ_in_a_sign_keep_their_own_figures(tmp_path):
     study = Study()
     for dataset in ("a/b", "a:b"):
@@ -342,6 +346,7 @@ def test_outdated_results_are_named_and_not_counted(tmp_path):
     assert "0.900" not in text
 
 
+@pytest.mark.slow
 def test_formats_and_folders_that_cannot_be(tmp_path):
     repository = MemoryRepository(Study())
     with pytest.raises(ReportError, match=r"'docx'.*html, pdf, latex, csv"):
@@ -358,6 +363,7 @@ def test_pdf_without_a_browser_says_how_to_get_one(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_pdf_is_printed(tmp_path):
     try:

@@ -90,6 +90,7 @@ def test_one_run_tests_no_claim_about_losses_and_shows_the_paper_s_test():
     assert numbers == "ce − focal: +0.300 in these trained networks; the paper's test, images only: p < 0.001"
 
 
+@pytest.mark.slow
 def test_either_variant_may_be_the_highest():
     means = {"unified_focal_asym": 0.6, "unified_focal_sym": 0.9, "ce": 0.8}
     claims = claims_of(study_of(means))
@@ -99,6 +100,7 @@ def test_either_variant_may_be_the_highest():
     assert verdict(claims_of(study_of(means)), "A unified focal loss has the highest mean DSC")[0] == "does not hold"
 
 
+@pytest.mark.slow
 def test_ranking_needs_five_losses():
     means = paper_means("cvc_clinicdb", "polyp")
     assert verdict(claims_of(study_of(means)), "rank as in the paper")[0] == "holds"
@@ -140,6 +142,7 @@ def test_kidney_tumour_claims():
     assert verdict(claims, "better than CE, focal, Tversky, focal Tversky", "kits19")[0] == "not tested"
 
 
+@pytest.mark.slow
 def test_brain_tumour_claims():
     means = dict.fromkeys(LOSSES, 0.75) | {"dice": 0.5, "tversky": 0.45, "unified_focal_asym": 0.9}
     claims = claims_of(study_of(means, "brats20", "enhancing_tumour"))

@@ -1,6 +1,7 @@
 """The three sentences say what the numbers say, in careful words."""
 
 import numpy as np
+import pytest
 from study_maker import Study, make_trial, paper_like
 
 from sweeper.analysis import analyse, score_frame, trial_frame
@@ -79,6 +80,7 @@ def test_no_difference_is_not_called_equal():
     assert "16 more repeats of each loss would find a difference of 0.01 in 80% of such studies" in first
 
 
+@pytest.mark.slow
 def test_many_data_sets_are_counted():
     first = sentences(paper_like(("a", "b", "c"), baselines=("ce",), gammas=(0.4, 0.5), seed=2, repeats=3))[0]
     winner = "unified_focal_asym on a (thing), b (thing) and c (thing)"
@@ -86,6 +88,7 @@ def test_many_data_sets_are_counted():
     assert "of these 3" in first
 
 
+@pytest.mark.slow
 def test_gamma_s_sentence_compares_every_gamma_with_one_half():
     alone = {"baselines": ("ce",), "repeats": 3}
     assert "that every γ is within 0.01 of 0.5 holds for 2 of 2 losses." in second(gammas=(0.4, 0.5), **alone)
@@ -100,6 +103,7 @@ def second(*places, **settings):
     return sentences(paper_like(*places, **settings))[1]
 
 
+@pytest.mark.slow
 def test_the_paper_s_claims_are_counted():
     assert "in new trainings" in sentences(of_the_paper())[2]
     assert "None of the paper's" in sentences(paper_like(baselines=("ce",), gammas=(0.5,)))[2]

@@ -81,6 +81,7 @@ def test_the_same_cases_are_shown_for_each_loss(prepared, tmp_path):
         assert plane.image.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_volume_has_three_planes_through_the_foreground(tmp_path):
     source = synthesise("kits19", 3, tmp_path / "kits19", seed=0, size=(24, 48, 48))
     dataset = prepare(get_reader("kits19"), source, tmp_path / "prepared", processes=1)
@@ -97,6 +98,7 @@ def test_a_volume_has_three_planes_through_the_foreground(tmp_path):
         assert example.planes[1].aspect == pytest.approx(3.22 / 1.62, rel=0.01)
 
 
+@pytest.mark.slow
 def test_missing_and_damaged_predictions_are_named_and_the_others_shown(prepared, tmp_path):
     root, dataset = prepared
     study = study_on(dataset)

@@ -84,6 +84,7 @@ def test_corrected_matrix_is_that_of_the_tests():
     assert summary.corrected.loc[row["loss_b"], row["loss_a"]] == row["p_holm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("datasets", "can"), [(5, False), (6, True)])
 def test_below_six_data_sets_the_note_says_that_nothing_can_be_significant(datasets, can):
     study = Study()

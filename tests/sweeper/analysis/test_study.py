@@ -33,6 +33,7 @@ def small():
     return study
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_what_is_analysed(repository, url):
     made = small()
     store(made, repository)
@@ -66,6 +67,7 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path):
     assert not (tmp_path / "other.db").exists()
 
 
+@pytest.mark.slow
 def test_tests_are_stored_once_and_again_when_the_scores_change(repository):
     made = small()
     store(made, repository)
@@ -95,6 +97,7 @@ def test_tests_that_another_program_computed_are_replaced(repository):
     assert repository.significance("s") == kept
 
 
+@pytest.mark.slow
 def test_a_read_only_database_gives_all_answers_and_keeps_no_tests(repository, url, tmp_path):
     store(small(), repository)
     read_only = f"sqlite:///file:{tmp_path / 'sweeper.db'}?mode=ro&uri=true"

@@ -229,6 +229,7 @@ def test_data_list_says_where_each_is_or_how_to_get_it(sweeper: Any, tmp_path: P
     assert out.count("files  ") == 8
 
 
+@pytest.mark.slow
 def test_data_check(sweeper: Any) -> None:
     answer = sweeper("data", "check", "nuclei", "--grid", "demo")
     assert answer.status == 0

@@ -109,6 +109,7 @@ RULES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(tables(), st.lists(RULES, min_size=1, max_size=3))
 @settings(max_examples=25, deadline=None)
 def test_include_and_exclude_part_the_grid(table: dict[str, Any], rules: list[dict[str, Any]]) -> None:

@@ -105,6 +105,7 @@ def tried(table: dict[str, Any]) -> Grid | GridError:
         return error
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.integers() | st.text(max_size=5), st.lists)))
 @settings(max_examples=25, deadline=None)
 def test_any_table_is_a_grid_or_a_grid_error(table: dict[str, Any]) -> None:

@@ -90,6 +90,7 @@ def test_a_command_gets_the_alert_as_json(tmp_path: Path) -> None:
     assert said == []
 
 
+@pytest.mark.slow
 def test_a_web_address_gets_it_too_and_is_tried_again(receiver: Receiver) -> None:
     receiver.codes = [503, 429, 204]
     said: list[str] = []
@@ -108,6 +109,7 @@ def test_an_answer_that_no_repetition_changes_is_told_without_the_secret(receive
     assert said == ["the alert that demo is finished was not delivered: 127.0.0.1 answers 404"]
 
 
+@pytest.mark.slow
 def test_nobody_at_the_address_is_told(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
     monkeypatch.setattr(alerts, "ATTEMPTS", 2)
     assert alerts.post("http://127.0.0.1:1/secret", b"{}") == "127.0.0.1: ConnectError"

@@ -104,6 +104,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(Session(settings, Repository(database), Console(file=silence)))
 
 
+@pytest.mark.slow
 def test_masks_stand_beside_the_losses_with_scores_of_the_same_images(bench: Bench, tmp_path: Path) -> None:
     scored = bench.score(bench.masks(tmp_path / "masks"))
     assert (scored.images, scored.validation) == (3, False)
@@ -121,6 +122,7 @@ def test_masks_stand_beside_the_losses_with_scores_of_the_same_images(bench: Ben
     assert set(ours["case"]) == set(bench.data()[1].test)
 
 
+@pytest.mark.slow
 def test_they_are_no_loss_and_no_baseline(bench: Bench, tmp_path: Path) -> None:
     before = read_study(bench.repository, "own").answers
     scored = bench.score(bench.masks(tmp_path / "masks", validation=True))

@@ -43,6 +43,7 @@ def searched(**search: object) -> object:
     return parse_grid({"name": "g", "datasets": [{"name": "nuclei"}], "losses": [loss], "search": search}, "g").search
 
 
+@pytest.mark.slow
 def test_the_documented_sampler_is_known_to_grids_once_its_file_is_named() -> None:
     with pytest.raises(GridError, match="unknown sampler 'golden'"):
         searched(sampler="golden")

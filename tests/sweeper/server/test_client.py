@@ -27,6 +27,7 @@ def address(served: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -141,6 +142,7 @@ def test_the_address_and_the_token_can_come_from_the_environment(
     assert "chmod 600" in sweeper("list").err
 
 
+@pytest.mark.slow
 def test_a_service_that_is_not_there(sweeper: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

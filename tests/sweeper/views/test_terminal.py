@@ -60,6 +60,7 @@ def test_every_state_can_be_read_without_colour_at_80_columns(repository: Reposi
         assert words in legend
 
 
+@pytest.mark.slow
 def test_it_fits_any_terminal(repository: Repository) -> None:
     many = [Planned(dataset=f"set {d}", loss="x" * 90, gamma=g / 20) for d in range(8) for g in range(21)]
     odd = [Planned(dataset="核" * 60, loss="損失" * 20), Planned(dataset="[red]<script>", loss="ce")]
@@ -104,6 +105,7 @@ def test_without_a_terminal_it_is_printed_once(repository: Repository) -> None:
     assert "\x1b" not in text.getvalue()
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_sweep(repository: Repository) -> None:
     last = Planned()
     lease = store(repository, [last, Planned(loss="ce", state=TrialState.FINISHED, dsc=0.5)])
@@ -130,6 +132,7 @@ def test_it_ends_with_the_sweep(repository: Repository) -> None:
     assert "demo: finished; 2 finished" in text.getvalue()
 
 
+@pytest.mark.slow
 def test_the_command_in_a_terminal_of_80_columns_leaves_at_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     with open_database(f"sqlite:///{tmp_path / 'home' / 'sweeper.db'}") as database:

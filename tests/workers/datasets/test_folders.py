@@ -79,6 +79,7 @@ def test_several_classes_through_a_label_map(image_folder: Path, tmp_path: Path)
     assert prepared.cases[0].voxels == (256, 256, 256)
 
 
+@pytest.mark.slow
 def test_check_reports_everything_at_once(image_folder: Path) -> None:
     Image.new("L", (32, 24)).save(image_folder / "masks" / "c0.png")
     Image.new("RGB", (32, 24), (9, 9, 9)).save(image_folder / "images" / "c1.png")

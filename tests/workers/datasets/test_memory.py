@@ -71,6 +71,7 @@ def test_a_ct_of_1000_slices_is_prepared_within_4_gib(tmp_path: Path, dtype: typ
     assert kibibytes < 4 * 1024 * 1024
 
 
+@pytest.mark.slow
 def test_patches_are_read_without_the_volume_around_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 100, (160, 200, 256)).astype(np.int16)

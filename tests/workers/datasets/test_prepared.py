@@ -38,6 +38,7 @@ def source(tmp_path: Path) -> Path:
 READER = get_reader("image-folder", {"name": "mine", "size": [12, 16]})
 
 
+@pytest.mark.slow
 def test_the_carried_nuclei_from_folder_to_split(tmp_path: Path) -> None:
     reader = get_reader("nuclei", {"size": [64, 64]})
     seen: list[tuple[int, int, str]] = []
@@ -98,6 +99,7 @@ def test_it_opens_the_same_in_another_process(source: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(copy.image("c3"), prepared.image("c3"))
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(source: Path, tmp_path: Path) -> None:
     one = prepare(READER, source, tmp_path / "one", processes=1)
     two = prepare(READER, source, tmp_path / "two", processes=2)
@@ -169,6 +171,7 @@ def test_excluded_cases_are_left_out_and_listed(source: Path, tmp_path: Path) ->
         prepare(READER, source, tmp_path / "root", exclude=[f"c{i}" for i in range(6)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_bad_case_leaves_nothing_behind(source: Path, tmp_path: Path, processes: int) -> None:
     root = tmp_path / "root"
@@ -210,6 +213,7 @@ def start(tmp_path: Path, source: Path, kill_at: int, processes: int = 1) -> sub
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [1, 6])
 def test_a_kill_leaves_nothing_that_looks_finished(source: Path, tmp_path: Path, kill_at: int) -> None:
     with start(tmp_path, source, kill_at) as process:
@@ -247,6 +251,7 @@ def test_a_kill_takes_the_child_processes_with_it(source: Path, tmp_path: Path) 
     assert left == []
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_do_the_work_once(source: Path, tmp_path: Path) -> None:
     processes = [start(tmp_path, source, kill_at=-1) for _ in range(2)]
     paths = {process.communicate(timeout=300)[0] for process in processes}
@@ -349,6 +354,7 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path: Path) -> None:
     assert locate(get_reader("nuclei"), tmp_path) == tmp_path / "nuclei"  # a user's own folder goes first
 
 
+@pytest.mark.slow
 def test_nothing_here_imports_tensorflow() -> None:
     code = "import sys, workers.datasets.prepared, workers.scoring.native; print('tensorflow' in sys.modules)"
     done = subprocess.run(

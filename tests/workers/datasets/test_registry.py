@@ -34,6 +34,7 @@ class Arrays(Reader):
         return Case(values[..., None], (values > self.threshold).astype(np.uint8), (1.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_new_data_set_is_one_class_and_one_line(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     before = dict(READERS)
     request.addfinalizer(lambda: READERS.replace(before))

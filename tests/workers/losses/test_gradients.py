@@ -118,6 +118,7 @@ def extreme(kind: str) -> tuple[Any, Any]:
     return g, np.eye(2, dtype=np.float32)[np.zeros(shape, int)]  # everything predicted as background, exactly
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perfect", "all wrong", "all background", "predicted empty"])
 @pytest.mark.parametrize("name", losses.names())
 def test_finite_at_extremes(name: str, kind: str) -> None:
@@ -157,6 +158,7 @@ def test_finite_for_one_foreground_pixel_in_a_volume(name: str) -> None:
             assert found[0, 5, 6, 7, 1] < 0  # its probability is pushed up
 
 
+@pytest.mark.slow
 def test_mixed_float16_trains_a_layer() -> None:
     """Through Keras' compile with the mixed policy: finite loss, moving weights."""
     g, _ = extreme("random")

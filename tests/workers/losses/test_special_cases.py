@@ -191,6 +191,7 @@ def test_the_batch_value_is_the_mean_of_the_images(case: Any, name: str) -> None
     assert value(name, case) == same(np.mean(apart), rel=1e-12)
 
 
+@pytest.mark.slow
 @quick
 @given(cases(inside=False), variants, gammas, deltas, unit)
 def test_bounds(case: Any, variant: str, gamma: float, delta: float, lambda_: float) -> None:
@@ -208,6 +209,7 @@ def test_bounds(case: Any, variant: str, gamma: float, delta: float, lambda_: fl
     assert mixed == same(lambda_ * focal + (1.0 - lambda_) * region, rel=1e-9)
 
 
+@pytest.mark.slow
 @quick
 @given(cases(), variants)
 def test_gamma_suppresses_and_enhances(case: Any, variant: str) -> None:

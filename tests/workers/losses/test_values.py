@@ -242,6 +242,7 @@ def test_every_loss_has_a_reference() -> None:
     assert {*REFERENCES, "boundary"} == set(losses.names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", REFERENCES)
 def test_defaults(name: str, case: str) -> None:
@@ -281,6 +282,7 @@ PARAMETERS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("name", "parameters"), PARAMETERS)
 def test_parameters(name: str, parameters: dict[str, Any], case: str) -> None:

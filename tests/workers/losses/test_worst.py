@@ -34,6 +34,7 @@ def expected(values: Any, count: int) -> Any:
     return larger + equal * ((count - larger.sum()) / equal.sum())
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 5 * SAMPLE), st.floats(0, 1), st.sampled_from(list(KINDS)), st.booleans(), st.integers(0, 2**32 - 1)

@@ -10,6 +10,7 @@ from workers import networks
 from workers.errors import InputError, ParameterError, UnknownNameError
 
 
+@pytest.mark.slow
 def test_the_registry_and_what_the_coordinator_needs_import_no_tensorflow():
     program = (
         "import sys, workers.networks, workers.scoring.masks, workers.scoring.inference\n"

@@ -109,6 +109,7 @@ def test_a_conversation(shared: WarmProcess, data: TinyData, tmp_path: Path) -> 
     assert {p.name for p in tmp_path.iterdir()} >= {"spool.jsonl", "model.keras", "segmentations.png"}
 
 
+@pytest.mark.slow
 def test_a_failure_is_a_message_and_the_process_lives(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     diverged = messages(shared, data, data.spec("ce", epochs=2, learning_rate=1e30), tmp_path / "a")[-1]
     assert failure(diverged) is FailureKind.DIVERGED
@@ -188,6 +189,7 @@ def test_loading_processes_live_as_long_as_their_trial(shared: WarmProcess, data
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_killed_loading_process_is_a_lost_worker(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     request = replace(request_for(data, data.spec("ce", epochs=5000), tmp_path), loaders=1)
     shared.train(request, tmp_path / "log.txt")

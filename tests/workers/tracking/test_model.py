@@ -27,6 +27,7 @@ def test_a_model_is_logged_once_however_often_it_is_sent(uri: str, tmp_path: Pat
     assert model.tags["loss"] == "unified_focal_asym"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_model_is_refused_by_name(uri: str, tmp_path: Path) -> None:
     (tmp_path / "m.keras").write_bytes(b"nothing")
     result = replay(with_model(tmp_path, trial(), tmp_path / "m.keras"), uri, experiment="tests")

@@ -121,6 +121,7 @@ def test_the_page_of_a_run(base: str, page: str) -> None:
     assert run_page(base, None) == ""
 
 
+@pytest.mark.slow
 def test_the_best_model_is_registered_once_and_its_alias_moves(uri: str, tmp_path: Path) -> None:
     first, second = trial(0.1), trial(0.2)
     for spec in (first, second):

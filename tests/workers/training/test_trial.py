@@ -204,6 +204,7 @@ def test_a_nan_loss_is_told_apart(data: TinyData, learners: Learners, tmp_path: 
     assert read_result(tmp_path, spec.hash) is None
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     one = train(data, data.spec(epochs=1, seed=1), tmp_path / "1", learners)
     two = train(data, data.spec(epochs=1, seed=2), tmp_path / "2", learners)
