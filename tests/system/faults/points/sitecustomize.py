@@ -76,8 +76,8 @@ WRAPPED: dict[str, Callable[[ModuleType], object]] = {
     ),
     # What a search suggested is written down, and not claimed.
     "storage._sweeps": lambda m: _around(m.SweepMethods, "add_trials", after="suggested"),
-    # A search gives a trial up, and has told nobody.
-    "sweeper.search.adaptive": lambda m: _around(m.Adaptive, "heard", after="decided", when=bool),
+    # A search prunes a trial, and has told nobody.
+    "sweeper.search.adaptive": lambda m: _around(m.Adaptive, "epoch_ended", after="decided", when=bool),
     # The last write of a trial to MLflow is about to be made.
     "workers.tracking.replay": lambda m: _around(m._Sender, "_end", before="mlflow-end"),
 }
