@@ -218,7 +218,9 @@ def _extended(table: Table, origin: str, chain: tuple[str, ...]) -> Table:
     except GridError as error:
         raise GridError(f"grid {origin!r} extends {table['extends']!r}: {error}") from error
     parent = _extended(parent, parent_origin, chain)
-    kept = {key: value for key, value in parent.items() if key not in NOT_INHERITED}
+    # How often a cell is repeated is said by one of the two; a grid's own word takes the place of an inherited one.
+    replaced = ("repeats", "seeds") if {"repeats", "seeds"} & set(table) else ()
+    kept = {key: value for key, value in parent.items() if key not in (*NOT_INHERITED, *replaced)}
     return _merged(kept, {key: value for key, value in table.items() if key != "extends"})
 
 

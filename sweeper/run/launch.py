@@ -290,7 +290,9 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
     load_stored(details.plugins, ("datasets", "metrics"))
     if prepared is None:
         keys = {name: one.prepared for name, one in details.data.items()}
-        prepared = resolve_ready(grid, preparation.prepare(grid, settings, preparation_line(console), keys=keys))
+        ready = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
+        # Only a search makes trials anew. Stored ones are whole, also where their loss's file is not here any more.
+        prepared = None if grid.search is None else resolve_ready(grid, ready)
     if grid.search is not None:
         with Studies(repository.database) as studies:
             adaptive = _adaptive(session, prepared, studies)
@@ -363,8 +365,10 @@ def _fill(session: Session, grid: Grid) -> None:
         fill(session, grid.name)
 
 
-def _adaptive(session: Session, resolved: ResolvedGrid, studies: Studies) -> Adaptive | None:
+def _adaptive(session: Session, resolved: ResolvedGrid | None, studies: Studies) -> Adaptive | None:
     """The searches of a grid whose data are ready; None where it has no `search`."""
+    if resolved is None:
+        return None
     repository = session.repository
     searches = resolved.searches(stored_sweep(repository, resolved.grid.name).studies)
     if not searches:

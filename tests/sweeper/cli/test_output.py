@@ -275,4 +275,4 @@ def test_a_terminal_that_cannot_show_gamma(home: Path, words: list[str]) -> None
     assert "Traceback" not in written
     assert done.returncode == (2 if "γ" in words else 0)
     if "--json" in words:
-        assert json.loads(done.stdout)["trials"][1]["label"] == "nuclei · focal · γ=2"
+        assert json.loads(done.stdout)["trials"][1]["label"] == "nuclei · ce · repeat 1"

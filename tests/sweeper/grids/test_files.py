@@ -44,6 +44,18 @@ def test_a_chain_of_files_is_found_from_the_file_that_names_it(tmp_path: Path, m
     )
 
 
+@pytest.mark.parametrize(
+    ("below", "above", "repeats", "seeds"),
+    [("repeats = 3", "seeds = [7]", 1, (7,)), ("seeds = [1, 2]", "repeats = 4", 4, None), ("repeats = 3", "", 3, None)],
+)
+def test_a_grid_s_own_seeds_take_the_place_of_inherited_repeats(
+    tmp_path: Path, below: str, above: str, repeats: int, seeds: tuple[int, ...] | None
+) -> None:
+    write(tmp_path / "base.toml", f'name = "base"\nextends = "paper"\n{below}\n')
+    grid = load_grid(write(tmp_path / "top.toml", f'name = "top"\nextends = "base.toml"\n{above}\n'))
+    assert (grid.repeats, grid.seeds) == (repeats, seeds)
+
+
 def test_one_grid_may_be_extended_twice(tmp_path: Path) -> None:
     """A diamond is no circle: the chain goes up one way only."""
     write(tmp_path / "paper.toml", 'name = "mine"\nextends = "paper"\n')
