@@ -25,6 +25,7 @@ def test_added_trials_stand_behind_the_others_and_once(repository: Repository) -
     assert repository.claim(lease, trial_hash(3)) is not None
 
 
+@pytest.mark.slow
 def test_an_added_trial_that_has_finished_is_shared_with_its_result(repository: Repository) -> None:
     first = make_sweep(repository, 3, "first")
     attempt = repository.claim(first, trial_hash(2))

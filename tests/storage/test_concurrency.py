@@ -57,6 +57,7 @@ def test_eight_sweeps_share_two_hundred_trials(url: str, meeting: Path) -> None:
         assert Counter(h for part in claimed for h in part) == Counter(hashes)
 
 
+@pytest.mark.slow
 def test_a_killed_claimer_loses_its_trials_to_the_next_holder(url: str, meeting: Path) -> None:
     with open_database(url) as database:
         repository = Repository(database)

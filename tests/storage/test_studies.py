@@ -79,6 +79,7 @@ def test_a_pruned_trial_with_its_scores_and_further_parameters(studies: Studies)
     assert (without.state, without.value) == (PRUNED, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [_optuna_rows.VERSION, "another"])
 def test_a_trial_reads_as_one_that_optuna_added(
     studies: Studies, version: str, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +240,7 @@ def test_the_gamma_of_another_loss_has_another_range(repository: Repository, stu
     assert [gamma for gamma, _ in studies.values("s").values()] == [0.5, 2.0, 12.0]
 
 
+@pytest.mark.slow
 def test_optuna_writes_nothing_into_the_display(studies: Studies, capfd: pytest.CaptureFixture[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.INFO)
     studies.record("s", trial_hash="a", gamma=0.5, value=0.5)

@@ -64,6 +64,7 @@ def test_an_index_that_is_silent_about_a_known_one_vouches_for_nothing(
     assert words in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_network_it_says_so_and_fails_nothing() -> None:
     closed = "http://127.0.0.1:9"  # the port that nobody listens on
     done = subprocess.run(

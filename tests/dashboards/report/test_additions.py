@@ -132,6 +132,7 @@ def test_a_figure_is_on_the_page_and_a_file(tmp_path):
     assert "Nothing" not in page
 
 
+@pytest.mark.slow
 def test_a_section_stands_in_its_place_and_is_escaped(tmp_path):
     def notes(data, drawings):
         yield Paragraph(f"Written for <{data.sweep.name}>.")
@@ -179,6 +180,7 @@ def test_a_plug_in_that_the_sweep_was_launched_with_adds_to_its_report(tmp_path)
     assert "mine" not in SECTIONS
 
 
+@pytest.mark.slow
 def test_a_metric_has_its_heading_in_the_tables_and_its_own_best(tmp_path):
     study = three_losses()
     study.columns["hd95"] = [3.0] * 9 + [2.0] * 8 + [None] + [4.0] * 9

@@ -376,6 +376,7 @@ def test_pdf_is_printed(tmp_path):
     assert files.pdf.read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_the_command_writes_from_a_real_database(tmp_path):
     database = open_database(f"sqlite:///{tmp_path / 's.db'}")
     try:
@@ -393,6 +394,7 @@ def test_the_command_writes_from_a_real_database(tmp_path):
         database.close()
 
 
+@pytest.mark.slow
 def test_the_ranking_says_who_may_be_best_and_what_more_runs_would_find(tmp_path):
     _, _, page = report(paper_like(gammas=(0.5,), baselines=("ce",), images=8, repeats=3), tmp_path)
     text = " ".join(page.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from storage.records import Trial
@@ -42,6 +43,7 @@ class Repository(MemoryRepository):
         return [Epoch(number, 0.5, 0.4, 0.1 * number, 0.1, 5, 1.0) for number in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_was_tried_and_marks_the_curve(tmp_path: Path) -> None:
     study = Study()
     name = f"s/nuclei/{LOSS}"

@@ -1,11 +1,13 @@
 """The report's tables of scores by the size of the structure, with a metric that a grid has chosen."""
 
+import pytest
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
 from tests.dashboards.reports import write_report
 from tests.dashboards.unrendered import unrendered
 
 
+@pytest.mark.slow
 def test_a_chosen_metric_stands_in_every_table_and_small_structures_in_their_own_rows(tmp_path):
     study = Study()
     study.add(make_trial("nuclei", "ce"), [0.1, 0.2, 0.3])

@@ -49,6 +49,7 @@ def test_a_line_that_is_wrong_is_not() -> None:
         parsed(["launch", "--gird", "demo"])
 
 
+@pytest.mark.slow
 def test_every_command_has_its_line() -> None:
     group: Any = typer.main.get_command(app)
     wanted: set[tuple[str, ...]] = set()

@@ -44,6 +44,7 @@ def test_bash_completes_commands_options_grids_and_sweeps(stored: Path) -> None:
     assert dict(zip(offered, done.stdout.splitlines(), strict=True)) == offered
 
 
+@pytest.mark.slow
 def test_without_a_sweep_none_is_offered_and_nothing_is_made(home: Path) -> None:
     typed = {"_SWEEPER_COMPLETE": "complete_bash", "COMP_WORDS": "sweeper status ", "COMP_CWORD": "2"}
     command = str(Path(sys.executable).parent / "sweeper")

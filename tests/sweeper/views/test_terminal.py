@@ -97,6 +97,7 @@ def test_what_nobody_runs_says_how_to_go_on(repository: Repository) -> None:
     assert "nobody is running it; resume it with: sweeper resume demo" in shown(repository)
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_is_printed_once(repository: Repository) -> None:
     store(repository, mixed())
     text = StringIO()

@@ -55,6 +55,7 @@ def test_ours_with_other_settings(name: str, parameters: dict[str, Any]) -> None
         checks[check]()
 
 
+@pytest.mark.slow
 def test_the_documented_plugin() -> None:
     plugins.load_plugin(JACCARD)
     check_loss("power_jaccard")

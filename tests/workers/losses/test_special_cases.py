@@ -174,6 +174,7 @@ def test_pixels_may_be_permuted(case: Any, order: list[int], name: str) -> None:
     assert value(name, shuffled) == same(value(name, case), rel=1e-12)
 
 
+@pytest.mark.slow
 @quick
 @given(cases(), st.sampled_from([n for n in losses.names() if n != "boundary"]))
 def test_a_volume_is_its_pixels(case: Any, name: str) -> None:

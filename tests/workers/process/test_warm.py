@@ -116,6 +116,7 @@ def test_a_failure_is_a_message_and_the_process_lives(shared: WarmProcess, data:
     assert result(messages(shared, data, data.spec("ce", epochs=1), tmp_path / "b")[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"prepared": "0" * 16}, {"split": "0" * 16}])
 def test_bad_data_is_told_apart(shared: WarmProcess, data: TinyData, tmp_path: Path, change: dict[str, str]) -> None:
     spec = data.spec()
@@ -129,6 +130,7 @@ def test_bad_data_is_told_apart(shared: WarmProcess, data: TinyData, tmp_path: P
     assert not any(str(folder) in text for text in told for folder in (data.root, tmp_path))
 
 
+@pytest.mark.slow
 def test_pictures_can_be_switched_off(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     request = replace(request_for(data, data.spec("ce", epochs=1), tmp_path), pictures=False)
     shared.train(request, tmp_path / "log.txt")

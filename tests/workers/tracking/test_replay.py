@@ -29,6 +29,7 @@ from workers.tracking.describe import run_params
 from workers.tracking.records import MetricsRecord
 
 
+@pytest.mark.slow
 def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, tmp_path: Path) -> None:
     spec = trial()
     path = write_trial(tmp_path / "trial", spec)

@@ -42,6 +42,7 @@ def test_a_replayer_sends_what_was_written_just_before_its_close(uri: str, tmp_p
     assert [run["status"] for run in state(uri)] == ["RUNNING"]
 
 
+@pytest.mark.slow
 def test_a_replayer_without_a_server_delays_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,7 @@ def test_another_seed_gives_another_result(data: TinyData, learners: Learners, t
     assert one.history[0].loss != two.history[0].loss
 
 
+@pytest.mark.slow
 def test_gamma_needs_no_new_trace(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     learner = learners.get(data.spec(), (32, 32, 3), 2)
     train(data, data.spec(gamma=0.1, epochs=1), tmp_path / "first", learners)
