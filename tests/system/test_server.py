@@ -111,7 +111,8 @@ def test_a_killed_coordinator_was_replaced_and_all_is_finished(home: Home, addre
 def test_results_over_http_are_those_of_the_local_export(home: Home, address: str, tmp_path: Path) -> None:
     home.run("db", "export", "tiny", "--to", str(tmp_path / "export"))
     key = ("trial", "partition", "case", "label")
-    stored = pq.read_table(tmp_path / "export" / "score.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "export" / "score.parquet").to_pylist()
+    stored = [{**row, **json.loads(row["metrics"])} for row in rows]
     headers = {"Authorization": f"Bearer {token(home)}"}
     with httpx.Client(base_url=f"{address}/api/v1", headers=headers, timeout=60) as client:
         over_json = client.get("/sweeps/tiny/results").json()

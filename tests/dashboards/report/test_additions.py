@@ -119,7 +119,7 @@ def test_a_figure_is_on_the_page_and_a_file(tmp_path):
         dataset_figure("histogram", histogram, title="Scores", caption="One bar, one range.", section="tables"),
     )
     FIGURES.register(
-        "nothing", study_figure("nothing", lambda data: None, title="Nothing", caption="None.", section="tables")
+        "nothing", study_figure("nothing", lambda data: None, title="A void", caption="None.", section="tables")
     )
     files = write_report(MemoryRepository(study, make_sweep()), "s", tmp_path)
     page = files.page.read_text(encoding="utf-8")
@@ -129,7 +129,7 @@ def test_a_figure_is_on_the_page_and_a_file(tmp_path):
         assert f'aria-label="Scores, {dataset}. One bar, one range."' in section
         for suffix in ("svg", "png"):
             assert (tmp_path / "figures" / f"histogram-{dataset}.{suffix}").stat().st_size > 500
-    assert "Nothing" not in page
+    assert "A void" not in page
 
 
 @pytest.mark.slow
