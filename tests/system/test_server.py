@@ -122,7 +122,7 @@ def test_results_over_http_are_those_of_the_local_export(home: Home, address: st
     shown = home.run("--server", address, "status", "tiny")
     for found in (over_json["scores"], pq.read_table(io.BytesIO(over_parquet)).to_pylist()):
         assert sorted(found, key=lambda row: [row[k] for k in key]) == [
-            {name: row[name] for name in found[0]} for row in sorted(stored, key=lambda row: [row[k] for k in key])
+            {name: row.get(name) for name in found[0]} for row in sorted(stored, key=lambda row: [row[k] for k in key])
         ]
     trials = {row["hash"]: row["test_dsc"] for row in pq.read_table(tmp_path / "export" / "trial.parquet").to_pylist()}
     assert {row["hash"]: row["test_dsc"] for row in over_json["trials"]} == trials
