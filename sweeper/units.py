@@ -1,6 +1,8 @@
-"""Times and sizes as a person reads them."""
+"""Times, sizes and lists of names as a person reads them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def size(number: float) -> str:
@@ -20,3 +22,8 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(round(seconds / 3600), 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def listing(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; at least one name."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -22,7 +22,7 @@ from sweeper.analysis.selection import RECOMMENDED_GAMMA, UNIFIED
 from sweeper.analysis.significance import ALPHA, RANK_SUM, holm
 from sweeper.analysis.training_time import alike
 from sweeper.analysis.trainings import Difference
-from sweeper.analysis.verdicts import FAILS, HOLDS, NOT_SHOWN, UNTESTED, equivalence, of_all
+from sweeper.analysis.verdicts import FAILS, HOLDS, NOT_SHOWN, TWO_ONE_SIDED, UNTESTED, equivalence, of_all
 
 SYM, ASYM = UNIFIED
 TWO_DIMENSIONAL = ("cvc_clinicdb", "drive", "bus2017")
@@ -63,7 +63,7 @@ class _Pair:
 
     def interval(self) -> tuple[float, float]:
         """The 90% interval, which belongs to two one-sided tests at 5%."""
-        return self.found.interval(2 * ALPHA)
+        return self.found.interval(TWO_ONE_SIDED)
 
     def turned(self) -> _Pair:
         """The same pair seen from `b`."""

@@ -43,7 +43,7 @@ class CommonUnits:
         variants = rows.groupby("variant", sort=True, observed=True)
         found = {str(variant): RunScores.of(own, metric, groups) for variant, own in variants}
         found = {variant: scores for variant, scores in found.items() if scores.values.size}
-        repeated = [v for v, scores in found.items() if scores.units(scores.values.columns).freedom]
+        repeated = [v for v, scores in found.items() if scores.all_units.freedom]
         new_trainings = len(repeated) > 1
         kept = repeated if new_trainings else list(found)
         if len(kept) < 2:

@@ -127,10 +127,11 @@ class RunScores:
 
     def units(self, cases: pd.Index) -> LossScores:
         """The scores of some of the cases by unit: by group where groups are known, by case where they are not."""
-        return self._all_units if cases.equals(self.values.columns) else self._units(cases)
+        return self.all_units if cases.equals(self.values.columns) else self._units(cases)
 
     @cached_property
-    def _all_units(self) -> LossScores:
+    def all_units(self) -> LossScores:
+        """The scores of all of its cases by unit."""
         return self._units(self.values.columns)
 
     def _units(self, cases: pd.Index) -> LossScores:
@@ -142,7 +143,7 @@ class RunScores:
 
 def run_variance(losses: Iterable[RunScores]) -> RunVariance:
     """The run variance that losses share, each on all of its own cases."""
-    return RunVariance.of([scores.units(scores.values.columns) for scores in losses if scores.values.size])
+    return RunVariance.of([scores.all_units for scores in losses if scores.values.size])
 
 
 def difference(first: RunScores, second: RunScores, variance: RunVariance) -> tuple[Difference, pd.Index]:
@@ -212,7 +213,7 @@ def checked(scores: pd.DataFrame, metric: str, alpha: float = 0.05) -> pd.DataFr
     _check_values(kept, metric)
     twice = kept.duplicated(list(KEYS))
     if twice.any():
-        raise AnalysisError(f"{_place(_first(kept, twice))} has two rows; expected one score for each")
+        raise AnalysisError(f"{place_of(first_row(kept, twice))} has two rows; expected one score for each")
     _check_groups(kept)
     lonely = kept.groupby(["dataset", "class"], observed=True)["loss"].nunique()
     if (lonely < 2).all():
@@ -226,16 +227,16 @@ def _check_values(kept: pd.DataFrame, metric: str) -> None:
         raise AnalysisError(f"the column {metric!r} holds truth values; expected numbers")
     wrong = numbers.isna() & kept[metric].notna()
     if wrong.any():
-        row = _first(kept, wrong)
+        row = first_row(kept, wrong)
         raise AnalysisError(
-            f"{_place(row)}: {metric} is {row[metric]!r}; expected a number, or NaN where it is undefined"
+            f"{place_of(row)}: {metric} is {row[metric]!r}; expected a number, or NaN where it is undefined"
         )
     kept[metric] = numbers.astype(float)
     infinite = np.isinf(kept[metric])
     if infinite.any():
         raise AnalysisError(
-            f"{_place(_first(kept, infinite))}: {metric} is infinite, which has no mean; give a missed structure the "
-            "largest possible distance, such as the image's diagonal"
+            f"{place_of(first_row(kept, infinite))}: {metric} is infinite, which has no mean; give a missed structure "
+            "the largest possible distance, such as the image's diagonal"
         )
     if kept[metric].isna().all():
         raise AnalysisError(f"no score is defined: every {metric} is NaN")
@@ -250,18 +251,20 @@ def _check_groups(kept: pd.DataFrame) -> None:
     if missing.all():
         return
     if missing.any():
-        raise AnalysisError(f"{_place(_first(kept, missing))} has no group, but other cases have one")
+        raise AnalysisError(f"{place_of(first_row(kept, missing))} has no group, but other cases have one")
     groups = kept.groupby(["dataset", "case"], observed=True)["group"].transform("nunique")
     if (groups > 1).any():
-        row = _first(kept, groups > 1)
+        row = first_row(kept, groups > 1)
         raise AnalysisError(f"case {row['case']!r} of {row['dataset']} is in {groups.max()} groups; expected one")
 
 
-def _first(kept: pd.DataFrame, which: pd.Series) -> pd.Series:
+def first_row(kept: pd.DataFrame, which: pd.Series) -> pd.Series:
+    """The first of the rows that are marked."""
     return kept.iloc[int(which.to_numpy().argmax())]
 
 
-def _place(row: pd.Series) -> str:
+def place_of(row: pd.Series) -> str:
+    """Which score a row is, for a message."""
     return f"{row['dataset']}, class {row['class']!r}, loss {row['loss']!r}, run {row['run']!r}, case {row['case']!r}"
 
 

@@ -20,6 +20,7 @@ from sweeper.analysis.rankings import Ranking, who_may_be_best
 from sweeper.analysis.selection import RECOMMENDED_GAMMA
 from sweeper.analysis.significance import ALPHA
 from sweeper.analysis.verdicts import FAILS, HOLDS, NOT_SHOWN, UNTESTED
+from sweeper.units import listing
 
 NOTHING_FINISHED = "No trial has finished yet, so no question is answered."
 _NAMED_IN_FULL = 2
@@ -107,7 +108,7 @@ def _which_loss(
     for winner in winners:
         counts.setdefault(str(winner.row["variant"]), []).append(winner.place)
     ordered = sorted(counts.items(), key=lambda item: -len(item[1]))
-    text = f"The highest mean test DSC went to {'; '.join(f'{v} on {_and(places)}' for v, places in ordered)}"
+    text = f"The highest mean test DSC went to {'; '.join(f'{v} on {listing(places)}' for v, places in ordered)}"
     if not any(w.tested for w in winners):
         return f"Of these trained networks, {text[:1].lower()}{text[1:]}; {_ONE_RUN}."
     clear = sum(w.clear for w in winners)
@@ -201,8 +202,4 @@ def _the_paper(claims: pd.DataFrame) -> str:
 
 def _why_untested(claims: pd.DataFrame) -> str:
     alone = claims["numbers"].str.contains(ONE_RUN, regex=False).any()
-    return "one run per loss says nothing about new trainings" if alone else "its data sets were not run for real"
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return _ONE_RUN if alone else "its data sets were not run for real"

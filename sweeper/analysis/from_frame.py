@@ -6,18 +6,15 @@ scores, no γ and no times.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.comparisons import KEYS, checked
+from sweeper.analysis.comparisons import KEYS, checked, first_row, place_of
 from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.frames import METRICS, SCORE_TEXTS, TRIAL_COLUMNS, score_frame, typed_trials
 from trials import metrics
 from trials.errors import nearest
-from trials.spec import RESULTS_VERSION
+from trials.spec import RESULTS_VERSION, content_hash
 from trials.states import TrialState
 
 HEADLINE = "dsc"
@@ -116,11 +113,10 @@ def _check_range(kept: pd.DataFrame, name: str) -> None:
         return
     wrong = (kept[name] < known.low) | (kept[name] > known.high)
     if wrong.any():
-        row = kept.iloc[int(wrong.to_numpy().argmax())]
+        row = first_row(kept, wrong)
         percent = " (a percentage is divided by 100)" if known.high == 1 < row[name] <= 100 else ""
         raise AnalysisError(
-            f"{row['dataset']}, class {row['class']!r}, loss {row['loss']!r}, run {row['run']!r}, case "
-            f"{row['case']!r}: {name} is {row[name]:g}, outside its range; expected {known.range}{percent}"
+            f"{place_of(row)}: {name} is {row[name]:g}, outside its range; expected {known.range}{percent}"
         )
 
 
@@ -145,7 +141,7 @@ def _folds(scores: pd.DataFrame) -> pd.Series:
 def _trials(kept: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "loss", "run", "fold"]
     repeats = kept.groupby(["dataset", "loss"], sort=False)["run"].transform(lambda runs: pd.factorize(runs)[0])
-    kept["trial"] = [_hash([str(k) for k in key]) for key in kept[keys].itertuples(index=False)]
+    kept["trial"] = [content_hash([str(k) for k in key]) for key in kept[keys].itertuples(index=False)]
     rows = [
         dict.fromkeys(TRIAL_COLUMNS, "")
         | dict.fromkeys(("gamma", "val_loss", "val_dsc", "best_epoch", "train_seconds", "parameters"), np.nan)
@@ -169,7 +165,3 @@ def _scores(kept: pd.DataFrame) -> pd.DataFrame:
         if name not in frame:
             frame[name] = np.nan
     return score_frame({str(c): frame[c].tolist() for c in frame if c not in ("dataset", "loss", "run", "fold")})
-
-
-def _hash(key: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]

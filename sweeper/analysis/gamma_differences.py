@@ -11,13 +11,11 @@ import pandas as pd
 
 from sweeper.analysis.comparisons import RunScores, difference, group_of_case, run_variance
 from sweeper.analysis.selection import foreground_dsc
+from sweeper.analysis.verdicts import TWO_ONE_SIDED
 
 GAMMA_COLUMNS = [
     "dataset", "variant", "gamma", "other", "other_gamma", "difference", "low", "high", "p", "images", "runs",
 ]  # fmt: skip
-TWO_ONE_SIDED = 0.10
-"""`low` and `high` are the 90% interval, which belongs to two one-sided tests at 5%."""
-
 Setting = tuple[str, float | None]
 """A variant and its γ, None where it has none."""
 

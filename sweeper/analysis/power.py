@@ -20,6 +20,7 @@ from scipy import optimize, stats
 from sweeper.analysis.common_units import CommonUnits
 from sweeper.analysis.significance import ALPHA
 from sweeper.analysis.trainings import PRIOR_RUNS, LossScores, RunVariance
+from sweeper.units import listing
 
 POWER = 0.8
 """The share of studies that find a difference, above which it is called found."""
@@ -298,7 +299,7 @@ def plan_lines(found: Sequence[Enough]) -> list[str]:
     if len(lacking) == len(known):
         needed = f"no number of them finds {TARGET:g} on so few test images"
     elif lacking:
-        needed = f"no number of repeats finds {TARGET:g} on {_and([_where(one) for one in lacking])}"
+        needed = f"no number of repeats finds {TARGET:g} on {listing([_where(one) for one in lacking])}"
     else:
         needed = f"{TARGET:g} needs {max(one.repeats or 0 for one in known)} repeats"
     return [f"{start}{POWER:.0%} of such studies find a difference of {differences}", f"repeats: {needed} ({by})"]
@@ -346,13 +347,9 @@ def _where(one: Enough) -> str:
     return f"{one.dataset}, {one.label}" if one.label else one.dataset
 
 
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _pooled(losses: Sequence[LossScores]) -> float:
     """The variance of unit × run over all losses."""
-    weights = [sum((len(b) - 1) * (b.shape[1] - 1) for b in loss.blocks) for loss in losses]
+    weights = [loss.residual_freedom for loss in losses]
     if not sum(weights):
         return 0.0
     return float(np.average([loss.residual_variance for loss in losses], weights=weights))

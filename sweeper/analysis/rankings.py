@@ -45,8 +45,26 @@ class Agreement:
     high: float
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Chances:
+    """Of each loss the probability that it is best."""
+
+    best_probability: Mapping[str, float]
+
+    @property
+    def best(self) -> str | None:
+        """The loss that is best with a probability above `CLEAR`; None where no loss is."""
+        return next((loss for loss, chance in self.best_probability.items() if chance > CLEAR), None)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The losses that may be best, most probable first."""
+        likely = [loss for loss, chance in self.best_probability.items() if chance >= MAY_BE_BEST]
+        return tuple(sorted(likely, key=lambda loss: -self.best_probability[loss]))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ranking(Chances):
     """The ranking of the losses on one data set and class, and how sure it is.
 
     Attributes:
@@ -72,7 +90,6 @@ class Ranking:
     losses: tuple[str, ...]
     means: tuple[float, ...]
     rank_shares: Floats
-    best_probability: Mapping[str, float]
     tau: Agreement
     units: int
     unit: str
@@ -83,19 +100,9 @@ class Ranking:
     metric: str = "dsc"
     resampled: Floats = field(default_factory=lambda: np.empty((0, 0)), repr=False)
 
-    @property
-    def best(self) -> str | None:
-        """The loss that is best with a probability above `CLEAR`; None where no loss is."""
-        return _clear(self.best_probability)
 
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The losses that may be best, most probable first."""
-        return _candidates(self.best_probability)
-
-
-@dataclass(frozen=True, eq=False)
-class Consensus:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Consensus(Chances):
     """One ranking of the losses over several data sets: by the mean of their ranks on each (challengeR's "euclidean").
 
     The classes of a data set are averaged first, so that each data set has one say. Attributes are those of `Ranking`;
@@ -106,20 +113,9 @@ class Consensus:
     losses: tuple[str, ...]
     mean_ranks: tuple[float, ...]
     rank_shares: Floats
-    best_probability: Mapping[str, float]
     tau: Agreement
     about: str
     missing: tuple[str, ...] = ()
-
-    @property
-    def best(self) -> str | None:
-        """The loss that is best with a probability above `CLEAR`; None where no loss is."""
-        return _clear(self.best_probability)
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The losses that may be best, most probable first."""
-        return _candidates(self.best_probability)
 
 
 def rank_losses(run_scores: pd.DataFrame, metric: str = "dsc") -> tuple[Ranking, ...]:
@@ -304,12 +300,3 @@ def _mean_ranks(signed: Floats) -> Floats:
 
 def _signed(values: Floats, metric: str) -> Floats:
     return values if metric_named(metric).higher_is_better else -values
-
-
-def _clear(probability: Mapping[str, float]) -> str | None:
-    return next((loss for loss, chance in probability.items() if chance > CLEAR), None)
-
-
-def _candidates(probability: Mapping[str, float]) -> tuple[str, ...]:
-    likely = [loss for loss, chance in probability.items() if chance >= MAY_BE_BEST]
-    return tuple(sorted(likely, key=lambda loss: -probability[loss]))

@@ -75,12 +75,16 @@ class LossScores:
     @cached_property
     def residual_variance(self) -> float:
         """The variance of unit × run (and of all else that repeats of one unit and run would show); 0 if unknown."""
-        squares, freedom = 0.0, 0
+        squares = 0.0
         for block in self.blocks:
             rest = block - block.mean(axis=1, keepdims=True) - block.mean(axis=0) + block.mean()
             squares += float((rest**2).sum())
-            freedom += (block.shape[0] - 1) * (block.shape[1] - 1)
-        return squares / freedom if freedom else 0.0
+        return squares / self.residual_freedom if self.residual_freedom else 0.0
+
+    @property
+    def residual_freedom(self) -> int:
+        """Degrees of freedom of `residual_variance`."""
+        return sum((runs - 1) * (units - 1) for runs, units in (block.shape for block in self.blocks))
 
     def of_mean(self, run_variance: float) -> float:
         """The variance that runs of this variance give the mean over all units."""

@@ -11,6 +11,9 @@ HOLDS, FAILS, NOT_SHOWN, UNTESTED = "holds", "does not hold", "not shown", "not 
 MARGIN = AnalysisTable().margin
 """The difference of mean scores below which two losses count as equal, where a grid names no other."""
 
+TWO_ONE_SIDED = 0.10
+"""Of the interval that belongs to two one-sided tests at 5%, one less its level: it is that of 90%."""
+
 
 def equivalence(low: float, high: float, margin: float) -> str:
     """Whether a difference is within ±`margin`, by its 90% interval: two one-sided tests at 5% (Schuirmann 1987).

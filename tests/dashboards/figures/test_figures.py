@@ -180,8 +180,9 @@ def test_a_ranking_shows_each_loss_s_probability_of_being_best_in_words_too():
     shares = np.array([[0.7, 0.25, 0.05], [0.25, 0.5, 0.25], [0.05, 0.25, 0.7]])
     losses = ("dice", "ce", "focal")
     ranking = Ranking(
-        "nuclei", "nucleus", losses, (0.8, 0.79, 0.7), shares, dict(zip(losses, shares[:, 0], strict=True)),
-        Agreement(0.6, -0.3, 1.0), 12, "images", dict.fromkeys(losses, 3), "new trainings",
+        dataset="nuclei", label="nucleus", losses=losses, means=(0.8, 0.79, 0.7), rank_shares=shares,
+        best_probability=dict(zip(losses, shares[:, 0], strict=True)), tau=Agreement(0.6, -0.3, 1.0), units=12,
+        unit="images", runs=dict.fromkeys(losses, 3), about="new trainings",
     )  # fmt: skip
     with unrendered():
         drawing = blob_figure(ranking, list(losses), "ranking", "Ranking")
