@@ -107,7 +107,7 @@ def test_a_server_killed_and_started_again_gets_everything_once(tmp_path: Path) 
                 replayer.watch(write_trial(tmp_path / spec.hash, spec))
                 if number == 2:
                     kill(server)
-            while not any(result and result.away for result in replayer.pending().values()):
+            while not any(result and result.unreachable for result in replayer.pending().values()):
                 time.sleep(0.1)
             server = serve()
             assert replayer.wait(timeout=PATIENCE)
