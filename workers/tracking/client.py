@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tenacity
 
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
+from workers.tracking.sqlite_store import make_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +60,9 @@ def connect(tracking_uri: str) -> MlflowClient:
     check_uri(tracking_uri)
     from mlflow import MlflowClient
 
-    if not tracking_uri.startswith((_SQLITE, "http", "databricks")):
+    if tracking_uri.startswith(_SQLITE):
+        call(partial(make_store, Path(tracking_uri.removeprefix(_SQLITE))), "making its store")
+    elif not tracking_uri.startswith(("http", "databricks")):
         call(partial(_probe, tracking_uri), "connecting")
     return call(lambda: MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri), "connecting")
 
@@ -101,8 +104,8 @@ def ensure_store(
 ) -> str:
     """Creates an MLflow store and returns the experiment's id. Called once, before any worker starts.
 
-    The first use of a database by MLflow creates its tables, which takes seconds and must not be done by two processes
-    at once. An experiment that exists is not changed.
+    The first use of a database by MLflow creates its tables, which takes seconds. An experiment that exists is not
+    changed.
 
     Args:
         tracking_uri: `sqlite:///…`, a database's or a server's address.

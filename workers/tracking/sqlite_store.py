@@ -1,0 +1,72 @@
+"""A new MLflow store in SQLite: made beside its place, and put there whole.
+
+MLflow makes its tables by some fifty migrations, which take seconds, and SQLite commits each of their steps alone. A
+process that is killed among them would leave a file that MLflow can neither finish nor open; two that make the same
+file would lose each other's runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock
+
+from workers.tracking.errors import TrackingUnavailableError
+
+PATIENCE = 120.0
+"""Seconds to wait for another process that makes the same store; it takes some five."""
+
+
+def make_store(file: Path) -> None:
+    """Makes an MLflow store at `file`, unless one is there. A half-made one without runs is replaced.
+
+    Safe to call from any number of processes and threads, and to be killed at any moment.
+
+    Raises:
+        TrackingUnavailableError: another process has been making the store for two minutes.
+    """
+    if file.exists() and not _is_half_made(file):
+        return
+    try:
+        with FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE):
+            if file.exists() and not _is_half_made(file):
+                return
+            beside = file.with_name(f".{file.name}.new")
+            _remove(beside)
+            _make(beside)
+            _remove(file)
+            beside.replace(file)
+    except TimeoutError as error:
+        raise TrackingUnavailableError(f"another process is still making the MLflow store {file}") from error
+
+
+def _make(file: Path) -> None:
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(f"sqlite:///{file}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    with file.open("rb") as made:
+        os.fsync(made.fileno())
+
+
+def _is_half_made(file: Path) -> bool:
+    """Whether MLflow was killed while it made this file: a whole store has an experiment, its own default one."""
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            return not any(
+                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608
+                for table in ("experiments", "runs")
+                if table in tables
+            )
+    except sqlite3.Error:  # no database, or a damaged one: it may hold runs, so nobody replaces it here
+        return False
+
+
+def _remove(file: Path) -> None:
+    for path in (file, file.with_name(f"{file.name}-journal"), file.with_name(f"{file.name}-wal")):
+        path.unlink(missing_ok=True)
