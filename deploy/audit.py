@@ -1,7 +1,8 @@
 """Asks whether packages of the lock files have known vulnerabilities (pip-audit): `make audit`.
 
-Ends with 1 when one has, or when pip-audit itself fails. Where nobody can be asked (no network, or an index that knows
-no vulnerabilities) it says so and ends with 0: that is not known to be safe, but is no fault of what is being tested.
+Ends with 0 when none has, and with 1 when one has, or when pip-audit itself fails. Where nobody can be asked (no
+network, or an index that knows no vulnerabilities) it says so and ends with 3: nothing is known to be safe then, which
+continuous integration tells apart from a vulnerability. (make turns either into its own 2.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ LOCKS = ("dev", "gpu")  # cpu.txt holds nothing that dev.txt does not
 
 CANARY = "jinja2==3.1.2"
 """Has known vulnerabilities (CVE-2024-22195 among them). Who does not tell of these tells of none."""
+
+UNANSWERED = 3
+"""The exit status where nobody can be asked."""
 
 _NO_NETWORK = ("requests.exceptions.", "ConnectionError", "ServiceError", "Timeout")
 
@@ -68,8 +72,8 @@ def main(locks: Sequence[Path]) -> int:
                 raise Unanswered(f"the index tells of no vulnerability of {CANARY}, which has some")
         found = {package: known for lock in locks for package, known in vulnerabilities(lock).items()}
     except Unanswered as why:
-        say(f"audit: nobody could be asked for vulnerabilities ({why})\n")
-        return 0
+        say(f"audit: nobody could be asked for vulnerabilities, so none is ruled out ({why})\n")
+        return UNANSWERED
     for package, known in sorted(found.items()):
         say(f"audit: {package} has {', '.join(known)}\n")
     if not found:

@@ -48,7 +48,7 @@ def test_an_index_that_knows_no_package_has_not_answered(audit: ModuleType) -> N
     [
         ({"canary": {"jinja2 3.1.2": ["X"]}, "dev": {}}, 0, "no known vulnerability"),
         ({"canary": {"jinja2 3.1.2": ["X"]}, "dev": {"b 2": ["CVE-1"]}}, 1, "b 2 has CVE-1"),
-        ({"canary": {}, "dev": {}}, 0, "nobody could be asked"),
+        ({"canary": {}, "dev": {}}, 3, "nobody could be asked"),
     ],
 )
 def test_an_index_that_is_silent_about_a_known_one_vouches_for_nothing(
@@ -65,7 +65,7 @@ def test_an_index_that_is_silent_about_a_known_one_vouches_for_nothing(
 
 
 @pytest.mark.slow
-def test_without_a_network_it_says_so_and_fails_nothing() -> None:
+def test_without_a_network_it_says_so_and_ends_with_a_status_of_its_own() -> None:
     closed = "http://127.0.0.1:9"  # the port that nobody listens on
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
@@ -74,8 +74,32 @@ def test_without_a_network_it_says_so_and_fails_nothing() -> None:
         check=False,
         env={**os.environ, "HTTPS_PROXY": closed, "https_proxy": closed, "NO_PROXY": "", "no_proxy": ""},
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("audit: nobody could be asked for vulnerabilities (requests.exceptions.")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("audit: nobody could be asked for vulnerabilities, so none is ruled out (requests.ex")
+
+
+@pytest.mark.parametrize(("status", "ends"), [(0, 0), (1, 1), (3, 0)])
+def test_continuous_integration_goes_on_only_where_nobody_could_be_asked(
+    status: int, ends: int, tmp_path: Path
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("make", "chromium", "pdflatex"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho audited with $1\nexit {status}\n")
+    python.chmod(0o755)
+    run = tmp_path / ".ci" / "run"
+    run.parent.mkdir()
+    run.write_bytes((SCRIPT.parents[1] / ".ci" / "run").read_bytes())
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(run)], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
+    assert done.returncode == ends
+    assert done.stdout.splitlines()[-1] == "audited with deploy/audit.py"
 
 
 def test_a_lock_file_that_pip_audit_cannot_read_is_a_failure(audit: ModuleType, tmp_path: Path) -> None:
