@@ -10,6 +10,19 @@ FORMAT_VERSIONS = {"png": 1, "jpeg": 1, "tiff": 1, "gif": 1, "bmp": 1, "nifti": 
 """Format to the version of its decoding. Whoever changes the arrays that come from a format raises its version: the
 data sets with such a file are prepared anew, and the others keep their key. A version of 1 is left out of the key."""
 
+ENDINGS = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".gif": "gif",
+    ".bmp": "bmp",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+}
+"""The endings of image files, in lower case, and the format that each stands for."""
+
 _FIRST_BYTES = {
     b"\x89PNG": "png",
     b"\xff\xd8\xff": "jpeg",
@@ -25,6 +38,13 @@ _FIRST_BYTES = {
     b"\x1c\x02\0\0": "nifti",
     b"\0\0\x02\x1c": "nifti",
 }
+
+
+def ending_of(name: str) -> str:
+    """The ending of an image file's name as it is written there (`.PNG`, `.nii.gz`); empty for any other file."""
+    lower = name.lower()
+    longest = max((ending for ending in ENDINGS if lower.endswith(ending)), key=len, default="")
+    return name[len(name) - len(longest) :] if longest else ""
 
 
 def format_of(path: Path) -> str:

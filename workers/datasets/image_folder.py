@@ -28,6 +28,7 @@ class ImageFolder(Reader):
         label_map: pixel value of a mask to class index; empty for binary masks (0 and 1, or 0 and full scale).
         channels: 3 (grey is repeated) or 1 (colour becomes luminance).
         group: regular expression whose first group, searched in the id, names the patient or sequence.
+        unlabelled: what becomes of images without a mask: an error, or they are left out and listed.
     """
 
     about: ClassVar[About] = About(
@@ -45,6 +46,7 @@ class ImageFolder(Reader):
     label_map: dict[int, int] = field(default_factory=dict)
     channels: Literal[1, 3] = 3
     group: str | None = None
+    unlabelled: Literal["refuse", "skip"] = "refuse"
 
     dimensions = 2
 
@@ -56,7 +58,10 @@ class ImageFolder(Reader):
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
         expected = f"Expected {self.images} and {self.masks}."
-        cases = pair(match_files(source, self.images), match_files(source, self.masks), source, expected)
+        images = match_files(source, self.images)
+        masks = match_files(source, self.masks, images)
+        images = match_files(source, self.images, masks)
+        cases = pair(images, masks, source, expected, self.unlabelled)
         return [replace(case, group=group_of(case.id, self.group)) for case in cases]
 
     def read_case(self, case: CaseFiles) -> Case:

@@ -47,6 +47,7 @@ class NiftiFolder(Reader):
         step: take every n-th slice.
         labelled: only slices (or blocks) with a class above `nonzero` in them; an empty one has nothing to score.
         blocks: cut each volume into this many parts along z, y and x; [1, 1, 2] are left and right halves.
+        unlabelled: what becomes of images without labels: an error, or they are left out and listed.
     """
 
     about: ClassVar[About] = About(
@@ -68,6 +69,7 @@ class NiftiFolder(Reader):
     step: int = 1
     labelled: bool = False
     blocks: tuple[int, int, int] = (1, 1, 1)
+    unlabelled: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,9 +125,10 @@ class NiftiFolder(Reader):
         channels = [match_files(source, pattern) for pattern in self.images]
         labels = match_files(source, self.labels)
         expected = f"Expected {', '.join(self.images)} and {self.labels}."
-        cases = pair(channels[0], labels, source, expected)
+        cases = pair(channels[0], labels, source, expected, self.unlabelled)
+        first = {case.id: case.images[0] for case in cases}
         for pattern, files in zip(self.images[1:], channels[1:], strict=True):
-            require_partners(channels[0], files, pattern, source)
+            require_partners(first, files, pattern, source)
         return [replace(case, images=tuple(files[case.id] for files in channels)) for case in cases]
 
     def _decathlon(self, source: Path) -> list[CaseFiles]:

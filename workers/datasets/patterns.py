@@ -2,19 +2,80 @@
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from workers.datasets.formats import ENDINGS, ending_of
 from workers.datasets.reader import CaseFiles
 from workers.errors import DataError, ParameterError
 
+_ASIDE_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+"""Folders that operating systems make, in lower case."""
 
-def match_files(source: Path, pattern: str) -> dict[str, Path]:
+_NO_IMAGES = (
+    *(".bak", ".csv", ".db", ".doc", ".docx", ".htm", ".html", ".ini", ".ipynb", ".json", ".lnk", ".log", ".m", ".md"),
+    *(".pdf", ".py", ".rst", ".rtf", ".sh", ".tar", ".tmp", ".toml", ".tsv", ".txt", ".url", ".xls", ".xlsx", ".xml"),
+    *(".yaml", ".yml", ".zip"),
+)
+"""Endings, in lower case, of files that `{id}.*` does not mean: `Thumbs.db`, `desktop.ini`, notes and tables."""
+
+_SHOWN = 5
+"""So many files are named in an error, the others counted."""
+
+
+@dataclass
+class LeftOut:
+    """What is left out before files are paired: see `leaving_out`.
+
+    Attributes:
+        ids: the cases that are to be left out.
+        files: the files of such cases, and of those in `reasons`.
+        found: those of `ids` of which there are files.
+        reasons: further cases that were left out, each with the reason.
+    """
+
+    ids: frozenset[str] = frozenset()
+    files: set[Path] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+_LEFT_OUT: ContextVar[LeftOut | None] = ContextVar("left out", default=None)
+
+
+@contextmanager
+def leaving_out(ids: Collection[str]) -> Iterator[LeftOut]:
+    """Within it, `match_files` finds no file of these cases, so that none of them needs a partner.
+
+    A context and no argument: `Reader.find_cases`, which lies between, is also a method of plug-ins.
+    """
+    left_out = LeftOut(frozenset(ids))
+    token = _LEFT_OUT.set(left_out)
+    try:
+        yield left_out
+    finally:
+        _LEFT_OUT.reset(token)
+
+
+def match_files(source: Path, pattern: str, partners: Mapping[str, Path] | None = None) -> dict[str, Path]:
     """Case id to file, for every file under `source` that matches `pattern`.
 
     `{id}` is the case's id (anything but a slash; a second `{id}` is the same text), `*` is anything but a slash, `**`
-    is any folders. Upper and lower case differ. Hidden files are left out.
+    is any folders; all else, brackets too, is a letter. Upper and lower case differ, but in the ending of an image:
+    where a case has no file with the pattern's ending, one with the same format's is taken (`.PNG` for `.png`, `.nii`
+    for `.nii.gz`). Hidden files, and what is no image beside images (`Thumbs.db`), are left out.
+
+    Args:
+        source: the folder.
+        pattern: the path in it.
+        partners: images to find the masks of, or the other way round. A case among them that has no file yet gets the
+            one with any image's ending (`a.gif` beside `a.tif`).
 
     Raises:
         ParameterError: no `{id}` in the pattern, or the pattern leads out of the folder.
@@ -24,43 +85,58 @@ def match_files(source: Path, pattern: str) -> dict[str, Path]:
         raise ParameterError(
             f"pattern {pattern!r}: give a path inside the folder with {{id}} in it, such as images/{{id}}.png"
         )
-    expression = re.compile(_expression(pattern))
     found: dict[str, Path] = {}
-    for path in sorted(source.glob(pattern.replace("{id}", "*"))):
-        relative = path.relative_to(source).as_posix()
-        match = expression.fullmatch(relative)
-        if match is None or path.name.startswith(".") or not path.is_file():
+    kinds: dict[str, int] = {}
+    taken = set((partners or {}).values())
+    for case, kind, path in _candidates(source, pattern):
+        if kind == _OTHER and (case not in (partners or {}) or path in taken):
             continue
-        case = match["id"]
-        if case in found:
+        if case in found and kind == kinds[case]:
             raise DataError(
-                f"{source}: case {case!r} has two files: {found[case].relative_to(source)} and {relative}; "
-                f"remove one, or make the pattern {pattern!r} narrower"
+                f"{source}: case {case!r} has two files: {found[case].relative_to(source)} and "
+                f"{path.relative_to(source)}; remove one, or make the pattern {pattern!r} narrower"
             )
-        found[case] = path
-    return found
+        if case not in found or kind < kinds[case]:
+            found[case], kinds[case] = path, kind
+    return _without_left_out(found)
 
 
-def pair(images: dict[str, Path], labels: dict[str, Path], source: Path, expected: str) -> list[CaseFiles]:
+def pair(
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path],
+    source: Path,
+    expected: str,
+    unlabelled: Literal["refuse", "skip"] | None = None,
+) -> list[CaseFiles]:
     """Cases of one image and one mask with the same id.
+
+    `unlabelled` is the reader's option of that name: what becomes of images without a mask. None: it has none.
 
     Raises:
         DataError: there are no images, or an image or mask has no partner.
     """
     if not images:
         raise DataError(f"{source}: no images found. {expected}{_contents(source)}")
-    require_partners(images, labels, "mask", source)
+    if unlabelled == "skip":
+        images = _labelled(images, labels)
+    fix = ', or leave such images out with options.unlabelled = "skip"' if unlabelled else ""
+    require_partners(images, labels, "mask", source, fix)
     require_partners(labels, images, "image", source)
     return [CaseFiles(id=case, images=(images[case],), label=labels[case]) for case in sorted(images)]
 
 
-def require_partners(present: dict[str, Path], partners: Iterable[str], kind: str, source: Path) -> None:
+def require_partners(
+    present: Mapping[str, Path], partners: Iterable[str], kind: str, source: Path, fix: str = ""
+) -> None:
     """Raise a DataError that names the files whose id is not among `partners`."""
     lonely = sorted(set(present) - set(partners))
     if lonely:
-        shown = ", ".join(str(present[case].relative_to(source)) for case in lonely[:5])
-        more = f" and {len(lonely) - 5} more" if len(lonely) > 5 else ""
-        raise DataError(f"{source}: no {kind} for {shown}{more}; add the missing file or remove its partner")
+        shown = ", ".join(str(present[case].relative_to(source)) for case in lonely[:_SHOWN])
+        more = f" and {len(lonely) - _SHOWN} more" if len(lonely) > _SHOWN else ""
+        raise DataError(
+            f"{source}: no {kind} for {shown}{more}; add the missing file or remove its partner, or name the case in "
+            f"`exclude`{fix}"
+        )
 
 
 def wrong_folder(source: Path, title: str, layout: str) -> DataError:
@@ -73,10 +149,74 @@ def _contents(source: Path) -> str:
     return f"\nFound there: {', '.join(entries) if entries else 'nothing'}"
 
 
+_EXACT, _SAME_FORMAT, _OTHER = range(3)
+"""How a file's ending fits to the pattern's: it is the same, one of the same format, or that of another image."""
+
+
+def _candidates(source: Path, pattern: str) -> Iterator[tuple[str, int, Path]]:
+    """Case id, how its ending fits, and path of each file that may be meant, in the order of the paths."""
+    ending = ending_of(pattern)
+    stem = pattern.removesuffix(ending)
+    expression = re.compile(_expression(stem))
+    literal = set(stem.split("/"))
+    for path in sorted(source.glob(_glob(stem) + (".*" if ending else ""))):
+        relative = path.relative_to(source).as_posix()
+        own = ending_of(relative) if ending else ""
+        match = expression.fullmatch(relative.removesuffix(own))
+        if match is None or (ending and not own) or _is_aside(relative, literal) or not path.is_file():
+            continue
+        if not ending and stem.endswith(("*", "{id}")) and path.suffix.lower() in _NO_IMAGES:
+            continue
+        kind = _EXACT if own == ending else _SAME_FORMAT if _format(own) == _format(ending) else _OTHER
+        yield match["id"], kind, path
+
+
+def _format(ending: str) -> str:
+    return ENDINGS[ending.lower()]
+
+
+def _is_aside(relative: str, literal: Collection[str]) -> bool:
+    """Whether the file is hidden or lies in a folder of the operating system, which the pattern does not name."""
+    *folders, name = PurePosixPath(relative).parts
+    return name.startswith(".") or any(
+        (folder.startswith(".") or folder.lower() in _ASIDE_FOLDERS) and folder not in literal for folder in folders
+    )
+
+
+def _without_left_out(found: dict[str, Path]) -> dict[str, Path]:
+    left_out = _LEFT_OUT.get()
+    if left_out is None or not (ids := left_out.ids & set(found)):
+        return found
+    left_out.found |= ids
+    left_out.files |= {found[case] for case in ids}
+    return {case: path for case, path in found.items() if case not in ids}
+
+
+def _labelled(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, Path]:
+    """The images that have a mask. The others are left out, and listed with the excluded cases."""
+    left_out = _LEFT_OUT.get()
+    if left_out is not None:
+        without = {case: path for case, path in images.items() if case not in labels}
+        left_out.reasons |= dict.fromkeys(without, "no mask")
+        left_out.files |= set(without.values())
+    return {case: path for case, path in images.items() if case in labels}
+
+
+_WILDCARDS = re.compile(r"(\{id\}|\*\*/|\*)")
+
+
+def _glob(pattern: str) -> str:
+    """The pattern for `Path.glob`, in which brackets and question marks are letters, too."""
+    return "".join(
+        "*" if piece == "{id}" else piece if piece in ("**/", "*") else glob.escape(piece)
+        for piece in _WILDCARDS.split(pattern)
+    )
+
+
 def _expression(pattern: str) -> str:
     pieces = []
     seen = False
-    for piece in re.split(r"(\{id\}|\*\*/|\*)", pattern):
+    for piece in _WILDCARDS.split(pattern):
         if piece == "{id}":
             pieces.append("(?P=id)" if seen else r"(?P<id>[^/]+?)")
             seen = True

@@ -15,6 +15,7 @@ from typing import Literal
 
 from trials.spec import content_hash
 from workers.datasets.parallel import available_processes
+from workers.datasets.patterns import leaving_out
 from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest
 from workers.files import atomic_write
@@ -62,15 +63,16 @@ def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) ->
     """
     if not source.is_dir():
         raise DataError(f"data set {reader.name!r}: {source} is not a folder")
-    cases = reader.find_cases(source)
-    known = {case.id for case in cases}
+    with leaving_out(exclude) as left_out:
+        cases = reader.find_cases(source)
+    known = {case.id for case in cases} | left_out.found
     for case_id in exclude:
         if case_id not in known:
             raise ParameterError(
                 f"data set {reader.name!r}: excluded case {case_id!r} is not in {source}{nearest(case_id, known)}"
             )
     excluded = {case: reason for case, reason in reader.excluded.items() if case in known}
-    excluded |= dict.fromkeys(exclude, "excluded by a setting")
+    excluded |= left_out.reasons | dict.fromkeys(exclude, "excluded by a setting")
     left = [case for case in cases if case.id not in excluded]
     if not left:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}")
