@@ -21,7 +21,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from storage import schema
 from storage.columns import now
 from storage.errors import DatabaseURLError
-from storage.faults import explain, hide_password, is_transient
+from storage.faults import explain, is_transient
+from trials.addresses import hide_password, unencoded
 
 T = TypeVar("T")
 
@@ -158,6 +159,8 @@ def open_database(
 ) -> Database:
     """Opens `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`; an empty database gets our tables.
 
+    In a URL `%`, `?` and `#` of a path are percent-encoded (`sqlite_url`), and so are `@`, `/` and `#` of a password.
+
     Args:
         url: where the database is. A relative SQLite path counts from the working directory.
         create: whether to make a missing SQLite file (and its folder) and the tables of an empty database.
@@ -223,6 +226,20 @@ def connect(url: str, *, create: bool, retry_for: float, read_only: bool = False
     return Database(parsed, engine, retry_for=retry_for)
 
 
+def sqlite_url(file: Path) -> str:
+    """The URL of an SQLite file, whatever signs its path has."""
+    return URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database, None for a server or for what is no URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
 def url_name(url: URL) -> str:
     """The URL with its password hidden."""
     return hide_password(url.render_as_string(hide_password=True))
@@ -235,7 +252,11 @@ def _parse(url: str) -> URL:
         backend = parsed.get_backend_name()
     except (ArgumentError, ValueError):
         # The original error quotes the URL with its password.
-        raise DatabaseURLError(f"not a database URL: {hide_password(url)!r}; {expected}") from None
+        fix = unencoded(url) or expected
+        raise DatabaseURLError(f"not a database URL: {hide_password(url)!r}; {fix}") from None
+    if parsed.get_backend_name() != "sqlite" and "@" in unencoded(url):
+        # What follows the first @ would be looked up as a host, and shown.
+        raise DatabaseURLError(f"{hide_password(url)} has more than one @; {unencoded(url)}")
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         if not parsed.database:
             raise DatabaseURLError(f"{url_name(parsed)} names no database; {expected}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import InterfaceError as DriverInterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.errors import DatabaseUnavailableError, DatabaseURLError, NotWritableError, StorageError
+from trials.addresses import hide_password
 
 _READ_ONLY = ("readonly database", "read-only transaction")
 _NO_ENTRY = (
@@ -23,12 +22,6 @@ def first_line(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = str(cause).strip().splitlines()
     return hide_password(lines[0]) if lines else type(cause).__name__
-
-
-def hide_password(text: str) -> str:
-    """`text` with the passwords of URLs and of `password=` parameters replaced by `***`."""
-    text = re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", text)
-    return re.sub(r"(password=)[^&\s]+", r"\1***", text, flags=re.IGNORECASE)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -305,7 +305,7 @@ class Studies:
             if self._database.dialect == "sqlite":
                 options["connect_args"] = {"timeout": self._database.retry_for}
             try:
-                self._rdb = RDBStorage(self.optuna_url, engine_kwargs=options)
+                self._rdb = RDBStorage(self.optuna_url.replace("{", "%7B").replace("}", "%7D"), engine_kwargs=options)
             except RuntimeError as error:
                 raise SchemaMismatchError(
                     f"{self._database.url}: {error} Otherwise, if MLflow keeps its tables in this database, give it "

@@ -21,6 +21,7 @@ from sweeper.errors import SettingsError
 from sweeper.grids.files import load_grid
 from sweeper.services import mlflow_fault, ray_fault
 from sweeper.settings import Settings, existing_part
+from trials.addresses import hide_password
 from workers.errors import DataError
 
 ENOUGH_DISK_GB = 5
@@ -126,8 +127,10 @@ def _services(settings: Settings) -> Iterator[Finding]:
     if fault is not None:
         yield Finding("bad", fault, "start it, or unset MLFLOW_TRACKING_URI")
     else:
+        named = f"MLflow {hide_password(settings.mlflow_uri)}"
         yield Finding(
-            "ok", f"MLflow {settings.mlflow_uri}" if settings.mlflow_uri else "MLflow: a store in SWEEPER_HOME"
+            "ok",
+            named if settings.mlflow_uri else "MLflow: a store in SWEEPER_HOME",
         )
     fault = ray_fault(settings)
     if fault is not None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sweeper.errors import RayUnavailableError, SettingsError
 from sweeper.settings import Settings
+from trials.addresses import hide_password, unencoded
 
 CONNECT_SECONDS = 3.0
 RAY_SECONDS = 30.0
@@ -44,13 +45,13 @@ def ray_fault(settings: Settings) -> str | None:
         return None
     host, port = _host_and_port(address if "//" in address else f"//{address}")
     if not host or port is None:
-        return f"RAY_ADDRESS={address} is not an address; set HOST:PORT or ray://HOST:PORT"
+        return f"RAY_ADDRESS={hide_password(address)} is not an address; set HOST:PORT or ray://HOST:PORT"
     if (refusal := _refusal(host, port)) is not None:
-        return f"no Ray answers at RAY_ADDRESS={address} ({refusal}); start it"
+        return f"no Ray answers at RAY_ADDRESS={hide_password(address)} ({refusal}); start it"
     if "//" not in address and _wrong_token(address):
         return (
-            f"the Ray cluster at RAY_ADDRESS={address} refuses the token of this command; set RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as its nodes have them"
+            f"the Ray cluster at RAY_ADDRESS={hide_password(address)} refuses the token of this command; set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as its nodes have them"
         )
     return None
 
@@ -72,10 +73,11 @@ def mlflow_fault(settings: Settings) -> str | None:
     if scheme not in _WEB_PORTS:
         return None
     host, port = _host_and_port(uri)
-    if not host:
-        return f"MLFLOW_TRACKING_URI={uri} is not an address; expected {scheme}://HOST:PORT"
+    if not host or unencoded(uri):
+        fix = unencoded(uri) or f"expected {scheme}://HOST:PORT"
+        return f"MLFLOW_TRACKING_URI={hide_password(uri)} is not an address; {fix}"
     refusal = _refusal(host, port or _WEB_PORTS[scheme])
-    return None if refusal is None else f"no MLflow answers at MLFLOW_TRACKING_URI={uri} ({refusal})"
+    return None if refusal is None else f"no MLflow answers at MLFLOW_TRACKING_URI={hide_password(uri)} ({refusal})"
 
 
 def _host_and_port(address: str) -> tuple[str, int | None]:

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database's URL: SQLite in the home folder unless set."""
-        return self.database_url or f"sqlite:///{self.home / 'sweeper.db'}"
+        return self.database_url or _sqlite_url(self.home / "sweeper.db")
 
     @property
     def reader(self) -> str:
@@ -50,13 +50,14 @@ class Settings(BaseSettings):
     @property
     def database_file(self) -> Path | None:
         """The file of an SQLite database, None for a server."""
-        kind, _, path = self.database.partition(":///")
-        return Path(path.partition("?")[0]) if kind.startswith("sqlite") else None
+        from storage.database import sqlite_file
+
+        return sqlite_file(self.database)
 
     @property
     def mlflow(self) -> str:
         """MLflow's tracking URI: SQLite in the home folder unless set."""
-        return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+        return self.mlflow_uri or _sqlite_url(self.home / "mlflow.db")
 
     @property
     def artifacts(self) -> Path:
@@ -125,6 +126,12 @@ class Settings(BaseSettings):
         """
         if (fault := write_fault(self.home)) is not None:
             raise SettingsError(f"SWEEPER_HOME={self.home} cannot be written: {fault}; {_HOME_FIX}")
+
+
+def _sqlite_url(file: Path) -> str:
+    from storage.database import sqlite_url  # SQLAlchemy: a third of a second that not every command needs
+
+    return sqlite_url(file)
 
 
 def existing_part(path: Path) -> Path:

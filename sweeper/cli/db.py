@@ -30,8 +30,8 @@ def upgrade() -> None:
     """
     from storage.database import schema_version
     from storage.database import upgrade as bring_to_newest
-    from storage.faults import hide_password
     from sweeper.settings import load_settings
+    from trials.addresses import hide_password
 
     url = load_settings().database
     before = schema_version(url)

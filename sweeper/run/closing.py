@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from sweeper.analysis import Answers
 from sweeper.settings import Settings
+from trials.addresses import hide_password
 
 
 def closing_text(settings: Settings, name: str, answers: Answers, report: Sequence[Path]) -> RenderableType:
@@ -28,9 +30,9 @@ def closing_text(settings: Settings, name: str, answers: Answers, report: Sequen
     elif report:
         lines.append(f"  xdg-open {_short(report[0])}")
     if settings.mlflow.startswith(("http://", "https://")):
-        lines.append(f"  {settings.mlflow_url or settings.mlflow}  (MLflow, with the report)")
+        lines.append(f"  {settings.mlflow_url or hide_password(settings.mlflow)}  (MLflow, with the report)")
     else:
-        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {settings.mlflow}")
+        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {shlex.quote(hide_password(settings.mlflow))}")
     lines.append(f"  {_command('sweeper')} status {name}")
     return Text("\n".join(lines))
 

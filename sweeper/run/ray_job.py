@@ -22,6 +22,7 @@ from sweeper.errors import RayUnavailableError
 from sweeper.run.background import wait_until_held
 from sweeper.run.lease import refuse_running
 from sweeper.settings import Settings
+from trials.addresses import hide_password
 
 PREFIXES = ("SWEEPER_", "MLFLOW_")
 
@@ -59,8 +60,9 @@ def start_job(settings: Settings, repository: Repository, sweep: str, limit: int
         wait_until_held(repository, sweep, ended)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise RayUnavailableError(
-            f"the Ray cluster at RAY_ADDRESS={settings.ray_address} takes no jobs ({_first_line(error)}); start its "
-            "head with a job server (`ray start --head --include-dashboard=true`), or run without --detach"
+            f"the Ray cluster at RAY_ADDRESS={hide_password(settings.ray_address)} takes no jobs "
+            f"({_first_line(error)}); start its head with a job server (`ray start --head --include-dashboard=true`), "
+            "or run without --detach"
         ) from error
     finally:
         file.unlink(missing_ok=True)

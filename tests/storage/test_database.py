@@ -19,15 +19,12 @@ from sqlalchemy import Connection, ExceptionContext, event, select, text, update
 from storage_samples import new_trials, outcome, trial_hash
 
 from storage.columns import now
-from storage.database import Database, open_database
+from storage.database import Database, open_database, sqlite_file, sqlite_url
 from storage.errors import DatabaseUnavailableError, DatabaseURLError, NotWritableError, StorageError
 from storage.models import SweepRow
 from storage.repository import Repository
+from storage.studies import Studies
 from trials.states import FailureKind, TrialState
-
-
-def sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path}"
 
 
 def whole_text(error: BaseException) -> str:
@@ -45,7 +42,10 @@ class TestURL:
             ("postgresql+psycopg2://u:secret@host/db", r"'postgresql\+psycopg2' is not supported"),
             ("nosuch+thing://u:secret@host/db", "not supported"),
             ("postgresql://u:secret@host", "names no database"),
-            ("postgresql://u:sec@ret@host", "names no database"),
+            ("postgresql://u:sec@ret@host", "has more than one @; in a password write @ as %40"),
+            ("postgresql://u:sec@ret/secret@host/db", "write @ as %40, / as %2F"),
+            ("postgresql://u:secret#se/cret@host:port/db", "write / as %2F, # as %23"),
+            ("postgresql://u:secret/db", "not a database URL"),
             ("postgresql://host?password=secret", "names no database"),
             ("sqlite://", "in memory forgets everything"),
             ("sqlite:///:memory:", "in memory forgets everything"),
@@ -74,6 +74,17 @@ class TestURL:
         (tmp_path / "file").write_text("x" * 5000)
         with pytest.raises(DatabaseURLError, match="not a healthy SQLite database"):
             open_database(sqlite_url(tmp_path / "file"))
+
+    @pytest.mark.parametrize("folder", ["a%20b", "a?b#c d", "100%{b}@c:ü"])
+    def test_the_file_is_where_its_path_says_whatever_signs_it_has(self, tmp_path: Path, folder: str) -> None:
+        path = tmp_path / folder / "sweeper.db"
+        path.parent.mkdir()
+        with open_database(sqlite_url(path)) as database, Studies(database) as studies:
+            studies.record("s", trial_hash="a" * 16, gamma=0.5, value=0.5)
+            assert database.path == sqlite_file(sqlite_url(path)) == path
+        assert [found.name for found in tmp_path.iterdir()] == [folder]
+        with open_database(sqlite_url(path), create=False) as database, Studies(database) as studies:
+            assert list(studies.values("s")) == ["a" * 16]
 
     def test_repr_and_url_hide_the_password(self, database: Database) -> None:
         assert PASSWORD not in repr(database) + database.url

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from sweeper.errors import SettingsError
 from sweeper.settings import Settings, existing_part, load_settings, write_fault
@@ -29,6 +30,14 @@ def test_everything_is_below_the_home_folder_unless_set(tmp_path: Path, monkeypa
     for place in ("data_root", "prepared", "trials", "logs", "reports", "plugins", "artifacts"):
         assert home in getattr(settings, place).parents
     assert not home.exists()
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "100%"])
+def test_two_homes_never_share_a_database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / name))
+    settings = load_settings()
+    assert settings.database_file == tmp_path / name / "sweeper.db"
+    assert make_url(settings.mlflow).database == str(tmp_path / name / "mlflow.db")
 
 
 def test_the_environment_and_then_the_option_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
+from trials.addresses import hide_password
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
 from workers.tracking.sqlite_store import make_store
 
@@ -61,7 +62,7 @@ def connect(tracking_uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     if tracking_uri.startswith(_SQLITE):
-        call(partial(make_store, Path(tracking_uri.removeprefix(_SQLITE))), "making its store")
+        call(partial(make_store, _file_of(tracking_uri)), "making its store")
     elif not tracking_uri.startswith(("http", "databricks")):
         call(partial(_probe, tracking_uri), "connecting")
     return call(lambda: MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri), "connecting")
@@ -87,16 +88,22 @@ def check_uri(tracking_uri: str) -> None:
     schemes = ("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://", "databricks")
     if not tracking_uri.startswith(schemes):
         raise TrackingInputError(
-            f"MLflow tracking URI {tracking_uri!r} cannot be used; set MLFLOW_TRACKING_URI to "
+            f"MLflow tracking URI {hide_password(tracking_uri)!r} cannot be used; set MLFLOW_TRACKING_URI to "
             "sqlite:///FILE, http://HOST:PORT or a postgresql:// address (a plain folder is not supported by MLflow 3)"
         )
     if tracking_uri.startswith(_SQLITE):
-        file = Path(tracking_uri.removeprefix(_SQLITE))
+        file = _file_of(tracking_uri)
         target = file if file.exists() else file.parent
         if not target.exists():
             raise TrackingInputError(f"MLflow store {file}: the folder {file.parent} does not exist; create it")
         if not os.access(target, os.W_OK):
             raise TrackingInputError(f"MLflow store {file}: no permission to write {target}")
+
+
+def _file_of(sqlite_uri: str) -> Path:
+    from sqlalchemy import make_url
+
+    return Path(make_url(sqlite_uri).database or "")
 
 
 def ensure_store(
@@ -118,7 +125,7 @@ def ensure_store(
         TrackingUnavailableError: no answer from the server or database.
     """
     if tracking_uri.startswith(_SQLITE):
-        Path(tracking_uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        _file_of(tracking_uri).parent.mkdir(parents=True, exist_ok=True)
     client = connect(tracking_uri)
     found = call(lambda: client.get_experiment_by_name(experiment), f"looking up experiment {experiment!r}")
     if found is None:
@@ -192,10 +199,13 @@ def _translated(function: Callable[[], T], doing: str) -> T:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if error.error_code in _FINAL_CODES or error.error_code == _MISSING_CODE:
             missing = error.error_code == _MISSING_CODE
-            raise RefusedError(f"MLflow refuses {doing}: {text}", missing=missing) from error
-        raise TrackingUnavailableError(f"MLflow could not be reached while {doing}: {text}") from error
+            raise RefusedError(f"MLflow refuses {doing}: {hide_password(text)}", missing=missing) from error
+        shown = hide_password(text)
+        raise TrackingUnavailableError(f"MLflow could not be reached while {doing}: {shown}") from error
     except (OSError, SQLAlchemyError) as error:  # requests' errors are OSErrors
-        raise TrackingUnavailableError(f"MLflow could not be reached while {doing}: {error}") from error
+        raise TrackingUnavailableError(
+            f"MLflow could not be reached while {doing}: {hide_password(str(error))}"
+        ) from error
 
 
 def _folder_name(experiment: str) -> str:
