@@ -170,11 +170,11 @@ def _grid_of(dataset: str, grid: str) -> Grid:
 def _prepared(grid: Grid, data: Path | None) -> PreparedDataset:
     """The grid's only data set, prepared."""
     from sweeper.data.preparation import prepare as prepare_all
-    from sweeper.run.launch import preparation_line, say_warnings
+    from sweeper.run.launch import damage_line, preparation_line, say_warnings
     from sweeper.settings import load_settings
 
     settings = load_settings(data=data)
     settings.make_home()
-    ready = prepare_all(grid, settings, preparation_line(console()))
+    ready = prepare_all(grid, settings, preparation_line(console()), damaged=damage_line(console()))
     say_warnings(console(), ready)
     return ready[grid.datasets[0].name].prepared

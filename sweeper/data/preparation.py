@@ -27,6 +27,8 @@ from workers.errors import DataError, InputError
 Progress = Callable[[str, int, int, str], None]
 """Called with the data set, cases done, cases in all, and the case's name."""
 
+Damaged = Callable[[str], None]
+"""Called with what is wrong with prepared data that are prepared anew."""
 
 UNKNOWN_SIZES = {2: (100, 256 * 256), 3: (100, 96**3)}
 """Training images and voxels of a data set that is not here and of which Table 1 says nothing: a cost to start from."""
@@ -64,7 +66,7 @@ class ReadyDataset:
         splits: the split of each repeat and fold (`workers.datasets.splits.make_splits`).
         identity: what specs know of it.
         images, voxels: of its training set, for cost predictions.
-        ungrouped: `About.ungrouped`.
+        ungrouped: what the groups leave open (`Reader.ungrouped`, `About.ungrouped`); "" where nothing.
     """
 
     prepared: PreparedDataset
@@ -170,31 +172,56 @@ def identify(grid: Grid, settings: Settings) -> dict[str, KnownDataset]:
 
 
 def prepare(
-    grid: Grid, settings: Settings, progress: Progress, *, keys: Mapping[str, str] | None = None
+    grid: Grid,
+    settings: Settings,
+    progress: Progress,
+    *,
+    keys: Mapping[str, str] | None = None,
+    damaged: Damaged | None = None,
 ) -> dict[str, ReadyDataset]:
-    """Prepares and splits every data set of a grid; what is prepared already is opened.
+    """Prepares and splits every data set of a grid; what is prepared already is opened, and its files are verified.
 
     Args:
         grid: the grid.
         settings: where things are.
         progress: is told of each case.
         keys: keys of data sets that were prepared for this sweep before. Such a one is opened from its prepared
-            folder, so that a sweep can be resumed when its source has moved or `--data` is not given again.
+            folder, so that a sweep can be resumed when its source has moved or `--data` is not given again. One that
+            was damaged is prepared anew, and needs its source.
+        damaged: is told what was wrong with data that are prepared anew.
 
     Raises:
         MissingDataError: see `locate_all`.
-        DataError: a file is damaged or not what the data set should hold.
+        DataError: a file is damaged or not what the data set should hold, or the source is not any more what the sweep
+            was prepared from.
     """
+    keys, say = keys or {}, damaged or (lambda text: None)
     done: dict[str, ReadyDataset] = {}
+    said: set[str] = set()
     for dataset in grid.datasets:
-        key = (keys or {}).get(dataset.name, "")
+        key = keys.get(dataset.name, "")
         if key and prepared.is_prepared(settings.prepared, dataset.name, key):
-            done[dataset.name] = one = _open(grid, dataset, key, settings)
+            try:
+                whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
+                whole.verify_here(trusted=0)
+            except DataError as error:
+                say(str(error))
+                said.add(dataset.name)
+                continue
+            done[dataset.name] = one = ready(dataset, whole, splits_of(grid, dataset, whole.cases))
             _write_splits(one)
     rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
     sources = locate_all(rest, settings)
     for dataset in rest.datasets:
-        done[dataset.name] = _prepare(grid, dataset, sources[dataset.name], settings, progress)
+        source = sources[dataset.name]
+        tell = None if dataset.name in said else say
+        done[dataset.name] = one = _prepare(grid, dataset, source, settings, progress, tell)
+        if keys.get(dataset.name, "") not in ("", one.prepared.key):
+            raise DataError(
+                f"data set {dataset.name!r}: the files in {source} are not those that this sweep was prepared from "
+                f"(key {keys[dataset.name]}, now {one.prepared.key}); name their folder with --data, or launch anew "
+                "under another name"
+            )
     return {dataset.name: done[dataset.name] for dataset in grid.datasets}
 
 
@@ -203,7 +230,9 @@ def _open(grid: Grid, dataset: DatasetTable, key: str, settings: Settings) -> Re
     return ready(dataset, whole, splits_of(grid, dataset, whole.cases))
 
 
-def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress) -> ReadyDataset:
+def _prepare(
+    grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress, damaged: Damaged | None
+) -> ReadyDataset:
     reader = reader_of(dataset)
     _check_cases(grid, dataset, included_cases(reader, source, dataset.exclude)[0])
     whole = prepared.prepare(
@@ -212,6 +241,7 @@ def _prepare(grid: Grid, dataset: DatasetTable, source: Path, settings: Settings
         settings.prepared,
         exclude=dataset.exclude,
         progress=lambda done, total, case: progress(dataset.name, done, total, case),
+        damaged=damaged,
     )
     _check_sizes(grid, dataset, whole)
     one = ready(dataset, whole, splits_of(grid, dataset, whole.cases))
@@ -285,7 +315,10 @@ def ready(
     shapes = {case.id: case.shape for case in whole.cases}
     voxels = [math.prod(shapes[case]) for case in split.train]
     voxels_each = round(sum(voxels) / max(len(voxels), 1))
-    return ReadyDataset(whole, splits, identity, len(split.train), voxels_each, reader_of(dataset).about.ungrouped)
+    reader = reader_of(dataset)
+    some_unknown = any(case.group is None for case in whole.cases)
+    ungrouped = reader.ungrouped or (reader.about.ungrouped if some_unknown else "")
+    return ReadyDataset(whole, splits, identity, len(split.train), voxels_each, ungrouped)
 
 
 def bare_identities(grid: Grid) -> dict[str, DataIdentity]:
@@ -401,7 +434,7 @@ def _groups(one: ReadyDataset) -> Groups:
         others = {group[case] for case in (*split.train, *split.validation)} - {None}
         known |= test | others
         shared |= test & others
-    return Groups(known=len(known), shared=len(shared))
+    return Groups(known=len(known), shared=len(shared), partial=bool(known and one.ungrouped))
 
 
 def _times(shape: Sequence[int]) -> str:

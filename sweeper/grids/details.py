@@ -25,10 +25,14 @@ class SplitSizes:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Patients or sequences: how many are known, and how many lie both in the test set and outside of it."""
+    """Patients or sequences: how many are known, and how many lie both in the test set and outside of it.
+
+    `partial`: some images have none, or a group is less than a patient, such as a volume; `ungrouped` says which.
+    """
 
     known: int = 0
     shared: int = 0
+    partial: bool = False
 
 
 _PAIRS = ("excluded", "missing", "emptied")
@@ -68,7 +72,10 @@ class DatasetDetails:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values: the stored form."""
-        return {**asdict(self), **{name: [list(one) for one in getattr(self, name)] for name in _PAIRS}}
+        values = {**asdict(self), **{name: [list(one) for one in getattr(self, name)] for name in _PAIRS}}
+        if not self.groups.partial:
+            del values["groups"]["partial"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -81,7 +81,9 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
 
     repository, grid = session.repository, asked.grid
     check_name_and_space(session.settings, repository, asked, extend=extend)
-    ready = preparation.prepare(grid, session.settings, preparation_line(session.console))
+    ready = preparation.prepare(
+        grid, session.settings, preparation_line(session.console), damaged=damage_line(session.console)
+    )
     say_warnings(session.console, ready)
     resolved = asked.with_data(ready)
     before = stored_sweep(repository, grid.name)  # anew: to prepare data may have taken hours
@@ -290,7 +292,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
     load_stored(details.plugins, ("datasets", "metrics"))
     if prepared is None:
         keys = {name: one.prepared for name, one in details.data.items()}
-        ready = preparation.prepare(grid, settings, preparation_line(console), keys=keys)
+        ready = preparation.prepare(grid, settings, preparation_line(console), keys=keys, damaged=damage_line(console))
         # Only a search makes trials anew. Stored ones are whole, also where their loss's file is not here any more.
         prepared = None if grid.search is None else resolve_ready(grid, ready)
     if grid.search is not None:
@@ -427,6 +429,13 @@ def preparation_line(console: Console) -> preparation.Progress:
             console.print(f"prepared {dataset}: {done} of {total} cases", markup=False, highlight=False)
 
     return line
+
+
+def damage_line(console: Console) -> preparation.Damaged:
+    """Prints what is wrong with prepared data that are prepared anew."""
+    return lambda text: console.print(
+        f"{text.partition('; run ')[0]}; prepared anew", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def say_warnings(console: Console, ready: Mapping[str, ReadyDataset]) -> None:

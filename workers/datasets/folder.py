@@ -12,21 +12,27 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
+import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from trials.spec import content_hash
 from trials.splits import Split
+from workers.datasets.parallel import available_processes
 from workers.datasets.preprocessing import MaskResampling
 from workers.datasets.reader import Excluded
+from workers.datasets.sources import sha256
 from workers.errors import DataError
 from workers.files import atomic_write
 
@@ -36,6 +42,10 @@ FORMAT = 2
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 MANIFEST = "manifest.json"
+SPLITS = "splits"
+
+VERIFIED_SECONDS = 3600
+"""So long a host trusts its check of the hashes. Launch and resume always check."""
 
 FILES = ("image.npy", "label.npy", "foreground.npy", "native.npz")
 """What is kept of each case."""
@@ -59,6 +69,7 @@ class PreparedCase:
         voxels: number of prepared voxels per class.
         bytes: sizes of `FILES`.
         native_voxels: number of the source's own voxels per class; empty in data that an older version prepared.
+        hashes: SHA-256 of `FILES`; empty in data that an older version prepared.
     """
 
     id: str
@@ -74,6 +85,7 @@ class PreparedCase:
     voxels: tuple[int, ...]
     bytes: tuple[int, ...]
     native_voxels: tuple[int, ...] = ()
+    hashes: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> PreparedCase:
@@ -176,6 +188,44 @@ class PreparedDataset:
         """Voxel size per axis of the prepared grid, mm (1 for 2D)."""
         return self.case(case).spacing
 
+    def verify(self) -> None:
+        """Compares every file with its hash: a flipped bit keeps a file's size, and would be trained on.
+
+        Reads the whole folder once, with all cores. Data that an older version prepared have no hashes.
+
+        Raises:
+            DataError: a file is not what was written.
+        """
+        wanted = {
+            self.path / f"{case.index:05d}.{kind}": digest
+            for case in self.cases
+            for kind, digest in zip(FILES, case.hashes, strict=False)
+        }
+        with ThreadPoolExecutor(available_processes()) as pool:  # hashlib releases the interpreter's lock
+            for path, digest in zip(wanted, pool.map(sha256, wanted), strict=True):
+                if digest != wanted[path]:
+                    raise _damaged(self.path, f"{path.name} was changed")
+
+    def verify_here(self, *, trusted: float = VERIFIED_SECONDS) -> None:
+        """`verify`, unless a process of this host did within so many seconds.
+
+        Raises:
+            DataError: as `verify`.
+        """
+        if not any(case.hashes for case in self.cases):
+            return
+        stamp = self.path / f".verified-{content_hash(platform.node())}"
+        try:
+            with FileLock(stamp.with_suffix(".lock")):
+                if _seconds_since(stamp) < trusted:
+                    return
+                self.verify()
+                stamp.touch()
+        except OSError:  # the folder cannot be written here: each process has its own memory
+            if not time.monotonic() - _verified.get(self.path, -math.inf) < trusted:
+                self.verify()
+                _verified[self.path] = time.monotonic()
+
     def write_split(self, split: Split) -> str:
         """Writes a split beside the arrays and returns its hash. To write the same one again changes nothing.
 
@@ -184,7 +234,7 @@ class PreparedDataset:
         """
         for case in (*split.train, *split.validation, *split.test):
             self.case(case)
-        folder = self.path / "splits"
+        folder = self.path / SPLITS
         folder.mkdir(exist_ok=True)
         with atomic_write(folder / f"{split.hash}.json") as file:
             file.write(json.dumps(split.to_dict(), indent=1).encode())
@@ -196,7 +246,7 @@ class PreparedDataset:
         Raises:
             DataError: this folder does not have it, or it is damaged.
         """
-        path = self.path / "splits" / f"{split_hash}.json"
+        path = self.path / SPLITS / f"{split_hash}.json"
         try:
             split = Split.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
@@ -251,7 +301,7 @@ def open_prepared(path: Path) -> PreparedDataset:
         if checksum != content_hash(values):
             raise _damaged(path, f"{MANIFEST} was changed")
         values.pop("format")
-        values["cases"] = tuple(PreparedCase.from_dict(case) for case in values["cases"])
+        values["cases"] = tuple(map(_without_own_group(values["reader"]), map(PreparedCase.from_dict, values["cases"])))
         values["excluded"] = tuple(Excluded(*pair) for pair in values["excluded"])
         prepared = PreparedDataset(path=path, **(values | {"classes": tuple(values["classes"])}))
     except FileNotFoundError as error:
@@ -267,6 +317,27 @@ def open_prepared(path: Path) -> PreparedDataset:
             if sizes.get(name) != size:
                 raise _damaged(path, f"{name} has {sizes.get(name, 0)} bytes, not {size}")
     return prepared
+
+
+_verified: dict[Path, float] = {}
+
+
+def _seconds_since(stamp: Path) -> float:
+    """How long ago a file was touched; also by a clock that runs ahead."""
+    try:
+        return abs(time.time() - stamp.stat().st_mtime)
+    except FileNotFoundError:
+        return math.inf
+
+
+def _without_own_group(reader: Mapping[str, object]) -> Callable[[PreparedCase], PreparedCase]:
+    """Whole volumes have no patient where `nifti-folder` had no `group`. Older versions named each after itself."""
+    whole_volumes = reader.get("group", "") is None and "slices" in reader
+
+    def mend(case: PreparedCase) -> PreparedCase:
+        return replace(case, group=None) if whole_volumes and not case.part and case.group == case.id else case
+
+    return mend
 
 
 def prepared_path(root: Path, name: str, key: str) -> Path:

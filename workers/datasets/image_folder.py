@@ -56,6 +56,10 @@ class ImageFolder(Reader):
         if self.group is not None:
             check_group(self.group)
 
+    @property
+    def group_pattern(self) -> str | None:
+        return self.group
+
     def find_cases(self, source: Path) -> list[CaseFiles]:
         expected = f"Expected {self.images} and {self.masks}."
         images = match_files(source, self.images)

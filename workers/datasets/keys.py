@@ -70,7 +70,7 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
             "options": hashed_options(reader),
             "provenance": provenance(source),
             "excluded": [case.id for case in excluded],
-            "cases": [[case.id, case.group, case.partition, case.part] for case in cases],
+            "cases": [[case.id, reader.hashed_group(case), case.partition, case.part] for case in cases],
             "files": [[path.relative_to(source).as_posix(), hashes[path]] for path in files],
             **_raised_versions(reader, files),
         }

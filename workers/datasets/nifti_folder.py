@@ -93,10 +93,34 @@ class NiftiFolder(Reader):
     def _map(self) -> dict[int, int]:
         return self.label_map or {index: index for index in range(len(self.classes))}
 
+    @property
+    def _in_parts(self) -> bool:
+        return self.slices is not None or self.blocks != (1, 1, 1)
+
+    @property
+    def group_pattern(self) -> str | None:
+        return self.group
+
+    @property
+    def ungrouped(self) -> str:
+        if self.group is not None or not self._in_parts:
+            return ""
+        return "the files tell which parts are of one volume, and not which volumes are of one patient"
+
+    def hashed_group(self, case: CaseFiles) -> str | None:
+        # Keys were first made when each volume was called a patient of its own.
+        return case.group or case.id
+
+    def _group(self, volume: CaseFiles) -> str | None:
+        """A volume's patient. Of unknown patients, the parts of a volume are a group, and a volume is none."""
+        if self.group is not None:
+            return group_of(volume.id, self.group)
+        return volume.group or (volume.id if self._in_parts else None)
+
     def find_cases(self, source: Path) -> list[CaseFiles]:
         cases = self._by_pattern(source) if self.images else self._decathlon(source)
-        cases = [replace(case, group=group_of(case.id, self.group) or case.id) for case in cases]
-        if not self.slices and self.blocks == (1, 1, 1):
+        cases = [replace(case, group=self._group(case)) for case in cases]
+        if not self._in_parts:
             return cases
         return sorted((part for case in cases for part in self._parts(case)), key=lambda case: case.id)
 

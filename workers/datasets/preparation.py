@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from workers.datasets.folder import (
     FILES,
     MANIFEST,
+    SPLITS,
     PreparedCase,
     PreparedDataset,
     open_prepared,
@@ -33,7 +34,7 @@ from workers.datasets.keys import preparation_key
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import preprocess
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
-from workers.datasets.sources import included_cases, provenance
+from workers.datasets.sources import included_cases, provenance, sha256
 from workers.errors import DataError
 from workers.files import atomic_write
 
@@ -56,8 +57,9 @@ def prepare(
     exclude: Sequence[str] = (),
     processes: int | None = None,
     progress: Progress | None = None,
+    damaged: Callable[[str], None] | None = None,
 ) -> PreparedDataset:
-    """Prepares a data set under `root`, or opens it when it was prepared before.
+    """Prepares a data set under `root`, or opens it when it was prepared before and no file was changed since.
 
     Args:
         reader: the data set with its options.
@@ -66,6 +68,7 @@ def prepare(
         exclude: ids of cases to leave out.
         processes: how many cases at once; None: one per core, or a single one for a small source.
         progress: called after each case.
+        damaged: is told what was wrong with data that are prepared anew.
 
     Raises:
         DataError: the folder or a case is invalid; the message names the file. No files are left behind.
@@ -79,15 +82,22 @@ def prepare(
         _sweep(root, holding=path)
         if path.exists():
             try:
-                return open_prepared(path)
-            except DataError:
-                shutil.rmtree(path)  # damaged; the same key makes the same again
+                whole = open_prepared(path)
+                whole.verify_here(trusted=0)
+                return whole
+            except DataError as error:
+                if damaged is not None:
+                    damaged(str(error))
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=root))
         try:
             manifest = _fill(folder, reader, source, exclude, processes, progress, key)
             with atomic_write(folder / MANIFEST) as file:
                 file.write(json.dumps(manifest.to_dict(), indent=1).encode())
             folder.chmod(0o755)  # mkdtemp's 0700 would hide it from other users of the host
+            if path.exists():  # damaged; the same key makes the same again, and trials that wait need their splits
+                if (path / SPLITS).is_dir():
+                    shutil.copytree(path / SPLITS, folder / SPLITS)
+                shutil.rmtree(path)
             folder.rename(path)
             _sync_folder(root)
         finally:
@@ -150,6 +160,7 @@ def _prepare_case(
         case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
     )
     arrays: tuple[_Kept, ...] = (ready.image, ready.label, sample_foreground(ready.label), native)
+    paths = [folder / f"{index:05d}.{kind}" for kind in FILES]
     return PreparedCase(
         id=files.id,
         index=index,
@@ -163,7 +174,8 @@ def _prepare_case(
         affine=None if case.affine is None else tuple(tuple(float(v) for v in row) for row in case.affine),
         voxels=tuple(int(n) for n in np.bincount(ready.label.reshape(-1), minlength=len(reader.classes))),
         native_voxels=tuple(int(n) for n in np.bincount(case.label.reshape(-1), minlength=len(reader.classes))),
-        bytes=tuple(_save(folder / f"{index:05d}.{kind}", kept) for kind, kept in zip(FILES, arrays, strict=True)),
+        bytes=tuple(_save(path, kept) for path, kept in zip(paths, arrays, strict=True)),
+        hashes=tuple(map(sha256, paths)),  # they are in memory still
     )
 
 

@@ -87,11 +87,17 @@ class Table1Row:
     foreground: tuple[float, ...]
 
 
+UNTOLD = (
+    "the files do not tell which images are of one patient or sequence; where a patient has several, they may lie in "
+    "training and test, which makes every score too high"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What a person needs to get a data set: its page, its licence, and the layout of its folder.
 
-    `ungrouped` is the report's warning about a random split where the files do not say which images belong together.
+    `ungrouped` is the report's warning about a random split where the files do not tell which images belong together.
     """
 
     title: str
@@ -99,7 +105,7 @@ class About:
     licence: str
     layout: str
     table1: Table1Row | None = None
-    ungrouped: str = ""
+    ungrouped: str = UNTOLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +150,20 @@ class Reader(ABC):
     def excluded(self) -> Mapping[str, str]:
         """Case id to reason, for the cases that the paper leaves out by number."""
         return {}
+
+    @property
+    def group_pattern(self) -> str | None:
+        """The regular expression that finds each case's group in its name; None where groups are known otherwise."""
+        return None
+
+    @property
+    def ungrouped(self) -> str:
+        """What its groups leave open, as a sentence without a full stop; "" where each is a patient or sequence."""
+        return ""
+
+    def hashed_group(self, case: CaseFiles) -> str | None:
+        """A case's group as prepared keys have it; another than `CaseFiles.group` only where that moved no array."""
+        return case.group
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -76,7 +76,20 @@ def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) ->
     left = [case for case in cases if case.id not in excluded]
     if not left:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}")
+    if reader.group_pattern is not None:
+        _check_groups(reader, left)
     return left, [Excluded(case, reason) for case, reason in sorted(excluded.items())]
+
+
+def _check_groups(reader: Reader, cases: Sequence[CaseFiles]) -> None:
+    """Refuses a `group` that does not match every name: the others would be called patients of their own."""
+    lacking = [case.id for case in cases if case.group is None]
+    if lacking:
+        raise DataError(
+            f"data set {reader.name!r}: group = {reader.group_pattern!r} matched {len(cases) - len(lacking)} of "
+            f"{len(cases)} names, and not {lacking[0]!r}; make it match each case's name, exclude the others, or leave "
+            "it out"
+        )
 
 
 def hash_files(files: Iterable[Path], cache: Path | None) -> dict[Path, str]:
@@ -91,7 +104,7 @@ def hash_files(files: Iterable[Path], cache: Path | None) -> dict[Path, str]:
     missing = [path for path in files if known.get(_cache_name(path), [])[:2] != list(stats[path])]
     if missing:
         with ThreadPoolExecutor(max(2, available_processes())) as pool:  # hashlib releases the interpreter's lock
-            fresh = dict(zip(missing, pool.map(_sha256, missing), strict=True))
+            fresh = dict(zip(missing, pool.map(sha256, missing), strict=True))
         now = time.time_ns()
         found: dict[str, list[int | str]] = {
             _cache_name(p): [*stats[p], digest] for p, digest in fresh.items() if now - stats[p][1] > _RACY_NS
@@ -111,7 +124,12 @@ def _stat(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal digits.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

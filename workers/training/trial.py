@@ -115,6 +115,7 @@ class _Run:
         self.metrics = tuple(metrics)
         self.prepared = open_prepared(prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
         _check_prepared(self.prepared, spec)
+        self.prepared.verify_here()
         self.split = self.prepared.read_split(spec.data.split)
         self.checkpoints = CheckpointFolder(folder)
         self.loss = LossInput(spec)

@@ -162,6 +162,11 @@ def _split_notes(known: DatasetDetails) -> Iterator[str]:
             "training or validation, because the split is random. Images of one patient or sequence are alike, which "
             "makes every score too high. A grouped split keeps them apart: split = { grouped = true }."
         )
+    elif groups.known and groups.partial:
+        yield (
+            "no group that the files name has images both in the test set and outside of it, but they do not tell all: "
+            f"{known.ungrouped}."
+        )
     elif groups.known:
         yield "no patient or sequence has images both in the test set and outside of it."
     elif known.ungrouped:

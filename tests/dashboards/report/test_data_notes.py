@@ -73,6 +73,13 @@ def test_a_grouped_split_is_said_to_be_clean():
     ]
 
 
+def test_groups_that_are_less_than_patients_are_not_said_to_be_clean():
+    slices = DatasetDetails(groups=Groups(known=9, partial=True), ungrouped="which volumes are of one patient is open")
+    (note,) = ran.data_notes({}, {"slices": slices})
+    assert "patient or sequence has" not in note
+    assert note.endswith("but they do not tell all: which volumes are of one patient is open.")
+
+
 def test_scores_without_the_groups_that_the_files_name_are_told():
     study, names = Study(), ("cells", "drive", "nuclei")
     for dataset in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,30 @@ def test_a_split_without_a_class_in_one_part_is_described_and_known_to_a_plan(tm
 
 def cases_of(dataset: dict[str, Any]) -> list[CaseFiles]:
     return reader_of(grid(dataset).datasets[0]).find_cases(Path(dataset["folder"]))
+
+
+def test_damaged_data_of_a_sweep_are_prepared_anew_and_need_their_source(settings: Settings) -> None:
+    """Resumed data are known by their key; six damaged arrays of sixteen once gave a test DSC of 0.144, not 0.414."""
+    first = prepare(grid(DRIVE), settings, silent)["drive"]
+    keys = {"drive": first.prepared.key}
+    array = first.prepared.path / "00002.image.npy"
+    held = array.read_bytes()
+    array.write_bytes(held[:-4] + b"\x00\x00\x80\x7f")
+    with pytest.raises(MissingDataError, match="drive"):
+        prepare(grid(DRIVE), Settings(home=settings.home), silent, keys=keys)
+    told: list[str] = []
+    again = prepare(grid(DRIVE), settings, silent, keys=keys, damaged=told.append)["drive"]
+    assert len(told) == 1
+    assert "00002.image.npy was changed" in told[0]
+    assert array.read_bytes() == held
+    assert again.identity == first.identity
+
+
+def test_a_sweep_is_not_resumed_on_other_files(settings: Settings) -> None:
+    """Its trials name the data that they were made for."""
+    first = prepare(grid(DRIVE), settings, silent)["drive"]
+    shutil.rmtree(first.prepared.path)
+    image = next((settings.data_root / "drive" / "training" / "images").iterdir())
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    with pytest.raises(DataError, match=rf"'drive': the files in .* \(key {first.prepared.key}, now [0-9a-f]+\)"):
+        prepare(grid(DRIVE), settings, silent, keys={"drive": first.prepared.key})
