@@ -116,6 +116,9 @@ def pair(
         DataError: there are no images, or an image or mask has no partner.
     """
     if not images:
+        left_out = _LEFT_OUT.get()
+        if left_out is not None and left_out.found:
+            raise DataError(f"{source}: no case is left, because `exclude` names all {len(left_out.found)}")
         raise DataError(f"{source}: no images found. {expected}{_contents(source)}")
     if unlabelled == "skip":
         images = _labelled(images, labels)
