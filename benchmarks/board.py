@@ -56,7 +56,8 @@ async () => {
   found['an arrow key moves'] = await time(
     () => cell.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true })),
     () => document.activeElement !== cell);
-  found['the grid shows failed trials alone'] = await time(() => state('failed').click(), () => note().includes('match'));
+  found['the grid shows failed trials alone'] = await time(
+    () => state('failed').click(), () => note().includes('match'));
   found['the grid shows all trials again'] = await time(() => state('all').click(), () => !note().includes('match'));
   const grid = document.getElementById('grid');
   found['the grid is scrolled'] = await time(() => { grid.scrollTop = 800; grid.scrollLeft = 1500; }, () => true);

@@ -11,7 +11,7 @@ from storage.repository import Repository
 from sweeper.grids.details import details_of
 from sweeper.score_files import read_scores, study_of
 from sweeper.settings import Settings
-from sweeper.study import keep_significance, read_study
+from sweeper.study import Study, keep_significance
 from workers.plugins import load_installed, load_stored
 
 PLUGIN_KINDS = ("tests", "figures", "sections")
@@ -19,7 +19,7 @@ PLUGIN_KINDS = ("tests", "figures", "sections")
 
 
 def write(
-    settings: Settings, repository: Repository, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)
+    settings: Settings, repository: Repository, study: Study, out: Path, formats: Sequence[str] = ("html",)
 ) -> list[Path]:
     """Writes the report and returns every file, the page first; stores the tests that it shows in the database.
 
@@ -27,12 +27,10 @@ def write(
 
     Raises:
         ReportError: it cannot be written as asked.
-        UnknownSweepError: there is no such sweep.
         PluginError: a plug-in cannot be imported.
     """
     load_installed(PLUGIN_KINDS)
-    load_stored(details_of(repository.sweep(sweep_name)).plugins, (*PLUGIN_KINDS, "metrics"))
-    study = read_study(repository, sweep_name)
+    load_stored(details_of(study.sweep).plugins, (*PLUGIN_KINDS, "metrics"))
     keep_significance(repository, study)
     files = write_study_report(
         repository, study, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared

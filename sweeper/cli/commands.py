@@ -323,8 +323,8 @@ def report(
         load_plugin(file)
     with open_session() as session:
         name = chosen_sweep(session, sweep)
-        files = write(session, name, out or session.settings.reports / name, [f.strip() for f in format_.split(",")])
-        for file in files:
+        done = write(session, name, out or session.settings.reports / name, [f.strip() for f in format_.split(",")])
+        for file in done.files:
             console().print(str(file), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -450,7 +450,6 @@ def _run(
     from sweeper.run.launch import run
     from sweeper.run.publishing import finish
     from sweeper.run.ray_job import in_cluster, start_job
-    from sweeper.study import read_study
 
     if detach:
         if in_cluster(session.settings):
@@ -466,6 +465,5 @@ def _run(
         )
         return
     run(session, name, limit=limit, prepared=prepared)
-    report = finish(session, name)
-    answers = read_study(session.repository, name).answers
-    session.console.print(closing_text(session.settings, name, answers, report))
+    done = finish(session, name)
+    session.console.print(closing_text(session.settings, name, done.study.answers, done.files))

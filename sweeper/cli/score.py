@@ -47,7 +47,7 @@ def score(
             filled = fill(session, name, described=True)
             if not filled.trials and not filled.unfilled:
                 console().print("no score lacks a metric that the grid asks for", markup=False, highlight=False)
-            console().print(str(finish(session, name)[0]), markup=False, highlight=False, soft_wrap=True)
+            console().print(str(finish(session, name).files[0]), markup=False, highlight=False, soft_wrap=True)
             return
         scored = score_masks(
             session.repository,
@@ -65,5 +65,5 @@ def score(
             markup=False,
             highlight=False,
         )
-        page = finish(session, name)[0]
+        page = finish(session, name).files[0]
         console().print(str(page), markup=False, highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,24 +20,37 @@ from sweeper.session import Session
 from trials.states import SweepState, TrialState
 
 if TYPE_CHECKING:
+    from sweeper.study import Study
     from workers.tracking import SweepTracker
 
 EXPERIMENT = "sweeper"
 """The MLflow experiment that holds all sweeps."""
 
 
-def finish(session: Session, sweep_name: str) -> list[Path]:
-    """Writes the report, on disk and into MLflow, which is sent what it lacks; the report's files."""
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What stands at the end of a sweep: the report's files, the page first, and the study that they show."""
+
+    files: list[Path]
+    study: Study
+
+
+def finish(session: Session, sweep_name: str) -> Published:
+    """Writes the report, on disk and into MLflow, which is sent what it lacks."""
     folder = session.settings.reports / sweep_name
-    files = report(session, sweep_name, folder)
-    publish(session, sweep_name, [folder])
-    return files
+    published = report(session, sweep_name, folder)
+    publish(session, published.study, [folder])
+    return published
 
 
-def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
+def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> Published:
     """Writes the report with the installed package that offers one (`dashboards` does)."""
-    files: list[Path] = _writer().write(session.settings, session.repository, sweep_name, out, tuple(formats))
-    return files
+    from sweeper.study import read_study  # with the analysis and SciPy: a second in which nothing trains
+
+    writer = _writer()
+    study = read_study(session.repository, sweep_name)
+    files: list[Path] = writer.write(session.settings, session.repository, study, out, tuple(formats))
+    return Published(files, study)
 
 
 def report_scores(file: Path, out: Path, formats: Sequence[str] = ("html",)) -> list[Path]:
@@ -53,7 +67,7 @@ def _writer() -> ModuleType:
     return import_module(next(iter(offers)).module)
 
 
-def publish(session: Session, sweep_name: str, files: Sequence[Path]) -> None:
+def publish(session: Session, study: Study, files: Sequence[Path]) -> None:
     """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
 
     Holds the sweep's lease meanwhile; a coordinator that holds it does the same at its end. An unreachable MLflow is a
@@ -61,11 +75,11 @@ def publish(session: Session, sweep_name: str, files: Sequence[Path]) -> None:
     """
     from workers.tracking import TrackingUnavailableError
 
-    settings = session.settings
+    settings, sweep_name = session.settings, study.sweep.name
     try:
         with LeaseKeeper(session.repository, sweep_name, settings.lease_seconds, running=False) as keeper:
             unpublished.note(settings, sweep_name)
-            _send(session, keeper, files)
+            _send(session, keeper, study, files)
             if session.repository.sweep(sweep_name).state is not SweepState.RUNNING:
                 unpublished.forget(settings, sweep_name)
     except LeaseHeldError:
@@ -77,8 +91,7 @@ def publish(session: Session, sweep_name: str, files: Sequence[Path]) -> None:
         )
 
 
-def _send(session: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
-    from sweeper.study import read_study  # with the analysis and SciPy: a second in which nothing trains
+def _send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Path]) -> None:
     from workers.process.child import SPOOL_FILE
     from workers.tracking import replay, run_id
 
@@ -93,7 +106,7 @@ def _send(session: Session, keeper: LeaseKeeper, files: Sequence[Path]) -> None:
                 session.repository.set_mlflow_run, run, trial=trial.hash
             )  # MLflow was unreachable when it finished
     tracker.report(sweep.description, files, "report.html")
-    tracker.register_best(read_study(session.repository, sweep.name).answers.best_models)
+    tracker.register_best(study.answers.best_models)
     tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from dashboards.commands import write
+from sweeper.study import read_study
 from storage.database import open_database
 from storage.repository import Repository
 from study_maker import Study, make_trial, store
@@ -65,7 +66,7 @@ def used(prefix, report):
     with open_database(f"sqlite:///{work / report}.db") as database:
         repository = Repository(database)
         store(study(), repository, "s")
-        written = write(Settings(home=work), repository, "s", work / report, ("html", "csv"))
+        written = write(Settings(home=work), repository, read_study(repository, "s"), work / report, ("html", "csv"))
         tests = sorted({test.test for test in repository.significance("s")})
     return {
         "loss": float(losses.get_loss(prefix + "jaccard")(truth, np.full_like(truth, 0.5))),

@@ -70,7 +70,13 @@ def test_a_third_test_is_in_tables_figures_latex_and_storage_and_moves_no_other_
         before = read_study(repository, "s").significance
         TESTS.register("sign", SIGN)
         with unrendered():
-            files = write(Settings(home=tmp_path), repository, "s", tmp_path / "out", ("html", "csv", "latex"))
+            files = write(
+                Settings(home=tmp_path),
+                repository,
+                read_study(repository, "s"),
+                tmp_path / "out",
+                ("html", "csv", "latex"),
+            )
         stored = repository.significance("s")
     finally:
         database.close()
@@ -172,7 +178,7 @@ def test_a_plug_in_that_the_sweep_was_launched_with_adds_to_its_report(tmp_path)
         repository = Repository(database)
         repository.create_sweep("s", grid={"name": "s"}, trials=[], details={"plugins": [plugin.to_dict()]})
         with unrendered():
-            write(Settings(home=tmp_path), repository, "s", tmp_path / "out")
+            write(Settings(home=tmp_path), repository, read_study(repository, "s"), tmp_path / "out")
     finally:
         database.close()
         load_plugin_texts(())

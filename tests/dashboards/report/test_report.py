@@ -384,12 +384,12 @@ def test_the_command_writes_from_a_real_database(tmp_path):
         store(two_losses(), repository, "nuclei-demo")
         settings = Settings(home=tmp_path / "home")
         with unrendered():
-            paths = write(settings, repository, "nuclei-demo", tmp_path / "out", ("html",))
+            paths = write(settings, repository, read_study(repository, "nuclei-demo"), tmp_path / "out", ("html",))
         assert paths[0] == tmp_path / "out" / "report.html"
         assert all(path.is_file() for path in paths)
         assert len(repository.significance("nuclei-demo")) > 0
         with pytest.raises(UnknownSweepError, match="nuclei-demo"):
-            write(settings, repository, "nuclei-dmeo", tmp_path / "out")
+            write(settings, repository, read_study(repository, "nuclei-dmeo"), tmp_path / "out")
     finally:
         database.close()
 

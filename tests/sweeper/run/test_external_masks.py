@@ -189,7 +189,8 @@ def test_launching_the_grid_again_finds_its_sweep(bench: Bench, tmp_path: Path) 
 @pytest.mark.slow
 def test_the_report_shows_them_with_pictures_and_says_what_they_are(bench: Bench, tmp_path: Path) -> None:
     bench.score(bench.masks(tmp_path / "masks"))
-    page = write(bench.now.settings, bench.repository, "own", tmp_path / "report")[0].read_text(encoding="utf-8")
+    study = read_study(bench.repository, "own")
+    page = write(bench.now.settings, bench.repository, study, tmp_path / "report")[0].read_text(encoding="utf-8")
     assert "drive: nnunet is not a loss of this sweep: its masks were made elsewhere" in page
     assert "drive: the test set is the official one" in page
     assert "Example segmentations, drive" in page
