@@ -20,7 +20,7 @@ from benchmarks.harness import Measured, Row, Setting
 from benchmarks.ranking import IMAGE_RUN, RUN, Case
 from sweeper.analysis.intervals import Floats
 from sweeper.analysis.significance import ALPHA
-from sweeper.analysis.trainings import LossScores, RunVariance, compare_losses
+from sweeper.analysis.trainings import LossScores, Variances, compare_losses
 
 STUDIES = {Setting.QUICK: 10, Setting.NORMAL: 200, Setting.LONG: 1000}
 EQUAL, UNEQUAL = ("≤", 7.0), ("≤", 10.0)
@@ -76,8 +76,8 @@ def simulate(case: Case, studies: int, *, skewed: bool = False) -> Simulated:
         losses = case.scores(random)
         if skewed:
             losses = [LossScores(skew(loss.values)) for loss in losses]
-        variance = RunVariance.of(losses)
-        rows.append([compare_losses(losses[a], losses[b], variance) for a, b in PAIRS])
+        variances = Variances.of(losses)
+        rows.append([compare_losses(losses[a], losses[b], variances) for a, b in PAIRS])
     columns = ([[getattr(found, name) for found in row] for row in rows] for name in ("estimate", "error", "freedom"))
     return Simulated(*(np.array(column) for column in columns))
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.significance import holm
-from sweeper.analysis.trainings import Difference, LossScores, RunVariance, compare_losses
+from sweeper.analysis.trainings import Difference, LossScores, RunVariance, UnitVariance, Variances, compare_losses
 from trials.errors import nearest
 
 NEW_TRAININGS, THESE_NETWORKS = "new trainings", "these networks"
@@ -141,17 +141,25 @@ class RunScores:
         return LossScores(chosen.to_numpy(float))
 
 
-def run_variance(losses: Iterable[RunScores]) -> RunVariance:
-    """The run variance that losses share, each on all of its own cases."""
-    return RunVariance.of([scores.all_units for scores in losses if scores.values.size])
+def shared_variances(losses: Iterable[RunScores]) -> Variances:
+    """What the losses share: the run variance of each on all of its own cases, the unit variance on the common ones."""
+    scored = [scores for scores in losses if scores.values.size]
+    runs = RunVariance.of([scores.all_units for scores in scored])
+    repeated = [scores for scores in scored if scores.all_units.freedom]
+    if not repeated:
+        return Variances(runs, UnitVariance.of([]))
+    common = repeated[0].values.columns
+    for scores in repeated[1:]:
+        common = common.intersection(scores.values.columns, sort=True)
+    return Variances(runs, UnitVariance.of([scores.units(common) for scores in repeated] if len(common) else []))
 
 
-def difference(first: RunScores, second: RunScores, variance: RunVariance) -> tuple[Difference, pd.Index]:
+def difference(first: RunScores, second: RunScores, variances: Variances) -> tuple[Difference, pd.Index]:
     """The difference of two losses on the cases that both have, and those cases."""
     cases = first.values.columns.intersection(second.values.columns, sort=True)
     if cases.empty:
         return Difference(np.nan, np.nan, np.nan), cases
-    return compare_losses(first.units(cases), second.units(cases), variance), cases
+    return compare_losses(first.units(cases), second.units(cases), variances), cases
 
 
 def group_of_case(rows: pd.DataFrame) -> dict[Hashable, Hashable]:
@@ -165,10 +173,10 @@ def group_of_case(rows: pd.DataFrame) -> dict[Hashable, Hashable]:
 def _pairs(part: pd.DataFrame, metric: str, alpha: float, place: dict[str, object]) -> list[dict[str, object]]:
     groups = group_of_case(part)
     losses = {loss: RunScores.of(rows, metric, groups) for loss, rows in part.groupby("loss", sort=True, observed=True)}
-    variance = run_variance(losses.values())
+    variances = shared_variances(losses.values())
     rows = []
     for (name_a, a), (name_b, b) in combinations(losses.items(), 2):
-        found, cases = difference(a, b, variance)
+        found, cases = difference(a, b, variances)
         low, high = found.interval(alpha)
         rows.append(
             place

@@ -9,7 +9,7 @@ from itertools import permutations, product
 
 import pandas as pd
 
-from sweeper.analysis.comparisons import RunScores, difference, group_of_case, run_variance
+from sweeper.analysis.comparisons import RunScores, difference, group_of_case, shared_variances
 from sweeper.analysis.selection import foreground_dsc
 from sweeper.analysis.verdicts import TWO_ONE_SIDED
 
@@ -46,7 +46,7 @@ def _of_dataset(part: pd.DataFrame, selection: pd.DataFrame) -> Iterator[tuple[o
         _setting(variant, gamma): RunScores.of(rows.rename(columns={"trial": "run"}), "dsc", groups)
         for (variant, gamma), rows in part.groupby(["variant", "gamma"], dropna=False, sort=True, observed=True)
     }
-    variance = run_variance(scores.values())
+    variances = shared_variances(scores.values())
     chosen = [_setting(*row) for row in selection[["variant", "gamma"]].itertuples(index=False)]
     for variant, gammas in Counter(variant for variant, _ in scores).items():
         if gammas < 2:
@@ -54,7 +54,7 @@ def _of_dataset(part: pd.DataFrame, selection: pd.DataFrame) -> Iterator[tuple[o
         own = [setting for setting in scores if setting[0] == variant]
         others = [setting for setting in chosen if setting[0] != variant and setting in scores]
         for first, second in (*permutations(own, 2), *product(own, others)):
-            found, cases = difference(scores[first], scores[second], variance)
+            found, cases = difference(scores[first], scores[second], variances)
             runs = min(scores[one].units(cases).runs for one in (first, second)) if len(cases) else 0
             yield *first, *second, found.estimate, *found.interval(TWO_ONE_SIDED), found.p, len(cases), runs
 

@@ -19,7 +19,7 @@ from scipy import optimize, stats
 
 from sweeper.analysis.common_units import CommonUnits
 from sweeper.analysis.significance import ALPHA
-from sweeper.analysis.trainings import PRIOR_RUNS, LossScores, RunVariance
+from sweeper.analysis.trainings import PRIOR_RUNS, PRIOR_UNITS, LossScores, RunVariance
 from sweeper.units import listing
 
 POWER = 0.8
@@ -193,7 +193,9 @@ def error_of(design: Design, components: Components) -> tuple[float, float]:
     squared = of_units + 2 * components.run**2 / (design.runs * design.folds)
     own = design.folds * (design.runs - 1)
     freedom = min(PRIOR_RUNS + own, design.losses * own)
-    spread = of_units**2 / (design.units - design.folds) + 2 * of_loss**2 / freedom
+    own_units = design.units - design.folds
+    freedom_units = own_units if design.losses < 3 else min(PRIOR_UNITS + own_units, (design.losses - 1) * own_units)
+    spread = of_units**2 / freedom_units + 2 * of_loss**2 / freedom
     return math.sqrt(squared), squared**2 / spread if spread > 0 else math.inf
 
 

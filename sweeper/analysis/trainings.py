@@ -5,7 +5,8 @@ an image where they are not. The model is the one of crossed random effects (uni
 run), and the test the quasi-F of psycholinguistics (Clark 1973): the variance of a difference of means is the part of
 the units plus the part of each loss's runs, less what both parts contain, with Satterthwaite's degrees of freedom. The
 variance between runs is each loss's own, shrunk to the pooled one (as Smyth 2004 does for genes), since three runs
-alone say little of it. docs/answers.md shows how the method was chosen, and `benchmarks/calibration.py` measures it.
+alone say little of it; so is the variance over units each pair's own, since six patients say as little.
+docs/answers.md shows how the method was chosen, and `benchmarks/calibration.py` measures it.
 
 Runs of two losses with one seed count as unrelated. The shared initial weights would make the interval too wide, never
 too narrow, as long as they correlate the losses positively.
@@ -24,9 +25,12 @@ from scipy import stats
 
 from sweeper.analysis.intervals import Floats
 
-PRIOR_RUNS = 4.0
-"""Degrees of freedom that the pooled run variance has against a loss's own. Fewer leave three runs too uncertain, more
-hide a single unstable loss: with 4 the family-wise error is at most 10% in either case."""
+PRIOR_RUNS = 7.0
+"""Degrees of freedom that the pooled run variance has against a loss's own. Fewer find less, more hide a single
+unstable loss: with 7 the family-wise error is at most 10% even where one loss has three times the others' deviation."""
+
+PRIOR_UNITS = 4.0
+"""Degrees of freedom that the unit variance of all pairs has against a pair's own."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,44 @@ class RunVariance:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitVariance:
+    """The variance over units of the difference of two losses, pooled over all pairs, and its degrees of freedom."""
+
+    pooled: float
+    freedom: int
+
+    @classmethod
+    def of(cls, losses: Sequence[LossScores]) -> UnitVariance:
+        """Pools the losses that have two or more runs; they have the same units, in the same order."""
+        repeated = [loss for loss in losses if loss.freedom]
+        if len(repeated) < 3 or repeated[0].values.shape[1] < 2:  # of two losses, the pair itself is all there is
+            return cls(math.nan, 0)
+        means = np.stack([loss.unit_means for loss in repeated])
+        squares, freedom = _within_blocks(means - means.mean(axis=0), repeated)
+        return cls(2 * squares / (len(repeated) - 1), freedom * (len(repeated) - 1))
+
+    def shrunk(self, own: float, own_freedom: int) -> tuple[float, float]:
+        """A pair's variance, shrunk to the pooled one, with its degrees of freedom."""
+        if not self.freedom:
+            return own, float(own_freedom)
+        freedom = PRIOR_UNITS + own_freedom
+        return (PRIOR_UNITS * self.pooled + own_freedom * own) / freedom, min(freedom, float(self.freedom))
+
+
+@dataclass(frozen=True, slots=True)
+class Variances:
+    """What the losses of one comparison share."""
+
+    runs: RunVariance
+    units: UnitVariance
+
+    @classmethod
+    def of(cls, losses: Sequence[LossScores]) -> Variances:
+        """Of losses with the same units, in the same order."""
+        return cls(RunVariance.of(losses), UnitVariance.of(losses))
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """A difference of two means with its standard error and degrees of freedom, about new units and new trainings."""
 
@@ -139,13 +181,13 @@ class Difference:
         return self.estimate - width, self.estimate + width
 
 
-def compare_losses(first: LossScores, second: LossScores, variance: RunVariance) -> Difference:
+def compare_losses(first: LossScores, second: LossScores, variances: Variances) -> Difference:
     """The mean score of the first loss less that of the second, about new units and new trainings.
 
     Args:
         first: its scores; the same units as `second`, in the same order.
         second: the other loss's scores.
-        variance: pooled over all losses that are compared on these units.
+        variances: pooled over all losses that are compared on these units.
 
     Returns:
         The difference. Its error is NaN where one of the losses has a single run or there is a single unit.
@@ -154,11 +196,11 @@ def compare_losses(first: LossScores, second: LossScores, variance: RunVariance)
     estimate, units = float(differences.mean()), differences.size
     if not (first.freedom and second.freedom and units > 1):
         return Difference(estimate, math.nan, math.nan)
-    within, within_freedom = _within_blocks(differences, first, second)
+    within, within_freedom = variances.units.shrunk(*_within_blocks(differences, [first, second]))
     of_units = within / units
-    parts = [(of_units, float(within_freedom))]
+    parts = [(of_units, within_freedom)]
     for loss in (first, second):
-        run_variance, freedom = variance.shrunk(loss)
+        run_variance, freedom = variances.runs.shrunk(loss)
         parts.append((loss.of_mean(run_variance), freedom))
     total = sum(part for part, _ in parts)
     # Unit × run is in the units' part and in the runs': it is counted once, and no part may exceed the whole.
@@ -168,18 +210,20 @@ def compare_losses(first: LossScores, second: LossScores, variance: RunVariance)
     return Difference(estimate, math.sqrt(squared), squared**2 / spread if spread > 0 else math.inf)
 
 
-def _within_blocks(differences: Floats, first: LossScores, second: LossScores) -> tuple[float, int]:
-    """The variance of the differences within blocks, and its degrees of freedom.
+def _within_blocks(values: Floats, losses: Sequence[LossScores]) -> tuple[float, int]:
+    """The variance of values over units within the blocks of losses, and its degrees of freedom.
 
     A fold's networks move all differences of its block together, which is chance of runs and not of units.
+
+    Args:
+        values: the last axis is that of the units; the variance is summed over the others.
+        losses: whose blocks count.
     """
-    if len(first.blocks) == len(second.blocks) == 1:
-        return float(differences.var(ddof=1)), differences.size - 1
-    common = np.stack([first.block_of_unit, second.block_of_unit])
-    number = np.unique(common, axis=1, return_inverse=True)[1].reshape(-1)
+    number = np.unique(np.stack([loss.block_of_unit for loss in losses]), axis=1, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(number)
-    freedom = differences.size - sizes.size
-    if not freedom:
-        return float(differences.var(ddof=1)), differences.size - 1
-    centred = differences - (np.bincount(number, differences) / sizes)[number]
+    freedom = number.size - sizes.size
+    if not freedom:  # each unit is a block of its own
+        number, sizes, freedom = np.zeros_like(number), np.array([number.size]), number.size - 1
+    member = number == np.arange(sizes.size)[:, None]
+    centred = values - ((values @ member.T) / sizes)[..., number]
     return float((centred**2).sum()) / freedom, freedom

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -125,9 +126,11 @@ def quasi_f(runs: dict[object, np.ndarray], a: object, b: object) -> tuple[float
         key: sum((m - values.mean()) ** 2 for m in values.mean(axis=1)) / (r - 1) for key, values in runs.items()
     }
     pooled = sum(of_runs.values()) / len(runs)
-    freedom = min(4 + r - 1, len(runs) * (r - 1))
-    parts = [(d.var(ddof=1) / n, n - 1)]
-    parts += [((4 * pooled + (r - 1) * of_runs[key]) / (4 + r - 1) / r, freedom) for key in (a, b)]
+    freedom = min(7 + r - 1, len(runs) * (r - 1))
+    units = [(x.mean(axis=0) - y.mean(axis=0)).var(ddof=1) for x, y in combinations(runs.values(), 2)]
+    of_units = (4 * sum(units) / len(units) + (n - 1) * d.var(ddof=1)) / (4 + n - 1)
+    parts = [(of_units / n, min(4 + n - 1, (len(runs) - 1) * (n - 1)))]
+    parts += [((7 * pooled + (r - 1) * of_runs[key]) / (7 + r - 1) / r, freedom) for key in (a, b)]
     twice = 0.0
     for key in (a, b):
         rest = runs[key] - runs[key].mean(axis=1)[:, None] - runs[key].mean(axis=0) + runs[key].mean()

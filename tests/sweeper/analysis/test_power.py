@@ -28,7 +28,7 @@ from sweeper.analysis.power import (
     repeats_for,
     what_more_would_tell,
 )
-from sweeper.analysis.trainings import LossScores, RunVariance, compare_losses
+from sweeper.analysis.trainings import LossScores, Variances, compare_losses
 
 DESIGN = Design(losses=4, runs=3, units=20)
 
@@ -66,7 +66,7 @@ def test_simulated_studies_find_the_findable_difference_as_often_as_is_said(comp
         values = study(draw, DESIGN, components)
         values[0] += difference
         losses = [LossScores(one) for one in values]
-        found += compare_losses(losses[0], losses[1], RunVariance.of(losses)).p < DESIGN.level
+        found += compare_losses(losses[0], losses[1], Variances.of(losses)).p < DESIGN.level
     assert stats.binomtest(found, 120, POWER).pvalue > 0.01
 
 
@@ -75,7 +75,7 @@ def test_the_error_is_that_of_the_comparison() -> None:
     design, errors = Design(2, 4, 30), []
     for _ in range(100):
         losses = [LossScores(one) for one in study(draw, design, ASSUMED)]
-        errors.append(compare_losses(losses[0], losses[1], RunVariance.of(losses)).error ** 2)
+        errors.append(compare_losses(losses[0], losses[1], Variances.of(losses)).error ** 2)
     assert error_of(design, ASSUMED)[0] == pytest.approx(np.sqrt(np.mean(errors)), rel=0.08)
 
 

@@ -98,7 +98,7 @@ def test_rankings_agree_where_the_losses_lie_apart_and_not_where_they_are_equal(
     alike = ranked(scores(equal(5))).tau
     assert apart.low == apart.mean == 1
     assert alike.mean < 0.7
-    assert alike.low < 0.2
+    assert alike.low < 0.3
 
 
 def test_more_runs_make_a_difference_surer() -> None:

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from sweeper.analysis.significance import holm
-from sweeper.analysis.trainings import LossScores, RunVariance, compare_losses
+from sweeper.analysis.trainings import LossScores, Variances, compare_losses
 
 IMAGE, RUN, IMAGE_RUN = 0.108, 0.013, 0.021
 """Standard deviations of real Dice scores: of images, of runs, and of image × run."""
@@ -33,8 +33,8 @@ def study(seed: int, runs: int, images: int, run: float = RUN, losses: int = 8) 
 
 
 def p_values(losses: list[LossScores]) -> Floats:
-    variance = RunVariance.of(losses)
-    return np.array([compare_losses(a, b, variance).p for a, b in combinations(losses, 2)])
+    variances = Variances.of(losses)
+    return np.array([compare_losses(a, b, variances).p for a, b in combinations(losses, 2)])
 
 
 @pytest.mark.parametrize(("runs", "images"), [(3, 12), (3, 122), (5, 33)])
@@ -65,7 +65,7 @@ def test_images_alone_find_differences_between_a_loss_and_itself_that_trainings_
 def test_runs_that_are_identical_leave_the_paired_t_test_of_images() -> None:
     first, second = (np.random.default_rng(seed).normal(0.8, 0.1, 20) for seed in (1, 2))
     losses = [LossScores(np.tile(values, (3, 1))) for values in (first, second)]
-    found = compare_losses(losses[0], losses[1], RunVariance.of(losses))
+    found = compare_losses(losses[0], losses[1], Variances.of(losses))
     expected = stats.ttest_rel(first, second)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert found.interval(0.05) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-9)
@@ -74,10 +74,10 @@ def test_runs_that_are_identical_leave_the_paired_t_test_of_images() -> None:
 def test_images_that_are_identical_leave_a_t_test_of_runs() -> None:
     runs = np.array([[0.80, 0.83, 0.81], [0.78, 0.76, 0.79]])
     losses = [LossScores(np.tile(means[:, None], (1, 40))) for means in runs]
-    found = compare_losses(losses[0], losses[1], RunVariance.of(losses))
-    # With two losses of three runs the pooled variance has 4 degrees of freedom, as the prior has.
+    found = compare_losses(losses[0], losses[1], Variances.of(losses))
+    # With two losses of three runs the pooled variance has 4 degrees of freedom; it counts 7 against a loss's own 2.
     pooled = runs.var(axis=1, ddof=1).mean()
-    own = (4 * pooled + 2 * runs.var(axis=1, ddof=1)) / 6
+    own = (7 * pooled + 2 * runs.var(axis=1, ddof=1)) / 9
     error = np.sqrt(own.sum() / 3)
     freedom = (own.sum() / 3) ** 2 / ((own / 3) ** 2 / 4).sum()
     assert (found.error, found.freedom) == pytest.approx((error, freedom))
@@ -91,13 +91,23 @@ def test_an_unstable_loss_has_a_wider_interval_than_a_stable_one() -> None:
         LossScores(image + draw.normal(0, deviation, (5, 1)) + draw.normal(0, IMAGE_RUN, (5, 33)))
         for deviation in (0.01, 0.01, 0.06)
     )
-    variance = RunVariance.of([stable, steady, unstable])
-    assert compare_losses(unstable, stable, variance).error > 1.3 * compare_losses(steady, stable, variance).error
+    variances = Variances.of([stable, steady, unstable])
+    assert compare_losses(unstable, stable, variances).error > 1.2 * compare_losses(steady, stable, variances).error
+
+
+def test_a_pair_of_few_units_borrows_from_all_pairs_what_they_vary() -> None:
+    draw = np.random.default_rng(1)
+    image = draw.normal(0.8, IMAGE, 6)
+    rough, one, other = (LossScores(image + draw.normal(0, d, 6) + np.zeros((3, 1))) for d in (0.05, 0.001, 0.001))
+    alone = compare_losses(one, other, Variances.of([one, other]))
+    among = compare_losses(one, other, Variances.of([rough, one, other]))
+    assert among.error > 3 * alone.error
+    assert (alone.freedom, among.freedom) == pytest.approx((5, 9))
 
 
 def test_one_run_says_nothing_about_new_trainings() -> None:
     one, three = LossScores(np.array([[0.7, 0.8, 0.9]])), LossScores(np.array([[0.6, 0.8, 0.9]] * 3))
-    found = compare_losses(one, three, RunVariance.of([one, three]))
+    found = compare_losses(one, three, Variances.of([one, three]))
     assert found.estimate == pytest.approx(1 / 30)
     assert np.isnan([found.p, *found.interval(0.05)]).all()
 
@@ -143,9 +153,9 @@ SCORES: Any = arrays.arrays(np.float64, (3, 7), elements=st.integers(0, 1000).ma
 @settings(max_examples=20)
 @given(SCORES, SCORES, SCORES)
 def test_the_order_of_losses_runs_and_images_does_not_matter(a: Floats, b: Floats, c: Floats) -> None:
-    variance = RunVariance.of([LossScores(v) for v in (a, b, c)])
-    forth, back = (compare_losses(LossScores(x), LossScores(y), variance) for x, y in ((a, b), (b, a)))
-    moved = compare_losses(LossScores(a[::-1, ::-1]), LossScores(b[:, ::-1]), variance)
+    variances = Variances.of([LossScores(v) for v in (a, b, c)])
+    forth, back = (compare_losses(LossScores(x), LossScores(y), variances) for x, y in ((a, b), (b, a)))
+    moved = compare_losses(LossScores(a[::-1, ::-1]), LossScores(b[:, ::-1]), variances)
     assert (back.estimate, back.error, back.freedom) == pytest.approx((-forth.estimate, forth.error, forth.freedom))
     assert (moved.estimate, moved.error, moved.freedom) == pytest.approx((forth.estimate, forth.error, forth.freedom))
     assert 0 <= forth.p <= 1
