@@ -4,14 +4,19 @@ carries."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from workers.datasets.images import read_binary_mask, read_class_mask, read_image
-from workers.datasets.patterns import match_files, pair
+import numpy as np
+
+from workers.datasets.images import read_binary_mask, read_class_mask, read_colour_mask, read_image
+from workers.datasets.layouts import Layout, find_cases
+from workers.datasets.patterns import GROUP
+from workers.datasets.preprocessing import Label
 from workers.datasets.reader import About, Case, CaseFiles, Reader
-from workers.errors import ParameterError
+from workers.errors import DataError, ParameterError
 
 NUCLEI = Path(__file__).parent / "nuclei"
 """60 real microscopy images with masks, CC0; LICENSE.md beside them has the citation."""
@@ -22,13 +27,20 @@ class ImageFolder(Reader):
     """2D images with masks of the same size.
 
     Attributes:
-        images: pattern of the images' paths in the folder; `{id}` is the case's id.
-        masks: pattern of the masks' paths.
-        classes: class names, "background" first.
+        images: pattern of the images' paths in the folder; `{id}` is the case's id. A list of patterns: several files
+            make the channels of an image.
+        masks: pattern of the masks' paths. A list of patterns, one for each class after the background, or a table of
+            class names with patterns: each is the binary mask of its class.
+        classes: class names, "background" first; not needed beside a table of masks.
         label_map: pixel value of a mask to class index; empty for binary masks (0 and 1, or 0 and full scale).
-        channels: 3 (grey is repeated) or 1 (colour becomes luminance).
+        colours: colour of a mask, as "#rrggbb", to class index, in place of `label_map`.
+        channels: of all image files of a case: 3 (grey is repeated), 1 (colour becomes luminance) or as many as the
+            files have; of several files each has the same share of them.
         group: regular expression whose first group, searched in the id, names the patient or sequence.
         unlabelled: what becomes of images without a mask: an error, or they are left out and listed.
+        unite: put the masks together where a pattern matches several of one image, such as one for each lesion.
+        missing_masks: of several classes with a file each: whether a missing file is an error, or the class is absent.
+        overlaps: what a pixel is that the masks of two classes mark: an error, or of the class that is named last.
     """
 
     about: ClassVar[About] = About(
@@ -40,37 +52,93 @@ class ImageFolder(Reader):
     hashed_name: ClassVar[str] = "ImageFolder"
 
     name: str = "image-folder"
-    images: str = "images/{id}.*"
-    masks: str = "masks/{id}.*"
+    images: str | tuple[str, ...] = "images/{id}.*"
+    masks: str | tuple[str, ...] | dict[str, str] = "masks/{id}.*"
     classes: tuple[str, ...] = ("background", "foreground")
     label_map: dict[int, int] = field(default_factory=dict)
-    channels: Literal[1, 3] = 3
+    channels: int = 3
     group: str | None = None
     unlabelled: Literal["refuse", "skip"] = "refuse"
+    unite: bool = False
+    missing_masks: Literal["refuse", "empty"] = "refuse"
+    overlaps: Literal["refuse", "last"] = "refuse"
+    colours: dict[str, int] = field(default_factory=dict)
 
     dimensions = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_classes(self.classes, self.label_map)
+        if isinstance(self.masks, dict):
+            object.__setattr__(self, "classes", classes_of(self.masks, self.classes))
+        check_classes(self.classes, self.label_map or colours_of(self.colours), several=self._a_mask_each)
         if self.group is not None:
             check_group(self.group)
+            if GROUP in self.layout.images[0]:
+                raise ParameterError(f"group = {self.group!r}: the patterns tell the group already, by {GROUP}")
+        if (self.label_map or self.colours) and self._a_mask_each:
+            raise ParameterError("label_map and colours are for masks of several classes; here each class has its own")
+        if self.label_map and self.colours:
+            raise ParameterError("label_map and colours: choose one")
+        files = len(self.layout.images)
+        if self.channels < 1 or self.channels % files:
+            raise ParameterError(
+                f"channels = {self.channels}: {files} files for each image make {files} channels (grey) or {3 * files} "
+                "(colour)"
+            )
+
+    @property
+    def _a_mask_each(self) -> bool:
+        """Whether each class has files of its own."""
+        return not isinstance(self.masks, str)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the files of a case are."""
+        images = (self.images,) if isinstance(self.images, str) else self.images
+        if isinstance(self.masks, str):
+            masks: tuple[tuple[int, str], ...] = ((0, self.masks),)
+        elif isinstance(self.masks, dict):
+            masks = tuple((index, self.masks[name]) for index, name in enumerate(self.classes[1:], start=1))
+        elif len(self.masks) != len(self.classes) - 1:
+            raise ParameterError(
+                f"masks = {list(self.masks)}: a pattern for each class after the background, of which there are "
+                f"{len(self.classes) - 1}; set classes"
+            )
+        else:
+            masks = tuple(enumerate(self.masks, start=1))
+        return Layout(images, masks, self.unite, self.missing_masks, self.unlabelled)
 
     @property
     def group_pattern(self) -> str | None:
         return self.group
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
-        expected = f"Expected {self.images} and {self.masks}."
-        images = match_files(source, self.images)
-        masks = match_files(source, self.masks, images)
-        images = match_files(source, self.images, masks)
-        cases = pair(images, masks, source, expected, self.unlabelled)
-        return [replace(case, group=group_of(case.id, self.group)) for case in cases]
+        cases = find_cases(source, self.layout)
+        return [replace(case, group=group_of(case.id, self.group)) for case in cases] if self.group else cases
 
     def read_case(self, case: CaseFiles) -> Case:
-        label = read_class_mask(case.label, self.label_map) if self.label_map else read_binary_mask(case.label)
-        return Case(read_image(case.images[0], self.channels), label, (1.0, 1.0))
+        images = [read_image(path, self.channels // len(case.images)) for path in case.images]
+        for path, image in zip(case.images[1:], images[1:], strict=True):
+            if image.shape != images[0].shape:
+                raise DataError(
+                    f"{path}: {image.shape[0]}×{image.shape[1]} pixels, but {case.images[0].name} has "
+                    f"{images[0].shape[0]}×{images[0].shape[1]}; register and resize them first, or exclude the case"
+                )
+        image = np.concatenate(images, axis=-1) if len(images) > 1 else images[0]
+        return Case(image, self._label(case), (1.0, 1.0))
+
+    def _label(self, case: CaseFiles) -> Label:
+        if not case.masks:
+            return self._read_mask(case.label)
+        masks = [(index, path, self._read_mask(path)) for index, path in case.masks]
+        return united(masks, self.classes, self.overlaps)
+
+    def _read_mask(self, path: Path) -> Label:
+        if self.label_map:
+            return read_class_mask(path, self.label_map)
+        if self.colours:
+            return read_colour_mask(path, colours_of(self.colours))
+        return read_binary_mask(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +162,68 @@ class Nuclei(ImageFolder):
         return NUCLEI
 
 
-def check_classes(classes: tuple[str, ...], label_map: dict[int, int]) -> None:
-    """Refuses class names and label maps that do not fit together.
+def united(
+    masks: Sequence[tuple[int, Path, Label]], classes: Sequence[str], overlaps: Literal["refuse", "last"]
+) -> Label:
+    """One label map of several masks of an image.
+
+    Args:
+        masks: each with the class that it marks (0: with its own class indices) and its file.
+        classes: their names.
+        overlaps: what a pixel is that two classes claim: an error, or of the class of the last mask.
+
+    Raises:
+        DataError: the masks differ in size, or overlap where that is refused.
+    """
+    _, first, whole = masks[0]
+    label = np.zeros_like(whole)
+    for index, path, mask in masks:
+        if mask.shape != label.shape:
+            raise DataError(
+                f"{path}: {mask.shape[0]}×{mask.shape[1]} pixels, but {first.name} has "
+                f"{label.shape[0]}×{label.shape[1]}; fix or exclude the case"
+            )
+        own = mask if index == 0 else np.where(mask > 0, np.uint8(index), np.uint8(0))
+        both = (own > 0) & (label > 0) & (own != label)
+        if overlaps == "refuse" and both.any():
+            there, here = (classes[int(values[both][0])] for values in (label, own))
+            raise DataError(
+                f"{path}: {np.count_nonzero(both)} of its pixels of class {here!r} are of class {there!r} too, and a "
+                'pixel has one class; let the class that is named last have them: options.overlaps = "last"'
+            )
+        label = np.where(own > 0, own, label)
+    return label
+
+
+def classes_of(masks: dict[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes of a table of masks: its names, in the order of `classes` where those are given.
+
+    Raises:
+        ParameterError: `classes` has other names.
+    """
+    if "background" in masks:
+        raise ParameterError("masks: the background needs no mask; it is what no mask marks")
+    if set(classes[1:]) == set(masks):
+        return classes
+    if classes != ImageFolder.classes:
+        raise ParameterError(f"classes = {list(classes)}: masks has {list(masks)}; name the same, or leave classes out")
+    return ("background", *masks)
+
+
+def colours_of(colours: dict[str, int]) -> dict[int, int]:
+    """Colours as numbers 0xrrggbb, each with its class index.
+
+    Raises:
+        ParameterError: not a colour.
+    """
+    for colour in colours:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+            raise ParameterError(f'colours: {colour!r} is not a colour; write it as "#rrggbb", such as "#ff0000"')
+    return {int(colour[1:], 16): index for colour, index in colours.items()}
+
+
+def check_classes(classes: tuple[str, ...], label_map: dict[int, int], *, several: bool = False) -> None:
+    """Refuses class names and label maps that do not fit together. `several`: each class has masks of its own.
 
     Raises:
         ParameterError: fewer than two or repeated names, an index without a name, or three classes without a map.
@@ -107,7 +235,7 @@ def check_classes(classes: tuple[str, ...], label_map: dict[int, int]) -> None:
     wrong = {value: index for value, index in label_map.items() if not 0 <= index < len(classes)}
     if wrong:
         raise ParameterError(f"label_map {wrong}: class indices run from 0 to {len(classes) - 1}")
-    if not label_map and len(classes) > 2:
+    if not label_map and len(classes) > 2 and not several:
         raise ParameterError(f"classes = {list(classes)}: more than two need a label_map (mask value to class index)")
 
 

@@ -89,6 +89,27 @@ def read_class_mask(path: Path, label_map: Mapping[int, int]) -> Label:
     return label
 
 
+def read_colour_mask(path: Path, colours: Mapping[int, int]) -> Label:
+    """A mask of several colours as uint8 class indices (height, width), through `colours` (0xrrggbb to class).
+
+    Raises:
+        DataError: as `read_image`, or a colour that the map does not have.
+    """
+    pixels = read_image(path, 3)
+    if pixels.max(initial=0) > 255:
+        raise DataError(f"{path}: the mask has values above 255; colours are given for 8 bits")
+    values = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    label = np.full(values.shape, 255, np.uint8)
+    for value, index in colours.items():
+        label[values == value] = index
+    unknown = np.unique(values[label == 255])
+    if unknown.size:
+        listed = ", ".join(f"#{value:06x}" for value in unknown[:8].tolist()) + (", …" if unknown.size > 8 else "")
+        known = ", ".join(f"#{value:06x}" for value in colours)
+        raise DataError(f"{path}: the colours {listed} are not in options.colours ({known})")
+    return label
+
+
 def _read_values(path: Path) -> npt.NDArray[np.int64]:
     """Grey values (height, width) of a mask; colour is only accepted where all channels are equal."""
     pixels = _read(path, "index")

@@ -25,6 +25,9 @@ _NO_IMAGES = (
 )
 """Endings, in lower case, of files that `{id}.*` does not mean: `Thumbs.db`, `desktop.ini`, notes and tables."""
 
+GROUP = "{group}"
+"""Stands in a pattern for the patient or sequence."""
+
 _SHOWN = 5
 """So many files are named in an error, the others counted."""
 
@@ -66,10 +69,12 @@ def leaving_out(ids: Collection[str]) -> Iterator[LeftOut]:
 def match_files(source: Path, pattern: str, partners: Mapping[str, Path] | None = None) -> dict[str, Path]:
     """Case id to file, for every file under `source` that matches `pattern`.
 
-    `{id}` is the case's id (anything but a slash; a second `{id}` is the same text), `*` is anything but a slash, `**`
-    is any folders; all else, brackets too, is a letter. Upper and lower case differ, but in the ending of an image:
-    where a case has no file with the pattern's ending, one with the same format's is taken (`.PNG` for `.png`, `.nii`
-    for `.nii.gz`). Hidden files, and what is no image beside images (`Thumbs.db`), are left out.
+    `{id}` is the case's id (anything but a slash; a second `{id}` is the same text), `{group}` likewise its patient or
+    sequence, which then is a part of its id (`patient-id`), for names that are there again in each folder. `*` is
+    anything but a slash, `**` is any folders; all else, brackets too, is a letter. Upper and lower case differ, but in
+    the ending of an image: where a case has no file with the pattern's ending, one with the same format's is taken
+    (`.PNG` for `.png`, `.nii` for `.nii.gz`). Hidden files, and what is no image beside images (`Thumbs.db`), are left
+    out.
 
     Args:
         source: the folder.
@@ -81,24 +86,76 @@ def match_files(source: Path, pattern: str, partners: Mapping[str, Path] | None 
         ParameterError: no `{id}` in the pattern, or the pattern leads out of the folder.
         DataError: two files have the same id.
     """
+    return single(match_several(source, pattern, partners), source, pattern)
+
+
+def match_several(
+    source: Path, pattern: str, partners: Mapping[str, Path] | None = None
+) -> dict[str, tuple[Path, ...]]:
+    """As `match_files`, but a case may have several files, in the order of their names."""
     if "{id}" not in pattern or pattern.startswith("/") or ".." in pattern.split("/"):
         raise ParameterError(
             f"pattern {pattern!r}: give a path inside the folder with {{id}} in it, such as images/{{id}}.png"
         )
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     kinds: dict[str, int] = {}
     taken = set((partners or {}).values())
     for case, kind, path in _candidates(source, pattern):
         if kind == _OTHER and (case not in (partners or {}) or path in taken):
             continue
-        if case in found and kind == kinds[case]:
-            raise DataError(
-                f"{source}: case {case!r} has two files: {found[case].relative_to(source)} and "
-                f"{path.relative_to(source)}; remove one, or make the pattern {pattern!r} narrower"
-            )
         if case not in found or kind < kinds[case]:
-            found[case], kinds[case] = path, kind
-    return _without_left_out(found)
+            found[case], kinds[case] = [path], kind
+        elif kind == kinds[case]:
+            found[case].append(path)
+    return _without_left_out({case: tuple(paths) for case, paths in found.items()})
+
+
+def match_groups(source: Path, pattern: str) -> dict[str, str]:
+    """Case id to what `{group}` stands for in its file's path; empty for a pattern without it."""
+    if GROUP not in pattern:
+        return {}
+    return {name: group for name, group, _, _ in _matches(source, pattern) if group is not None}
+
+
+def match_apart(
+    source: Path, pattern: str, others: Iterable[str], partners: Mapping[str, Path] | None = None
+) -> dict[str, tuple[Path, ...]]:
+    """As `match_several`, without the files that one of the `others` means more exactly.
+
+    `{id}.png` also matches the masks `{id}_mask.png` that lie beside it. A file that two patterns match belongs to the
+    one with more letters of its own.
+
+    Raises:
+        DataError: two patterns say the same.
+    """
+    found = match_several(source, pattern, partners)
+    mine = {path for paths in found.values() for path in paths}
+    for other in others:
+        common = mine & {path for _, _, kind, path in _matches(source, other) if kind != _OTHER}
+        if common and _letters(other) == _letters(pattern):
+            raise DataError(
+                f"{min(common)}: two patterns, {pattern!r} and {other!r}, mean it; give one of them more letters, such "
+                "as {id}_mask.png"
+            )
+        if _letters(other) > _letters(pattern):
+            mine -= common
+    kept = {case: tuple(path for path in paths if path in mine) for case, paths in found.items()}
+    return {case: paths for case, paths in kept.items() if paths}
+
+
+def single(found: Mapping[str, tuple[Path, ...]], source: Path, pattern: str) -> dict[str, Path]:
+    """Case id to its only file.
+
+    Raises:
+        DataError: a case has two.
+    """
+    for case, (first, *more) in found.items():
+        if more:
+            raise DataError(
+                f"{source}: case {case!r} has two files: {first.relative_to(source)} and "
+                f"{more[0].relative_to(source)}; {_several_fix(pattern, first, more[0])}"
+            )
+    return {case: paths[0] for case, paths in found.items()}
 
 
 def pair(
@@ -152,12 +209,36 @@ def _contents(source: Path) -> str:
     return f"\nFound there: {', '.join(entries) if entries else 'nothing'}"
 
 
+def _several_fix(pattern: str, first: Path, second: Path) -> str:
+    """How to read two files of one case as they are meant."""
+    if first.parent == second.parent and first.suffix != second.suffix:
+        return f"remove one, or make the pattern {pattern!r} narrower"
+    if first.parent == second.parent:
+        return (
+            f"remove one, or make the pattern {pattern!r} narrower; several masks of one image are united by "
+            "options.unite = true"
+        )
+    return (
+        f"names that are there again in each patient's folder need {GROUP} for the folder in every pattern, such as "
+        '"{group}/images/{id}.png"'
+    )
+
+
+def _letters(pattern: str) -> int:
+    return sum(len(piece) for piece in _WILDCARDS.split(pattern)[::2])
+
+
 _EXACT, _SAME_FORMAT, _OTHER = range(3)
 """How a file's ending fits to the pattern's: it is the same, one of the same format, or that of another image."""
 
 
 def _candidates(source: Path, pattern: str) -> Iterator[tuple[str, int, Path]]:
     """Case id, how its ending fits, and path of each file that may be meant, in the order of the paths."""
+    return ((case, kind, path) for case, _, kind, path in _matches(source, pattern))
+
+
+def _matches(source: Path, pattern: str) -> Iterator[tuple[str, str | None, int, Path]]:
+    """As `_candidates`, with what `{group}` stands for."""
     ending = ending_of(pattern)
     stem = pattern.removesuffix(ending)
     expression = re.compile(_expression(stem))
@@ -171,7 +252,9 @@ def _candidates(source: Path, pattern: str) -> Iterator[tuple[str, int, Path]]:
         if not ending and stem.endswith(("*", "{id}")) and path.suffix.lower() in _NO_IMAGES:
             continue
         kind = _EXACT if own == ending else _SAME_FORMAT if _format(own) == _format(ending) else _OTHER
-        yield match["id"], kind, path
+        parts = match.groupdict()
+        group = parts.get("group")
+        yield parts["id"] if group is None else f"{group}-{parts['id']}", group, kind, path
 
 
 def _format(ending: str) -> str:
@@ -186,13 +269,13 @@ def _is_aside(relative: str, literal: Collection[str]) -> bool:
     )
 
 
-def _without_left_out(found: dict[str, Path]) -> dict[str, Path]:
+def _without_left_out(found: dict[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
     left_out = _LEFT_OUT.get()
     if left_out is None or not (ids := left_out.ids & set(found)):
         return found
     left_out.found |= ids
-    left_out.files |= {found[case] for case in ids}
-    return {case: path for case, path in found.items() if case not in ids}
+    left_out.files |= {path for case in ids for path in found[case]}
+    return {case: paths for case, paths in found.items() if case not in ids}
 
 
 def _labelled(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, Path]:
@@ -205,24 +288,27 @@ def _labelled(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[st
     return {case: path for case, path in images.items() if case in labels}
 
 
-_WILDCARDS = re.compile(r"(\{id\}|\*\*/|\*)")
+_WILDCARDS = re.compile(r"(\{id\}|\{group\}|\*\*/|\*)")
 
 
 def _glob(pattern: str) -> str:
     """The pattern for `Path.glob`, in which brackets and question marks are letters, too."""
-    return "".join(
-        "*" if piece == "{id}" else piece if piece in ("**/", "*") else glob.escape(piece)
-        for piece in _WILDCARDS.split(pattern)
-    )
+    parts: list[str] = []
+    for piece in filter(None, _WILDCARDS.split(pattern)):
+        part = "*" if piece in ("{id}", GROUP) else piece if piece in ("**/", "*") else glob.escape(piece)
+        if (part, *parts[-1:]) != ("*", "*"):  # two would mean folders, too
+            parts.append(part)
+    return "".join(parts)
 
 
 def _expression(pattern: str) -> str:
     pieces = []
-    seen = False
+    seen = set()
     for piece in _WILDCARDS.split(pattern):
-        if piece == "{id}":
-            pieces.append("(?P=id)" if seen else r"(?P<id>[^/]+?)")
-            seen = True
+        if piece in ("{id}", GROUP):
+            name = piece[1:-1]
+            pieces.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+            seen.add(name)
         elif piece == "**/":
             pieces.append("(?:.*/)?")
         elif piece == "*":

@@ -35,11 +35,12 @@ class CaseFiles:
     Attributes:
         id: unique in its data set.
         images: one file, or one per channel group in order.
-        label: the mask.
+        label: the mask; of several, the first.
         group: patient or video sequence whose cases stay together in a grouped split; None when unknown.
         partition: the distribution's own partition, where there is one.
         part: which part of the files the case is, such as a slice or block, as the reader writes it; empty: all of it.
         field: the mask of the pixels that the camera saw, where the distribution has one.
+        masks: of a case with several masks, each with the class that it marks; 0 for the class values in the file.
     """
 
     id: str
@@ -49,10 +50,11 @@ class CaseFiles:
     partition: Literal["train", "test"] | None = None
     part: str = ""
     field: Path | None = None
+    masks: tuple[tuple[int, Path], ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        whole = (*self.images, self.label)
+        whole = (*self.images, self.label, *(path for _, path in self.masks if path != self.label))
         return whole if self.field is None else (*whole, self.field)
 
 

@@ -88,7 +88,7 @@ def test_an_unknown_reader_names_the_nearest() -> None:
         ("image-folder", {"label_map": {"255": 2}}, "class indices run from 0 to 1"),
         ("image-folder", {"group": "("}, "not a regular expression"),
         ("image-folder", {"group": "abc"}, "one pair of parentheses"),
-        ("image-folder", {"channels": 2}, "option channels"),
+        ("image-folder", {"channels": 0}, "channels = 0"),
         ("nifti-folder", {"slices": "oblique"}, "option slices"),
         ("nifti-folder", {"slices": "axial", "blocks": [1, 1, 2]}, "choose one"),
         ("nifti-folder", {"slices": "axial", "spacing": [1, 1, 1]}, "spacing is for volumes"),
