@@ -88,11 +88,12 @@ def prepare(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOpti
     Example: sweeper data prepare brats20 --data ~/data
     """
     from workers.datasets.coverage import emptied_masks
+    from workers.datasets.reader import listed
 
     whole = _prepared(_grid_of(dataset, grid), data)
     console().print(f"{len(whole.cases)} cases in {whole.path}", markup=False, highlight=False, soft_wrap=True)
-    for case, reason in whole.excluded:
-        console().print(f"left out {case}: {reason}", markup=False, highlight=False)
+    for line in listed(whole.excluded):
+        console().print(f"left out {line}", markup=False, highlight=False)
     for case, label in emptied_masks(whole.cases, whole.classes):
         console().print(f"lost by resizing: class {label!r} of {case}", markup=False, highlight=False)
 

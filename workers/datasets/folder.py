@@ -112,6 +112,7 @@ class PreparedDataset:
         excluded: id and reason of each case that was left out.
         reader: the options that the reader had.
         versions: of the libraries that prepared it, for the record.
+        channelwise: the channels are images of their own, each with its own z-score; not the colours of one.
     """
 
     path: Path
@@ -125,6 +126,7 @@ class PreparedDataset:
     excluded: tuple[Excluded, ...]
     reader: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    channelwise: bool = False
 
     @cached_property
     def _by_id(self) -> dict[str, PreparedCase]:

@@ -14,7 +14,7 @@ import numpy as np
 from workers.datasets.images import read_binary_mask, read_class_mask, read_colour_mask, read_image
 from workers.datasets.layouts import Layout, find_cases
 from workers.datasets.patterns import GROUP
-from workers.datasets.preprocessing import Label
+from workers.datasets.preprocessing import Label, check_clip
 from workers.datasets.reader import About, Case, CaseFiles, Reader
 from workers.errors import DataError, ParameterError
 
@@ -80,6 +80,8 @@ class ImageFolder(Reader):
         if self.label_map and self.colours:
             raise ParameterError("label_map and colours: choose one")
         files = len(self.layout.images)
+        if files > 1:
+            check_clip(self.clip, self.channels)
         if self.channels < 1 or self.channels % files:
             raise ParameterError(
                 f"channels = {self.channels}: {files} files for each image make {files} channels (grey) or {3 * files} "
@@ -107,6 +109,10 @@ class ImageFolder(Reader):
         else:
             masks = tuple(enumerate(self.masks, start=1))
         return Layout(images, masks, self.unite, self.missing_masks, self.unlabelled)
+
+    @property
+    def channelwise(self) -> bool:
+        return not isinstance(self.images, str) and len(self.images) > 1
 
     @property
     def group_pattern(self) -> str | None:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trials.splits import Split
+from workers.datasets.cases import read_and_preprocess
 from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes
 from workers.datasets.parallel import each, processes_for
-from workers.datasets.preprocessing import canonical_order, preprocess
-from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
+from workers.datasets.preprocessing import canonical_order
+from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row, listed
 from workers.datasets.sources import hash_files, included_cases, provenance
 from workers.errors import DataError, InputError
 
@@ -93,7 +94,7 @@ class CheckReport:
             lines.append(
                 f"  {label}: {share:.2f}% of an image" + (f" (paper: {paper.foreground[i]:g}%)" if paper else "")
             )
-        lines += [f"  excluded {case}: {reason}" for case, reason in self.excluded]
+        lines += [f"  excluded {line}" for line in listed(self.excluded)]
         lines += [f"  {problem.severity} {problem.case}: {problem.message}" for problem in self.problems]
         return "\n".join(lines)
 
@@ -176,7 +177,7 @@ def check(
 def _look(reader: Reader, files: CaseFiles) -> _Seen:
     """Reads one case and tries its preprocessing, with the checks of a preparation."""
     try:
-        case = reader.read_case(files)
+        case, done = read_and_preprocess(reader, files)
     except ExcludedCaseError as error:
         return _Seen((), (), (), excluded=str(error))
     counts = np.bincount(case.label.reshape(-1), minlength=len(reader.classes))
@@ -184,9 +185,6 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
     if case.affine is not None:
         shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
     shares = tuple((counts[1:] / case.label.size).tolist())
-    done = preprocess(
-        case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
-    )
     voxels = np.bincount(done.label.reshape(-1), minlength=len(reader.classes))
     return _Seen(shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()))
 

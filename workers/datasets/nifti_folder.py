@@ -22,6 +22,7 @@ from workers.datasets.preprocessing import (
     Label,
     canonical_affine,
     canonical_order,
+    check_clip,
     to_canonical,
 )
 from workers.datasets.reader import About, Case, CaseFiles, Reader
@@ -84,10 +85,20 @@ class NiftiFolder(Reader):
             raise ParameterError(f"step = {self.step}, blocks = {list(self.blocks)}: whole numbers from 1")
         if self.slices and self.blocks != (1, 1, 1):
             raise ParameterError("slices and blocks: choose one")
+        if len(self.images) > 1:
+            check_clip(self.clip, len(self.images))
 
     @property
     def dimensions(self) -> Literal[2, 3]:
         return 2 if self.slices else 3
+
+    @property
+    def channelwise(self) -> bool:
+        return True
+
+    @property
+    def arrays_version(self) -> int:
+        return 2 if len(self.images) > 1 else 1  # 2: each channel has its own z-score
 
     @property
     def _map(self) -> dict[int, int]:
@@ -127,6 +138,8 @@ class NiftiFolder(Reader):
     def read_case(self, case: CaseFiles) -> Case:
         if not case.part:
             image, label, header = self._read(case)
+            if self._in_parts:  # a volume that could not be cut, for the error that reading it gives
+                raise DataError(f"{case.images[0]}: changed while it was read; do the same again")
             return Case(image, label, header.spacing, header.affine)
         image, label, header = self._read_canonical(case)
         window = _window(case.part)
@@ -183,12 +196,19 @@ class NiftiFolder(Reader):
         return [cases[case] for case in sorted(cases)]
 
     def _parts(self, case: CaseFiles) -> Iterator[CaseFiles]:
-        """The slices or blocks of a volume as cases; reads its labels only where `labelled` asks for them."""
-        header = read_header(case.images[0])
-        shape = canonical_order(header.shape, header.affine)
+        """The slices or blocks of a volume as cases; reads its labels only where `labelled` asks for them.
+
+        A volume that cannot be read stays whole: `read_case` says what is wrong, so that all such volumes are found.
+        """
         label = None
-        if self.labelled:
-            label = to_canonical(read_labels(case.label, self._map, header), header.affine)
+        try:
+            header = read_header(case.images[0])
+            shape = canonical_order(header.shape, header.affine)
+            if self.labelled:
+                label = to_canonical(read_labels(case.label, self._map, header), header.affine)
+        except DataError:
+            yield case
+            return
         for suffix, part in self._windows(shape):
             if label is not None and not (label[_window(part)] > (self.nonzero or 0)).any():
                 continue
@@ -212,7 +232,10 @@ class NiftiFolder(Reader):
 
     def _read_canonical(self, case: CaseFiles) -> tuple[Image, Label, Header]:
         stamps = tuple(path.stat().st_mtime_ns for path in case.files)
-        return _read_canonical(case.images, case.label, tuple(self._map.items()), self.nonzero, stamps)
+        read = _read_canonical(case.images, case.label, tuple(self._map.items()), self.nonzero, stamps)
+        if isinstance(read, str):
+            raise DataError(read)
+        return read
 
 
 def _read(
@@ -239,12 +262,16 @@ def _read_canonical(
     label_map: tuple[tuple[int, int], ...],
     nonzero: int | None,
     stamps: tuple[int, ...],
-) -> tuple[Image, Label, Header]:
+) -> tuple[Image, Label, Header] | str:
     """As `_read`, turned to the canonical axes. The last volume is kept, because its parts follow one another.
 
-    `stamps` are the files' times of change: a changed file is read again.
+    Of a volume that cannot be read the error's message is kept, so that it is not read again for each part. `stamps`
+    are the files' times of change: a changed file is read again.
     """
-    image, label, header = _read(images, labels, label_map, nonzero)
+    try:
+        image, label, header = _read(images, labels, label_map, nonzero)
+    except DataError as error:
+        return str(error)
     return to_canonical(image, header.affine), to_canonical(label, header.affine), header
 
 

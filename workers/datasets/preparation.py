@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from workers.datasets.cases import read_and_preprocess
 from workers.datasets.folder import (
     FILES,
     MANIFEST,
@@ -32,7 +33,6 @@ from workers.datasets.folder import (
 )
 from workers.datasets.keys import preparation_key
 from workers.datasets.parallel import each, processes_for
-from workers.datasets.preprocessing import preprocess
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
 from workers.datasets.sources import included_cases, provenance, sha256
 from workers.errors import DataError
@@ -143,6 +143,7 @@ def _fill(
         excluded=tuple(sorted(excluded)),
         reader=reader.options,
         versions=_versions(),
+        channelwise=reader.channelwise,
     )
 
 
@@ -152,13 +153,10 @@ def _prepare_case(
     """Reads, preprocesses and writes one case."""
     index, files = numbered
     try:
-        case = reader.read_case(files)
+        case, ready = read_and_preprocess(reader, files)
     except ExcludedCaseError as error:
         return Excluded(files.id, str(error))
     native = {"label": case.label} if case.field is None else {"label": case.label, "field": case.field}
-    ready = preprocess(
-        case.image, case.label, case.spacing, case.affine, reader.preprocessing, where=str(files.images[0])
-    )
     arrays: tuple[_Kept, ...] = (ready.image, ready.label, sample_foreground(ready.label), native)
     paths = [folder / f"{index:05d}.{kind}" for kind in FILES]
     return PreparedCase(

@@ -9,9 +9,10 @@ every file. `workers.scoring.native` brings predictions back.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,12 @@ Value = TypeVar("Value")
 
 MaskResampling = Literal["nearest", "area"]
 
+Window = tuple[float, float]
+"""Lowest and highest intensity."""
+
+Clip = Window | tuple[Window | tuple[()], ...]
+"""A window for the whole image, or one for each channel; an empty one leaves its channel as it is."""
+
 CANONICAL_AXES = ("S", "A", "R")
 """Direction in which each axis of a prepared volume grows; slices come first."""
 
@@ -47,9 +54,11 @@ class Preprocessing:
     Attributes:
         size: height and width in pixels to which 2D images are resized, None to keep them.
         spacing: voxel size in mm (z, y, x) to which volumes are resampled, None to keep it.
-        clip: lowest and highest intensity (Hounsfield units in CT), applied before resampling; None for none.
+        clip: lowest and highest intensity (Hounsfield units in CT), applied before resampling, or such a pair for each
+            channel; None for none.
         order: spline order of intensity interpolation, 3 cubic or 1 linear.
         mask_resampling: how masks follow: "nearest" neighbour, or by "area", so that small structures survive.
+        channelwise: the channels are images of their own, such as MR sequences, and each has its own z-score.
 
     Raises:
         ParameterError: a value outside its range.
@@ -57,17 +66,21 @@ class Preprocessing:
 
     size: tuple[int, int] | None = None
     spacing: tuple[float, float, float] | None = None
-    clip: tuple[float, float] | None = None
+    clip: Clip | None = None
     order: Literal[1, 3] = 3
     mask_resampling: MaskResampling = "nearest"
+    channelwise: bool = False
 
     def __post_init__(self) -> None:
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ParameterError(f"size = {list(self.size)}: give height and width in pixels, such as [128, 128]")
         if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < step < np.inf for step in self.spacing)):
             raise ParameterError(f"spacing = {list(self.spacing)}: give three voxel sizes in mm (z, y, x), all above 0")
-        if self.clip is not None and not (len(self.clip) == 2 and self.clip[0] < self.clip[1]):
-            raise ParameterError(f"clip = {list(self.clip)}: give [lowest, highest] with lowest below highest")
+        if self.clip is not None and not all(len(w) == 2 and w[0] < w[1] for w in _windows(self.clip) if w):
+            raise ParameterError(
+                f"clip = {json.dumps(self.clip)}: give [lowest, highest] with lowest below highest, or such a pair for "
+                "each image"
+            )
         if self.order not in (1, 3):
             raise ParameterError(f"order = {self.order}: 1 (linear) or 3 (cubic)")
         if self.mask_resampling not in get_args(MaskResampling):
@@ -76,6 +89,61 @@ class Preprocessing:
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return dataclasses.asdict(self)
+
+
+class ConstantImageError(DataError):
+    """Every value of an image (or of one of its channels) is the same, so that it holds nothing."""
+
+    def __init__(self, where: str, value: float) -> None:
+        self.reason = f"every value of the image is {value:g}"
+        super().__init__(f"{where}: {self.reason}, so it holds nothing; fix or exclude the case")
+
+
+def clip_of(value: object) -> Clip | None:
+    """`[lowest, highest]`, or a list with such a pair (or an empty one) for each image, as it comes from a grid.
+
+    Raises:
+        ValueError: neither.
+    """
+    if value is None:
+        return None
+    entries = list(value) if isinstance(value, list | tuple) else [value]
+    pairs = [list(one) for one in entries if isinstance(one, list | tuple)]
+    if pairs and len(pairs) == len(entries):
+        return cast(Clip, tuple(_numbers(one) for one in pairs))
+    return cast(Clip, _numbers(entries))
+
+
+def single_window(clip: Clip | None) -> Window | None:
+    """The window that all channels share; None where there is none, or each channel has its own."""
+    return clip if clip and not isinstance(clip[0], tuple) else None
+
+
+def check_clip(clip: Clip | None, channels: int) -> None:
+    """Refuses one window for channels that are images of their own: what is right for CT cuts PET.
+
+    Raises:
+        ParameterError: it is one for several.
+    """
+    if channels > 1 and single_window(clip) is not None:
+        given = json.dumps(clip)
+        raise ParameterError(
+            f"clip = {given} with {channels} images: give a pair for each, such as "
+            f"[{given}{', []' * (channels - 1)}]; an empty one leaves its image as it is"
+        )
+
+
+def _windows(clip: Clip) -> tuple[Window | tuple[()], ...]:
+    """The window of each channel; a single one where all channels share it."""
+    single = single_window(clip)
+    return cast(tuple[Window | tuple[()], ...], clip) if single is None else (single,)
+
+
+def _numbers(values: Sequence[object]) -> tuple[float, ...]:
+    numbers = [float(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(numbers) != len(values):
+        raise ValueError("give [lowest, highest], or such a pair for each image")
+    return tuple(numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +164,8 @@ def preprocess(
     settings: Preprocessing,
     *,
     where: str = "image",
+    channels: Sequence[str] = (),
+    part: bool = False,
 ) -> Preprocessed:
     """Orients, clips, resamples and normalises one case.
 
@@ -106,9 +176,13 @@ def preprocess(
         affine: voxel index to mm (RAS+), or None for images without one, which keep their axes.
         settings: what to do.
         where: the file, for messages.
+        channels: the file of each channel, where channels have files of their own.
+        part: it is a slice or block. A channel in which nothing is to be seen becomes 0 there, as long as another one
+            shows something.
 
     Raises:
-        DataError: shapes differ, a value is not finite, or all values are the same.
+        ConstantImageError: all values are the same, those of a channel too where channels are normalised apart.
+        DataError: shapes differ, a value is not finite, or `clip` is for another number of channels.
     """
     if image.shape[:-1] != label.shape:
         raise DataError(
@@ -121,23 +195,70 @@ def preprocess(
     spacing = tuple(float(s) for s in spacing)
     _check_finite(image, where)
     if settings.clip is not None:
-        np.clip(image, *settings.clip, out=image)
+        _clip(image, settings.clip, where)
     if label.ndim == 2 and settings.size is not None:
         image, label = resize(image, label, settings.size, settings.order, settings.mask_resampling)
     elif label.ndim == 3 and settings.spacing is not None:
         shape = resampled_shape(label.shape, spacing, settings.spacing)
         steps = tuple(t / s for t, s in zip(settings.spacing, spacing, strict=True))
-        channels = [resample(image[..., c], shape, steps, settings.order) for c in range(image.shape[-1])]
+        resampled = [resample(image[..., c], shape, steps, settings.order) for c in range(image.shape[-1])]
         label = resample_mask(label, shape, steps, settings.mask_resampling)
-        image, spacing = np.stack(channels, axis=-1), settings.spacing
-    return Preprocessed(z_score(image, where), np.ascontiguousarray(label), spacing)
+        image, spacing = np.stack(resampled, axis=-1), settings.spacing
+    if settings.channelwise and image.shape[-1] > 1:
+        names = channels or [f"{where} (channel {c + 1})" for c in range(image.shape[-1])]
+        image = z_score_each(image, names, where if part else None)
+    else:
+        image = z_score(image, where)
+    return Preprocessed(image, np.ascontiguousarray(label), spacing)
+
+
+def _clip(image: Image, clip: Clip, where: str) -> None:
+    """Limits the values of an image to the window, or each channel to its own."""
+    single = single_window(clip)
+    if single is not None:
+        np.clip(image, *single, out=image)
+        return
+    windows = _windows(clip)
+    if len(windows) != image.shape[-1]:
+        raise DataError(
+            f"{where}: the image has {image.shape[-1]} channels, and clip has {len(windows)} pairs; give one for each"
+        )
+    for channel, window in enumerate(windows):
+        if window:
+            np.clip(image[..., channel], *window, out=image[..., channel])
+
+
+def z_score_each(image: Image, names: Sequence[str], whole: str | None = None) -> Image:
+    """The `z_score` of each channel by itself; C-contiguous float32.
+
+    Args:
+        image: (*spatial, channels).
+        names: of the channels, for messages.
+        whole: the name of the whole image where constant channels become 0, unless all are; None: none may be.
+
+    Raises:
+        ConstantImageError: a channel (or all of them) has one value alone.
+    """
+    image = np.ascontiguousarray(image)
+    constant: list[ConstantImageError] = []
+    for channel, name in enumerate(names):
+        try:
+            image[..., channel] = z_score(image[..., channel], name)
+        except ConstantImageError as error:
+            if whole is None:
+                raise
+            constant.append(error)
+            image[..., channel] = 0
+    if constant and len(constant) == len(names):
+        raise constant[0]
+    return image
 
 
 def z_score(image: Image, where: str = "image") -> Image:
     """(image − mean) / standard deviation, both over all voxels and channels; C-contiguous float32.
 
     Raises:
-        DataError: every value is the same; the standard deviation would be 0.
+        ConstantImageError: every value is the same; the standard deviation would be 0.
     """
     image = np.ascontiguousarray(image)
     flat = image.reshape(-1)
@@ -146,7 +267,7 @@ def z_score(image: Image, where: str = "image") -> Image:
     variance = sum(float(np.square(s.astype(np.float64) - mean).sum()) for s in slabs) / flat.size
     # A constant image leaves rounding noise of the size of a float32's last digit of its mean.
     if variance <= (abs(mean) * 1e-6) ** 2:
-        raise DataError(f"{where}: every value of the image is {mean:g}, so it holds nothing; fix or exclude the case")
+        raise ConstantImageError(where, mean)
     deviation = variance**0.5
     for slab in slabs:
         slab -= np.float32(mean)

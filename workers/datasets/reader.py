@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from workers.datasets.preprocessing import Affine, Image, Label, MaskResampling, Preprocessing
+from pydantic import PlainValidator
+
+from workers.datasets.preprocessing import Affine, Clip, Image, Label, MaskResampling, Preprocessing, clip_of
 from workers.errors import ParameterError, WorkerError
 
 
@@ -21,11 +23,29 @@ class ExcludedCaseError(WorkerError):
     """The data set's own rules leave this case out (BraTS20 without enhancing tumour); the message is the reason."""
 
 
+_LISTED = 30
+"""Cases that are named with one reason; the others are counted."""
+
+
 class Excluded(NamedTuple):
     """A case that is left out, and why."""
 
     id: str
     reason: str
+
+
+def listed(excluded: Sequence[Excluded]) -> list[str]:
+    """A line for each case that is left out; one line for the many slices that are left out for the same reason."""
+    by_reason: dict[str, list[str]] = {}
+    for case, reason in excluded:
+        by_reason.setdefault(reason, []).append(case)
+    lines = []
+    for reason, cases in by_reason.items():
+        if len(cases) <= _LISTED:
+            lines += [f"{case}: {reason}" for case in cases]
+        else:
+            lines.append(f"{', '.join(cases[:_LISTED])} and {len(cases) - _LISTED} more: {reason}")
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +76,11 @@ class CaseFiles:
     def files(self) -> tuple[Path, ...]:
         whole = (*self.images, self.label, *(path for _, path in self.masks if path != self.label))
         return whole if self.field is None else (*whole, self.field)
+
+    @property
+    def where(self) -> str:
+        """The case in messages: its image's file, and which part of it."""
+        return f"{self.images[0]}: case {self.id!r}" if self.part else str(self.images[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +152,7 @@ class Reader(ABC):
     name: str
     size: tuple[int, int] | None = None
     spacing: tuple[float, float, float] | None = None
-    clip: tuple[float, float] | None = None
+    clip: Annotated[Clip | None, PlainValidator(clip_of)] = None
     order: Literal[1, 3] = 3
     mask_resampling: MaskResampling = "nearest"
 
@@ -169,7 +194,12 @@ class Reader(ABC):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return Preprocessing(self.size, self.spacing, self.clip, self.order, self.mask_resampling)
+        return Preprocessing(self.size, self.spacing, self.clip, self.order, self.mask_resampling, self.channelwise)
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether the channels are images of their own, each normalised by itself. They are not in a colour image."""
+        return False
 
     @property
     def arrays_version(self) -> int:

@@ -36,6 +36,8 @@ def contact_sheet(
 ) -> Path:
     """Write a PNG of images with mask outlines; of a volume the axial slice with the most foreground is shown.
 
+    Channels that are no colours are shown one by one, in the row of their case.
+
     Args:
         prepared: the data set.
         to: the PNG file.
@@ -51,11 +53,13 @@ def contact_sheet(
     rows: list[list[tuple[str, PillowImage.Image]]] = []
     for case in chosen:
         image, label = np.array(prepared.image(case)), np.array(prepared.label(case))
-        tiles = [(case, _tile(image, label))]
+        apart = prepared.channels > 1 and (prepared.channelwise or prepared.channels != 3)
+        tiles = _tiles(case, image, label, apart)
         if augmented is not None:
-            tiles += [(f"augmented {i + 1}", _tile(*augmented(case, i))) for i in range(samples)]
+            for i in range(samples):
+                tiles += _tiles(f"augmented {i + 1}", *augmented(case, i), apart)
         rows.append(tiles)
-    if augmented is None:
+    if augmented is None and all(len(row) == 1 for row in rows):
         flat = [tile for row in rows for tile in row]
         rows = [flat[i : i + 4] for i in range(0, len(flat), 4)]
     sheet = _compose(rows, prepared, captions)
@@ -77,6 +81,14 @@ def _outlined(colour: npt.NDArray[np.uint8], label: Label) -> npt.NDArray[np.uin
         mask = label == index
         colour[mask & ~binary_erosion(mask)] = COLOURS[(index - 1) % len(COLOURS)]
     return colour
+
+
+def _tiles(caption: str, image: Image, label: Label, apart: bool) -> list[tuple[str, PillowImage.Image]]:
+    """The tile of an image, or one for each channel where they are shown `apart`."""
+    if not apart:
+        return [(caption, _tile(image, label))]
+    count = image.shape[-1]
+    return [(f"{caption} [{c + 1}/{count}]", _tile(image[..., c : c + 1], label)) for c in range(count)]
 
 
 def _tile(image: Image, label: Label) -> PillowImage.Image:

@@ -21,6 +21,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from nibabel.affines import voxel_sizes
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 
 from workers.datasets.preprocessing import Affine, Image, Label
@@ -73,8 +74,9 @@ def read_volume(path: Path) -> tuple[Image, Header]:
     with _opened(path) as stream:
         header, voxels = _parse(path, stream)
         volume = np.empty(header.shape, np.float32, order="F")
-        for part, values in voxels:
-            volume[..., part] = values
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is found as infinite
+            for part, values in voxels:
+                volume[..., part] = values
     return volume, header
 
 
@@ -134,19 +136,21 @@ def _parse(path: Path, stream: IO[bytes]) -> tuple[Header, Iterator[tuple[slice,
     if kind is None:
         raise DataError(f"{path}: not a NIfTI file")
     block = first + _exactly(path, stream, kind.template_dtype.itemsize - 4)
-    nifti = kind(block, check=True)
+    nifti = kind(block, check=False)
+    offset = float(nifti["vox_offset"]) or len(block)  # infinity, too, which nibabel's own check cannot bear
+    if bytes(nifti["magic"]).startswith(b"ni") or not len(block) <= offset <= _MAX_HEADER:
+        raise DataError(f"{path}: not a single-file NIfTI volume (.nii or .nii.gz)")
+    with LoggingOutputSuppressor():
+        nifti.check_fix()
     shape = _three(path, nifti.get_data_shape())
     dtype = nifti.get_data_dtype()
     if dtype.kind not in "iuf":
         raise DataError(f"{path}: voxels of type {dtype} cannot be used; expected real numbers")
-    offset = int(nifti["vox_offset"]) or len(block)
-    if bytes(nifti["magic"]).startswith(b"ni") or not len(block) <= offset <= _MAX_HEADER:
-        raise DataError(f"{path}: not a single-file NIfTI volume (.nii or .nii.gz)")
     affine = np.asarray(nifti.get_best_affine(), np.float64)
     spacing = voxel_sizes(affine)
     if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-12:
         raise DataError(f"{path}: the header gives no usable orientation and voxel size; set its sform or qform")
-    _exactly(path, stream, offset - len(block))
+    _exactly(path, stream, int(offset) - len(block))
     slope, intercept = nifti.get_slope_inter()
     header = Header(shape, affine, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
     return header, _slabs(path, stream, shape, dtype, slope, intercept)

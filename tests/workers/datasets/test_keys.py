@@ -60,7 +60,7 @@ class Scans(ImageFolder):
 NIFTI = {"images": ["imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz"]}
 VOLUMES = {"images": ["images/{id}.nii"], "labels": "labels/{id}.nii"}
 CLASSES = {"classes": ["background", "a", "b"], "label_map": {"0": 0, "9": 1, "10": 2}, "channels": 1}
-BRAIN = {"spacing": [3, 2, 2], "clip": [-100, 300], "nonzero": 1, "classes": ["background", "brain", "lesion"]}
+BRAIN = {"spacing": [3, 2, 2], "clip": [[-100, 300], []], "nonzero": 1, "classes": ["background", "brain", "lesion"]}
 
 KEYS: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
     # reader, folder, options, excluded cases, key
@@ -79,13 +79,14 @@ KEYS: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
         (),
         "8b3629b97c994c39",
     ),
-    ("nifti-folder", "nifti-folder", NIFTI, (), "5dd969d87d1859a5"),
+    # Two images: version 2, in which each channel has its own z-score.
+    ("nifti-folder", "nifti-folder", NIFTI, (), "2d18b781cdffeb6c"),
     (
         "nifti-folder",
         "nifti-folder",
         {**NIFTI, **BRAIN, "label_map": {"0": 0, "1": 2}, "group": "(p[0-9])"},
         ("p2",),
-        "c5a41ff62e44fc4b",
+        "7378e6b488df8ea4",
     ),
     ("nifti-folder", "volumes", {**VOLUMES, "slices": "axial", "step": 2, "size": [8, 8]}, (), "0f7a64d2a6bb8b74"),
     ("nifti-folder", "volumes", {**VOLUMES, "blocks": [1, 1, 2]}, (), "d1ebe5db3cff0cd8"),

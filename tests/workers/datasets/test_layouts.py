@@ -173,6 +173,7 @@ def test_several_files_are_channels(tmp_path: Path) -> None:
     label = whole.label("1").ravel()
     assert np.corrcoef(whole.image("1")[..., 1].ravel(), label)[0, 1] > 0.9
     assert abs(np.corrcoef(whole.image("1")[..., 0].ravel(), label)[0, 1]) < 0.3
+    np.testing.assert_allclose(whole.image("1").std(axis=(0, 1)), 1, atol=1e-4)
     with pytest.raises(ParameterError, match=r"channels = 3: 2 files for each image make 2 channels \(grey\) or 6"):
         get_reader("image-folder", patterns)
     save(source / "2_nir.png", picture(disc(20, 20, size=40)))

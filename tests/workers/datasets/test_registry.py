@@ -107,6 +107,7 @@ def test_options_as_toml_gives_them() -> None:
     assert reader.name == "mine"
     assert reader.preprocessing.to_dict() == {
         "size": None, "spacing": (3.0, 2.0, 2.0), "clip": None, "order": 3, "mask_resampling": "nearest",
+        "channelwise": False,
     }  # fmt: skip
     with pytest.raises(ParameterError, match=r"mask_resampling.*'nearest' or 'area'"):
         get_reader("kits19", {"mask_resampling": "cubic"})

@@ -130,8 +130,10 @@ def test_a_gzip_bomb_behind_a_small_header_is_not_unpacked(tmp_path: Path) -> No
     assert volume.shape == (8, 8, 8)
 
 
-def test_a_bomb_in_the_extensions_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "v.nii.gz").write_bytes(declaring((8, 8, 8), 10, vox_offset=1e9))
+@pytest.mark.parametrize("offset", [1e9, np.inf, -np.inf, np.nan, -5])
+def test_voxels_that_begin_nowhere_are_refused_in_one_line(tmp_path: Path, offset: float) -> None:
+    """Such as a bomb in the extensions."""
+    (tmp_path / "v.nii.gz").write_bytes(declaring((8, 8, 8), 10, vox_offset=offset))
     with pytest.raises(DataError, match="not a single-file NIfTI volume"):
         read_volume(tmp_path / "v.nii.gz")
 
