@@ -13,7 +13,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, select, update
 
 from storage import _scores
-from storage._leases import LeaseMethods, hold
+from storage._leases import LeaseMethods, end_of, hold, lease_columns
 from storage._statements import (
     attempt_columns,
     insert_absent,
@@ -363,12 +363,10 @@ def _free_orphan(connection: Connection, lease: Lease, trial_hash: str) -> bool:
     if attempt is None or attempt.sweep_id == lease.sweep_id:
         return False
     # The lock keeps the other sweep from renewing, and so from writing, until this is committed.
-    expired = connection.execute(
-        select(LeaseRow.holder)
-        .where(LeaseRow.sweep_id == attempt.sweep_id, LeaseRow.expires_at <= now())
-        .with_for_update(read=True)
-    ).one_or_none()
-    if expired is None:
+    other = connection.execute(
+        lease_columns().where(LeaseRow.sweep_id == attempt.sweep_id).with_for_update(read=True)
+    ).one()
+    if end_of(other) > other.now:
         return False
     connection.execute(
         update(AttemptRow)

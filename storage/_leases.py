@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import math
+from functools import cache
 from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from storage._statements import sweep_row
+from storage._statements import AnyRow, AnySelect, sweep_row
 from storage.columns import now
 from storage.database import Database
 from storage.errors import LeaseHeldError, LeaseLostError
 from storage.models import AttemptRow, LeaseRow, SweepRow, TrialRow
+from storage.processes import is_alive
 from storage.records import Lease
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
@@ -21,6 +24,23 @@ _HELD = (
     .with_for_update(read=True)
 )
 """Built once: every write begins with it, and to build it takes longer than to run it."""
+
+
+_CLOCK_SECONDS = 5.0
+"""By so much clocks are corrected every day; a lease that ends this late is not out of the ordinary."""
+
+
+def end_of(row: AnyRow) -> float:
+    """When the lease in a row of `lease_columns` runs out, or ran out; not later than now if it is void.
+
+    It is void when its holder's process has ended on this machine. One that ends later than now plus its length was
+    written before the clock was set back: only a process that is known to live holds it still.
+    """
+    alive = is_alive(row.process)
+    longest = math.inf if row.seconds is None else row.now + row.seconds
+    if alive is False or (alive is None and row.expires_at > longest + _CLOCK_SECONDS):
+        return float(min(row.expires_at, row.now))
+    return float(min(row.expires_at, longest)) if alive else float(row.expires_at)
 
 
 def hold(connection: Connection, lease: Lease) -> None:
@@ -43,13 +63,21 @@ def hold(connection: Connection, lease: Lease) -> None:
         )
 
 
+@cache
+def lease_columns() -> AnySelect:
+    """SELECT of what `end_of` needs, and of the rest of a lease."""
+    return select(*LeaseRow.__table__.c, now().label("now"))
+
+
 class LeaseMethods:
     """The part of `Repository` about leases."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def acquire_lease(self, sweep_name: str, holder: str, seconds: float, *, running: bool = True) -> Lease:
+    def acquire_lease(
+        self, sweep_name: str, holder: str, seconds: float, *, running: bool = True, process: str = ""
+    ) -> Lease:
         """Takes the sweep for `seconds`; attempts that an earlier holder left running become lost and queue again.
 
         Args:
@@ -58,6 +86,7 @@ class LeaseMethods:
             seconds: until it runs out, above 0.
             running: whether the holder runs the sweep, whose state then becomes running; one that takes it only to
                 write leaves the state alone.
+            process: the holder's name by `storage.processes`, so that others on its machine see when it has ended.
 
         Raises:
             UnknownSweepError: there is no such sweep.
@@ -70,24 +99,30 @@ class LeaseMethods:
         def work(connection: Connection) -> Lease:
             sweep = sweep_row(connection, sweep_name)
             mine = LeaseRow.sweep_id == sweep.id
-            row = connection.execute(
-                select(*LeaseRow.__table__.c, now().label("now")).where(mine).with_for_update()
-            ).one()
+            row = connection.execute(lease_columns().where(mine).with_for_update()).one()
             if row.token == token:  # the commit's acknowledgement was lost, and this is the second run of this call
                 return Lease(sweep.id, row.holder, row.fencing, row.expires_at)
-            if row.holder and row.expires_at > row.now:
-                until = datetime.datetime.fromtimestamp(row.expires_at, datetime.UTC)
+            ends = end_of(row)
+            if row.holder and ends > row.now:
+                until = datetime.datetime.fromtimestamp(ends, datetime.UTC)
                 raise LeaseHeldError(
                     f"sweep {sweep_name!r} is held by {row.holder!r} until {until:%Y-%m-%d %H:%M:%S} UTC (for another "
-                    f"{row.expires_at - row.now:.0f} s); stop that one, or wait until its lease runs out",
+                    f"{ends - row.now:.0f} s); stop that one, or wait until its lease runs out",
                     holder=row.holder,
-                    expires_at=row.expires_at,
+                    expires_at=ends,
                 )
             fencing = row.fencing + 1
             expires_at = connection.execute(
                 update(LeaseRow)
                 .where(mine)
-                .values(holder=holder, fencing=fencing, expires_at=now() + seconds, token=token)
+                .values(
+                    holder=holder,
+                    fencing=fencing,
+                    expires_at=now() + seconds,
+                    token=token,
+                    seconds=seconds,
+                    process=process,
+                )
                 .returning(LeaseRow.expires_at)
             ).scalar_one()
             _give_up_older(connection, sweep.id, fencing, row.holder)
@@ -114,7 +149,7 @@ class LeaseMethods:
                     LeaseRow.holder == lease.holder,
                     LeaseRow.fencing == lease.fencing,
                 )
-                .values(expires_at=now() + seconds)
+                .values(expires_at=now() + seconds, seconds=seconds)
                 .returning(LeaseRow.expires_at)
             ).scalar_one_or_none()
             if expires_at is None:
@@ -133,18 +168,18 @@ class LeaseMethods:
                     LeaseRow.holder == lease.holder,
                     LeaseRow.fencing == lease.fencing,
                 )
-                .values(holder="", expires_at=now())
+                .values(holder="", process="", expires_at=now())
             )
         )
 
     def lease(self, sweep_name: str) -> Lease | None:
         """Who holds the sweep, None after it was released. Compare `expires_at` with `database.now()`: a lease of
-        a dead coordinator stays here, run out, until it is taken over."""
+        a dead coordinator stays here, run out, until it is taken over (see `end_of`)."""
 
         def work(connection: Connection) -> Lease | None:
             sweep = sweep_row(connection, sweep_name)
-            row = connection.execute(select(*LeaseRow.__table__.c).where(LeaseRow.sweep_id == sweep.id)).one()
-            return Lease(sweep.id, row.holder, row.fencing, row.expires_at) if row.holder else None
+            row = connection.execute(lease_columns().where(LeaseRow.sweep_id == sweep.id)).one()
+            return Lease(sweep.id, row.holder, row.fencing, end_of(row)) if row.holder else None
 
         return self.database.read(work)
 

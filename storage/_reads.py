@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, or_, select, type_coerce
 
-from storage._leases import LeaseMethods
+from storage._leases import LeaseMethods, end_of, lease_columns
 from storage._statements import (
     AnySelect,
     attempt_columns,
@@ -23,7 +23,6 @@ from storage._statements import (
     to_trial,
     trial_columns,
 )
-from storage.columns import now
 from storage.errors import UnknownTrialError
 from storage.models import (
     AttemptRow,
@@ -294,11 +293,12 @@ class ReadMethods(LeaseMethods):
                 .where(own, AttemptRow.state == AttemptState.RUNNING)
             )
             asked = select(func.count(), func.count(RequestRow.done_at)).where(RequestRow.sweep_id == sweep.id)
-            lease = select(LeaseRow.holder, LeaseRow.fencing, LeaseRow.expires_at > now()).where(
-                LeaseRow.sweep_id == sweep.id
-            )
-            seen = [(sweep.id, sweep.state, sweep.reason, sweep.description, sweep.mlflow_run)]
-            for statement in (trials, select(func.sum(epochs.c.epoch)), attempts, asked, lease):
+            lease = connection.execute(lease_columns().where(LeaseRow.sweep_id == sweep.id)).one()
+            seen = [
+                (sweep.id, sweep.state, sweep.reason, sweep.description, sweep.mlflow_run),
+                (lease.holder, lease.fencing, end_of(lease) > lease.now),
+            ]
+            for statement in (trials, select(func.sum(epochs.c.epoch)), attempts, asked):
                 seen += [tuple(row) for row in connection.execute(statement)]
             return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 

@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from storage import schema
 from storage.columns import now
-from storage.errors import DatabaseURLError
+from storage.errors import DatabaseFullError, DatabaseURLError
 from storage.faults import explain, is_transient
 from trials.addresses import hide_password, unencoded
 
@@ -102,7 +102,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: the fault lasted longer than `retry_for`.
-            DatabaseURLError: the database is read-only, or the user lacks a permission.
+            DatabaseURLError: the database is read-only, or the user lacks a permission; its disk may be full.
         """
         return self._run(self._writer, work)
 
@@ -125,7 +125,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: the fault lasted longer.
-            DatabaseURLError: the database is read-only, or the user lacks a permission.
+            DatabaseURLError: the database is read-only, or the user lacks a permission; its disk may be full.
         """
         retrying = Retrying(
             retry=retry_if_exception(is_transient),
@@ -136,7 +136,7 @@ class Database:
         try:
             return retrying(work)
         except SQLAlchemyError as error:
-            meaning = explain(error, self.url)
+            meaning = explain(error, self.url, self.path)
             if meaning is None:
                 raise
             raise meaning from error
@@ -165,16 +165,30 @@ def open_database(
         url: where the database is. A relative SQLite path counts from the working directory.
         create: whether to make a missing SQLite file (and its folder) and the tables of an empty database.
         read_only: whether the database itself is to refuse every write on these connections; then nothing is created.
+            On a full disk an SQLite file that exists is read so, whatever was asked; a write then says why it failed.
         retry_for: see `Database`.
         open_for: seconds during which an unreachable database is tried.
 
     Raises:
         DatabaseURLError: malformed, unknown kind, not there, or not permitted.
         DatabaseUnavailableError: unreachable.
+        DatabaseFullError: there is no room to make it.
         SchemaMismatchError: the tables are of an older or a newer program.
     """
     create = create and not read_only
-    database = connect(url, create=create, read_only=read_only, retry_for=open_for)
+    try:
+        return _opened(url, create=create, read_only=read_only, retry_for=retry_for, open_for=open_for)
+    except DatabaseFullError:
+        if create or not _log_is_empty(_parse(url)):
+            raise
+    # Even to read, SQLite makes files beside its own, for which there is no room; without them it reads what is whole.
+    return _opened(url, create=False, read_only=True, retry_for=retry_for, open_for=open_for, unchanging=True)
+
+
+def _opened(
+    url: str, *, create: bool, read_only: bool, retry_for: float, open_for: float, unchanging: bool = False
+) -> Database:
+    database = connect(url, create=create, read_only=read_only, retry_for=open_for, unchanging=unchanging)
     try:
         schema.ensure(database, create=create)
     except BaseException:
@@ -200,14 +214,17 @@ def schema_version(url: str) -> str | None:
         return database.read(schema.current)
 
 
-def connect(url: str, *, create: bool, retry_for: float, read_only: bool = False) -> Database:
-    """A `Database` whatever its schema is; for `open_database` and for upgrades."""
+def connect(url: str, *, create: bool, retry_for: float, read_only: bool = False, unchanging: bool = False) -> Database:
+    """A `Database` whatever its schema is; for `open_database` and for upgrades.
+
+    `unchanging`: an SQLite file that nobody writes.
+    """
     parsed = _parse(url)
     options: dict[str, Any] = {"hide_parameters": True}
     if parsed.get_backend_name() == "sqlite":
         _check_file(parsed, create=create)
         options["connect_args"] = {"timeout": _BUSY_SECONDS}
-        if mode := _mode(parsed, create=create, read_only=read_only):
+        if mode := _mode(parsed, create=create, read_only=read_only, unchanging=unchanging):
             file = f"file:{quote(str(Path(parsed.database or '').resolve()))}?{mode}"
             options["creator"] = lambda: sqlite3.connect(file, uri=True, check_same_thread=False, timeout=_BUSY_SECONDS)
     else:
@@ -283,11 +300,11 @@ def _check_file(url: URL, *, create: bool) -> None:
         raise DatabaseURLError(f"{url_name(url)}: {error.strerror}: {error.filename}; name another place") from error
 
 
-def _mode(url: URL, *, create: bool, read_only: bool) -> str:
+def _mode(url: URL, *, create: bool, read_only: bool, unchanging: bool) -> str:
     """How SQLite opens the file; empty for its usual way."""
     if "uri" in url.query or create:
         return ""
-    if _unchanging(url):
+    if unchanging or _unchanging(url):
         return "immutable=1"
     return "mode=ro" if read_only else ""
 
@@ -302,6 +319,15 @@ def _unchanging(url: URL) -> bool:
     effective = os.access in os.supports_effective_ids
     writable = os.access(path.parent, os.W_OK, effective_ids=effective)
     return not writable and not path.with_name(f"{path.name}-wal").exists()
+
+
+def _log_is_empty(url: URL) -> bool:
+    """Whether an SQLite file is whole without its write-ahead log."""
+    if url.get_backend_name() != "sqlite" or "uri" in url.query:
+        return False
+    path = Path(url.database or "").resolve()
+    log = path.with_name(f"{path.name}-wal")
+    return not log.exists() or log.stat().st_size == 0
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -13,12 +13,20 @@ class DatabaseUnavailableError(StorageError):
     """The database cannot be reached, or the connection was lost and retries ran out. Retryable."""
 
 
+class DatabaseLockedError(DatabaseUnavailableError):
+    """Another process holds the SQLite file; the message names it where the system tells."""
+
+
 class DatabaseURLError(StorageError):
     """The database URL is malformed, names an unknown driver, or a place that cannot be written."""
 
 
 class NotWritableError(DatabaseURLError):
     """The database may only be read here: the file, its folder, the server or this user's permissions say so."""
+
+
+class DatabaseFullError(NotWritableError):
+    """The database cannot be written any more: its disk is full, a quota is used up, or the disk is read-only now."""
 
 
 class SchemaMismatchError(StorageError):

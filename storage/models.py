@@ -40,7 +40,10 @@ class SweepRow(Base):
 
 
 class LeaseRow(Base):
-    """Who may write a sweep, until when. The row is made with its sweep; `token` names the call that took it."""
+    """Who may write a sweep, until when. The row is made with its sweep; `token` names the call that took it.
+
+    `seconds` is how long the lease was taken or renewed for, `process` names who holds it (`storage.processes`).
+    """
 
     __tablename__ = "lease"
 
@@ -49,6 +52,8 @@ class LeaseRow(Base):
     fencing: Mapped[int] = mapped_column(Integer)
     expires_at: Mapped[float] = mapped_column(Double)
     token: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[float | None] = mapped_column(Double, default=None)
+    process: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class EnvironmentRow(Base):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, func, select
 
-from storage.columns import now
+from storage._leases import end_of, lease_columns
 from storage.database import Database
 from storage.models import AttemptRow, LeaseRow, MembershipRow, SweepRow, TrialRow
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
@@ -93,8 +93,9 @@ def read_totals(database: Database, bounds: Sequence[float], *, most_sweeps: int
 
 def _open_sweeps(connection: Connection, most: int) -> tuple[OpenSweep, ...]:
     rows = connection.execute(
-        select(SweepRow.id, SweepRow.name, LeaseRow.holder, LeaseRow.expires_at, now().label("now"))
-        .join(LeaseRow, LeaseRow.sweep_id == SweepRow.id)
+        lease_columns()
+        .add_columns(SweepRow.id, SweepRow.name)
+        .join(SweepRow, LeaseRow.sweep_id == SweepRow.id)
         .where(SweepRow.state.in_((SweepState.QUEUED, SweepState.RUNNING)) | (LeaseRow.holder != ""))
         .order_by(SweepRow.id.desc())
         .limit(most)
@@ -108,4 +109,4 @@ def _open_sweeps(connection: Connection, most: int) -> tuple[OpenSweep, ...]:
     )
     for sweep, state, count in connection.execute(statement):
         counts[sweep][TrialState(state)] = count
-    return tuple(OpenSweep(row.name, counts[row.id], row.expires_at - row.now if row.holder else None) for row in rows)
+    return tuple(OpenSweep(row.name, counts[row.id], end_of(row) - row.now if row.holder else None) for row in rows)

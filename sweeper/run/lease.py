@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from storage.errors import DatabaseUnavailableError, LeaseHeldError, LeaseLostError
+from storage.processes import this_process
 from storage.records import Lease
 from storage.repository import Repository
 from sweeper.errors import NotRunningError
@@ -27,7 +28,8 @@ class LeaseKeeper:
     Args:
         repository: the database.
         sweep: the sweep's name.
-        seconds: how long the lease lasts after each renewal. The sweep of a killed coordinator is free after this time.
+        seconds: how long the lease lasts after each renewal. The sweep of a killed coordinator is free after this time,
+            on the same machine at once.
         running: whether the holder runs the sweep, or only writes something.
 
     Raises:
@@ -44,7 +46,9 @@ class LeaseKeeper:
 
     def __enter__(self) -> Self:
         self.since = self.repository.database.now()
-        self._lease = self.repository.acquire_lease(self.sweep, holder_name(), self.seconds, running=self.running)
+        self._lease = self.repository.acquire_lease(
+            self.sweep, holder_name(), self.seconds, running=self.running, process=this_process()
+        )
         self._thread.start()
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from storage_samples import new_trials, outcome, scores
 
 from storage.database import open_database
-from storage.errors import NotWritableError
+from storage.errors import NotWritableError, StorageError
 from storage.records import Lease
 from storage.repository import Repository
 
@@ -56,6 +57,17 @@ def read_and_write(url: str) -> str:
         except NotWritableError as error:
             return f"{names} {error}"
     return f"{names} written"
+
+
+def write_with_small_files(url: str) -> str:
+    """What a write says where files may not grow."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+    with open_database(url, create=False) as database:
+        try:
+            Repository(database).create_sweep("large", grid={}, trials=new_trials(500))
+        except StorageError as error:
+            return f"{type(error).__name__} {error}"
+    return "written"
 
 
 def record(url: str, count: int) -> None:

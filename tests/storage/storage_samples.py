@@ -87,12 +87,14 @@ def stored_splits(repository: Repository) -> list[tuple[str, str, Split]]:
     return repository.database.read(work)
 
 
-def let_lease_run_out(database: Database, sweep_id: int) -> None:
-    """Moves the end of the sweep's lease into the past, as time would."""
-    past = update(LeaseRow).where(LeaseRow.sweep_id == sweep_id).values(expires_at=LeaseRow.expires_at - 100_000)
+def let_lease_run_out(database: Database, sweep_id: int, seconds: float = 100_000) -> None:
+    """Moves the end of the sweep's lease into the past, as time would, or a clock."""
+    past = update(LeaseRow).where(LeaseRow.sweep_id == sweep_id).values(expires_at=LeaseRow.expires_at - seconds)
     database.write(lambda connection: connection.execute(past))
 
 
-def make_sweep(repository: Repository, count: int = 3, name: str = "study", seconds: float = 1000) -> Lease:
+def make_sweep(
+    repository: Repository, count: int = 3, name: str = "study", seconds: float = 1000, process: str = ""
+) -> Lease:
     repository.create_sweep(name, grid={"losses": ["focal"]}, trials=new_trials(count))
-    return repository.acquire_lease(name, f"holder of {name}", seconds)
+    return repository.acquire_lease(name, f"holder of {name}", seconds, process=process)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -13,14 +16,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from children import read_and_write, run_together
+from children import read_and_write, run_together, write_with_small_files
 from postgres_server import PASSWORD, PostgresServer, folder_of, running_server
 from sqlalchemy import Connection, ExceptionContext, event, select, text, update
 from storage_samples import new_trials, outcome, trial_hash
 
 from storage.columns import now
 from storage.database import Database, open_database, sqlite_file, sqlite_url
-from storage.errors import DatabaseUnavailableError, DatabaseURLError, NotWritableError, StorageError
+from storage.errors import (
+    DatabaseFullError,
+    DatabaseLockedError,
+    DatabaseUnavailableError,
+    DatabaseURLError,
+    NotWritableError,
+    StorageError,
+)
 from storage.models import SweepRow
 from storage.repository import Repository
 from storage.studies import Studies
@@ -187,6 +197,80 @@ class TestSQLite:
             at_the_first_error(database, lambda: blocker.execute("COMMIT"))
             assert repository.acquire_lease("study", "h", 10).fencing == 1
             blocker.close()
+
+    def test_a_lock_of_another_process_is_told_with_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.database._BUSY_SECONDS", 0.1)
+        path = tmp_path / "sweeper.db"
+        hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        hold += "c.execute('BEGIN IMMEDIATE'); print(1, flush=True); sys.stdin.read()"
+        with open_database(sqlite_url(path)) as database:
+            repository = Repository(database)
+            repository.create_sweep("study", grid={}, trials=new_trials(1))
+            pipe = subprocess.PIPE
+            with subprocess.Popen([sys.executable, "-c", hold, path], stdin=pipe, stdout=pipe) as other:
+                assert other.stdout is not None
+                other.stdout.readline()
+                database.retry_for = 0.1
+                with pytest.raises(DatabaseLockedError, match=rf"python.* \(pid {other.pid}\) holds it"):
+                    repository.acquire_lease("study", "h", 10)
+                other.kill()
+
+
+class TestFullDisk:
+    """At no byte free: told at once, and what only reads goes on reading."""
+
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[Path]:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("this user may not mount a small disk")
+        yield disk
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+    def test_a_write_says_so_at_once_and_after_making_room_all_goes_on(self, disk: Path) -> None:
+        with open_database(sqlite_url(disk / "sweeper.db")) as database:
+            repository = Repository(database)
+            repository.create_sweep("study", grid={}, trials=new_trials(1))
+            fill(disk)
+            begun: list[Connection] = []
+            event.listen(database.engine, "begin", begun.append)
+            with pytest.raises(DatabaseFullError, match=r"the disk is full: make room \(sweeper gc\)"):
+                repository.create_sweep("large", grid={}, trials=new_trials(500))
+            assert len(begun) == 1, "what needs room must not be tried again"
+            (disk / "ballast").unlink()
+            assert [sweep.name for sweep in repository.sweeps()] == ["study"]
+            repository.create_sweep("large", grid={}, trials=new_trials(10))
+
+    def test_it_is_read_and_a_write_says_why_it_cannot_be(self, disk: Path) -> None:
+        url = sqlite_url(disk / "sweeper.db")
+        with open_database(url) as database:
+            Repository(database).create_sweep("study", grid={}, trials=new_trials(1))
+        fill(disk)
+        with open_database(url, create=False) as database:
+            assert [sweep.name for sweep in Repository(database).sweeps()] == ["study"]
+            with pytest.raises(DatabaseFullError, match="the disk is full"):
+                Repository(database).acquire_lease("study", "h", 10)
+        with pytest.raises(DatabaseFullError):
+            open_database(sqlite_url(disk / "new.db"))
+
+    def test_a_limit_on_the_size_of_files_is_no_full_disk(self, tmp_path: Path) -> None:
+        """As with a quota, or a disk that became read-only: writing fails though there is room."""
+        url = sqlite_url(tmp_path / "sweeper.db")
+        open_database(url).close()
+        (said,) = run_together((write_with_small_files, url))
+        assert "DatabaseFullError" in said
+        assert "though its disk has room: a quota, a limit on the size of files" in said
+        open_database(url, create=False).close()
+
+
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 class TestTransactions:

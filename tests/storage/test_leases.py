@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import subprocess
+import sys
 import threading
 
 import pytest
 from storage_samples import epoch, let_lease_run_out, make_sweep, new_trials, outcome, trial_hash
 
 from storage.errors import LeaseHeldError, LeaseLostError
+from storage.processes import this_process
 from storage.records import Lease
 from storage.repository import Repository
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
@@ -21,6 +24,43 @@ def test_held_names_holder_and_end(repository: Repository) -> None:
         repository.acquire_lease("study", "second", 10)
     assert (held.value.holder, held.value.expires_at) == (lease.holder, lease.expires_at)
     assert repository.lease("study") == lease
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_held_by_nobody(repository: Repository) -> None:
+    lease = make_sweep(repository, seconds=100)
+    let_lease_run_out(repository.database, lease.sweep_id, seconds=-3600)
+    seen = repository.lease("study")
+    assert seen is not None
+    assert seen.expires_at <= repository.database.now()
+    assert repository.acquire_lease("study", "second", 10).fencing == lease.fencing + 1
+    with pytest.raises(LeaseLostError):
+        repository.set_sweep_state(lease, SweepState.STOPPED)
+
+
+def test_a_living_holder_keeps_it_when_the_clock_is_set_back(repository: Repository) -> None:
+    lease = make_sweep(repository, seconds=100, process=this_process())
+    let_lease_run_out(repository.database, lease.sweep_id, seconds=-3600)
+    with pytest.raises(LeaseHeldError) as held:
+        repository.acquire_lease("study", "second", 10)
+    assert held.value.expires_at <= repository.database.now() + 100
+
+
+def test_a_process_that_has_ended_on_this_machine_holds_nothing(repository: Repository) -> None:
+    show = "from storage.processes import this_process; print(this_process())"
+    ended = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True).stdout.strip()
+    lease = make_sweep(repository, process=ended)
+    repository.claim(lease, trial_hash(0))
+    # Another sweep that shares the trial need not wait either.
+    repository.create_sweep("other", grid={}, trials=new_trials(1))
+    assert repository.claim(repository.acquire_lease("other", "h", 100), trial_hash(0)) is not None
+    assert repository.acquire_lease("study", "second", 10).fencing == lease.fencing + 1
+
+
+@pytest.mark.parametrize("elsewhere", ["another-machine/4026531836 1 1", "", "not a name"])
+def test_of_a_process_elsewhere_only_the_end_of_its_lease_tells(repository: Repository, elsewhere: str) -> None:
+    make_sweep(repository, process=elsewhere)
+    with pytest.raises(LeaseHeldError):
+        repository.acquire_lease("study", "second", 10)
 
 
 def test_taking_it_makes_the_sweep_running_unless_it_is_only_to_write(repository: Repository) -> None:
