@@ -16,10 +16,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
-from dash.exceptions import PreventUpdate
+from dash.exceptions import DependencyException, PreventUpdate
 from flask import Flask, Response, abort, request
 
 from dashboards.board import content, parts
+from dashboards.board.asked import asked_by_a_page
 from dashboards.board.buttons import Api
 from dashboards.board.components import Component, Nodes
 from dashboards.board.source import Snapshot, Source
@@ -29,6 +30,8 @@ from sweeper.analysis import AnalysisError
 
 POLL_MILLISECONDS = 2000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_FILES = ("/assets/", "/_dash-component-suites/")
+"""Scripts and styles: the same for everybody, and large."""
 
 _INDEX = """<!doctype html>
 <html lang="en">
@@ -91,7 +94,7 @@ def chosen(source: Source, search: str | None, preset: str | None) -> str | None
     """The sweep that the page's address names (`?sweep=NAME`), or the preset one, or the newest; None without any."""
     wanted = parse_qs((search or "").removeprefix("?")).get("sweep", [preset])[0]
     if wanted is not None:
-        return wanted
+        return wanted.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a database server takes no zero
     sweeps = source.sweeps()
     return sweeps[0].name if sweeps else None
 
@@ -260,6 +263,15 @@ def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
         if guarded and urlsplit(f"//{request.host}").hostname not in (*LOOPBACK, *hosts):
             abort(403, "this board is not served under that name; SWEEPER_ALLOWED_HOSTS adds names")
 
+    @server.before_request
+    def refuse_what_no_page_asks() -> None:
+        if request.method == "POST" and not asked_by_a_page(request.get_data(), app.callback_map):
+            abort(400, "no page of this board asks that; load it again")
+
+    @server.errorhandler(DependencyException)
+    def no_such_file(error: DependencyException) -> tuple[str, int]:
+        return "no such file", 404
+
     @server.after_request
     def add_headers(response: Response) -> Response:
         if not policies:
@@ -273,6 +285,8 @@ def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
         response.headers["Content-Security-Policy"] = policies[0]
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
+        if not request.path.startswith(_FILES) or response.status_code >= 400:
+            response.headers["Cache-Control"] = "no-store"
         return _smaller(response)
 
 

@@ -1,16 +1,23 @@
-"""Serves the page with gunicorn: one process with threads, in which all pages share one snapshot."""
+"""Serves the page with the limits of the service: one process with threads, in which all pages share one snapshot."""
 
 from __future__ import annotations
 
-import os
 import socket
+from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, cast
 from wsgiref.types import WSGIApplication
 
-from gunicorn.app.base import BaseApplication
+from a2wsgi import WSGIMiddleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.errors import BoardError
+from sweeper.server.limits import MAX_BODY_BYTES, limited
+
+if TYPE_CHECKING:
+    from a2wsgi.wsgi_typing import WSGIApp
 
 THREADS = 8
 
@@ -53,31 +60,30 @@ class Listener:
 
     def serve(self, application: WSGIApplication) -> None:
         """Serves a WSGI application until Ctrl-C or SIGTERM."""
-        options = {
-            "bind": [f"fd://{os.dup(self._socket.fileno())}"],  # gunicorn closes the number that it is given
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": THREADS,
-            # With connections that are kept, a browser that closes many at once can leave a request without an answer.
-            "keepalive": 0,
-            "loglevel": "warning",  # no log of requests: a person's token is in one
-            "control_socket_disable": True,
-            "timeout": 120,
-            "graceful_timeout": 2,
-            "worker_tmp_dir": None,
-        }
-        _Server(application, options).run()
+        with suppress(KeyboardInterrupt):
+            limited(in_threads(application), headers=(), access_log=False).run([self._socket])
 
 
-class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, application: WSGIApplication, options: dict[str, object]) -> None:
-        self._application, self._options = application, options
-        super().__init__()
+def in_threads(application: WSGIApplication) -> ASGIApp:
+    """The application in threads, none of which waits for who sends or takes slowly."""
+    # Without a limit of the queue, a thread hands its whole answer over at once.
+    threads = WSGIMiddleware(cast("WSGIApp", application), workers=THREADS, send_queue_size=0)
+    return RequestBodyLimitMiddleware(_whole(cast("ASGIApp", threads)), MAX_BODY_BYTES)
 
-    def load_config(self) -> None:
-        for key, value in self._options.items():
-            if key in self.cfg.settings:
-                self.cfg.set(key, value)
 
-    def load(self) -> WSGIApplication:
-        return self._application
+def _whole(app: ASGIApp) -> ASGIApp:
+    """Reads a body before the application does."""
+
+    async def read_first(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        with suppress(ClientDisconnect):
+            whole: list[Message] = [{"type": "http.request", "body": await Request(scope, receive).body()}]
+
+            async def receive_whole() -> Message:
+                return whole.pop() if whole else await receive()
+
+            await app(scope, receive_whole, send)
+
+    return read_first

@@ -28,9 +28,11 @@ from sweeper.errors import (
     SettingsError,
     StartingError,
 )
-from sweeper.server.guard import LOOPBACK, MAX_BODY_BYTES, Guard
+from sweeper.server.guard import LOOPBACK, Guard
+from sweeper.server.limits import MAX_BODY_BYTES
 from sweeper.server.monitoring import exposition
 from sweeper.server.routes import needs, problems, text_answers, verb_routes
+from sweeper.server.slowdown import Slowdown
 from sweeper.server.tokens import Tokens
 from sweeper.verbs import VERBS, Host, Role
 from sweeper.verbs.requests import in_one_line
@@ -54,14 +56,18 @@ def status_of(error: Exception) -> int:
     return next(status for kind, status in _STATUS if isinstance(error, kind))
 
 
-def make_app(host: Host, tokens: Tokens, *, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
+def make_app(
+    host: Host, tokens: Tokens, *, hosts: Iterable[str] = LOOPBACK, slowdown: Slowdown | None = None
+) -> FastAPI:
     """The application.
 
     Args:
         host: what the verbs are carried out on.
         tokens: who may do what.
         hosts: see `Guard`.
+        slowdown: of wrong tokens; None for the usual one.
     """
+    slowdown = Slowdown() if slowdown is None else slowdown
     app = FastAPI(
         title="Sweeper",
         description="Studies of loss functions in medical image segmentation, with the verbs of the command line.",
@@ -72,8 +78,8 @@ def make_app(host: Host, tokens: Tokens, *, hosts: Iterable[str] = LOOPBACK) -> 
     )
     app.add_middleware(Guard, hosts=tuple(hosts))
     app.include_router(_health(host))
-    app.include_router(_metrics(host, tokens))
-    app.include_router(verb_routes(VERBS.values(), host, tokens), prefix=API, max_body_size=MAX_BODY_BYTES)
+    app.include_router(_metrics(host, tokens, slowdown))
+    app.include_router(verb_routes(VERBS.values(), host, tokens, slowdown), prefix=API, max_body_size=MAX_BODY_BYTES)
     _explain_errors(app)
     return app
 
@@ -124,13 +130,13 @@ def _health(host: Host) -> APIRouter:
     return router
 
 
-def _metrics(host: Host, tokens: Tokens) -> APIRouter:
-    router = APIRouter(dependencies=[needs(Role.READ, tokens)])
+def _metrics(host: Host, tokens: Tokens, slowdown: Slowdown) -> APIRouter:
+    router = APIRouter(dependencies=[needs(Role.READ, tokens, slowdown)])
 
     @router.get(
         "/metrics",
         response_class=PlainTextResponse,
-        responses=text_answers("text/plain", 400, 401, 503),
+        responses=text_answers("text/plain", 400, 401, 429, 503),
         operation_id="metrics",
     )
     def metrics() -> PlainTextResponse:

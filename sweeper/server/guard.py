@@ -10,8 +10,9 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sweeper.server.limits import MAX_BODY_BYTES
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-MAX_BODY_BYTES = 1 << 20
 UNGUARDED = "/healthz"
 """Probes call a container by whatever address it has, and learn nothing."""
 

@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Response, Security
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response, Security
 from fastapi.datastructures import Default
 from fastapi.params import Depends as Dependency
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from sweeper.server.slowdown import LONGEST_SECONDS, Slowdown
 from sweeper.server.tokens import Tokens
 from sweeper.verbs import File, Host, Role, Verb
 from sweeper.views.objects import Problem
@@ -28,6 +29,7 @@ _PROBLEMS = {
     409: "A conflict with the state of the sweep or of the service's machine",
     413: "The body is too large",
     422: "Wrong input",
+    429: "Too many wrong tokens came from this address",
     503: "The database, Ray or MLflow is unreachable",
 }
 
@@ -44,12 +46,18 @@ def text_answers(kind: str, *statuses: int) -> Answers:
     return {200: {"content": {kind: {"schema": {"type": "string"}}}}, **described}
 
 
-def needs(role: Role, tokens: Tokens) -> Dependency:
-    """Refuses a request whose token has not this role."""
+def needs(role: Role, tokens: Tokens, slowdown: Slowdown) -> Dependency:
+    """Refuses a request whose token has not this role; one with a wrong token waits for its refusal."""
 
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> None:
+    async def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> None:
+        address = "" if request.client is None else request.client.host
+        if given is not None and slowdown.too_many(address):
+            wait = {"Retry-After": str(round(LONGEST_SECONDS))}
+            raise HTTPException(429, "too many wrong tokens came from this address; try again later", wait)
         known = None if given is None else tokens.role(given.credentials)
         if known is None:
+            if given is not None:
+                await slowdown.wait(address)
             words = "a token is needed" if given is None else "this token is not known"
             raise HTTPException(401, f"{words}: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         if role is Role.FULL and known is not Role.FULL:
@@ -59,13 +67,14 @@ def needs(role: Role, tokens: Tokens) -> Dependency:
     return dependency
 
 
-def verb_routes(verbs: Iterable[Verb[..., object]], host: Host, tokens: Tokens) -> APIRouter:
+def verb_routes(verbs: Iterable[Verb[..., object]], host: Host, tokens: Tokens, slowdown: Slowdown) -> APIRouter:
     """A route for each verb.
 
     Args:
         verbs: their declarations.
         host: what carries them out.
         tokens: who may do what.
+        slowdown: of wrong tokens.
     """
     router = APIRouter()
     for verb in verbs:
@@ -78,7 +87,7 @@ def verb_routes(verbs: Iterable[Verb[..., object]], host: Host, tokens: Tokens) 
             response_class=Default(JSONResponse) if verb.text is None else _RESPONSES[verb.text],
             responses=_answers(verb),
             operation_id=verb.name,
-            dependencies=[needs(verb.role, tokens)],
+            dependencies=[needs(verb.role, tokens, slowdown)],
         )
     return router
 
@@ -90,7 +99,7 @@ _RESPONSES: Mapping[str, type[Response]] = {
 
 
 def _answers(verb: Verb[..., object]) -> Answers:
-    statuses = [400, 401, 503]
+    statuses = [400, 401, 429, 503]
     if verb.role is Role.FULL:
         statuses.append(403)
     if verb.method == "POST":

@@ -7,8 +7,6 @@ import os
 import socket
 from collections.abc import Callable
 
-import uvicorn
-
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper import logs
@@ -17,6 +15,7 @@ from sweeper.server.app import make_app
 from sweeper.server.delivery import Delivery
 from sweeper.server.duties import on_duty
 from sweeper.server.guard import LOOPBACK
+from sweeper.server.limits import limited
 from sweeper.server.recovery import Recovery
 from sweeper.server.starts import Starts
 from sweeper.server.tokens import OWN_TOKEN, load_tokens
@@ -64,9 +63,8 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
         starts.repeat()
         shown = f"[{host}]" if ":" in host else host
         say(f"serving on http://{shown}:{listener.getsockname()[1]}/api/v1")
-        config = uvicorn.Config(app, server_header=False, log_config=None)
         with on_duty(Delivery(here), *([Recovery(here)] if resume else [])):
-            uvicorn.Server(config).run(sockets=[listener])
+            limited(app).run(sockets=[listener])
 
 
 def bound(host: str, port: int) -> socket.socket:

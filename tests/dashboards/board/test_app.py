@@ -12,21 +12,24 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dashboards.board.app import chosen, make_app
 from dashboards.board.buttons import Api
-from dashboards.board.serve import Listener
+from dashboards.board.serve import THREADS, Listener, in_threads
 from dashboards.board.source import Source
 from dashboards.errors import BoardError
 from storage.database import open_database
 from storage.errors import StorageError, UnknownSweepError
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
+from tests.sweeper.server.listening import listening
 from trials.states import TrialState
 
 POLL = "..version.data...grid-data.data...parts.data...curves-version.data.."
@@ -157,6 +160,84 @@ def test_names_that_are_allowed_are_the_only_ones_on_any_address(source: Source)
     assert page.get("/", Host="localhost:8050").status_code == 200
     assert page.get("/", Host="evil.example").status_code == 403
     assert Page(source, host=EVERYWHERE).get("/", Host="any.example").status_code == 200
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    """What the page sends when somebody presses `Resume`."""
+    inputs = ("retry.data", "retry-all.n_clicks", "resume.n_clicks", "stop.submit_n_clicks", "stop-now.submit_n_clicks")
+
+    def properties(*names: str) -> list[dict[str, Any]]:
+        return [{**dict(zip(("id", "property"), name.split("."), strict=True)), "value": None} for name in names]
+
+    return {
+        "output": "answer.children",
+        "outputs": {"id": "answer", "property": "children"},
+        "inputs": properties(*inputs, "scale.n_clicks"),
+        "state": properties("token.value", "concurrency.value", "url.search"),
+        "changedPropIds": ["resume.n_clicks"],
+        **changes,
+    }
+
+
+WRONG = {
+    "cut off": b"{",
+    "no object": b"[]",
+    "empty": b"",
+    "no text": b"\xff",
+    "deep": b"[" * 100_000,
+    "half a letter": b'{"output": "\\ud800"}',
+    "another output": asked(output="other.children"),
+    "an output of the browser": asked(output="shown.data"),
+    "no inputs": asked(inputs=[]),
+    "outputs of another": asked(outputs={"id": "curves", "property": "children"}),
+    "a change of another": asked(changedPropIds=["url.search"]),
+    "inputs that are none": asked(inputs=7),
+    "a number for a text": asked(state=[*asked()["state"][:2], {"id": "url", "property": "search", "value": {}}]),
+    "a retry of nothing": asked(inputs=[{"id": "retry", "property": "data", "value": 7}, *asked()["inputs"][1:]]),
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
+def test_what_no_page_asks_is_refused(page: Page, body: bytes | dict[str, Any]) -> None:
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Host": "127.0.0.1:8050", "Content-Type": "application/json"}
+    answer = page.client.post("/_dash-update-component", data=sent, headers=headers)
+    assert answer.status_code == 400
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_what_a_page_asks_is_answered(page: Page) -> None:
+    answer = page.client.post("/_dash-update-component", json=asked(), headers={"Host": "127.0.0.1:8050"})
+    assert "this board has no API" in answer.get_data(as_text=True)
+
+
+def test_a_script_that_is_not_there(page: Page) -> None:
+    assert page.get("/_dash-component-suites/dash/x.js").status_code == 404
+
+
+def test_browsers_keep_scripts_and_no_results(page: Page) -> None:
+    assert page.get("/_dash-layout").headers["Cache-Control"] == "no-store"
+    assert page.get("/assets/board.js").headers["Cache-Control"] != "no-store"
+
+
+def test_half_and_large_requests_keep_nobody_waiting(source: Source) -> None:
+    header = b"POST /_dash-update-component HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    with listening(in_threads(make_app(source).server)) as url, ExitStack() as stack:
+        port = int(url.rpartition(":")[2])
+
+        def send(rest: bytes) -> socket.socket:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection.sendall(header + rest)
+            return connection
+
+        for _ in range(2 * THREADS):
+            send(b"Content-Length: 100\r\n\r\n{")
+        for rest in (b"Content-Length: 300000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n200000\r\n"):
+            connection = send(rest)
+            connection.sendall(b" " * (1 << 20))
+            connection.sendall(b" ")
+            assert connection.recv(12) == b"HTTP/1.1 413"
+        assert httpx.get(f"{url}/_dash-layout", timeout=20).status_code == 200
 
 
 def test_answers_are_compressed(page: Page) -> None:

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.server.app import make_app
+from sweeper.server.slowdown import Slowdown
 from sweeper.server.starts import Starts, read_start
 from sweeper.server.tokens import load_tokens
 from sweeper.settings import load_settings
@@ -64,7 +65,7 @@ def served(stored: Path) -> Iterator[Served]:
     with open_database(settings.database) as database:
         starts = Starts(settings, recorded)
         host = Host(settings, Repository(database), starts)
-        app = make_app(host, load_tokens(TOKENS, own=None))
+        app = make_app(host, load_tokens(TOKENS, own=None), slowdown=Slowdown(0.0))
 
         def client(token: str | None) -> TestClient:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}

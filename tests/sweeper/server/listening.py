@@ -7,16 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from sweeper.server.limits import limited
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: ASGIApp) -> Iterator[str]:
     """Its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    # Its own logging would end every handler that is there, and with TensorFlow's also pytest's standard error.
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    server = limited(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
