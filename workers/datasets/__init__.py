@@ -2,10 +2,14 @@
 
 from workers.datasets.brats20 import Brats20
 from workers.datasets.bus2017 import Bus2017
+from workers.datasets.busi import Busi
+from workers.datasets.chase_db1 import ChaseDb1
 from workers.datasets.cvc_clinicdb import CvcClinicDb
 from workers.datasets.drive import Drive
+from workers.datasets.idrid import Idrid
 from workers.datasets.image_folder import ImageFolder, Nuclei
 from workers.datasets.inspection import CheckReport, Problem, check
+from workers.datasets.isic import Isic2017, Isic2018
 from workers.datasets.kits19 import Kits19
 from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.reader import About, Case, CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
@@ -18,6 +22,11 @@ register("drive", Drive)
 register("bus2017", Bus2017)
 register("brats20", Brats20)
 register("kits19", Kits19)
+register("chase_db1", ChaseDb1)
+register("busi", Busi)
+register("isic2017", Isic2017)
+register("isic2018", Isic2018)
+register("idrid", Idrid)
 register("nuclei", Nuclei)
 register("image-folder", ImageFolder)
 register("nifti-folder", NiftiFolder)

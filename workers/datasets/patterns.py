@@ -213,6 +213,11 @@ def _several_fix(pattern: str, first: Path, second: Path) -> str:
     """How to read two files of one case as they are meant."""
     if first.parent == second.parent and first.suffix != second.suffix:
         return f"remove one, or make the pattern {pattern!r} narrower"
+    if first.parent == second.parent and "{id}" not in pattern.rpartition("/")[2]:
+        each = pattern.replace("{id}", GROUP)[::-1].replace("*", "}di{", 1)[::-1]
+        return (
+            f"if each is a case, name the folder by {GROUP} ({each}); several masks of one image: options.unite = true"
+        )
     if first.parent == second.parent:
         return (
             f"remove one, or make the pattern {pattern!r} narrower; several masks of one image are united by "

@@ -1,4 +1,4 @@
-"""Small made-up data sets in exactly the layouts and file formats of the five public ones.
+"""Small made-up data sets in exactly the layouts and file formats of the public ones.
 
 For tests, and for a rehearsal of the paper's grid before the real data are there. The shapes can be learned: bright
 ellipses, dark vessels, nested balls on textured noise. Irregularities are where the real sets have them: images of
@@ -8,22 +8,16 @@ folder gets a SYNTHETIC.md, which marks everything that is prepared from it.
 
 from __future__ import annotations
 
-import gzip
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
-import numpy.typing as npt
-from PIL import Image as PillowImage
-from scipy.ndimage import gaussian_filter
 
 from workers.datasets.sources import SYNTHETIC_MARKER
+from workers.datasets.synthetic_public import PUBLIC_WRITERS, Writer
+from workers.datasets.synthetic_shapes import ball, ellipse, save_image, save_mask, save_volume, texture, vessels
 from workers.errors import InputError, ParameterError, UnknownNameError
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 _MARKER_TEXT = """\
 # Synthetic images
@@ -37,7 +31,7 @@ _KITS_NUMBERS = (15, 23, 37, 68, 125, 133)
 
 
 def synthetic_names() -> tuple[str, ...]:
-    """The readers that have a synthetic form: the paper's five data sets."""
+    """The readers that have a synthetic form: the public data sets."""
     return tuple(_WRITERS)
 
 
@@ -45,14 +39,14 @@ def synthesise(name: str, cases: int, directory: Path, seed: int, size: Sequence
     """Writes a synthetic data set and returns its folder.
 
     Args:
-        name: one of the paper's five data sets.
+        name: a public data set.
         cases: usable cases. BraTS20 and KiTS19 get one more that their readers exclude; half of DRIVE's are tests.
         directory: folder to fill; must be empty or not exist.
         seed: of everything random; the same seed writes the same pixels.
         size: height and width, or slices, height and width of a volume; None for the distribution's own.
 
     Raises:
-        UnknownNameError: not one of the five.
+        UnknownNameError: a data set that has no synthetic form.
         ParameterError: fewer than three cases, or a size of the wrong length or too small for the shapes.
         InputError: the folder is not empty.
     """
@@ -85,11 +79,11 @@ def _generator(seed: int, index: int) -> np.random.Generator:
 def _cvc_clinicdb(
     folder: Path, index: int, cases: int, shape: tuple[int, ...], rng: np.random.Generator, _native: bool
 ) -> None:
-    mask = _ellipse(shape, rng, share=0.09)
-    image = _texture(shape, rng, level=120, spread=12, smooth=3.0)
+    mask = ellipse(shape, rng, share=0.09)
+    image = texture(shape, rng, level=120, spread=12, smooth=3.0)
     colour = np.stack([image + 70 * mask, 0.6 * image + 20 * mask, 0.5 * image], axis=-1)
-    _save_image(folder / "Original" / f"{index + 1}.tif", colour)
-    _save_mask(folder / "Ground Truth" / f"{index + 1}.tif", mask)
+    save_image(folder / "Original" / f"{index + 1}.tif", colour)
+    save_mask(folder / "Ground Truth" / f"{index + 1}.tif", mask)
 
 
 def _drive(
@@ -97,25 +91,25 @@ def _drive(
 ) -> None:
     testing = cases // 2
     part = "test" if index < testing else "training"
-    vessels = _vessels(shape, rng, share=0.087)
+    tree = vessels(shape, rng, share=0.087)
     y, x = np.indices(shape)
     field = ((y / shape[0] - 0.5) ** 2 + (x / shape[1] - 0.5) ** 2) < 0.23
-    image = _texture(shape, rng, level=140, spread=8, smooth=6.0)
-    colour = np.stack([image + 40, 0.7 * image - 55 * vessels, 0.4 * image - 25 * vessels], axis=-1) * field[..., None]
+    image = texture(shape, rng, level=140, spread=8, smooth=6.0)
+    colour = np.stack([image + 40, 0.7 * image - 55 * tree, 0.4 * image - 25 * tree], axis=-1) * field[..., None]
     number = f"{index + 1 if part == 'test' else index - testing + 21:02d}"
-    _save_image(folder / part / "images" / f"{number}_{part}.tif", colour)
-    _save_mask(folder / part / "1st_manual" / f"{number}_manual1.gif", vessels & field)
-    _save_mask(folder / part / "mask" / f"{number}_{part}_mask.gif", field)
+    save_image(folder / part / "images" / f"{number}_{part}.tif", colour)
+    save_mask(folder / part / "1st_manual" / f"{number}_manual1.gif", tree & field)
+    save_mask(folder / part / "mask" / f"{number}_{part}_mask.gif", field)
 
 
 def _bus2017(
     folder: Path, index: int, cases: int, shape: tuple[int, ...], rng: np.random.Generator, _native: bool
 ) -> None:
     shape = tuple(int(n * rng.uniform(0.85, 1.15)) for n in shape)  # the real ones vary in size, too
-    mask = _ellipse(shape, rng, share=0.048)
-    image = _texture(shape, rng, level=110, spread=40, smooth=1.0) - 75 * mask
-    _save_image(folder / "original" / f"{index + 1:06d}.png", image)
-    _save_mask(folder / "GT" / f"{index + 1:06d}.png", mask)
+    mask = ellipse(shape, rng, share=0.048)
+    image = texture(shape, rng, level=110, spread=40, smooth=1.0) - 75 * mask
+    save_image(folder / "original" / f"{index + 1:06d}.png", image)
+    save_mask(folder / "GT" / f"{index + 1:06d}.png", mask)
 
 
 def _brats20(
@@ -129,23 +123,23 @@ def _brats20(
 def _brats20_case(
     folder: Path, number: int, shape: tuple[int, ...], rng: np.random.Generator, *, enhancing: bool
 ) -> None:
-    brain = _ball(shape, np.full(3, 0.5), 0.42)
+    brain = ball(shape, np.full(3, 0.5), 0.42)
     centre = rng.uniform(0.4, 0.6, 3)
     radius = rng.uniform(0.12, 0.16)
     label = np.zeros(shape, np.uint8)
-    label[_ball(shape, centre, 1.6 * radius)] = 2
+    label[ball(shape, centre, 1.6 * radius)] = 2
     if enhancing:
-        label[_ball(shape, centre, radius)] = 4
-    label[_ball(shape, centre, 0.5 * radius)] = 1
-    image = _texture(shape, rng, level=400, spread=40, smooth=1.0)
+        label[ball(shape, centre, radius)] = 4
+    label[ball(shape, centre, 0.5 * radius)] = 1
+    image = texture(shape, rng, level=400, spread=40, smooth=1.0)
     image += 300.0 * (label == 4) - 120.0 * (label == 1) + 40.0 * (label == 2)
     image *= brain
     # (z, y, x) to the distribution's (x, y, z), whose first two axes point to left and posterior: LPS.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
     affine[1, 3] = shape[1] - 1
     case = f"BraTS20_Training_{number:03d}"
-    _save_volume(folder / case / f"{case}_t1ce.nii.gz", image.astype(np.int16).T, affine)
-    _save_volume(folder / case / f"{case}_seg.nii.gz", (label * brain).astype(np.uint8).T, affine)
+    save_volume(folder / case / f"{case}_t1ce.nii.gz", image.astype(np.int16).T, affine)
+    save_volume(folder / case / f"{case}_seg.nii.gz", (label * brain).astype(np.uint8).T, affine)
 
 
 def _kits19(
@@ -168,11 +162,11 @@ def _kits19_case(folder: Path, number: int, shape: tuple[int, ...], rng: np.rand
     side = rng.choice([0.3, 0.7])
     for x in (0.3, 0.7):
         centre = np.array([0.5, 0.55, x]) + rng.uniform(-0.04, 0.04, 3)
-        label[_ball(shape, centre, 0.11)] = 1
+        label[ball(shape, centre, 0.11)] = 1
         if x == side:
-            label[_ball(shape, centre + rng.uniform(-0.05, 0.05, 3), 0.065)] = 2
-    body = _ball(shape, np.full(3, 0.5), 0.47)
-    image = np.where(body, _texture(shape, rng, level=20, spread=25, smooth=1.0), -1000.0)
+            label[ball(shape, centre + rng.uniform(-0.05, 0.05, 3), 0.065)] = 2
+    body = ball(shape, np.full(3, 0.5), 0.47)
+    image = np.where(body, texture(shape, rng, level=20, spread=25, smooth=1.0), -1000.0)
     image += 150.0 * (label == 1) + 90.0 * (label == 2)
     # (slices, height, width) as the distribution stores it: slices down, rows to posterior, columns to left.
     affine = np.zeros((4, 4))
@@ -180,69 +174,15 @@ def _kits19_case(folder: Path, number: int, shape: tuple[int, ...], rng: np.rand
     if number % 3 == 1:  # some are stored the usual way round
         image, label, affine = image.T, label.T, np.diag([*spacing[::-1], 1.0])
     case = folder / f"case_{number:05d}"
-    _save_volume(case / "imaging.nii.gz", image.astype(np.float32), affine)
-    _save_volume(case / "segmentation.nii.gz", label, affine)
+    save_volume(case / "imaging.nii.gz", image.astype(np.float32), affine)
+    save_volume(case / "segmentation.nii.gz", label, affine)
 
 
-_Writer = Callable[[Path, int, int, tuple[int, ...], np.random.Generator, bool], None]
-
-_WRITERS: dict[str, tuple[_Writer, tuple[int, ...]]] = {
+_WRITERS: dict[str, tuple[Writer, tuple[int, ...]]] = {
     "cvc_clinicdb": (_cvc_clinicdb, (288, 384)),
     "drive": (_drive, (584, 565)),
     "bus2017": (_bus2017, (570, 760)),
     "brats20": (_brats20, (155, 240, 240)),
     "kits19": (_kits19, (100, 512, 512)),
+    **PUBLIC_WRITERS,
 }
-
-
-def _texture(shape: tuple[int, ...], rng: np.random.Generator, *, level: float, spread: float, smooth: float) -> Floats:
-    """Smoothed noise of standard deviation `spread` around `level`."""
-    noise = gaussian_filter(rng.standard_normal(shape), smooth)
-    values: Floats = level + spread * noise / noise.std()
-    return values
-
-
-def _ellipse(shape: tuple[int, ...], rng: np.random.Generator, *, share: float) -> Mask:
-    """A turned ellipse of about `share` of the area (half to one and a half times it)."""
-    area = share * rng.uniform(0.5, 1.5) * shape[0] * shape[1]
-    aspect = rng.uniform(0.6, 1.0)
-    major, minor = np.sqrt(area / np.pi / aspect), np.sqrt(area / np.pi * aspect)
-    centre = rng.uniform(0.3, 0.7, 2) * shape
-    angle = rng.uniform(0, np.pi)
-    y, x = np.indices(shape)
-    v, u = y - centre[0], x - centre[1]
-    along, across = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
-    inside: Mask = (along / major) ** 2 + (across / minor) ** 2 <= 1
-    return inside
-
-
-def _vessels(shape: tuple[int, ...], rng: np.random.Generator, *, share: float) -> Mask:
-    """Winding lines of about `share` of the area: places where a smooth random field is near 0."""
-    field = gaussian_filter(rng.standard_normal(shape), 0.05 * min(shape))
-    lines: Mask = np.abs(field) <= np.quantile(np.abs(field), share)
-    return lines
-
-
-def _ball(shape: tuple[int, ...], centre: Floats, radius: float) -> Mask:
-    """An ellipsoid; centre and radius as shares of the axes."""
-    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
-    distance = sum((((axis + 0.5) / n - c) / radius) ** 2 for axis, n, c in zip(axes, shape, centre, strict=True))
-    inside: Mask = np.asarray(distance) <= 1
-    return inside
-
-
-def _save_image(path: Path, values: Floats) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(np.clip(values, 0, 255).astype(np.uint8)).save(path)
-
-
-def _save_mask(path: Path, mask: Mask) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(mask.astype(np.uint8) * 255).save(path)
-
-
-def _save_volume(path: Path, values: npt.NDArray[np.generic], affine: Floats) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # mtime 0: the same seed gives the same bytes, and a prepared rehearsal is found again.
-    content = nibabel.Nifti1Image(values, affine).to_bytes()
-    path.write_bytes(gzip.compress(content, compresslevel=1, mtime=0))

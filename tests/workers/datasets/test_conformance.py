@@ -15,9 +15,12 @@ from workers.datasets.conformance import check_reader, reader_checks
 from workers.datasets.image_folder import ImageFolder
 from workers.errors import ParameterError
 
+PAPER = ("cvc_clinicdb", "drive", "bus2017", "brats20", "kits19")
+PUBLIC = ("chase_db1", "busi", "isic2017", "isic2018", "idrid")
 
-@pytest.mark.parametrize("name", ["cvc_clinicdb", "drive", "bus2017", "brats20", "kits19"])
-def test_the_papers(name: str) -> None:
+
+@pytest.mark.parametrize("name", [*PAPER, *PUBLIC])
+def test_those_of_public_sets(name: str) -> None:
     check_reader(get_reader(name))
 
 
@@ -38,7 +41,7 @@ def test_folders_by_pattern(tmp_path: Path) -> None:
 
 
 def test_all_of_ours_are_checked_here() -> None:
-    checked = {"cvc_clinicdb", "drive", "bus2017", "brats20", "kits19", "nuclei", "image-folder", "nifti-folder"}
+    checked = {*PAPER, *PUBLIC, "nuclei", "image-folder", "nifti-folder"}
     assert checked == set(names())
 
 

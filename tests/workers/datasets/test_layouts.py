@@ -86,7 +86,7 @@ def test_the_same_names_in_each_patients_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole.label("pat1-001"), disc(11, 17))
     with pytest.raises(DataError, match=r"two files.*\{group\}/images/\{id\}\.png"):
         cases_of(source, images="*/images/{id}.png", masks="*/masks/{id}.png")
-    with pytest.raises(DataError, match=r"two files.*unite"):
+    with pytest.raises(DataError, match=r"two files.*\(\{group\}/images/\{id\}\.png\).*unite"):
         cases_of(source, images="{id}/images/*.png", masks="{id}/masks/*.png")
     with pytest.raises(ParameterError, match="belongs into each"):
         cases_of(source, images="{group}/images/{id}.png", masks="*/masks/{id}.png")
