@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import tifffile
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from workers.datasets.picture_headers import (
+    TIFF_TAGS,
+    channels_of,
+    deep_png,
+    misread_tiff,
+    orientation_of,
+    orientation_tag,
+    tiff_channels,
+)
 from workers.errors import DataError
 
-FORMAT_VERSIONS = {"png": 1, "jpeg": 1, "tiff": 1, "gif": 1, "bmp": 1, "nifti": 1}
-"""Format to the version of its decoding. Whoever changes the arrays that come from a format raises its version: the
-data sets with such a file are prepared anew, and the others keep their key. A version of 1 is left out of the key."""
+TURNED, DEEP_PNG, UNDECLARED = "turned picture", "16-bit colour png", "tiff of undeclared channels"
+
+FORMAT_VERSIONS = {
+    **{"png": 1, "jpeg": 1, "tiff": 1, "gif": 1, "bmp": 1, "nifti": 1},
+    **{TURNED: 2, DEEP_PNG: 2, UNDECLARED: 2},
+}
+"""Format, or variant of a format, to the version of its decoding. Whoever changes the arrays that come from one raises
+its version: the data sets with such a file are prepared anew, and the others keep their key. A version of 1 is left out
+of the key."""
 
 ENDINGS = {
     ".png": "png",
@@ -45,6 +64,45 @@ def ending_of(name: str) -> str:
     lower = name.lower()
     longest = max((ending for ending in ENDINGS if lower.endswith(ending)), key=len, default="")
     return name[len(name) - len(longest) :] if longest else ""
+
+
+def formats_of(path: Path) -> set[str]:
+    """The format of a file and the variants of `FORMAT_VERSIONS` that it is of.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    kind = format_of(path)
+    return {kind} | (_variants(path) if kind in ("png", "jpeg", "tiff") else set())
+
+
+def _variants(path: Path) -> set[str]:
+    """What a picture's header tells; a damaged file is of none, and its reading says so."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            tiff = tiff_channels(image)
+            is_png = isinstance(image, PngImagePlugin.PngImageFile)
+            found = {DEEP_PNG} if deep_png(image) else set()
+            # To look for a tag behind its pixels would decode each PNG.
+            turned = (not is_png or "exif" in image.info) and orientation_tag(image) != 1
+            # Pillow has always turned the TIFF files that it reads well.
+            found |= {TURNED} if turned and (tiff is None or tiff.apart or misread_tiff(image)) else set()
+            return found | ({UNDECLARED} if tiff is not None and tiff.dropped else set())
+    except UnidentifiedImageError:
+        return _variants_of_tiff(path)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return set()
+
+
+def _variants_of_tiff(path: Path) -> set[str]:
+    """The same of a TIFF that Pillow does not know."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            tags = {name: tag.value for name in TIFF_TAGS if (tag := tiff.pages.first.tags.get(name)) is not None}
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError):
+        return set()
+    found = {TURNED} if orientation_of(tags.get("Orientation", 1)) != 1 else set()
+    return found | ({UNDECLARED} if channels_of(tags).dropped else set())
 
 
 def format_of(path: Path) -> str:

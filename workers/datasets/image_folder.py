@@ -11,8 +11,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from workers.datasets.images import read_binary_mask, read_class_mask, read_colour_mask, read_image
+from workers.datasets.images import (
+    Orientation,
+    is_turned,
+    read_binary_mask,
+    read_class_mask,
+    read_colour_mask,
+    read_image,
+)
 from workers.datasets.layouts import Layout, find_cases
+from workers.datasets.masks import Foreground
 from workers.datasets.patterns import GROUP
 from workers.datasets.preprocessing import Label, check_clip
 from workers.datasets.reader import About, Case, CaseFiles, Reader
@@ -41,6 +49,8 @@ class ImageFolder(Reader):
         unite: put the masks together where a pattern matches several of one image, such as one for each lesion.
         missing_masks: of several classes with a file each: whether a missing file is an error, or the class is absent.
         overlaps: what a pixel is that the masks of two classes mark: an error, or of the class that is named last.
+        foreground: of masks of one structure: the higher of two values, all that is not 0, or what is above half scale.
+        orientation: turn pictures and masks as their orientation tag says, or read them as they are stored.
     """
 
     about: ClassVar[About] = About(
@@ -63,6 +73,8 @@ class ImageFolder(Reader):
     missing_masks: Literal["refuse", "empty"] = "refuse"
     overlaps: Literal["refuse", "last"] = "refuse"
     colours: dict[str, int] = field(default_factory=dict)
+    foreground: Foreground = "binary"
+    orientation: Orientation = "tag"
 
     dimensions = 2
 
@@ -77,6 +89,8 @@ class ImageFolder(Reader):
                 raise ParameterError(f"group = {self.group!r}: the patterns tell the group already, by {GROUP}")
         if (self.label_map or self.colours) and self._a_mask_each:
             raise ParameterError("label_map and colours are for masks of several classes; here each class has its own")
+        if (self.label_map or self.colours) and self.foreground != "binary":
+            raise ParameterError("foreground is for masks of one structure; label_map and colours name several")
         if self.label_map and self.colours:
             raise ParameterError("label_map and colours: choose one")
         files = len(self.layout.images)
@@ -123,7 +137,7 @@ class ImageFolder(Reader):
         return [replace(case, group=group_of(case.id, self.group)) for case in cases] if self.group else cases
 
     def read_case(self, case: CaseFiles) -> Case:
-        images = [read_image(path, self.channels // len(case.images)) for path in case.images]
+        images = [read_image(path, self.channels // len(case.images), self.orientation) for path in case.images]
         for path, image in zip(case.images[1:], images[1:], strict=True):
             if image.shape != images[0].shape:
                 raise DataError(
@@ -131,7 +145,15 @@ class ImageFolder(Reader):
                     f"{images[0].shape[0]}×{images[0].shape[1]}; register and resize them first, or exclude the case"
                 )
         image = np.concatenate(images, axis=-1) if len(images) > 1 else images[0]
-        return Case(image, self._label(case), (1.0, 1.0))
+        label = self._label(case)
+        swapped = label.shape != image.shape[:2] == label.T.shape
+        if swapped and self.orientation == "tag" and is_turned(case.images[0]):
+            raise DataError(
+                f"{case.images[0]}: turned by its orientation tag it has {image.shape[0]}×{image.shape[1]} pixels, and "
+                f"its mask {label.shape[0]}×{label.shape[1]}: the mask was drawn on the picture as it is stored; set "
+                'options.orientation = "stored"'
+            )
+        return Case(image, label, (1.0, 1.0))
 
     def _label(self, case: CaseFiles) -> Label:
         if not case.masks:
@@ -141,10 +163,10 @@ class ImageFolder(Reader):
 
     def _read_mask(self, path: Path) -> Label:
         if self.label_map:
-            return read_class_mask(path, self.label_map)
+            return read_class_mask(path, self.label_map, self.orientation)
         if self.colours:
-            return read_colour_mask(path, colours_of(self.colours))
-        return read_binary_mask(path)
+            return read_colour_mask(path, colours_of(self.colours), self.orientation)
+        return read_binary_mask(path, self.foreground, self.orientation)
 
 
 @dataclass(frozen=True, kw_only=True)

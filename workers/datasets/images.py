@@ -1,11 +1,13 @@
 """Reading 2D images and masks from PNG, TIFF, GIF, JPEG and BMP files in their many variants.
 
-Pillow reads; tifffile reads those TIFF files that Pillow refuses or cuts from sixteen bits to eight.
-Whoever changes the arrays that come from a format raises its version in `workers.datasets.formats`.
+Pillow reads; tifffile reads those TIFF files that Pillow refuses or of which it drops bits or channels. What the values
+of a mask mean is in `workers.datasets.masks`. Whoever changes the arrays that come from a format, or from a variant of
+it, raises its version in `workers.datasets.formats`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,88 +16,81 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image as PillowImage
-from PIL import TiffImagePlugin, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from workers.datasets.preprocessing import Image, Label
+from workers.datasets.masks import Foreground, binary_label, class_label
+from workers.datasets.picture_headers import (
+    TIFF_TAGS,
+    channels_of,
+    deep_png,
+    misread_tiff,
+    orientation_of,
+    orientation_tag,
+    tiff_channels,
+)
+from workers.datasets.preprocessing import WHOLE, Image, Label
 from workers.errors import DataError
+
+Orientation = Literal["tag", "stored"]
+"""Whether a picture is turned as its orientation tag says and as every viewer shows it, or read as it is stored."""
 
 MAX_PIXELS = 1 << 26
 """Largest image that is decoded (8192×8192): a small file can declare any size and would fill the memory."""
 
 _FIX = "get the file again or exclude the case"
 
-GREY_SHARE = 0.05
-"""Share of a binary mask's pixels that may be neither near black nor near white (smoothed or lossy edges)."""
 
-
-def read_image(path: Path, channels: int = 3) -> Image:
+def read_image(path: Path, channels: int = 3, orientation: Orientation = "tag") -> Image:
     """An image as float32 (height, width, channels), in the file's own value range.
 
-    One grey channel is repeated; alpha is dropped; a colour image read as one channel becomes its luminance.
+    One grey channel is repeated; a channel that the file declares to be alpha is dropped, and no other; a colour image
+    read as one channel becomes its luminance.
 
     Raises:
         DataError: the file is missing, damaged, animated, too large or has another number of channels.
     """
-    pixels = _read(path, "RGB").astype(np.float32)
+    pixels = _read(path, "RGB", orientation).astype(np.float32)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.shape[-1] in (2, 4):
-        pixels = pixels[..., :-1]
-    if pixels.shape[-1] == 1:
+    found = pixels.shape[-1]
+    if found == 1 and channels in (1, 3):
         return np.repeat(pixels, channels, axis=-1)
-    if pixels.shape[-1] == 3 and channels == 1:
+    if found == 3 and channels == 1:
         luminance: Image = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]  # ITU-R BT.601
         return luminance
-    if pixels.shape[-1] != channels:
-        raise DataError(f"{path}: the image has {pixels.shape[-1]} channels, expected {channels}")
+    if found != channels:
+        raise DataError(
+            f"{path}: the image has {found} channels, expected {channels} (declared alpha is not counted); set "
+            f"options.channels = {found} of the image-folder reader to keep them all, or save it as grey, RGB or RGBA"
+        )
     return pixels
 
 
-def read_binary_mask(path: Path) -> Label:
-    """A mask of two values as uint8 (height, width), 0 background and 1 foreground.
-
-    Accepts 0/1 and 0/full scale, and edges that were smoothed or lossily compressed, cut at half scale.
+def read_binary_mask(path: Path, foreground: Foreground = "binary", orientation: Orientation = "tag") -> Label:
+    """A mask of one structure as uint8 (height, width), 0 background and 1 foreground.
 
     Raises:
-        DataError: as `read_image`, or the values are not those of a binary mask.
+        DataError: as `read_image`, or the values are not those of one structure (`workers.datasets.masks`).
     """
-    values = _read_values(path)
-    top = int(values.max(initial=0))
-    if top <= 1:
-        return (values > 0).astype(np.uint8)
-    scale = 255 if top <= 255 else 65535
-    grey = np.count_nonzero((values > 0.1 * scale) & (values < 0.9 * scale)) / values.size
-    if grey > GREY_SHARE or top < 0.9 * scale:
-        raise DataError(
-            f"{path}: not a binary mask: expected 0 and 1, or 0 and {scale}, found {_listed(values)}; "
-            "for several classes use the image-folder reader with a label_map"
-        )
-    return (values > scale / 2).astype(np.uint8)
+    return binary_label(_read_values(path, orientation), path, foreground)
 
 
-def read_class_mask(path: Path, label_map: Mapping[int, int]) -> Label:
+def read_class_mask(path: Path, label_map: Mapping[int, int], orientation: Orientation = "tag") -> Label:
     """A mask of several values as uint8 class indices (height, width), through `label_map` (pixel value to class).
 
     Raises:
         DataError: as `read_image`, or a value that the map does not have.
     """
-    values = _read_values(path)
-    label = np.full(values.shape, 255, np.uint8)
-    for value, index in label_map.items():
-        label[values == value] = index
-    unknown = values[label == 255]
-    if unknown.size:
-        raise DataError(f"{path}: mask values {_listed(unknown)} are not in the label_map {dict(label_map)}")
-    return label
+    return class_label(_read_values(path, orientation), path, label_map)
 
 
-def read_colour_mask(path: Path, colours: Mapping[int, int]) -> Label:
+def read_colour_mask(path: Path, colours: Mapping[int, int], orientation: Orientation = "tag") -> Label:
     """A mask of several colours as uint8 class indices (height, width), through `colours` (0xrrggbb to class).
 
     Raises:
         DataError: as `read_image`, or a colour that the map does not have.
     """
-    pixels = read_image(path, 3)
+    pixels = read_image(path, 3, orientation)
     if pixels.max(initial=0) > 255:
         raise DataError(f"{path}: the mask has values above 255; colours are given for 8 bits")
     values = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
@@ -110,40 +105,53 @@ def read_colour_mask(path: Path, colours: Mapping[int, int]) -> Label:
     return label
 
 
-def _read_values(path: Path) -> npt.NDArray[np.int64]:
+def is_turned(path: Path) -> bool:
+    """Whether a picture has an orientation tag by which it is turned.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return _decoded(path, "index")[1] != 1
+
+
+def _read_values(path: Path, orientation: Orientation) -> npt.NDArray[np.int64]:
     """Grey values (height, width) of a mask; colour is only accepted where all channels are equal."""
-    pixels = _read(path, "index")
+    pixels = _read(path, "index", orientation)
     if pixels.ndim == 3:
-        if pixels.shape[-1] in (2, 4):
-            pixels = pixels[..., :-1]
         if not (pixels == pixels[..., :1]).all():
             raise DataError(f"{path}: the mask is a colour image; expected one grey value per pixel")
         pixels = pixels[..., 0]
-    values: npt.NDArray[np.int64] = pixels.astype(np.int64)
-    if not np.array_equal(values, pixels):
+    if pixels.dtype.kind != "f":
+        return pixels.astype(np.int64)
+    if not np.isfinite(pixels).all() or np.abs(pixels - np.rint(pixels)).max(initial=0) > WHOLE:
         raise DataError(f"{path}: the mask holds values that are not whole numbers")
+    values: npt.NDArray[np.int64] = np.rint(pixels).astype(np.int64)
     return values
 
 
-def _read(path: Path, palette: Literal["RGB", "index"]) -> npt.NDArray[np.generic]:
-    """Pixels as the file holds them: (height, width) or (height, width, channels).
+def _read(path: Path, palette: Literal["RGB", "index"], orientation: Orientation) -> npt.NDArray[np.generic]:
+    """Pixels in the file's own depth, without alpha: (height, width) or (height, width, channels).
 
-    `palette` says what to take of a file with a colour palette: its colours, or the numbers of its entries.
+    This is the one place that turns pictures. `palette` says what to take of a file with a colour palette: its colours,
+    or the numbers of its entries.
     """
+    pixels, tag = _decoded(path, palette)
+    return turned(pixels, tag) if orientation == "tag" else pixels
+
+
+def _decoded(path: Path, palette: Literal["RGB", "index"]) -> tuple[npt.NDArray[np.generic], int]:
+    """The pixels of a file as it stores them, and its orientation tag."""
     try:
-        with PillowImage.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as image:  # of damaged EXIF data
             _check_size(path, image.width, image.height)
             frames = int(getattr(image, "n_frames", 1))
             if frames != 1:
                 raise DataError(f"{path}: the file holds {frames} images, expected one")
-            if _deep_colour(image):
-                return _read_tiff(path)
-            image.load()
-            return np.asarray(_plain(image, palette))
+            return _stored(path, image, palette)
     except UnidentifiedImageError as error:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            return _read_tiff(path)
-        raise DataError(f"{path}: not an image that can be read ({_why(path, error)})") from error
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise DataError(f"{path}: not an image that can be read ({_why(path, error)})") from error
+        return _read_tiff(path)
     except PillowImage.DecompressionBombError as error:
         raise DataError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -154,12 +162,63 @@ def _read(path: Path, palette: Literal["RGB", "index"]) -> npt.NDArray[np.generi
         raise DataError(f"{path}: damaged or unreadable image ({error}); {_FIX}") from error
 
 
-def _deep_colour(image: PillowImage.Image) -> bool:
-    """Whether it is a colour TIFF of more than 8 bits: Pillow returns one byte of each value."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-    return len(bits) > 1 and max(bits) > 8
+def turned(pixels: npt.NDArray[np.generic], tag: int) -> npt.NDArray[np.generic]:
+    """A picture (height, width, …) as its orientation tag (1 to 8) says that it is to be seen."""
+    if tag >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    vertical, horizontal = _FLIPS[tag]
+    return pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+
+
+_FLIPS = {
+    **{1: (False, False), 2: (False, True), 3: (True, True), 4: (True, False)},
+    **{5: (False, False), 6: (False, True), 7: (True, True), 8: (True, False)},
+}
+"""Orientation tag to whether rows and columns run backwards; from 5 on, the two change places first."""
+
+_INVERSE = {6: 8, 8: 6}
+"""The tags that are not their own inverse."""
+
+
+def _stored(
+    path: Path, image: PillowImage.Image, palette: Literal["RGB", "index"]
+) -> tuple[npt.NDArray[np.generic], int]:
+    """What an opened file holds, as it is stored and without alpha, and its orientation tag."""
+    tiff = tiff_channels(image)
+    if tiff is not None and (tiff.apart or misread_tiff(image)):
+        return _read_tiff(path)
+    order = deep_png(image)
+    tag = orientation_tag(image)
+    if order:
+        deep = _read_deep_png(path, order)
+        return deep if order == "RGB" else deep[..., :-1], tag
+    image.load()
+    plain = _plain(image, palette)
+    pixels: npt.NDArray[np.generic] = np.asarray(plain)
+    if plain.mode in ("LA", "PA", "RGBA"):
+        pixels = pixels[..., :-1]
+    if tiff is not None:  # Pillow turns these, and no others, while it loads them
+        pixels = turned(pixels, _INVERSE.get(tag, tag))
+    return pixels, tag
+
+
+def _read_deep_png(path: Path, order: str) -> npt.NDArray[np.uint16]:
+    """A PNG of 16-bit colours, or grey with alpha, of which Pillow gives the higher byte of each value."""
+    if order == "LA":
+        both = _unpacked(path, "RGBA")
+        high, low = both[..., ::2], both[..., 1::2]
+    else:
+        high, low = _unpacked(path, f"{order};16B"), _unpacked(path, f"{order};16L")
+    deep: npt.NDArray[np.uint16] = high.astype(np.uint16) * np.uint16(256) + low
+    return deep
+
+
+def _unpacked(path: Path, order: str) -> npt.NDArray[np.uint8]:
+    """The picture with its bytes taken in another of Pillow's orders (raw modes) of the same length."""
+    with PillowImage.open(path) as image:
+        image.tile = [tile._replace(args=order) for tile in image.tile]
+        image.load()
+        return np.asarray(image)
 
 
 def _plain(image: PillowImage.Image, palette: Literal["RGB", "index"]) -> PillowImage.Image:
@@ -175,21 +234,28 @@ def _plain(image: PillowImage.Image, palette: Literal["RGB", "index"]) -> Pillow
     return image.convert("RGB")
 
 
-def _read_tiff(path: Path) -> npt.NDArray[np.generic]:
+def _read_tiff(path: Path) -> tuple[npt.NDArray[np.generic], int]:
+    """A TIFF by tifffile, as it is stored and without declared alpha, and its orientation tag."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            page = tiff.series[0]
-            if len(page.shape) not in (2, 3):
-                raise DataError(f"{path}: a TIFF of shape {page.shape}; expected one image")
-            _check_size(path, *page.shape[:2])
-            pixels: npt.NDArray[np.generic] = page.asarray()
+            series, page = tiff.series[0], tiff.pages.first
+            axes = series.axes.replace("C", "S")
+            if axes not in ("YX", "YXS", "SYX"):
+                raise DataError(f"{path}: a TIFF of shape {series.shape}; expected one image")
+            sizes = dict(zip(axes, series.shape, strict=True))
+            _check_size(path, sizes["X"], sizes["Y"])
+            pixels: npt.NDArray[np.generic] = series.asarray()
+            tags = {name: tag.value for name in TIFF_TAGS if (tag := page.tags.get(name)) is not None}
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: damaged or unreadable TIFF ({error}); {_FIX}") from error
-    if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[-1] not in (3, 4):
-        pixels = np.moveaxis(pixels, 0, -1)  # planar configuration
-    return pixels
+    if axes == "SYX":
+        pixels = np.moveaxis(pixels, 0, -1)
+    alpha = channels_of(tags).alpha
+    if pixels.ndim == 3 and len(page.shape) == 3:
+        pixels = np.delete(pixels, alpha, axis=-1)
+    return pixels, orientation_of(tags.get("Orientation", 1))
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -201,8 +267,3 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _why(path: Path, error: Exception) -> str:
     return "the file is empty" if path.stat().st_size == 0 else str(error).split(":")[0].split(" '")[0]
-
-
-def _listed(values: npt.NDArray[np.int64]) -> str:
-    distinct = np.unique(values)
-    return ", ".join(str(v) for v in distinct[:8]) + (", …" if distinct.size > 8 else "")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from trials.identity import AlwaysHashed, all_fields, hashed_fields
 from trials.spec import content_hash
-from workers.datasets.formats import FORMAT_VERSIONS, format_of
+from workers.datasets.formats import FORMAT_VERSIONS, formats_of
 from workers.datasets.image_folder import ImageFolder
 from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.reader import Reader
@@ -102,7 +102,7 @@ def _raised_versions(reader: Reader, files: Iterable[Path]) -> dict[str, object]
     if reader.arrays_version != 1:
         versions["reader_version"] = reader.arrays_version
     raised = {name: version for name, version in FORMAT_VERSIONS.items() if version != 1}
-    if raised and (used := {format_of(path) for path in files} & set(raised)):
+    if raised and (used := set().union(*map(formats_of, files)) & set(raised)):
         versions["format_versions"] = {name: raised[name] for name in used}
     return versions
 

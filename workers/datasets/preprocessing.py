@@ -40,6 +40,9 @@ Window = tuple[float, float]
 Clip = Window | tuple[Window | tuple[()], ...]
 """A window for the whole image, or one for each channel; an empty one leaves its channel as it is."""
 
+WHOLE = 1e-3
+"""So far from a whole number a mask's value may be stored, as 0.9999999 is by programs that scale."""
+
 CANONICAL_AXES = ("S", "A", "R")
 """Direction in which each axis of a prepared volume grows; slices come first."""
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from workers.datasets import images
 from workers.datasets.images import read_binary_mask, read_class_mask, read_image
@@ -59,6 +61,96 @@ def test_16_bit_colour_tiff_of_which_pillow_gives_one_byte(tmp_path: Path, setti
     values = np.moveaxis(deep, -1, 0) if settings else deep
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", **settings)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), deep)
+
+
+def deep_png(path: Path, values: npt.NDArray[np.uint16]) -> None:
+    """A PNG of 16 bits with 2 to 4 channels, in which each row has another of the five filters."""
+    height, width, channels = values.shape
+    rows = np.frombuffer(values.astype(">u2").tobytes(), np.uint8).reshape(height, -1).astype(int)
+    step, above, content = 2 * channels, np.zeros(rows.shape[1], int), b""
+    for y, row in enumerate(rows):
+        left, corner = (np.concatenate([np.zeros(step, int), line[:-step]]) for line in (row, above))
+        guess = left + above - corner
+        near = [np.abs(guess - other) for other in (left, above, corner)]
+        paeth = np.where((near[0] <= near[1]) & (near[0] <= near[2]), left, np.where(near[1] <= near[2], above, corner))
+        filtered = row - (np.zeros_like(row), left, above, (left + above) // 2, paeth)[y % 5]
+        content += bytes([y % 5]) + (filtered % 256).astype(np.uint8).tobytes()
+        above = row
+    png(path, width, height, {2: 4, 3: 2, 4: 6}[channels], 16, content)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_png_of_16_bits_keeps_them(tmp_path: Path, channels: int) -> None:
+    """Pillow gives the higher byte of each value. The last of two and four channels is alpha."""
+    deep = RNG.integers(0, 65536, (9, 11, channels), np.uint16)
+    deep_png(tmp_path / "a.png", deep)
+    colours = deep[..., : 1 if channels == 2 else 3]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", colours.shape[-1]), colours)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_channels_of_a_tiff_that_are_not_declared_are_kept_or_refused(
+    tmp_path: Path, depth: type[np.unsignedinteger[Any]], layout: Literal["contig", "separate"], channels: int
+) -> None:
+    bands = RNG.integers(0, 256, (9, 11, channels)).astype(depth)
+    values = np.moveaxis(bands, -1, 0) if layout == "separate" else bands
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig=layout)
+    with pytest.raises(DataError, match=rf"a\.tif: the image has {channels} channels.*options.channels = {channels}"):
+        read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels), bands)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("kind", "kept"), [("unassalpha", 3), ("unspecified", 4)])
+def test_of_a_tiff_only_declared_alpha_is_dropped(
+    tmp_path: Path, depth: type[np.unsignedinteger[Any]], kind: str, kept: int
+) -> None:
+    bands = RNG.integers(0, 256, (9, 11, 4)).astype(depth)
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="rgb", extrasamples=[kind])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", kept), bands[..., :kept])
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "8 bit.tif", "16 bit.tif", "deep.tif"])
+def test_a_picture_is_turned_as_viewers_do(tmp_path: Path, name: str, tag: int) -> None:
+    """Also a mask. `stored` reads what the file holds."""
+    path = tmp_path / name
+    smooth = np.add.outer(np.arange(16), 3 * np.arange(24)).astype(np.uint8)
+    stored: npt.NDArray[np.generic] = smooth
+    if name == "deep.tif":
+        stored = np.stack([smooth, smooth + 100, smooth + 130], -1).astype(np.uint16) * 256
+        tifffile.imwrite(path, stored, photometric="rgb", extratags=[(274, "H", 1, tag, True)])
+    else:
+        stored = stored.astype(np.uint16) * 256 if name == "16 bit.tif" else stored
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        Image.fromarray(stored).save(path, exif=exif, **({"quality": 100} if name == "a.jpg" else {}))
+    marked = Image.fromarray(smooth)
+    marked.getexif()[0x0112] = tag
+    seen = np.asarray(ImageOps.exif_transpose(marked)).astype(np.float32)
+    scale = 1 if stored.dtype == np.uint8 else 256
+    np.testing.assert_allclose(read_image(path)[..., 0], seen * scale, atol=2)
+    np.testing.assert_allclose(read_image(path, orientation="stored")[..., 0], smooth * float(scale), atol=2)
+    if name != "a.jpg":
+        values = {int(v) * scale: min(int(v), 1) for v in np.unique(smooth)}
+        if name != "deep.tif":
+            np.testing.assert_array_equal(read_class_mask(path, values), seen > 0)
+
+
+def test_damaged_exif_data_turn_nothing_and_warn_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+    assert not recwarn.list
+
+
+def test_values_of_a_mask_that_are_nearly_whole(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "m.tif", (MASK * 0.9999999).astype(np.float32))
+    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.tif"), MASK)
+    tifffile.imwrite(tmp_path / "m.tif", (MASK * 0.99).astype(np.float32))
+    with pytest.raises(DataError, match="not whole numbers"):
+        read_binary_mask(tmp_path / "m.tif")
 
 
 def test_float_tiff(tmp_path: Path) -> None:
@@ -148,14 +240,14 @@ def test_a_colour_mask_is_refused(tmp_path: Path) -> None:
         read_binary_mask(tmp_path / "m.png")
 
 
-def bomb(path: Path, width: int, height: int) -> None:
-    """A PNG of a few bytes that declares any size."""
+def png(path: Path, width: int, height: int, colour: int, depth: int, content: bytes) -> None:
+    """A PNG of which the header says anything."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
 
 
@@ -163,7 +255,7 @@ def bomb(path: Path, width: int, height: int) -> None:
 def test_a_picture_that_would_fill_the_memory_is_not_decoded(
     tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bomb(tmp_path / "a.png", *size)
+    png(tmp_path / "a.png", *size, 0, 8, b"\0" * 1000)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(DataError, match=r"a\.png: .*(declares|decompression bomb)"):
         read_image(tmp_path / "a.png")
