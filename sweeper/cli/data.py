@@ -1,4 +1,4 @@
-"""`sweeper data`: list, check, prepare, show and synthesise data sets."""
+"""`sweeper data`: list, check, prepare, split, show and synthesise data sets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.text import Text
 from sweeper.cli.options import DataOption, GridOption, check_file, check_folder, console
 
 if TYPE_CHECKING:
+    from sweeper.data.preparation import ReadyDataset
     from sweeper.grids.schema import Grid
     from workers.datasets.prepared import PreparedDataset
 
@@ -21,7 +22,7 @@ DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data 
 
 @app.callback(invoke_without_command=True)
 def data(context: typer.Context) -> None:
-    """List, check, prepare, show and synthesise data sets.
+    """List, check, prepare, split, show and synthesise data sets.
 
     Example: sweeper data list
     """
@@ -58,24 +59,14 @@ def list_(data: DataOption = None) -> None:
 
 @app.command()
 def check(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOption = None) -> None:
-    """Count and measure a data set; find damaged files.
+    """Measure a data set; find damaged files and what `launch` refuses.
 
     Example: sweeper data check drive --data ~/data
     """
-    from sweeper.data.preparation import different, locate, reader_of, splits_of
+    from sweeper.data.preparation import check_data
     from sweeper.settings import load_settings
-    from workers.datasets import check as examine
 
-    one, settings = _grid_of(dataset, grid), load_settings(data=data)
-    table = one.datasets[0]
-    cache = settings.prepared if settings.prepared.is_dir() else None
-    found = examine(
-        reader_of(table),
-        locate(table, settings),
-        exclude=table.exclude,
-        cache=cache,
-        split=lambda cases: different(splits_of(one, table, cases)),
-    )
+    found = check_data(_grid_of(dataset, grid), load_settings(data=data))
     console().print(found.text(), markup=False, highlight=False)
     if not found.ok:
         raise typer.Exit(1)
@@ -96,6 +87,38 @@ def prepare(dataset: DatasetArgument, grid: GridOption = "paper", data: DataOpti
         console().print(f"left out {line}", markup=False, highlight=False)
     for case, label in emptied_masks(whole.cases, whole.classes):
         console().print(f"lost by resizing: class {label!r} of {case}", markup=False, highlight=False)
+
+
+@app.command()
+def split(
+    dataset: DatasetArgument,
+    grid: GridOption = "paper",
+    data: DataOption = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="The CSV file to write, for split.file in a grid.")
+    ] = None,
+) -> None:
+    """Show how a data set is split, or write its split as CSV.
+
+    Example: sweeper data split nuclei --grid demo --export split.csv
+    """
+    from workers.datasets.own_splits import split_table
+    from workers.files import atomic_write
+
+    if export is not None:
+        check_file(export)
+    one = _grid_of(dataset, grid)
+    ready = _ready(one, data)
+    for fold, own in {fold: own for (repeat, fold), own in ready.splits.items() if repeat == 0}.items():
+        place = "" if fold is None else f"fold {fold}: "
+        sizes = f"{len(own.train)} training, {len(own.validation)} validation and {len(own.test)} test cases"
+        console().print(f"{place}{sizes} (split {own.hash})", markup=False, highlight=False)
+    if one.datasets[0].split.resplit:
+        console().print("each repeat draws anew: this is the split of the first", markup=False, highlight=False)
+    if export is not None:
+        with atomic_write(export) as file:
+            file.write(split_table(ready.splits).encode())
+        console().print(str(export), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -170,6 +193,11 @@ def _grid_of(dataset: str, grid: str) -> Grid:
 
 def _prepared(grid: Grid, data: Path | None) -> PreparedDataset:
     """The grid's only data set, prepared."""
+    return _ready(grid, data).prepared
+
+
+def _ready(grid: Grid, data: Path | None) -> ReadyDataset:
+    """The grid's only data set, prepared and split."""
     from sweeper.data.preparation import prepare as prepare_all
     from sweeper.run.launch import damage_line, preparation_line, say_warnings
     from sweeper.settings import load_settings
@@ -178,4 +206,4 @@ def _prepared(grid: Grid, data: Path | None) -> PreparedDataset:
     settings.make_home()
     ready = prepare_all(grid, settings, preparation_line(console()), damaged=damage_line(console()))
     say_warnings(console(), ready)
-    return ready[grid.datasets[0].name].prepared
+    return ready[grid.datasets[0].name]

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from sweeper.data.splitting import Splits, splits_of, stored_splits
 from sweeper.errors import MissingDataError
 from sweeper.grids.details import DatasetDetails, Groups, SplitSizes
-from sweeper.grids.expansion import DataIdentity, evaluation_of, seeds_of, training_of
+from sweeper.grids.expansion import DataIdentity, check_patch, evaluation_of, training_of
 from sweeper.grids.schema import DatasetTable, Grid
 from sweeper.settings import Settings
 from trials.splits import Split
 from workers import datasets
-from workers.datasets import CaseFiles, Reader, prepared
-from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes
+from workers.datasets import CaseFiles, CheckReport, Reader, prepared
+from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes, refuse_absent_classes
 from workers.datasets.prepared import PreparedDataset
 from workers.datasets.preprocessing import Image, Label
-from workers.datasets.sizes import prepared_bytes
+from workers.datasets.reader import Excluded
+from workers.datasets.similarity import Pairs, across, alike_warnings, near_duplicates
+from workers.datasets.sizes import known_shape, prepared_bytes
 from workers.datasets.sources import included_cases
-from workers.datasets.splits import SplitCase, make_splits
-from workers.errors import DataError, InputError
+from workers.datasets.splits import SplitCase
+from workers.errors import DataError
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the data set, cases done, cases in all, and the case's name."""
@@ -67,6 +70,7 @@ class ReadyDataset:
         identity: what specs know of it.
         images, voxels: of its training set, for cost predictions.
         ungrouped: what the groups leave open (`Reader.ungrouped`, `About.ungrouped`); "" where nothing.
+        alike: pairs of images that look alike and lie in different parts of the split.
     """
 
     prepared: PreparedDataset
@@ -75,6 +79,7 @@ class ReadyDataset:
     images: int
     voxels: int
     ungrouped: str = ""
+    alike: Pairs = ()
 
     @property
     def split(self) -> Split:
@@ -98,8 +103,8 @@ class ReadyDataset:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know of its classes before anything is trained, one sentence each."""
-        return tuple(coverage_warnings(self.missing, self.emptied))
+        """What a person should know of its classes and splits before anything is trained, one sentence each."""
+        return (*coverage_warnings(self.missing, self.emptied), *alike_warnings(self.alike))
 
 
 def different(splits: Mapping[tuple[int, int | None], Split]) -> tuple[Split, ...]:
@@ -171,12 +176,38 @@ def identify(grid: Grid, settings: Settings) -> dict[str, KnownDataset]:
     return {dataset.name: _identify(grid, dataset, settings) for dataset in grid.datasets}
 
 
+def check_data(grid: Grid, settings: Settings) -> CheckReport:
+    """Reads every case of the first data set of a grid, and tells what a preparation or a launch would refuse.
+
+    Raises:
+        SettingsError, DataError: the folder is not there, or is not this data set as a whole.
+    """
+    dataset = grid.datasets[0]
+    reader, source = reader_of(dataset), locate(dataset, settings)
+    left_out = [case for case, _ in included_cases(reader, source, dataset.exclude)[1]]
+
+    def launch(cases: Sequence[CaseFiles]) -> None:
+        check_headers(grid, dataset, cases)
+        if dataset.model_fields_set != {"name"}:  # one that the grid does not name is trained on by another
+            check_patch(grid, dataset, reader.dimensions)
+
+    return datasets.check(
+        reader,
+        source,
+        exclude=dataset.exclude,
+        cache=settings.prepared if settings.prepared.is_dir() else None,
+        split=lambda cases, pairs: different(splits_of(grid, dataset, cases, source, left_out=left_out, alike=pairs)),
+        launch=launch,
+    )
+
+
 def prepare(
     grid: Grid,
     settings: Settings,
     progress: Progress,
     *,
     keys: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
     damaged: Damaged | None = None,
 ) -> dict[str, ReadyDataset]:
     """Prepares and splits every data set of a grid; what is prepared already is opened, and its files are verified.
@@ -188,6 +219,7 @@ def prepare(
         keys: keys of data sets that were prepared for this sweep before. Such a one is opened from its prepared
             folder, so that a sweep can be resumed when its source has moved or `--data` is not given again. One that
             was damaged is prepared anew, and needs its source.
+        splits: hashes of the first split of such data sets, for those whose split is in a file.
         damaged: is told what was wrong with data that are prepared anew.
 
     Raises:
@@ -208,7 +240,9 @@ def prepare(
                 say(str(error))
                 said.add(dataset.name)
                 continue
-            done[dataset.name] = one = ready(dataset, whole, splits_of(grid, dataset, whole.cases))
+            made = stored_splits(grid, dataset, whole, (splits or {}).get(dataset.name, ""))
+            source = locate(dataset, settings) if dataset.split.own and made is None else whole.path
+            done[dataset.name] = one = _ready(grid, dataset, whole, source, made, keep=True)
             _write_splits(one)
     rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
     sources = locate_all(rest, settings)
@@ -225,16 +259,28 @@ def prepare(
     return {dataset.name: done[dataset.name] for dataset in grid.datasets}
 
 
-def _open(grid: Grid, dataset: DatasetTable, key: str, settings: Settings) -> ReadyDataset:
-    whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
-    return ready(dataset, whole, splits_of(grid, dataset, whole.cases))
+def _ready(
+    grid: Grid,
+    dataset: DatasetTable,
+    whole: PreparedDataset,
+    source: Path,
+    splits: Splits | None = None,
+    *,
+    keep: bool = False,
+) -> ReadyDataset:
+    """A prepared data set with its splits, made now where they are not given. `keep`: see `near_duplicates`."""
+    pairs = near_duplicates(whole, keep=keep)
+    if splits is None:
+        left_out = [case for case, _ in whole.excluded]
+        splits = splits_of(grid, dataset, whole.cases, source, left_out=left_out, alike=pairs)
+    return replace(ready(dataset, whole, splits), alike=across(pairs, different(splits)))
 
 
 def _prepare(
     grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress, damaged: Damaged | None
 ) -> ReadyDataset:
     reader = reader_of(dataset)
-    _check_cases(grid, dataset, included_cases(reader, source, dataset.exclude)[0])
+    check_cases(grid, dataset, *included_cases(reader, source, dataset.exclude), source)
     whole = prepared.prepare(
         reader,
         source,
@@ -243,8 +289,8 @@ def _prepare(
         progress=lambda done, total, case: progress(dataset.name, done, total, case),
         damaged=damaged,
     )
-    _check_sizes(grid, dataset, whole)
-    one = ready(dataset, whole, splits_of(grid, dataset, whole.cases))
+    _check_prepared(grid, dataset, whole)
+    one = _ready(grid, dataset, whole, source, keep=True)
     _write_splits(one)
     return one
 
@@ -266,37 +312,57 @@ def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int]
     )
 
 
-def _check_cases(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
-    """Refuses a split that the cases do not allow, and scores within the field of view where the files do not tell it:
-    to prepare the data may take hours."""
-    splits_of(grid, dataset, cases)
+def check_cases(
+    grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles], left_out: Sequence[Excluded], source: Path
+) -> None:
+    """Refuses what the names and headers of files tell of a launch that would fail: to prepare the data may take hours.
+
+    Raises:
+        InputError: the split cannot be made, whole images of several sizes, or scores within a field of view that the
+            files do not tell.
+    """
+    splits_of(grid, dataset, cases, source, left_out=[case for case, _ in left_out])
+    check_headers(grid, dataset, cases)
+
+
+def check_headers(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
+    """`check_cases` without the split."""
     if evaluation_of(grid, dataset).field_of_view and (lacking := [case.id for case in cases if case.field is None]):
         raise DataError(
             f"data set {dataset.name!r}: evaluation.field_of_view asks for scores within the field of view, but "
             f"{len(lacking)} of {len(cases)} images have no such mask (the first is {lacking[0]!r}); add the masks "
             "that DRIVE's distribution has, or leave the setting out for this data set"
         )
-
-
-def _check_sizes(grid: Grid, dataset: DatasetTable, whole: PreparedDataset) -> None:
-    """Refuses whole images of several sizes: a batch holds images of one size, and a trial would find out later."""
     if training_of(grid, dataset).patch is None:
-        first = whole.cases[0]
-        for case in whole.cases:
-            if case.shape != first.shape:
-                raise DataError(
-                    f"data set {dataset.name!r}: {case.files[0]} has {_times(case.shape)} pixels, {first.files[0]} "
-                    f"{_times(first.shape)}, and a batch needs one size; set options.size = [height, width] to resize "
-                    "them all, or training.patch to train on parts"
-                )
+        reader = reader_of(dataset)
+        _refuse_sizes(dataset, [(_place(case), known_shape(reader, case)) for case in cases])
 
 
-def splits_of(grid: Grid, dataset: DatasetTable, cases: Sequence[SplitCase]) -> dict[tuple[int, int | None], Split]:
-    """The splits that a grid asks for, by repeat and fold."""
-    try:
-        return make_splits(cases, repeats=len(seeds_of(grid)), **dataset.split.model_dump())
-    except InputError as error:
-        raise type(error)(f"data set {dataset.name!r}: {error}") from error
+def _place(case: CaseFiles) -> str:
+    """An image's file with its last folder."""
+    return "/".join(case.images[0].parts[-2:])
+
+
+def _check_prepared(grid: Grid, dataset: DatasetTable, whole: PreparedDataset) -> None:
+    """Refuses what only the arrays tell."""
+    refuse_absent_classes(dataset.name, whole.classes, [case.voxels for case in whole.cases])
+    if training_of(grid, dataset).patch is None:
+        _refuse_sizes(dataset, [(case.files[0], case.shape) for case in whole.cases])
+
+
+def _refuse_sizes(dataset: DatasetTable, shapes: Iterable[tuple[str, tuple[int, ...] | None]]) -> None:
+    """Refuses whole images of several sizes: a batch holds images of one size, and a trial would find out later."""
+    first = None
+    for file, shape in shapes:
+        if shape is None:
+            continue
+        first = first or (file, shape)
+        if shape != first[1]:
+            raise DataError(
+                f"data set {dataset.name!r}: {file} has {_times(shape)} pixels, {first[0]} {_times(first[1])}, and a "
+                "batch needs one size; set options.size = [height, width] to resize them all, or training.patch to "
+                "train on parts"
+            )
 
 
 def ready(
@@ -334,13 +400,15 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         source = locate(dataset, settings)
     except DataError:
         return KnownDataset(bare, None, *guessed_sizes(reader, None), tested=_guessed_tests(dataset, reader))
-    cases, _ = included_cases(reader, source, dataset.exclude)
-    _check_cases(grid, dataset, cases)
+    cases, left_out = included_cases(reader, source, dataset.exclude)
+    check_cases(grid, dataset, cases, left_out, source)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
     if any(settings.prepared.glob(f"{dataset.name}-*")):
         key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
         if prepared.is_prepared(settings.prepared, dataset.name, key):
-            one = _open(grid, dataset, key, settings)
+            whole = prepared.open_prepared(prepared.prepared_path(settings.prepared, dataset.name, key))
+            _check_prepared(grid, dataset, whole)
+            one = _ready(grid, dataset, whole, source)
             tested, unit = _tests(one.splits.values(), one.prepared.cases)
             return KnownDataset(
                 one.identity,
@@ -351,7 +419,8 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
                 tested_unit=unit,
                 warnings=one.warnings,
             )
-    tested, unit = _tests(splits_of(grid, dataset, cases).values(), cases)
+    splits = splits_of(grid, dataset, cases, source, left_out=[case for case, _ in left_out])
+    tested, unit = _tests(splits.values(), cases)
     return KnownDataset(
         bare,
         source,
@@ -409,6 +478,7 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
             voxels=one.voxels,
             missing=tuple(one.missing),
             emptied=tuple(one.emptied),
+            alike=len(one.alike),
         )
         for name, one in readies.items()
     }

@@ -104,7 +104,9 @@ def _small(grid: Grid, entry: dict[str, Any], root: Path) -> dict[str, Any]:
     small.pop("model", None)
     if _synthetic(dataset):
         small["folder"] = str(root / dataset.name)
-        small.pop("exclude", None)  # names cases of the real files
+        small.pop("exclude", None)  # names cases of the real files, as a split of one's own does
+        if "split" in small:
+            small["split"] = {key: value for key, value in small["split"].items() if key not in ("file", "folders")}
     three = reader.dimensions == 3
     if not three:
         small["options"] = {**entry.get("options", {}), "size": list(SIZE_2D)}

@@ -52,6 +52,7 @@ class DatasetDetails:
         groups: patients or sequences in the split.
         ungrouped: why the split knows no groups, where it should.
         missing: part of the split (`training`, `validation`, `test`) and class of which no image there has a pixel.
+        alike: how many pairs of images look alike and lie in different parts of the split.
         emptied: case and class of each mask that lost the class by resizing.
         images, voxels: how many train, and how large one is; what the predicted times depend on.
     """
@@ -69,12 +70,15 @@ class DatasetDetails:
     voxels: int = 0
     missing: tuple[tuple[str, str], ...] = ()
     emptied: tuple[tuple[str, str], ...] = ()
+    alike: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values: the stored form."""
         values = {**asdict(self), **{name: [list(one) for one in getattr(self, name)] for name in _PAIRS}}
         if not self.groups.partial:
             del values["groups"]["partial"]
+        if not self.alike:
+            del values["alike"]
         return values
 
     @classmethod

@@ -189,7 +189,7 @@ def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
         identity = data[dataset.name]
         training, evaluation = training_of(grid, dataset), evaluation_of(grid, dataset)
         metrics_of(grid, dataset)  # refused here, long before an image is scored
-        _check_patch(grid, dataset.name, identity.dimensions, training, evaluation)
+        check_patch(grid, dataset, identity.dimensions)
         for loss, model in itertools.product(grid.losses, grid.models or (ModelTable(),)):
             if loss.datasets is not None and dataset.name not in loss.datasets:
                 continue
@@ -318,8 +318,14 @@ def _filled(default: Spec, *tables: Table, but: str = "") -> Spec:
     return replace(default, **given)
 
 
-def _check_patch(grid: Grid, dataset: str, dimensions: int, training: TrainingSpec, evaluation: EvaluationSpec) -> None:
-    where = f"grid {grid.name!r}, data set {dataset!r}"
+def check_patch(grid: Grid, dataset: DatasetTable, dimensions: int) -> None:
+    """Refuses patches and overlaps that do not fit a data set.
+
+    Raises:
+        GridError: volumes without a patch, a wrong number of axes, or an overlap that is no part of a patch.
+    """
+    training, evaluation = training_of(grid, dataset), evaluation_of(grid, dataset)
+    where = f"grid {grid.name!r}, data set {dataset.name!r}"
     if dimensions == 3 and training.patch is None:
         raise GridError(f"{where}: volumes need training.patch, such as patch = [96, 96, 96]")
     for key, value in (("training.patch", training.patch), ("evaluation.overlap", evaluation.overlap)):

@@ -35,12 +35,16 @@ class SplitTable(Table):
 
     `folds` alone runs every fold of a cross-validation, each as trials of its own; with `fold` it runs that one.
     `resplit` draws training and validation images anew for each repeat; the test images stay the same.
+    `file` and `folders` are a split that somebody else made (`workers.datasets.own_splits`); a relative `file` lies in
+    the data set's folder. `grouped = "near-duplicates"` keeps images that look alike together, too.
     """
 
     seed: int = Field(default=0, ge=0)
     test: float = Field(default=0.2, gt=0, lt=1)
     validation: float = Field(default=0.2, gt=0, lt=1)
-    grouped: bool = False
+    grouped: bool | Literal["near-duplicates"] = False
+    file: str | None = Field(default=None, min_length=1)
+    folders: bool = False
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
     resplit: bool = False
@@ -51,7 +55,18 @@ class SplitTable(Table):
             raise ValueError(f"fold = {self.fold} says which of how many: add folds, such as folds = 5")
         if self.folds is not None and self.fold is not None and self.fold >= self.folds:
             raise ValueError(f"fold = {self.fold}: folds count from 0, the last of {self.folds} is {self.folds - 1}")
+        if self.file is not None and self.folders:
+            raise ValueError("file and folders: each is a whole split; choose one")
+        if self.own and "test" in self.model_fields_set:
+            raise ValueError(f"test = {self.test:g}: the {self.own} say which images test; leave test out")
+        if self.folders and self.folds is not None:
+            raise ValueError(f"folds = {self.folds}: folders train, val and test are one split; leave folds out")
         return self
+
+    @property
+    def own(self) -> str:
+        """What says the split, where somebody else made it; else ""."""
+        return "rows of the file" if self.file is not None else "folders" if self.folders else ""
 
     @property
     def trained_folds(self) -> tuple[int | None, ...]:

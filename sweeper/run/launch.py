@@ -292,7 +292,15 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
     load_stored(details.plugins, ("datasets", "metrics"))
     if prepared is None:
         keys = {name: one.prepared for name, one in details.data.items()}
-        ready = preparation.prepare(grid, settings, preparation_line(console), keys=keys, damaged=damage_line(console))
+        splits = {name: one.split_hash for name, one in details.data.items()}
+        ready = preparation.prepare(
+            grid,
+            settings,
+            preparation_line(console),
+            keys=keys,
+            splits=splits,
+            damaged=damage_line(console),
+        )
         # Only a search makes trials anew. Stored ones are whole, also where their loss's file is not here any more.
         prepared = None if grid.search is None else resolve_ready(grid, ready)
     if grid.search is not None:

@@ -55,7 +55,7 @@ def _check(grid: Grid) -> None:
     if (cells := _cells(grid)) > MAX_CELLS:
         raise GridError(f"{where}: up to {cells} trials; a service takes at most {MAX_CELLS} at once")
     for dataset in grid.datasets:
-        for text in _texts({"folder": dataset.folder, **dataset.options}):
+        for text in _texts([dataset.folder, dataset.split.file, dataset.options]):
             if _leads_out(text):
                 raise GridError(
                     f"{where}, data set {dataset.name!r}: {text!r} leads out of the service's data folder; name a "

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from trials.splits import Split
+from workers.errors import DataError
 
 SHOWN = 5
 """So many cases are named, the others counted."""
@@ -33,6 +34,15 @@ class CountedCase(Protocol):
     def native_voxels(self) -> Sequence[int]: ...
 
 
+class GroupedCase(Protocol):
+    """A case with its group."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def group(self) -> str | None: ...
+
+
 def missing_classes(
     cases: Sequence[CountedCase], classes: Sequence[str], splits: Collection[Split]
 ) -> dict[tuple[str, str], int]:
@@ -49,6 +59,41 @@ def missing_classes(
                 if not any(has[case][index] for case in ids):
                     found[part, label] += 1
     return dict(found)
+
+
+def divided_groups(cases: Sequence[GroupedCase], splits: Collection[Split]) -> Iterator[str]:
+    """A sentence where patients or sequences have images both in a test set and outside of it."""
+    group = {case.id: case.group for case in cases}
+    divided: dict[str, None] = {}
+    for split in splits:
+        outside = {group[case] for case in (*split.train, *split.validation)}
+        divided |= {own: None for case in split.test if (own := group[case]) is not None and own in outside}
+    if divided:
+        known = len(set(group.values()) - {None})
+        names = ", ".join(list(divided)[:SHOWN]) + (f" and {len(divided) - SHOWN} more" if len(divided) > SHOWN else "")
+        yield (
+            f"{len(divided)} of {known} patients or sequences have images in the test set and outside of it, which "
+            f"makes every score too high: {names}; keep them together with split = {{ grouped = true }}"
+        )
+
+
+def refuse_absent_classes(name: str, classes: Sequence[str], voxels: Sequence[Sequence[int]]) -> None:
+    """Refuses a data set in which a class has no pixel at all: nothing can be learned or said of it.
+
+    Args:
+        name: of the data set.
+        classes: names by index.
+        voxels: of each case, on the prepared grid, by class.
+
+    Raises:
+        DataError: such a class; the message names it.
+    """
+    for index, label in enumerate(classes[1:], start=1):
+        if not any(own[index] for own in voxels):
+            raise DataError(
+                f"data set {name!r}: no image has a pixel of class {label!r}; take it out of options.classes and "
+                "options.label_map, or add images that have it"
+            )
 
 
 def emptied_masks(cases: Sequence[CountedCase], classes: Sequence[str]) -> list[tuple[str, str]]:

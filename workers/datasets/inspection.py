@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,12 +13,20 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trials.errors import ExpectedError
 from trials.splits import Split
 from workers.datasets.cases import read_and_preprocess
-from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes
+from workers.datasets.coverage import (
+    coverage_warnings,
+    divided_groups,
+    emptied_masks,
+    missing_classes,
+    refuse_absent_classes,
+)
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import canonical_order
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row, listed
+from workers.datasets.similarity import Pairs, Thumbnail, across, alike, alike_warnings, thumbnail
 from workers.datasets.sources import hash_files, included_cases, provenance
 from workers.errors import DataError, InputError
 
@@ -106,6 +114,7 @@ class _Seen:
     shares: tuple[float, ...]
     voxels: tuple[int, ...] = ()
     native_voxels: tuple[int, ...] = ()
+    thumbnail: Thumbnail = field(default_factory=lambda: np.zeros(1, np.float32))
     excluded: str = ""
 
 
@@ -122,7 +131,8 @@ def check(
     exclude: Sequence[str] = (),
     processes: int | None = None,
     cache: Path | None = None,
-    split: Callable[[Sequence[CaseFiles]], Collection[Split]] | None = None,
+    split: Callable[[Sequence[CaseFiles], Pairs], Collection[Split]] | None = None,
+    launch: Callable[[Sequence[CaseFiles]], None] | None = None,
 ) -> CheckReport:
     """Reads and preprocesses every case of a folder, keeps nothing, and reports what is there and what is wrong.
 
@@ -132,7 +142,9 @@ def check(
         exclude: ids of cases to leave out.
         processes: how many cases at once; None: one per core, or a single one for a small source.
         cache: folder in which a preparation keeps the hashes of source files; finds copies more quickly.
-        split: makes the splits of the usable cases, of which is told which classes their parts lack.
+        split: makes the splits of the usable cases, given those that look alike. Of the splits is told which classes
+            their parts lack, and which groups and near-duplicates they divide.
+        launch: refuses usable cases with which a launch would fail.
 
     Raises:
         DataError: the folder as a whole is not this data set (single bad cases are problems in the report).
@@ -155,7 +167,15 @@ def check(
                 problems.append(Problem("warning", case.id, f"{case.label}: the mask is empty"))
     usable = [case for case in cases if case.id in seen]
     counted = [_Counted(case.id, seen[case.id].voxels, seen[case.id].native_voxels) for case in usable]
-    problems += _coverage(reader, usable, counted, split)
+    try:
+        if launch is not None and usable:
+            launch(usable)
+        if usable:
+            refuse_absent_classes(reader.name, reader.classes, [case.voxels for case in counted])
+    except ExpectedError as error:
+        problems.append(Problem("error", "launch", str(error)))
+    pairs = alike(usable, {case.id: seen[case.id].thumbnail for case in usable})
+    problems += _coverage(reader, usable, counted, pairs, split)
     shares = np.array([seen[case.id].shares for case in usable]).reshape(len(usable), len(reader.classes) - 1)
     spacings = np.array([seen[case.id].spacing for case in usable])
     return CheckReport(
@@ -186,27 +206,31 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
         shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
     shares = tuple((counts[1:] / case.label.size).tolist())
     voxels = np.bincount(done.label.reshape(-1), minlength=len(reader.classes))
-    return _Seen(shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()))
+    return _Seen(shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()), thumbnail(done.image))
 
 
 def _coverage(
     reader: Reader,
     usable: Sequence[CaseFiles],
     counted: Sequence[_Counted],
-    split: Callable[[Sequence[CaseFiles]], Collection[Split]] | None,
+    pairs: Pairs,
+    split: Callable[[Sequence[CaseFiles], Pairs], Collection[Split]] | None,
 ) -> list[Problem]:
     """What masks lose by resizing, and what the splits lack."""
     missing: dict[tuple[str, str], int] = {}
+    leaks: list[str] = []
     try:
         if split is not None and usable:
-            missing = missing_classes(counted, reader.classes, split(usable))
+            splits = list(split(usable, pairs))
+            missing = missing_classes(counted, reader.classes, splits)
+            leaks = [*divided_groups(usable, splits), *alike_warnings(across(pairs, splits))]
     except InputError as error:
         return [Problem("error", "split", str(error))]
     emptied = emptied_masks(counted, reader.classes)
     return [
         *(Problem("warning", case, f"class {label!r} is in the mask, and lost by resizing") for case, label in emptied),
         *(Problem("warning", "masks", text) for text in coverage_warnings({}, emptied)),
-        *(Problem("warning", "split", text) for text in coverage_warnings(missing, [])),
+        *(Problem("warning", "split", text) for text in (*coverage_warnings(missing, []), *leaks)),
     ]
 
 

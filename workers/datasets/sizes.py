@@ -14,6 +14,10 @@ from workers.errors import DataError
 SAMPLE = 20
 """Headers that are read, evenly over the cases."""
 
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""Values of the Exif tag for pictures that lie on their side."""
+
 
 def prepared_bytes(reader: Reader, cases: Sequence[CaseFiles]) -> int:
     """About how many bytes the cases take: float32 images and uint8 labels on the network's grid.
@@ -22,6 +26,18 @@ def prepared_bytes(reader: Reader, cases: Sequence[CaseFiles]) -> int:
     """
     sizes = [size for case in cases[:: max(len(cases) // SAMPLE, 1)] if (size := _case_bytes(reader, case))]
     return round(len(cases) * sum(sizes) / len(sizes)) if sizes else 0
+
+
+def known_shape(reader: Reader, case: CaseFiles) -> tuple[int, ...] | None:
+    """Height and width of a picture as it will be prepared, by its header; None where a header does not tell."""
+    if reader.dimensions == 3 or reader.size is not None or case.part:
+        return None
+    try:
+        with Image.open(case.images[0]) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+            return image.size if turned else image.size[::-1]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # the reader says what is wrong with it
 
 
 def _case_bytes(reader: Reader, case: CaseFiles) -> float:

@@ -8,14 +8,17 @@ is drawn anew for each repeat are options.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from trials.splits import Split
 from workers.errors import DataError, ParameterError
+
+Grouped = bool | Literal["near-duplicates"]
+"""What stays together: nothing, the groups that the files name, or these and images that look alike."""
 
 
 class SplitCase(Protocol):
@@ -36,15 +39,16 @@ def make_splits(
     seed: int,
     test: float = 0.2,
     validation: float = 0.2,
-    grouped: bool = False,
+    grouped: Grouped = False,
     folds: int | None = None,
     fold: int | None = None,
     resplit: bool = False,
+    alike: Collection[tuple[str, str]] = (),
 ) -> dict[tuple[int, int | None], Split]:
     """The split of each training of a loss, by its repeat and fold: what a grid's table `split` asks for.
 
     Args:
-        cases, seed, test, validation, grouped: see `make_split`.
+        cases, seed, test, validation, grouped, alike: see `make_split`.
         repeats: how many repeats there are.
         folds: number of folds of a cross-validation.
         fold: the one fold that is run. With `folds` alone, all are: each is the test set of trainings of its own.
@@ -64,7 +68,7 @@ def make_splits(
             continue
         splits[repeat, one] = make_split(
             pool, seed=seed, test=test, validation=validation, grouped=grouped, folds=folds,
-            fold=fold if one is None else one, draw=repeat,
+            fold=fold if one is None else one, draw=repeat, alike=alike,
         )  # fmt: skip
     return splits
 
@@ -75,10 +79,11 @@ def make_split(
     seed: int,
     test: float = 0.2,
     validation: float = 0.2,
-    grouped: bool = False,
+    grouped: Grouped = False,
     folds: int | None = None,
     fold: int | None = None,
     draw: int = 0,
+    alike: Collection[tuple[str, str]] = (),
 ) -> Split:
     """Divides cases at random into train, validation and test.
 
@@ -88,11 +93,13 @@ def make_split(
         test: share of all cases; round(test · n) cases. Not used with an official partition or folds.
         validation: share of the development cases; round(validation · development) cases.
         grouped: keep the cases of one group (patient, video sequence) together. Sizes are as near as groups allow.
-            A case without a group is a group of its own.
+            A case without a group is a group of its own. "near-duplicates" keeps images that look alike together,
+            too.
         folds: number of folds of a cross-validation; the test set is then fold number `fold` (0 to folds − 1).
         fold: which fold is the test set.
         draw: number of the draw of training and validation cases. Splits that differ in it alone have the same test
             cases.
+        alike: pairs of cases that look alike (`workers.datasets.similarity`).
 
     Raises:
         ParameterError: a setting outside its range, or folds together with an official partition.
@@ -102,14 +109,17 @@ def make_split(
     pool = sorted(cases, key=lambda case: case.id)
     _check(pool, seed, test, validation, folds, fold, grouped=grouped)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed])))
-    units = _units(pool, grouped)
+    units = _units(pool, grouped, alike if grouped == "near-duplicates" else ())
     official = {case.id for case in pool if case.partition == "test"}
     if official:
         if folds is not None:
             raise ParameterError("this data set has an official test partition: leave out folds and fold")
         test_units = [unit for unit in units if official.intersection(unit)]
         if grouped and any(not official.issuperset(unit) for unit in test_units):
-            raise DataError("a group has cases in the official test partition and outside of it: leave out grouped")
+            raise DataError(
+                "a group, or images that look alike, are in the official test partition and outside of it: leave out "
+                "grouped"
+            )
     else:
         units = [units[i] for i in generator.permutation(len(units))]
         test_units = (
@@ -126,7 +136,8 @@ def make_split(
     train_units = [unit for unit in development if unit not in validation_units]
     parts = [tuple(sorted(i for unit in part for i in unit)) for part in (train_units, validation_units, test_units)]
     if not all(parts):
-        kind = f"{len(units)} groups" if grouped else f"{len(pool)} cases"
+        count, unit = (len(units), "group") if grouped else (len(pool), "case")
+        kind = f"{count} {unit}" + "s" * (count != 1)
         sizes = ", ".join(str(len(part)) for part in parts)
         raise DataError(f"{kind} cannot be split: train, validation and test would have {sizes} cases; each needs one")
     settings = {"seed": seed, "test": test, "validation": validation, "grouped": grouped, "folds": folds, "fold": fold}
@@ -147,7 +158,7 @@ def _check(
     folds: int | None,
     fold: int | None,
     *,
-    grouped: bool,
+    grouped: Grouped,
 ) -> None:
     if seed < 0:
         raise ParameterError(f"split seed = {seed}: 0 or more")
@@ -158,7 +169,7 @@ def _check(
         raise ParameterError(f"folds = {folds}, fold = {fold}: give both or neither")
     if folds is not None and fold is not None and not (2 <= folds <= len(cases) and 0 <= fold < folds):
         raise ParameterError(f"folds = {folds}, fold = {fold}: 2 ≤ folds ≤ {len(cases)} cases and 0 ≤ fold < folds")
-    if grouped and all(case.group is None for case in cases):
+    if grouped is True and all(case.group is None for case in cases):
         raise DataError(
             "split grouped = true, but no case names its patient or sequence: set `group` in the data set's options, "
             "or add the file that names it (metadata.csv for CVC-ClinicDB)"
@@ -168,12 +179,24 @@ def _check(
             raise DataError(f"two cases have the id {first.id!r}")
 
 
-def _units(cases: Sequence[SplitCase], grouped: bool) -> list[tuple[str, ...]]:
+def _units(cases: Sequence[SplitCase], grouped: Grouped, alike: Collection[tuple[str, str]]) -> list[tuple[str, ...]]:
     """Sets of case ids that stay together, in an order that depends on the ids alone."""
+    keys = {
+        case.id: f"group {case.group}" if grouped and case.group is not None else f"case {case.id}" for case in cases
+    }
+    joined: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while key in joined:
+            key = joined[key]
+        return key
+
+    for first, second in alike:
+        if first in keys and second in keys and (one := root(keys[first])) != (other := root(keys[second])):
+            joined[max(one, other)] = min(one, other)
     units: dict[str, list[str]] = {}
     for case in cases:
-        key = f"group {case.group}" if grouped and case.group is not None else f"case {case.id}"
-        units.setdefault(key, []).append(case.id)
+        units.setdefault(root(keys[case.id]), []).append(case.id)
     return [tuple(ids) for ids in units.values()]
 
 

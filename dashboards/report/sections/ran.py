@@ -154,6 +154,16 @@ def _split_notes(known: DatasetDetails) -> Iterator[str]:
         )
     elif settings.get("folds"):
         yield f"the test set is fold {settings['fold']} (from 0) of {settings['folds']} of a cross-validation."
+    if own := settings.get("own"):
+        yield f"its split is not drawn: {'its folders say it' if own == 'folders' else f'the file {own} says it'}." + (
+            " What the file calls val is the test set." if settings.get("val_is_test") else ""
+        )
+    if known.alike:
+        pairs = "1 pair of images looks" if known.alike == 1 else f"{known.alike} pairs of images look"
+        yield (
+            f"leakage: {pairs} alike across parts of the split, which makes scores too high. "
+            'split = { grouped = "near-duplicates" } keeps them together.'
+        )
     if settings.get("resplit"):
         yield "each repeat drew training and validation images anew; the test images are the same in all."
     if groups.shared:

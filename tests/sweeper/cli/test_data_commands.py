@@ -107,3 +107,14 @@ def test_scoring_masks_of_a_sweep_that_is_not_there(sweeper: Any, stored: Path, 
     refused = sweeper("score", "demo", "--predictions", str(tmp_path), "--dataset", "nuclei", "--label", "nnunet")
     assert refused.status == 2
     assert "not a prepared data set" in " ".join(refused.err.split())
+
+
+def test_a_split_is_exported_and_used_in_another_study(sweeper: Any, own: tuple[str, ...], tmp_path: Path) -> None:
+    shown = sweeper("data", "split", "cells", *own, "--export", "split.csv")
+    assert shown.status == 0
+    assert shown.out.splitlines()[-2].startswith("3 training, 1 validation and 1 test cases (split ")
+    assert Path("split.csv").read_text().splitlines()[0] == "case,partition"
+    (tmp_path / "data" / "cells" / "split.csv").write_bytes(Path("split.csv").read_bytes())
+    (tmp_path / "other.toml").write_text(GRID.replace("training =", 'split = { file = "split.csv" }\ntraining ='))
+    again = sweeper("data", "split", "cells", "--grid", str(tmp_path / "other.toml"), *own[2:])
+    assert again.out.splitlines()[-1] == shown.out.splitlines()[-2]

@@ -107,7 +107,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_check_finds_emptied_masks_and_what_the_split_lacks(folder: Path) -> None:
     reader = get_reader("image-folder", {"name": "cells", "size": [16, 16]})
-    report = check(reader, folder, processes=1, split=lambda cases: [Split(("c2", "c3"), ("c0",), ("c1",))])
+    report = check(reader, folder, processes=1, split=lambda cases, pairs: [Split(("c2", "c3"), ("c0",), ("c1",))])
     assert report.ok
     told = [(problem.case, problem.message) for problem in report.problems]
     assert [case for case, _ in told] == ["c0", "c1", "masks", "split", "split"]
@@ -115,7 +115,7 @@ def test_check_finds_emptied_masks_and_what_the_split_lacks(folder: Path) -> Non
     assert told[2][1].startswith("2 masks lose class 'foreground' by resizing")
     assert told[2][1].count("c0, c1") == 1
     assert "no test image" in told[4][1]
-    refused = check(reader, folder, processes=1, split=lambda c: make_splits(c, seed=0, grouped=True).values())
+    refused = check(reader, folder, processes=1, split=lambda c, pairs: make_splits(c, seed=0, grouped=True).values())
     assert not refused.ok
     by_area = get_reader("image-folder", {"name": "cells", "size": [16, 16], "mask_resampling": "area"})
     assert check(by_area, folder, processes=1).problems == ()

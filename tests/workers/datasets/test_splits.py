@@ -190,5 +190,5 @@ def test_what_cannot_be_split_is_refused() -> None:
     official = [Case(str(i), group=str(i % 3), partition="test" if i < 3 else "train") for i in range(9)]
     with pytest.raises(ParameterError, match="official test partition"):
         make_split(official, seed=0, folds=3, fold=0)
-    with pytest.raises(DataError, match="in the official test partition and outside"):
+    with pytest.raises(DataError, match="in the official test partition and outside of it"):
         make_split(official, seed=0, grouped=True)
