@@ -23,7 +23,7 @@ from workers.datasets.preprocessing import Image, Label
 from workers.datasets.reader import Excluded
 from workers.datasets.similarity import Pairs, across, alike_warnings, near_duplicates
 from workers.datasets.sizes import known_shape, prepared_bytes
-from workers.datasets.sources import included_cases
+from workers.datasets.sources import included_cases, look_through, unmatched_files, unmatched_note
 from workers.datasets.splits import SplitCase
 from workers.errors import DataError
 
@@ -71,6 +71,7 @@ class ReadyDataset:
         images, voxels: of its training set, for cost predictions.
         ungrouped: what the groups leave open (`Reader.ungrouped`, `About.ungrouped`); "" where nothing.
         alike: pairs of images that look alike and lie in different parts of the split.
+        unmatched: which image files of the source belong to no case; "" where none, or where the source is not at hand.
     """
 
     prepared: PreparedDataset
@@ -80,6 +81,7 @@ class ReadyDataset:
     voxels: int
     ungrouped: str = ""
     alike: Pairs = ()
+    unmatched: str = ""
 
     @property
     def split(self) -> Split:
@@ -103,8 +105,9 @@ class ReadyDataset:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know of its classes and splits before anything is trained, one sentence each."""
-        return (*coverage_warnings(self.missing, self.emptied), *alike_warnings(self.alike))
+        """What a person should know of its files, classes and splits before anything is trained, one sentence each."""
+        unmatched = (self.unmatched,) if self.unmatched else ()
+        return (*unmatched, *coverage_warnings(self.missing, self.emptied), *alike_warnings(self.alike))
 
 
 def different(splits: Mapping[tuple[int, int | None], Split]) -> tuple[Split, ...]:
@@ -280,7 +283,8 @@ def _prepare(
     grid: Grid, dataset: DatasetTable, source: Path, settings: Settings, progress: Progress, damaged: Damaged | None
 ) -> ReadyDataset:
     reader = reader_of(dataset)
-    check_cases(grid, dataset, *included_cases(reader, source, dataset.exclude), source)
+    found = look_through(reader, source, dataset.exclude)
+    check_cases(grid, dataset, found.cases, found.excluded, source)
     whole = prepared.prepare(
         reader,
         source,
@@ -292,7 +296,7 @@ def _prepare(
     _check_prepared(grid, dataset, whole)
     one = _ready(grid, dataset, whole, source, keep=True)
     _write_splits(one)
-    return one
+    return replace(one, unmatched=unmatched_note(unmatched_files(reader, source, found)))
 
 
 def _write_splits(one: ReadyDataset) -> None:
@@ -400,7 +404,9 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         source = locate(dataset, settings)
     except DataError:
         return KnownDataset(bare, None, *guessed_sizes(reader, None), tested=_guessed_tests(dataset, reader))
-    cases, left_out = included_cases(reader, source, dataset.exclude)
+    found = look_through(reader, source, dataset.exclude)
+    cases, left_out = found.cases, found.excluded
+    note = unmatched_note(unmatched_files(reader, source, found))
     check_cases(grid, dataset, cases, left_out, source)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
     if any(settings.prepared.glob(f"{dataset.name}-*")):
@@ -417,7 +423,7 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
                 one.voxels,
                 tested=tested,
                 tested_unit=unit,
-                warnings=one.warnings,
+                warnings=replace(one, unmatched=note).warnings,
             )
     splits = splits_of(grid, dataset, cases, source, left_out=[case for case, _ in left_out])
     tested, unit = _tests(splits.values(), cases)
@@ -428,6 +434,7 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         bytes=prepared_bytes(reader, cases),
         tested=tested,
         tested_unit=unit,
+        warnings=(note,) if note else (),
     )
 
 
@@ -479,6 +486,7 @@ def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
             missing=tuple(one.missing),
             emptied=tuple(one.emptied),
             alike=len(one.alike),
+            unmatched=one.unmatched,
         )
         for name, one in readies.items()
     }

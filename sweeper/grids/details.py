@@ -54,6 +54,7 @@ class DatasetDetails:
         missing: part of the split (`training`, `validation`, `test`) and class of which no image there has a pixel.
         alike: how many pairs of images look alike and lie in different parts of the split.
         emptied: case and class of each mask that lost the class by resizing.
+        unmatched: which image files of the source belong to no case; "" where none.
         images, voxels: how many train, and how large one is; what the predicted times depend on.
     """
 
@@ -71,6 +72,7 @@ class DatasetDetails:
     missing: tuple[tuple[str, str], ...] = ()
     emptied: tuple[tuple[str, str], ...] = ()
     alike: int = 0
+    unmatched: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values: the stored form."""
@@ -79,6 +81,8 @@ class DatasetDetails:
             del values["groups"]["partial"]
         if not self.alike:
             del values["alike"]
+        if not self.unmatched:
+            del values["unmatched"]
         return values
 
     @classmethod

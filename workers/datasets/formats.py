@@ -76,15 +76,30 @@ def formats_of(path: Path) -> set[str]:
     return {kind} | (_variants(path) if kind in ("png", "jpeg", "tiff") else set())
 
 
+def has_orientation_tag(path: Path) -> bool:
+    """Whether a file is a picture whose header has an orientation tag by which it is turned."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            return _tag_of(image) != 1
+    except UnidentifiedImageError:
+        return TURNED in _variants_of_tiff(path)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return False
+
+
+def _tag_of(image: Image.Image) -> int:
+    """The tag in the header alone: to look for one behind its pixels would decode each PNG."""
+    is_png = isinstance(image, PngImagePlugin.PngImageFile)
+    return 1 if is_png and "exif" not in image.info else orientation_tag(image)
+
+
 def _variants(path: Path) -> set[str]:
     """What a picture's header tells; a damaged file is of none, and its reading says so."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             tiff = tiff_channels(image)
-            is_png = isinstance(image, PngImagePlugin.PngImageFile)
             found = {DEEP_PNG} if deep_png(image) else set()
-            # To look for a tag behind its pixels would decode each PNG.
-            turned = (not is_png or "exif" in image.info) and orientation_tag(image) != 1
+            turned = _tag_of(image) != 1
             # Pillow has always turned the TIFF files that it reads well.
             found |= {TURNED} if turned and (tiff is None or tiff.apart or misread_tiff(image)) else set()
             return found | ({UNDECLARED} if tiff is not None and tiff.dropped else set())

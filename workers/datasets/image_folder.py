@@ -59,6 +59,7 @@ class ImageFolder(Reader):
         licence="your own",
         layout='images/NAME.png\nmasks/NAME.png   (or set patterns: images = "scans/{id}.tif")',
     )
+    any_folder: ClassVar[bool] = True
     hashed_name: ClassVar[str] = "ImageFolder"
 
     name: str = "image-folder"

@@ -23,11 +23,12 @@ from workers.datasets.coverage import (
     missing_classes,
     refuse_absent_classes,
 )
+from workers.datasets.formats import has_orientation_tag
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import canonical_order
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row, listed
 from workers.datasets.similarity import Pairs, Thumbnail, across, alike, alike_warnings, thumbnail
-from workers.datasets.sources import hash_files, included_cases, provenance
+from workers.datasets.sources import hash_files, look_through, provenance, unmatched_files, unmatched_note
 from workers.errors import DataError, InputError
 
 
@@ -57,6 +58,7 @@ class CheckReport:
         table1: the paper's row, where there is one.
         excluded: id and reason of each case that is left out.
         problems: errors first.
+        turned: cases of which an image or mask was turned by its orientation tag.
     """
 
     name: str
@@ -71,6 +73,7 @@ class CheckReport:
     table1: Table1Row | None
     excluded: tuple[Excluded, ...]
     problems: tuple[Problem, ...]
+    turned: int = 0
 
     @property
     def ok(self) -> bool:
@@ -96,6 +99,8 @@ class CheckReport:
         sizes = [f"{'×'.join(map(str, shape))} ({count})" for shape, count in list(self.shapes.items())[:5]]
         more = f" and {len(self.shapes) - 5} more" if len(self.shapes) > 5 else ""
         lines.append(f"  sizes: {', '.join(sizes)}{more}")
+        if self.turned:
+            lines.append(f"  turned by their orientation tag: {self.turned} of {self.cases}")
         if self.spacings is not None:
             lines.append("  spacing: " + " × ".join(f"{low:.3g}–{high:.3g}" for low, high in self.spacings) + " mm")
         for i, (label, share) in enumerate(self.foreground.items()):
@@ -116,6 +121,7 @@ class _Seen:
     native_voxels: tuple[int, ...] = ()
     thumbnail: Thumbnail = field(default_factory=lambda: np.zeros(1, np.float32))
     excluded: str = ""
+    turned: bool = False
 
 
 class _Counted(NamedTuple):
@@ -151,7 +157,8 @@ def check(
         ParameterError: an excluded case does not exist.
         WorkerLostError: a process was killed.
     """
-    cases, excluded = included_cases(reader, source, exclude)
+    found = look_through(reader, source, exclude)
+    cases, excluded = found.cases, found.excluded
     problems = _duplicates(cases, cache)
     seen: dict[str, _Seen] = {}
     for case, outcome in each(partial(_look, reader), cases, processes_for(reader, cases, processes)):
@@ -165,6 +172,10 @@ def check(
             seen[case.id] = outcome
             if not any(outcome.shares):
                 problems.append(Problem("warning", case.id, f"{case.label}: the mask is empty"))
+            elif not outcome.native_voxels[0]:
+                problems.append(Problem("warning", case.id, f"{case.label}: the mask is all foreground"))
+    if note := unmatched_note(unmatched_files(reader, source, found)):
+        problems.append(Problem("warning", "files", note))
     usable = [case for case in cases if case.id in seen]
     counted = [_Counted(case.id, seen[case.id].voxels, seen[case.id].native_voxels) for case in usable]
     try:
@@ -189,6 +200,7 @@ def check(
         spacings=_ranges(spacings) if reader.dimensions == 3 and usable else None,
         foreground=dict(zip(reader.classes[1:], (100 * shares).mean(axis=0).tolist(), strict=True)) if usable else {},
         table1=reader.about.table1,
+        turned=sum(seen[case.id].turned for case in usable),
         excluded=tuple(sorted(excluded)),
         problems=tuple(sorted(problems, key=lambda problem: (problem.severity, problem.case))),
     )
@@ -206,7 +218,11 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
         shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
     shares = tuple((counts[1:] / case.label.size).tolist())
     voxels = np.bincount(done.label.reshape(-1), minlength=len(reader.classes))
-    return _Seen(shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()), thumbnail(done.image))
+    as_stored = reader.dimensions == 3 or getattr(reader, "orientation", "tag") == "stored"
+    turned = not as_stored and any(map(has_orientation_tag, files.files))
+    return _Seen(
+        shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()), thumbnail(done.image), turned=turned
+    )
 
 
 def _coverage(

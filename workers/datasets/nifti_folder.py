@@ -57,6 +57,7 @@ class NiftiFolder(Reader):
         licence="your own",
         layout='dataset.json, imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz\n(or patterns: images = ["{id}/ct.nii.gz"])',
     )
+    any_folder: ClassVar[bool] = True
     hashed_name: ClassVar[str] = "NiftiFolder"
 
     name: str = "nifti-folder"

@@ -38,14 +38,14 @@ class LeftOut:
 
     Attributes:
         ids: the cases that are to be left out.
-        files: the files of such cases, and of those in `reasons`.
         found: those of `ids` of which there are files.
+        matched: every file that a pattern matches, of these cases and of all others.
         reasons: further cases that were left out, each with the reason.
     """
 
     ids: frozenset[str] = frozenset()
-    files: set[Path] = field(default_factory=set)
     found: set[str] = field(default_factory=set)
+    matched: set[Path] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -158,6 +158,14 @@ def single(found: Mapping[str, tuple[Path, ...]], source: Path, pattern: str) ->
     return {case: paths[0] for case, paths in found.items()}
 
 
+def is_aside(relative: str, named: Collection[str] = ()) -> bool:
+    """Whether a file is hidden or in a folder that is, or that an operating system made, and that is not `named`."""
+    *folders, name = PurePosixPath(relative).parts
+    return name.startswith(".") or any(
+        (folder.startswith(".") or folder.lower() in _ASIDE_FOLDERS) and folder not in named for folder in folders
+    )
+
+
 def pair(
     images: Mapping[str, Path],
     labels: Mapping[str, Path],
@@ -252,7 +260,7 @@ def _matches(source: Path, pattern: str) -> Iterator[tuple[str, str | None, int,
         relative = path.relative_to(source).as_posix()
         own = ending_of(relative) if ending else ""
         match = expression.fullmatch(relative.removesuffix(own))
-        if match is None or (ending and not own) or _is_aside(relative, literal) or not path.is_file():
+        if match is None or (ending and not own) or is_aside(relative, literal) or not path.is_file():
             continue
         if not ending and stem.endswith(("*", "{id}")) and path.suffix.lower() in _NO_IMAGES:
             continue
@@ -266,30 +274,20 @@ def _format(ending: str) -> str:
     return ENDINGS[ending.lower()]
 
 
-def _is_aside(relative: str, literal: Collection[str]) -> bool:
-    """Whether the file is hidden or lies in a folder of the operating system, which the pattern does not name."""
-    *folders, name = PurePosixPath(relative).parts
-    return name.startswith(".") or any(
-        (folder.startswith(".") or folder.lower() in _ASIDE_FOLDERS) and folder not in literal for folder in folders
-    )
-
-
 def _without_left_out(found: dict[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
     left_out = _LEFT_OUT.get()
-    if left_out is None or not (ids := left_out.ids & set(found)):
+    if left_out is None:
         return found
-    left_out.found |= ids
-    left_out.files |= {path for case in ids for path in found[case]}
-    return {case: paths for case, paths in found.items() if case not in ids}
+    left_out.matched.update(*found.values())
+    left_out.found |= left_out.ids & set(found)
+    return {case: paths for case, paths in found.items() if case not in left_out.ids}
 
 
 def _labelled(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, Path]:
     """The images that have a mask. The others are left out, and listed with the excluded cases."""
     left_out = _LEFT_OUT.get()
     if left_out is not None:
-        without = {case: path for case, path in images.items() if case not in labels}
-        left_out.reasons |= dict.fromkeys(without, "no mask")
-        left_out.files |= set(without.values())
+        left_out.reasons |= dict.fromkeys(set(images) - set(labels), "no mask")
     return {case: path for case, path in images.items() if case in labels}
 
 

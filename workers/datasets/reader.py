@@ -145,6 +145,9 @@ class Reader(ABC):
     """
 
     about: ClassVar[About]
+    any_folder: ClassVar[bool] = False
+    """Whether it reads any folder by patterns, so that image files that no pattern matches are told."""
+
     hashed_name: ClassVar[str] = ""
     """The class's name in prepared keys. It stays when the class is renamed, and a subclass does not have it from its
     base. Empty: the name of the class, which may then never change."""

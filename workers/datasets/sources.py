@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trials.spec import content_hash
+from workers.datasets.formats import ending_of
 from workers.datasets.parallel import available_processes
-from workers.datasets.patterns import leaving_out
+from workers.datasets.patterns import is_aside, leaving_out
 from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest
 from workers.files import atomic_write
@@ -24,6 +26,12 @@ SYNTHETIC_MARKER = "SYNTHETIC.md"
 """A file of this name in a source folder marks images that `workers.datasets.synthetic` made."""
 
 _CACHE_NAME = "source-hashes.json"
+
+_TEST_FOLDERS = {"imagests", "labelsts"}
+"""Folders, in lower case, of the test images that the Decathlon and nnU-Net keep without masks."""
+
+_SHOWN = 5
+"""So many files are named, the others counted."""
 
 _RACY_NS = 2_000_000_000
 """A file younger than this is not cached: it could change again within one tick of the file system's clock."""
@@ -54,8 +62,56 @@ def provenance(source: Path) -> Literal["real", "synthetic"]:
     return "synthetic" if (source / SYNTHETIC_MARKER).exists() else "real"
 
 
+class Found(NamedTuple):
+    """What is in a data set's folder.
+
+    Attributes:
+        cases: those that are used.
+        excluded: those that the reader or the user leaves out.
+        files: the files of all cases, and every other that a pattern matches.
+    """
+
+    cases: list[CaseFiles]
+    excluded: list[Excluded]
+    files: set[Path]
+
+
 def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> tuple[list[CaseFiles], list[Excluded]]:
-    """The cases that are used, and those that the reader or the user leaves out.
+    """The cases that are used, and those that are left out; see `look_through`."""
+    found = look_through(reader, source, exclude)
+    return found.cases, found.excluded
+
+
+def unmatched_files(reader: Reader, source: Path, found: Found) -> tuple[str, ...]:
+    """The image files of a folder that belong to no case, because no pattern matches them; in order, as in the folder.
+
+    Empty for a reader that knows its folder. Left out is what by custom is no case: hidden files, those of operating
+    systems, and a challenge's test images without masks (`imagesTs`).
+    """
+    if not reader.any_folder:
+        return ()
+    files = []
+    for folder, _, names in os.walk(source):
+        for name in filter(ending_of, names):
+            path = Path(folder, name)
+            relative = path.relative_to(source).as_posix()
+            aside = is_aside(relative) or path.parent.name.lower() in _TEST_FOLDERS
+            if not aside and path not in found.files and path.is_file():
+                files.append(relative)
+    return tuple(sorted(files))
+
+
+def unmatched_note(files: Sequence[str]) -> str:
+    """What a person should know of `unmatched_files`; empty without any."""
+    if not files:
+        return ""
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    count = "1 image file belongs" if len(files) == 1 else f"{len(files)} image files belong"
+    return f"{count} to no case, because no pattern matches: {', '.join(files[:_SHOWN])}{more}"
+
+
+def look_through(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> Found:
+    """The cases of a folder: those that are used, and those that the reader or the user leaves out.
 
     Raises:
         DataError: from `Reader.find_cases`, or nothing is left.
@@ -78,7 +134,8 @@ def included_cases(reader: Reader, source: Path, exclude: Sequence[str] = ()) ->
         raise DataError(f"data set {reader.name!r}: no case is left in {source}")
     if reader.group_pattern is not None:
         _check_groups(reader, left)
-    return left, [Excluded(case, reason) for case, reason in sorted(excluded.items())]
+    files = left_out.matched.union(*(case.files for case in cases))
+    return Found(left, [Excluded(case, reason) for case, reason in sorted(excluded.items())], files)
 
 
 def _check_groups(reader: Reader, cases: Sequence[CaseFiles]) -> None:

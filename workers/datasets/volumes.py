@@ -24,7 +24,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 
-from workers.datasets.preprocessing import Affine, Image, Label
+from workers.datasets.preprocessing import WHOLE, Affine, Image, Label
 from workers.errors import DataError
 
 MAX_VOXELS = 1 << 30
@@ -94,11 +94,14 @@ def read_labels(path: Path, label_map: Mapping[int, int], like: Header) -> Label
         _check_grid(path, header, like)
         label = np.empty(header.shape, np.uint8, order="F")
         for part, values in voxels:
-            with np.errstate(invalid="ignore"):  # NaN is found by the comparison
-                small = np.clip(values, 0, 255).astype(np.uint8)
-            wrong = (small != values) | (table[small] == 255)
+            with np.errstate(invalid="ignore"):  # NaN and infinity are found by the comparison
+                whole = np.rint(values) if values.dtype.kind == "f" else values
+                small = np.clip(whole, 0, 255).astype(np.uint8)
+                wrong = (small != whole) | (table[small] == 255)
+                if whole is not values:
+                    wrong |= np.abs(values - whole) > WHOLE
             if wrong.any():
-                listed = ", ".join(f"{v:g}" for v in np.unique(np.asarray(values)[wrong])[:8])
+                listed = ", ".join(f"{v:.7g}" for v in np.unique(np.asarray(values)[wrong])[:8])
                 raise DataError(f"{path}: label values {listed} are not expected; expected {sorted(label_map)}")
             label[..., part] = table[small]
     return label

@@ -92,6 +92,7 @@ def data_notes(grid: Json, data_sets: Mapping[str, DatasetDetails]) -> list[str]
         f"{dataset}: {note}"
         for dataset, known in data_sets.items()
         for note in (
+            *([f"{known.unmatched}."] if known.unmatched else []),
             *_split_notes(known),
             *_class_notes(known),
             *_score_notes(_settings_of(grid, dataset, "evaluation")),

@@ -66,6 +66,14 @@ def test_classes_that_a_part_lacks_and_masks_that_lost_one_are_told_and_listed()
     assert ran.emptied_table({"cells": known}).rows == (("cells", "c1", "tumour"), ("cells", "c2", "tumour"))
 
 
+def test_files_that_belong_to_no_case_are_told_and_remembered():
+    known = SweepDetails(
+        data={"cells": DatasetDetails(unmatched="1 image file belongs to no case: masks/2_mask_1.png")}
+    )
+    again = SweepDetails.from_dict(json.loads(json.dumps(known.to_dict())))
+    assert ran.data_notes({}, again.data) == ["cells: 1 image file belongs to no case: masks/2_mask_1.png."]
+
+
 def test_a_grouped_split_is_said_to_be_clean():
     cells = DatasetDetails(groups=Groups(known=9), ungrouped=UNKNOWN)
     assert ran.data_notes({}, {"cells": cells}) == [

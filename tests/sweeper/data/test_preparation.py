@@ -61,6 +61,21 @@ def test_what_is_known_after_preparation(settings: Settings) -> None:
     assert (known.images, known.voxels) == (ready.images, ready.voxels) == (4, 32 * 32)
 
 
+def test_image_files_that_belong_to_no_case_are_told_before_and_after_preparation(settings: Settings) -> None:
+    """Also of data that were prepared before the file came."""
+    own = {"name": "drive", "reader": "image-folder", "options": {"size": [32, 32]}}
+    own["options"] |= {"images": "training/images/{id}_training.tif", "masks": "training/1st_manual/{id}_manual1.gif"}
+    shutil.rmtree(settings.data_root / "drive" / "test")
+    shutil.rmtree(settings.data_root / "drive" / "training" / "mask")
+    assert prepare(grid(own), settings, silent)["drive"].warnings == ()
+    (settings.data_root / "drive" / "training" / "1st_manual" / "21_manual2.gif").write_bytes(b"GIF")
+    told = ("1 image file belongs to no case, because no pattern matches: training/1st_manual/21_manual2.gif",)
+    assert identify(grid(own), settings)["drive"].warnings == told
+    ready = prepare(grid(own), settings, silent)
+    assert ready["drive"].warnings == told
+    assert describe(ready)["drive"].unmatched == told[0]
+
+
 def test_a_changed_file_is_another_data_set(settings: Settings) -> None:
     prepare(grid(DRIVE), settings, silent)
     image = next((settings.data_root / "drive" / "training" / "images").iterdir())

@@ -152,3 +152,40 @@ def test_unlabelled_volumes_are_left_out(tmp_path: Path, write_volume: Any) -> N
     cases, excluded = included_cases(get_reader("nifti-folder", options), tmp_path)
     assert [case.id for case in cases] == ["a", "b"]
     assert [tuple(one) for one in excluded] == [("c", "no mask")]
+
+
+def test_files_that_no_pattern_matches_are_told(tmp_path: Path, disks: Disks) -> None:
+    """A second lesion's mask would become background. What was left out on purpose is not told again."""
+    source = tmp_path / "set"
+    for case, mask in disks.items():
+        save(source / f"images/{case}.png", picture(mask))
+        save(source / f"masks/{case}_mask.png", mask * np.uint8(255))
+    save(source / "masks/2_mask_1.png", disk((3, 3)))
+    save(source / "other/deep/9.TIF", disk((3, 3)))
+    save(source / "images/0.gif", disk((3, 3)))
+    save(source / "imagesTs/7.png", disk((3, 3)))
+    (source / "notes.txt").touch()
+    (source / "masks" / "3_mask.png").unlink()
+    options = {"images": "images/{id}.png", "masks": "masks/{id}_mask.png"}
+    reader = get_reader("image-folder", {**options, "unlabelled": "skip"})
+    (told,) = [one for one in check(reader, source, exclude=["1"]).problems if one.case == "files"]
+    assert told.severity == "warning"
+    assert told.message == (
+        "3 image files belong to no case, because no pattern matches: images/0.gif, masks/2_mask_1.png, "
+        "other/deep/9.TIF"
+    )
+    whole = get_reader("image-folder", {"images": "**/{id}.*", "masks": "masks/{id}_mask.png", "unlabelled": "skip"})
+    assert "files" not in [one.case for one in check(whole, source, exclude=["0"]).problems]
+
+
+def test_a_volume_without_labelled_slices_belongs_to_the_set(tmp_path: Path, write_volume: Any) -> None:
+    values = np.arange(60.0).reshape(3, 4, 5)
+    for case in "ab":
+        write_volume(tmp_path / case / "t1.nii.gz", values)
+        write_volume(tmp_path / case / "seg.nii.gz", ((values > 30) & (case == "a")).astype(np.uint8))
+    write_volume(tmp_path / "a" / "t2.nii.gz", values)
+    options = {"images": ["{id}/t1.nii.gz"], "labels": "{id}/seg.nii.gz", "slices": "axial", "labelled": True}
+    problems = check(get_reader("nifti-folder", options), tmp_path).problems
+    assert [one.message for one in problems if one.case == "files"] == [
+        "1 image file belongs to no case, because no pattern matches: a/t2.nii.gz"
+    ]

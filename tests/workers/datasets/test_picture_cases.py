@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from workers.datasets import get_reader
+from workers.datasets import check, get_reader
 from workers.datasets.keys import preparation_key
 from workers.datasets.prepared import PreparedDataset, prepare
 from workers.errors import DataError, ParameterError
@@ -126,3 +126,44 @@ def test_a_cup_within_its_disc_is_no_background(tmp_path: Path) -> None:
     assert prepared_of(source, foreground="nonzero").cases[0].voxels == (voxels[0], voxels[1] + voxels[2])
     with pytest.raises(ParameterError, match="foreground is for masks of one structure"):
         get_reader("image-folder", {**classes, "foreground": "nonzero"})
+
+
+def test_check_counts_what_was_turned(photographs: Path) -> None:
+    save(photographs / "images/q.png", picture(disk((12, 14))))
+    save(photographs / "masks/q.png", disk((12, 14)))
+    found = check(get_reader("image-folder"), photographs)
+    assert found.turned == 3
+    assert "turned by their orientation tag: 3 of 4" in found.text()
+    assert check(get_reader("image-folder", {"orientation": "stored"}), photographs).turned == 0
+
+
+def test_a_full_mask_warns_as_an_empty_one_does(image_folder: Path) -> None:
+    """White everywhere is what a mask in an alpha channel looks like without it; black everywhere, too."""
+    shape = disk((9, 12), shape=(24, 32)) * np.uint8(255)
+    save(image_folder / "masks/c0.png", np.full((24, 32), 255, np.uint8))
+    for case, colour in (("c1", 255), ("c2", 0)):
+        save(image_folder / f"masks/{case}.png", np.dstack([np.full((24, 32, 3), colour, np.uint8), shape]))
+    found = check(get_reader("image-folder"), image_folder)
+    assert found.ok
+    assert [(one.case, one.message.split(": ")[-1]) for one in found.problems] == [
+        ("c0", "the mask is all foreground"),
+        ("c1", "the mask is all foreground"),
+        ("c2", "the mask is empty"),
+    ]
+
+
+def test_labels_of_a_volume_that_are_nearly_whole(tmp_path: Path, write_volume: Any) -> None:
+    """Floats, and integers that the header scales by 1/255."""
+    mask = (np.random.default_rng(0).random((5, 6, 7)) < 0.3).astype(np.uint8)
+    for case in "abc":
+        write_volume(tmp_path / "v" / case / "ct.nii.gz", np.arange(210.0).reshape(5, 6, 7))
+    write_volume(tmp_path / "v/a/seg.nii.gz", mask.astype(np.float64))
+    write_volume(tmp_path / "v/b/seg.nii.gz", (mask * 0.9999999).astype(np.float32))
+    write_volume(tmp_path / "v/c/seg.nii.gz", (mask * np.float32(1 / 255)) * 255)
+    reader = get_reader("nifti-folder", {"images": ["{id}/ct.nii.gz"], "labels": "{id}/seg.nii.gz"})
+    prepared = prepare(reader, tmp_path / "v", tmp_path / "root")
+    for case in "abc":
+        np.testing.assert_array_equal(prepared.label(case), mask.transpose(2, 1, 0))
+    write_volume(tmp_path / "v/b/seg.nii.gz", (mask * 0.998).astype(np.float32))
+    with pytest.raises(DataError, match=r"seg\.nii\.gz: label values 0\.998 are not expected"):
+        prepare(reader, tmp_path / "v", tmp_path / "root")
