@@ -8,11 +8,11 @@ from pathlib import Path
 from dashboards.report.write import check_formats, write_report, write_study_report
 from dashboards.study_data import data_of_scores
 from storage.repository import Repository
-from sweeper.grids.details import details_of
+from sweeper.grids.plugged import load_plugins
 from sweeper.score_files import read_scores, study_of
 from sweeper.settings import Settings
 from sweeper.study import Study, keep_significance
-from workers.plugins import load_installed, load_stored
+from workers.plugins import load_installed
 
 PLUGIN_KINDS = ("tests", "figures", "sections")
 """What plug-ins add to a report."""
@@ -23,14 +23,15 @@ def write(
 ) -> list[Path]:
     """Writes the report and returns every file, the page first; stores the tests that it shows in the database.
 
-    Installed plug-ins, and those that the sweep was launched with, add their tests, figures and sections.
+    Installed plug-ins, and those that the sweep was launched with, add their tests, figures and sections; code that
+    came with an imported sweep does so where a person has allowed it.
 
     Raises:
         ReportError: it cannot be written as asked.
         PluginError: a plug-in cannot be imported.
     """
     load_installed(PLUGIN_KINDS)
-    load_stored(details_of(study.sweep).plugins, (*PLUGIN_KINDS, "metrics"))
+    load_plugins(study.sweep, (*PLUGIN_KINDS, "metrics"))
     keep_significance(repository, study)
     files = write_study_report(
         repository, study, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared

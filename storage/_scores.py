@@ -24,10 +24,19 @@ def score_rows(trial: str, result: TrialResult) -> list[dict[str, object]]:
         if key in seen:
             raise InvalidScoreError(f"trial {trial}: {_where(score)} is scored twice; each image and class once")
         seen.add(key)
-        values = {name: _number(trial, score, name, value) for name, value in score.values.items()}
+        values = checked_values(trial, score)
         own = {"partition": score.partition, "case": score.case, "label": score.label, "group": score.group}
         rows.append({"trial": trial, **own, "metrics": values})
     return rows
+
+
+def checked_values(trial: str, score: Score) -> dict[str, float | None]:
+    """The values of a score as they are stored.
+
+    Raises:
+        InvalidScoreError: a value outside its metric's range, NaN, or not a number.
+    """
+    return {name: _number(trial, score, name, value) for name, value in score.values.items()}
 
 
 def added_values(trial: str, score: Score, stored: Mapping[str, float | None]) -> dict[str, float | None]:

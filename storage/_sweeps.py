@@ -14,7 +14,7 @@ from storage._statements import insert, insert_absent, request_columns, sweep_ro
 from storage.columns import now
 from storage.errors import SweepConflictError
 from storage.models import LeaseRow, MembershipRow, RequestRow, SignificanceRow, SplitRow, SweepRow, TrialRow
-from storage.records import Lease, NewTrial, Request, SignificanceTest, Sweep
+from storage.records import IMPORTED, Lease, NewTrial, Request, SignificanceTest, Sweep
 from trials.splits import Split
 from trials.states import SweepState, TrialState
 
@@ -132,6 +132,28 @@ class SweepMethods(LeaseMethods):
             LeaseLostError: see `hold`.
         """
         self._update_sweep(lease, grid=dict(grid))
+
+    def allow_plugins(self, sweep_name: str, sources: Iterable[str]) -> None:
+        """Notes that a person lets these plug-ins of an imported sweep run, by the hash of their source.
+
+        It needs no lease, since it moves nothing that a coordinator writes.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        wanted = list(sources)
+
+        def work(connection: Connection) -> None:
+            sweep_id = sweep_row(connection, sweep_name).id
+            lock = select(LeaseRow.fencing).where(LeaseRow.sweep_id == sweep_id).with_for_update()
+            connection.execute(lock).one()
+            details = dict(sweep_row(connection, sweep_name).details)
+            if IMPORTED in details:
+                allowed = dict.fromkeys([*details[IMPORTED].get("allowed", ()), *wanted])
+                details[IMPORTED] = {"allowed": list(allowed)}
+                connection.execute(update(SweepRow).where(SweepRow.id == sweep_id).values(details=details))
+
+        self.database.write(work)
 
     def set_mlflow_run(self, lease: Lease, run_id: str, *, trial: str | None = None) -> None:
         """Notes the MLflow run of the sweep, or of one of its trials.

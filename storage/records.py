@@ -31,6 +31,10 @@ class NewTrial:
     cost: float | None = None
 
 
+IMPORTED = "imported"
+"""The key of a sweep's details that says that it was made elsewhere, with the hashes of plug-ins that may run here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """A stored sweep. Times are seconds since the epoch by the database's clock."""

@@ -7,25 +7,40 @@ SHA-256. The lease and the Optuna studies stay behind: the first is of its datab
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, select, update
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from storage._statements import insert, insert_absent, insert_many, sweep_row
-from storage.columns import Json, Real
+from storage.columns import Json, now
 from storage.errors import SweepConflictError, TransferError
+from storage.faults import first_line, is_transient
+from storage.incoming import (
+    FORMAT,
+    LEFT_OUT,
+    MANIFEST,
+    VERSION,
+    Incoming,
+    Rows,
+    Values,
+    arrow_columns,
+    digest,
+    read_folder,
+    read_manifest,
+    stored_columns,
+)
 from storage.models import (
     AttemptRow,
     Base,
@@ -40,38 +55,18 @@ from storage.models import (
     SweepRow,
     TrialRow,
 )
+from storage.records import IMPORTED
 from storage.repository import Repository
 from trials import metrics
-from trials.states import TrialState
+from trials.memory import limited_memory
+from trials.spreadsheets import harmless
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
-MANIFEST = "sweep.json"
-_FORMAT = "sweeper sweep"
-_VERSION = 3
-_OLDER = (1, 2)
-"""Export versions that are read besides: 1 had a column for each of six metrics, neither had groups."""
+__all__ = ["Imported", "export_sweep", "import_sweep", "read_manifest"]
 
-# What a table leaves out: numbers that mean nothing in another database. What replaces them: (name, type).
-_LEFT_OUT: Mapping[type[Base], frozenset[str]] = {
-    EnvironmentRow: frozenset(),
-    TrialRow: frozenset({"sweep_id"}),
-    MembershipRow: frozenset({"sweep_id"}),
-    AttemptRow: frozenset({"id", "sweep_id"}),
-    EpochRow: frozenset({"attempt_id"}),
-    ScoreRow: frozenset(),
-    SplitRow: frozenset(),
-    RequestRow: frozenset({"id", "sweep_id"}),
-    SignificanceRow: frozenset({"sweep_id"}),
-}
-_ADDED: Mapping[type[Base], tuple[str, pa.DataType]] = {
-    TrialRow: ("sweep", pa.string()),
-    AttemptRow: ("sweep", pa.string()),
-    EpochRow: ("attempt", pa.int64()),
-}
+MEMORY_MIB = 1536
+"""So much more memory than the process has may an import take."""
 
-Values: TypeAlias = dict[str, Any]
-"""A row of a file, or the manifest, by name."""
-
-Rows = list[Values]
 Tables = dict[type[Base], Rows]
 
 
@@ -115,42 +110,44 @@ def export_sweep(
     return directory
 
 
-def import_sweep(repository: Repository, directory: Path) -> Imported:
+Admit = Callable[[Values, Sequence[Values]], None]
+"""Looks at a sweep and its trials before they are stored, and raises what it refuses them with."""
+
+
+def import_sweep(repository: Repository, directory: Path, admit: Admit | None = None) -> Imported:
     """Brings an exported sweep into the database, wholly or not at all. Doing it again changes nothing.
+
+    Nobody knows who wrote the folder, so everything in it is checked as a write of this program's own is. What it says
+    is data: a sweep that was queued or running comes in as stopped, its open requests as not carried out, and its
+    details say that it was imported, so that code in them does not run (`sweeper.grids.details`).
 
     A trial that this database has tried already stays as it is here. If the sweep is here with the same trials, those
     that were never tried here take the folder's attempts and results. A trial or attempt that another sweep ran counts
-    as that sweep's if one of its name is here, else as the imported one's.
+    as that sweep's if one of its name was imported here, else as this one's.
+
+    Args:
+        repository: the database.
+        directory: the folder.
+        admit: looks at what this package does not know, such as the grid.
 
     Raises:
-        TransferError: no Parquet export of ours, a newer one, or a damaged file.
+        TransferError: no Parquet export of ours, a newer one, or a damaged one; or it holds what cannot be.
         SweepConflictError: a sweep of that name is here with other trials.
     """
-    manifest, tables = _read_folder(Path(directory))
-    return repository.database.write(lambda connection: _merge(connection, manifest["sweep"], tables))
-
-
-def read_manifest(directory: Path) -> Values:
-    """The manifest of an export that this program can import: `sweep`, the sweep's own row, and `files`.
-
-    Raises:
-        TransferError: no Parquet export of ours, or a newer one.
-    """
-    path = Path(directory) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TransferError(f"{path} cannot be read: {error}; name the folder of an export") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise TransferError(f"{path} is not the manifest of an export; name the folder of an export")
-    if manifest.get("version") not in (*_OLDER, _VERSION):
-        raise TransferError(
-            f"{directory} has export version {manifest.get('version')!r}, this program reads up to {_VERSION}; "
-            "update the program: pip install --upgrade sweeper"
-        )
-    if any(name.endswith(".csv") for name in manifest["files"]):
-        raise TransferError(f"{directory} is an export as CSV, which is for reading only; export again as Parquet")
-    return manifest
+    with limited_memory(MEMORY_MIB):
+        try:
+            incoming = read_folder(Path(directory))
+            if admit is not None:
+                admit(incoming.sweep, incoming.tables[TrialRow])
+            return repository.database.write(lambda connection: _merge(connection, incoming))
+        except MemoryError as error:
+            raise TransferError(f"{directory} takes more memory than an import may have; it was refused") from error
+        except SQLAlchemyError as error:
+            if is_transient(error) or not isinstance(error, DBAPIError):
+                raise
+            raise TransferError(
+                f"{directory} contradicts itself or this database: {first_line(error)}; nothing was imported"
+            ) from error
 
 
 def _read_tables(connection: Connection, name: str) -> tuple[Values, Tables]:
@@ -158,7 +155,7 @@ def _read_tables(connection: Connection, name: str) -> tuple[Values, Tables]:
     lease = connection.execute(select(LeaseRow.fencing).where(LeaseRow.sweep_id == sweep.id)).scalar_one()
     members = select(MembershipRow.trial).where(MembershipRow.sweep_id == sweep.id)
     runner = aliased(SweepRow)
-    own = {table: [table.__table__.c[c] for c in _stored_columns(table)] for table in _LEFT_OUT}
+    own = {table: [table.__table__.c[c] for c in stored_columns(table)] for table in LEFT_OUT}
     statements = {
         EnvironmentRow: select(*own[EnvironmentRow])
         .where(EnvironmentRow.hash.in_(select(TrialRow.environment).where(TrialRow.hash.in_(members))))
@@ -200,7 +197,7 @@ def _write_folder(folder: Path, sweep: Values, tables: Tables, format: str) -> N
         path = folder / f"{table.__tablename__}.{format}"
         columns = {
             name: pa.array([_plain(table, name, row[name]) for row in rows], type=kind, from_pandas=False)
-            for name, kind in _arrow_columns(table).items()
+            for name, kind in arrow_columns(table).items()
         }
         if format == "parquet":
             pq.write_table(pa.table(columns), path, compression="zstd")
@@ -208,66 +205,77 @@ def _write_folder(folder: Path, sweep: Values, tables: Tables, format: str) -> N
             if table is ScoreRow:  # a person reads it: a column for each metric
                 columns = {**columns, **_metric_columns(rows)}
                 del columns["metrics"]
-            pa_csv.write_csv(pa.table(columns), path)
-        files[path.name] = {"rows": len(rows), "sha256": _digest(path)}
-    manifest = {"format": _FORMAT, "version": _VERSION, "sweep": sweep, "files": files}
+            pa_csv.write_csv(pa.table({name: _harmless(column) for name, column in columns.items()}), path)
+        files[path.name] = {"rows": len(rows), "sha256": digest(path)}
+    manifest = {"format": FORMAT, "version": VERSION, "sweep": sweep, "files": files}
     text = json.dumps(manifest, indent=2, ensure_ascii=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _read_folder(folder: Path) -> tuple[Values, Tables]:
-    manifest = read_manifest(folder)
-    tables: Tables = {}
-    for table in _LEFT_OUT:
-        path = folder / f"{table.__tablename__}.parquet"
-        expected = manifest["files"].get(path.name, {}).get("sha256")
-        if not path.is_file() or _digest(path) != expected:
-            raise TransferError(f"{path} is missing or damaged (its SHA-256 is not the manifest's); copy it again")
-        rows: Rows = pq.read_table(path).to_pylist()
-        if table is ScoreRow and manifest["version"] == 1:
-            rows = [_with_metrics(row) for row in rows]
-        if table is ScoreRow and manifest["version"] < 3:
-            rows = [{**row, "group": ""} for row in rows]
-        json_columns = [c.name for c in table.__table__.c if isinstance(c.type, Json)]
-        for row in rows:
-            for name in json_columns:
-                row[name] = None if row[name] is None else json.loads(row[name])
-        tables[table] = rows
-    return manifest, tables
-
-
-def _merge(connection: Connection, sweep: Values, tables: Tables) -> Imported:
+def _merge(connection: Connection, incoming: Incoming) -> Imported:
+    sweep, tables = incoming.sweep, incoming.tables
     sweep_id = _merge_sweep(connection, sweep, tables)
     # Trials of this database that somebody tried here stay as they are.
-    hashes = [row["hash"] for row in tables[TrialRow]]
+    hashes = incoming.hashes
     found = select(TrialRow.hash, TrialRow.attempts, TrialRow.state).where(TrialRow.hash.in_(hashes))
     here = {row.hash: row for row in connection.execute(found.with_for_update())}
     taken = {
         key for key in hashes
         if key not in here or (here[key].attempts == 0 and here[key].state == TrialState.QUEUED)
     }  # fmt: skip
-    names = {row.name: row.id for row in connection.execute(select(SweepRow.name, SweepRow.id))}
+    names = _imported_sweeps(connection)
 
     insert_absent(connection, EnvironmentRow, tables[EnvironmentRow])
     insert_absent(connection, SplitRow, tables[SplitRow])
-    trials = [_with_sweep(row, names, sweep_id) for row in tables[TrialRow] if row["hash"] in taken]
+    trials = [_with_sweep(_ended_trial(row), names, sweep_id) for row in tables[TrialRow] if row["hash"] in taken]
     _put_trials(connection, trials, here)
-    attempts = [_with_sweep(row, names, sweep_id) for row in tables[AttemptRow] if row["trial"] in taken]
-    insert_many(connection, AttemptRow, attempts)
+    attempts = [row for row in tables[AttemptRow] if row["trial"] in taken]
+    insert_many(connection, AttemptRow, [_with_sweep(_ended_attempt(row), names, sweep_id) for row in attempts])
     ids = _attempt_ids(connection, sorted(taken))
-    epochs = [row for row in tables[EpochRow] if row["trial"] in taken]
-    for row in epochs:
-        row["attempt_id"] = ids[row["trial"], row.pop("attempt")]
-    insert_many(connection, EpochRow, epochs)
-    insert_many(connection, ScoreRow, [row for row in tables[ScoreRow] if row["trial"] in taken])
+    for part in incoming.parts(EpochRow):
+        epochs = [dict(row) for row in part if row["trial"] in taken]
+        for row in epochs:
+            row["attempt_id"] = ids[row["trial"], row.pop("attempt")]
+        insert_many(connection, EpochRow, epochs)
+    for part in incoming.parts(ScoreRow):
+        insert_many(connection, ScoreRow, [row for row in part if row["trial"] in taken])
     insert_absent(connection, MembershipRow, [{**row, "sweep_id": sweep_id} for row in tables[MembershipRow]])
-    insert_absent(connection, RequestRow, [{**row, "sweep_id": sweep_id} for row in tables[RequestRow]])
+    requests = [_done_request(row) for row in tables[RequestRow]]
+    insert_absent(connection, RequestRow, [{**row, "sweep_id": sweep_id} for row in requests])
     insert_absent(connection, SignificanceRow, [{**row, "sweep_id": sweep_id} for row in tables[SignificanceRow]])
     return Imported(sweep["name"], len(taken), len(hashes) - len(taken))
 
 
-def _merge_sweep(connection: Connection, sweep: Values, tables: Tables) -> int:
+def _imported_sweeps(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(select(SweepRow.name, SweepRow.id, SweepRow.details))
+    return {row.name: row.id for row in rows if IMPORTED in row.details}
+
+
+def _ended_trial(row: Values) -> Values:
+    """A trial that ran when the sweep was exported does not run here."""
+    return {**row, "state": TrialState.QUEUED} if row["state"] == TrialState.RUNNING else row
+
+
+def _ended_attempt(row: Values) -> Values:
+    if row["state"] != AttemptState.RUNNING:
+        return row
+    why = "it ran when the sweep was exported"
+    return {**row, "state": AttemptState.LOST, "kind": FailureKind.LOST, "error": why, "ended_at": row["started_at"]}
+
+
+def _done_request(row: Values) -> Values:
+    if row["done_at"] is not None:
+        return row
+    return {**row, "done_at": row["created_at"], "outcome": "not carried out: the sweep was imported"}
+
+
+def _merge_sweep(connection: Connection, sweep: Values, tables: Mapping[type[Base], Rows]) -> int:
     values = {key: value for key, value in sweep.items() if key != "fencing"}
+    values["details"] = {**sweep["details"], IMPORTED: {"allowed": []}}
+    if sweep["state"] in (SweepState.QUEUED, SweepState.RUNNING):
+        again = f"sweeper resume {sweep['name']}"
+        values.update(state=SweepState.STOPPED, reason=f"imported while {sweep['state']}; run it with: {again}")
+        values["finished_at"] = now()
     made = connection.execute(
         insert(connection, SweepRow).values(values).on_conflict_do_nothing().returning(SweepRow.id)
     ).scalar_one_or_none()
@@ -303,29 +311,18 @@ def _with_sweep(row: Values, names: Mapping[str, int], sweep_id: int) -> Values:
     return values
 
 
-def _stored_columns(table: type[Base]) -> list[str]:
-    return [column.name for column in table.__table__.c if column.name not in _LEFT_OUT[table]]
-
-
-def _arrow_columns(table: type[Base]) -> dict[str, pa.DataType]:
-    kinds: dict[str, pa.DataType] = {}
-    for name in _stored_columns(table):
-        kind = table.__table__.c[name].type
-        if isinstance(kind, Boolean):
-            kinds[name] = pa.bool_()
-        elif isinstance(kind, Integer | BigInteger):
-            kinds[name] = pa.int64()
-        else:
-            kinds[name] = pa.float64() if isinstance(kind, Double | Real) else pa.string()
-    kinds.update([_ADDED[table]] if table in _ADDED else [])
-    return kinds
-
-
 def _plain(table: type[Base], name: str, value: Any) -> Any:
     column = table.__table__.c.get(name)
     if column is not None and isinstance(column.type, Json) and value is not None:
         return json.dumps(value, separators=(",", ":"))
     return value
+
+
+def _harmless(column: pa.Array) -> pa.Array:
+    """A column of a CSV file in which no text is a formula of a spreadsheet."""
+    if not pa.types.is_string(column.type):
+        return column
+    return pa.array([harmless(text) for text in column.to_pylist()], type=pa.string())
 
 
 def _metric_columns(rows: Rows) -> dict[str, pa.Array]:
@@ -334,15 +331,3 @@ def _metric_columns(rows: Rows) -> dict[str, pa.Array]:
         name: pa.array([row["metrics"].get(name) for row in rows], type=pa.float64(), from_pandas=False)
         for name in names
     }
-
-
-def _with_metrics(row: Values) -> Values:
-    """A row of `score` in an export of version 1. A distance without a value was not computed."""
-    keys = {name: row.pop(name) for name in ("trial", "partition", "case", "label")}
-    values = {name: value for name, value in row.items() if value is not None or name not in ("hd95", "asd")}
-    return {**keys, "metrics": json.dumps(values)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

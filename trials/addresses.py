@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 
 _PASSWORD = re.compile(r"(://[^:/\s]*):.*@")
-_NO_PORT = re.compile(r"(://[^:/@\[\s]*):(?!\d{1,5}(?:[/?#\s,;'\")\]]|$))(?!\*\*\*)[^/\s'\",;]+")
-"""An address in which a password takes the place of the port, since the `@` is missing."""
+_NO_PORT = re.compile(r"(?<!ray)(://[^:/@\[\s]*):(?!\d{1,5}(?:[/?#\s,;'\")\]]|$))(?!\*\*\*)[^/\s'\",;]+")
+"""An address in which a password takes the place of the port, since the `@` is missing. Ray's has no password."""
 
 _PARAMETER = re.compile(r"(password=)[^&\s]+", re.IGNORECASE)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import jinja2
+import pandas as pd
 
 from dashboards.errors import ReportError
 from dashboards.figures import FIGURES, Drawing
@@ -25,6 +26,7 @@ from storage.repository import Repository
 from sweeper.analysis import Answers
 from sweeper.study import Study
 from trials.errors import ExpectedError
+from trials.spreadsheets import harmless
 
 FORMATS = ("html", "pdf", "latex", "csv")
 
@@ -229,9 +231,17 @@ def _write_csv(data: StudyData, folder: Path) -> list[Path]:
     paths = []
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
-        frame.to_csv(path, index=False)
+        _without_formulas(frame).to_csv(path, index=False)
         paths.append(path)
     return paths
+
+
+def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names and texts that no spreadsheet runs: they come from files and from other people's sweeps."""
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    changed = {name: frame[name].map(lambda value: harmless(value) if isinstance(value, str) else value).astype(object)
+               for name in texts}  # fmt: skip
+    return frame.assign(**changed).rename(columns=lambda name: harmless(str(name)))
 
 
 def _write_latex(answers: Answers, folder: Path) -> list[Path]:

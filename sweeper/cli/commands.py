@@ -19,6 +19,7 @@ from sweeper.cli import results as results_commands
 from sweeper.cli import score as score_commands
 from sweeper.cli import serve as serve_commands
 from sweeper.cli.options import (
+    AllowOption,
     DataOption,
     DetachOption,
     GridOption,
@@ -192,21 +193,25 @@ def resume(
     limit: RestOption = None,
     detach: DetachOption = False,
     notify: NotifyOption = None,
+    plugin: AllowOption = None,
 ) -> None:
     """Resume a stopped or killed sweep from its checkpoints.
 
     Example: sweeper resume demo
     """
     from sweeper import verbs
+    from sweeper.grids.plugged import allow_files
     from sweeper.verbs.requests import ResumeRequest, request
 
     if (there := service()) is not None:
         remote.refuse_notify(notify)
+        remote.refuse_plugins(plugin)
         with there:
             say(verbs.resume(there, there.name(sweep), request(ResumeRequest, limit=limit)).message)
         return
     with open_session(notify=notify) as session:
         name = chosen_sweep(session, sweep)
+        allow_files(session.repository, name, plugin or ())
         _make_ready(session)
         _run(session, name, detach=detach, limit=limit)
 
@@ -309,7 +314,10 @@ def report(
 
     Example: sweeper report demo --out report --format html,latex
     """
+    from sweeper.grids.details import details_of
+    from sweeper.grids.plugged import allow_matching, inert_note
     from sweeper.run.publishing import report as write
+    from trials.places import below
     from workers.plugins import load_plugin
 
     if out is not None:
@@ -319,13 +327,16 @@ def report(
         with there:
             remote.report(there, there.name(sweep), out, format_)
         return
-    for file in plugin or ():
-        load_plugin(file)
     with open_session() as session:
         name = chosen_sweep(session, sweep)
-        done = write(session, name, out or session.settings.reports / name, [f.strip() for f in format_.split(",")])
+        for file in allow_matching(session.repository, name, plugin or ()):
+            load_plugin(file)
+        folder = out or below(session.settings.reports, name)
+        done = write(session, name, folder, [f.strip() for f in format_.split(",")])
         for file in done.files:
             console().print(str(file), markup=False, highlight=False, soft_wrap=True)
+        if note := inert_note(details_of(session.repository.sweep(name))):
+            console().print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.options import SweepArgument, chosen_sweep, console, open_place, open_session, say
+from sweeper.cli.options import AllowOption, SweepArgument, chosen_sweep, console, open_place, open_session, say
 
 app = typer.Typer(rich_markup_mode=None)
 TrialArgument = Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]
@@ -56,6 +56,7 @@ def scale(
 def run(
     trial: TrialArgument,
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="New folder for its files.")] = None,
+    plugin: AllowOption = None,
 ) -> None:
     """Train one trial alone on this machine, to debug or reproduce it.
 
@@ -64,11 +65,13 @@ def run(
     import tempfile
 
     from sweeper.grids.names import naming_of
+    from sweeper.grids.plugged import allow_files
     from sweeper.run.single_trial import differences, run_alone
 
     with open_session() as session:
         stored = session.repository.trial(trial)
         if stored.sweep is not None:
+            allow_files(session.repository, stored.sweep, plugin or ())
             (stored,) = naming_of(session.repository.sweep(stored.sweep).grid).labelled([stored])
         folder = to or Path(tempfile.mkdtemp(prefix=f"sweeper-{stored.hash[:8]}-"))
         out = console()

@@ -61,18 +61,30 @@ def export(
 
 
 @app.command("import")
-def import_(folder: Annotated[Path, typer.Argument(metavar="DIR", help="What sweeper db export wrote.")]) -> None:
-    """Import an exported sweep into this database.
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What sweeper db export wrote.")],
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Let the plug-ins that came with the sweep run here.")
+    ] = False,
+) -> None:
+    """Import an exported sweep into this database. It comes in as stopped, and code in it does not run.
 
     Example: sweeper db import demo-export
     """
-    from storage.studies import Studies
-    from storage.transfer import import_sweep, read_manifest
+    from storage.transfer import read_manifest
+    from sweeper.grids.plugged import named
+    from sweeper.run.importing import bring_in
 
     read_manifest(folder)  # a wrong folder must not leave a new home and an empty database
     with open_session(create=True) as session:
-        done = import_sweep(session.repository, folder)
-        with Studies(session.repository.database) as studies:
-            studies.record_finished(session.repository.trials(done.sweep))
-        kept = f", {done.kept} keep what this database has of them" if done.kept else ""
-        say(f"{done.sweep}: {done.taken} trials imported{kept}; see: sweeper status {done.sweep}")
+        found = bring_in(session.repository, folder, allow_code=allow_code)
+    done = found.done
+    kept = f", {done.kept} keep what this database has of them" if done.kept else ""
+    say(f"{done.sweep}: {done.taken} trials imported{kept}; see: sweeper status {done.sweep}")
+    if found.allowed:
+        say(f"code that may run here from now on: {named(found.allowed)}")
+    if found.inert:
+        say(
+            f"code that came with it and does not run: {named(found.inert)}; read it, then allow it with: "
+            f"sweeper db import {folder} --allow-code"
+        )

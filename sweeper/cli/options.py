@@ -57,6 +57,10 @@ PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="Python file with losses, networks, data sets and so on."),
 ]
+AllowOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="Let this code of an imported sweep run: a file of its content."),
+]
 NameOption = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep (default: the grid's name).")
 ]

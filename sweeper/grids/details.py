@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from storage.records import Sweep
+from storage.records import IMPORTED, Sweep
 from sweeper.search.details import SearchDetails
 from trials.messages import PluginSource
 
@@ -99,11 +99,29 @@ class DatasetDetails:
 
 @dataclass(frozen=True, slots=True)
 class SweepDetails:
-    """Data sets by name, plug-ins, and searches by the name of their study."""
+    """Data sets by name, plug-ins, and searches by the name of their study.
+
+    Attributes:
+        data, plugins, searches: see above.
+        imported: whether the sweep was made elsewhere, so that its plug-ins do not run unless they are allowed.
+        allowed: the hashes of those plug-ins of an imported sweep that a person has allowed to run here.
+    """
 
     data: Mapping[str, DatasetDetails] = field(default_factory=dict)
     plugins: tuple[PluginSource, ...] = ()
     searches: Mapping[str, SearchDetails] = field(default_factory=dict)
+    imported: bool = False
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def runnable(self) -> tuple[PluginSource, ...]:
+        """The plug-ins that may run: all of an own sweep; of an imported one those that were allowed."""
+        return tuple(plugin for plugin in self.plugins if not self.imported or plugin.source in self.allowed)
+
+    @property
+    def inert(self) -> tuple[PluginSource, ...]:
+        """The plug-ins that came with an imported sweep and may not run."""
+        return tuple(plugin for plugin in self.plugins if plugin not in self.runnable)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values: the stored form."""
@@ -112,6 +130,7 @@ class SweepDetails:
             **({"search": searches} if searches else {}),
             "data": {name: one.to_dict() for name, one in self.data.items()},
             "plugins": [plugin.to_dict() for plugin in self.plugins],
+            **({IMPORTED: {"allowed": list(self.allowed)}} if self.imported else {}),
         }
 
     @classmethod
@@ -121,6 +140,8 @@ class SweepDetails:
             data={name: DatasetDetails.from_dict(one) for name, one in values.get("data", {}).items()},
             plugins=tuple(map(PluginSource.from_dict, values.get("plugins", ()))),
             searches={name: SearchDetails.from_dict(one) for name, one in values.get("search", {}).items()},
+            imported=IMPORTED in values,
+            allowed=tuple(values.get(IMPORTED, {}).get("allowed", ())),
         )
 
 

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sweeper.search import samplers
+from trials.places import NAME_PATTERN
 from trials.spec import TrialSpec
 from workers.errors import nearest
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
 class Table(BaseModel):

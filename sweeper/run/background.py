@@ -19,6 +19,7 @@ from sweeper.run.coordinator import Running
 from sweeper.run.lease import refuse_running, running
 from sweeper.run.progress import display
 from sweeper.settings import Settings
+from trials.places import below
 from trials.states import AttemptState, SweepState, TrialState
 
 START_SECONDS = 120.0
@@ -36,7 +37,7 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
         DetachError: the process ended before it held the sweep; the message has its last output.
     """
     refuse_running(repository, sweep)
-    log = settings.logs / f"{sweep}.coordinator.log"
+    log = below(settings.logs, f"{sweep}.coordinator.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "sweeper", "resume", sweep, *([] if limit is None else ["--limit", str(limit)])]
     with log.open("a", encoding="utf-8") as file:

@@ -35,6 +35,7 @@ from trials.messages import (
     TrainRequest,
     Worker,
 )
+from trials.places import below
 from trials.requests import Retry, Scale, Stop, from_stored
 from trials.results import Epoch, TrialResult
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
@@ -171,7 +172,7 @@ class Coordinator:
             spec=spec,
             label=trial.label,
             prepared_root=self.work.prepared_root,
-            folder=self.work.trials / trial.hash,
+            folder=below(self.work.trials, trial.hash),
             sweep=self.sweep.name,
             attempt=running.attempt.number,
             provenance=self.work.provenance,

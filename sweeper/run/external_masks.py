@@ -18,11 +18,11 @@ from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
 from sweeper.grids.names import Naming
-from sweeper.grids.schema import NAME_PATTERN
 from sweeper.run.filling import asked_metrics
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
+from trials.places import NAME_PATTERN, below
 from trials.results import Score, TrialResult
 from trials.spec import EXTERNAL, LossSpec, ModelSpec, TrainingSpec, TrialSpec, content_hash, is_external
 from trials.splits import Split
@@ -91,7 +91,7 @@ def score_masks(
     spec = _spec(template, label, masks)
     scores, predictions = _score(prepared, split, masks, template, asked_metrics(sweep).get(dataset, ()))
     result = _result(spec, scores)
-    trial_folder = settings.trials / spec.hash
+    trial_folder = below(settings.trials, spec.hash)
     trial_folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(trial_folder / PREDICTIONS) as file:
         np.savez_compressed(file, allow_pickle=False, **predictions)

@@ -18,21 +18,21 @@ import numpy as np
 
 from storage.records import Sweep, Trial
 from storage.repository import Repository
-from sweeper.grids.details import details_of
 from sweeper.grids.expansion import metrics_of
 from sweeper.grids.files import parse_grid
 from sweeper.grids.names import naming_of
+from sweeper.grids.plugged import load_plugins, refuse_inert
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
 from sweeper.settings import Settings
 from sweeper.views.examples import PREDICTIONS
 from trials.metrics import DESCRIPTION, OVERLAP, in_order, names
+from trials.places import below
 from trials.results import Score
 from trials.spec import RESULTS_VERSION, TrialSpec, is_external
 from trials.states import TrialState
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
 from workers.errors import DataError, InputError, WorkerError
-from workers.plugins import load_stored
 from workers.process.evaluation import MODEL_FILE, evaluate_again
 from workers.scoring.cases import score_prediction
 from workers.scoring.masks import needs_softmax
@@ -81,7 +81,9 @@ class UnfillableError(InputError):
 
 def asked_metrics(sweep: Sweep) -> dict[str, tuple[str, ...]]:
     """The further metrics that a stored sweep's grid asks for, by data set; its plug-ins are loaded for that."""
-    load_stored(details_of(sweep).plugins, ("metrics", "samplers", "pruners"))
+    kinds = ("metrics", "samplers", "pruners")
+    refuse_inert(sweep, kinds)
+    load_plugins(sweep, kinds)
     grid = parse_grid(sweep.grid, sweep.name)
     return {dataset.name: metrics_of(grid, dataset) for dataset in grid.datasets}
 
@@ -168,7 +170,7 @@ def _stored_scores(repository: Repository, sweep_name: str) -> dict[str, dict[tu
 
 
 def _from_predictions(trial: Trial, settings: Settings, chosen: Sequence[str]) -> list[Score]:
-    path = settings.trials / trial.hash / PREDICTIONS
+    path = below(settings.trials, trial.hash) / PREDICTIONS
     if not path.is_file():
         raise UnfillableError("the predictions are not kept on this machine; only training the trial again gives them")
     prepared = _prepared(settings, trial.spec)
@@ -186,7 +188,7 @@ def _from_predictions(trial: Trial, settings: Settings, chosen: Sequence[str]) -
 
 
 def _from_network(trial: Trial, settings: Settings, chosen: Sequence[str]) -> list[Score]:
-    folder: Path = settings.trials / trial.hash
+    folder: Path = below(settings.trials, trial.hash)
     if is_external(trial.spec):
         raise UnfillableError("masks of another program have no softmax")
     if not (folder / MODEL_FILE).is_file():

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from sweeper.grids.conflicts import (
 from sweeper.grids.details import DatasetDetails, SweepDetails, details_of
 from sweeper.grids.expansion import metrics_of, swept_variants
 from sweeper.grids.files import parse_grid
+from sweeper.grids.plugged import load_plugins, refuse_inert
 from sweeper.grids.schema import Grid
 from sweeper.logs import about
 from sweeper.run import unpublished
@@ -51,7 +52,6 @@ from sweeper.units import size
 from trials.messages import PluginSource, Tracking
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
-from workers.plugins import load_stored
 
 UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
 """What a fixed grid still has to train; its pruned trials are those that another sweep's search gave up."""
@@ -186,10 +186,12 @@ def _details(
     known = before.details or SweepDetails()
     refuse_another_search(name, None if before.details is None else known.searches, wanted, extend=extend)
     sources = {plugin.source for plugin in known.plugins}
-    return SweepDetails(
+    return replace(
+        known,
         data={**known.data, **data_sets},
         plugins=(*known.plugins, *(plugin for plugin in plugins if plugin.source not in sources)),
         searches=wanted,
+        allowed=tuple(dict.fromkeys((*known.allowed, *(plugin.source for plugin in plugins)))),
     )
 
 
@@ -266,6 +268,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
     Raises:
         LeaseHeldError: another coordinator is running the sweep.
         RayUnavailableError: no Ray to run it on.
+        PluginError: the sweep was imported with code that may not run here.
     """
     from sweeper.run.ray_cluster import ray_cluster, resources_of, slots
     from sweeper.run.ray_tune import execute
@@ -273,8 +276,9 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
     settings, repository, console = session.settings, session.repository, session.console
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
+    refuse_inert(sweep)
     details = details_of(sweep)
-    load_stored(details.plugins, ("samplers", "pruners"))
+    load_plugins(sweep, ("samplers", "pruners"))
     if prepared is not None and prepared.grid.to_dict() != sweep.grid:
         prepared = None  # the sweep was there already, with other resources, say: it keeps its own
     grid = parse_grid(sweep.grid, sweep_name) if prepared is None else prepared.grid
@@ -289,7 +293,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
         _plain(console)(f"nothing to train: {_all_done(trials)}")
         return False
     refuse_running(repository, sweep_name)  # the lease says so, too, but only after the data were looked at
-    load_stored(details.plugins, ("datasets", "metrics"))
+    load_plugins(sweep, ("datasets", "metrics"))
     if prepared is None:
         keys = {name: one.prepared for name, one in details.data.items()}
         splits = {name: one.split_hash for name, one in details.data.items()}
@@ -339,7 +343,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                     work=Work(
                         prepared_root=settings.prepared,
                         trials=settings.trials,
-                        plugins=details.plugins,
+                        plugins=details.runnable,
                         pictures={d.name: d.pictures for d in grid.datasets},
                         provenance=provenance(sweep),
                         revision=revision(),

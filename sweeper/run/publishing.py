@@ -17,6 +17,7 @@ from sweeper.grids.details import details_of
 from sweeper.run import unpublished
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
+from trials.places import below
 from trials.states import SweepState, TrialState
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Published:
 
 def finish(session: Session, sweep_name: str) -> Published:
     """Writes the report, on disk and into MLflow, which is sent what it lacks."""
-    folder = session.settings.reports / sweep_name
+    folder = below(session.settings.reports, sweep_name)
     published = report(session, sweep_name, folder)
     publish(session, published.study, [folder])
     return published
@@ -99,7 +100,7 @@ def _send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[P
     trials = session.repository.trials(sweep.name)
     tracker = parent_run(session, sweep)
     for trial in trials:
-        spool = settings.trials / trial.hash / SPOOL_FILE
+        spool = below(settings.trials, trial.hash) / SPOOL_FILE
         replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
         if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
             keeper.write(

@@ -35,6 +35,7 @@ from trials.messages import (
     read_task,
     to_json,
 )
+from trials.places import below
 from trials.states import FailureKind
 from workers.errors import WorkerLostError
 from workers.process.child import SPOOL_FILE
@@ -237,7 +238,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         task = Task(
             request=replace(request, loaders=_loaders(request.spec.training.threads, resources)),
             tracking=self._tracking,
-            log=self._logs / f"{trial_hash}.log",
+            log=below(self._logs, f"{trial_hash}.log"),
             orders=self._orders_name,
             # Several trials on one GPU: TensorFlow would take all of its memory.
             memory_share=resources["GPU"] if 0 < resources["GPU"] < 1 else None,

@@ -13,6 +13,7 @@ from storage.repository import Repository
 from sweeper.errors import TrialFailedError
 from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
+from sweeper.grids.plugged import refuse_inert_trial
 from sweeper.settings import Settings
 from trials.messages import EpochEnded, Failed, Finished, TrainRequest
 from trials.results import TrialResult
@@ -31,6 +32,8 @@ def run_alone(
     if folder.exists() and any(folder.iterdir()):
         raise TrialFailedError(f"{folder} is not empty; name a new folder with --to")
     sweep = repository.sweep(trial.sweep) if trial.sweep else None
+    if sweep is not None:
+        refuse_inert_trial(sweep, trial.spec)
     request = TrainRequest(
         spec=trial.spec,
         label=naming_of({} if sweep is None else sweep.grid).label(trial.spec),
@@ -38,7 +41,7 @@ def run_alone(
         folder=folder,
         sweep=trial.sweep or "alone",
         provenance="alone",
-        plugins=() if sweep is None else details_of(sweep).plugins,
+        plugins=() if sweep is None else details_of(sweep).runnable,
     )
     process = WarmProcess(request.spec.training.threads)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from storage.repository import Repository
 from sweeper.settings import Settings
+from trials.places import below
 from trials.states import TrialState
 from workers.files import atomic_write
 
@@ -73,4 +74,4 @@ def _folder(settings: Settings) -> Path:
 
 
 def _path(settings: Settings, sweep: str) -> Path:
-    return _folder(settings) / f"{sweep}.json"
+    return below(_folder(settings), f"{sweep}.json")

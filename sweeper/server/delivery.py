@@ -18,6 +18,7 @@ from sweeper.server.duties import EVERY_SECONDS
 from sweeper.server.tokens import without_tokens
 from sweeper.services import mlflow_fault
 from sweeper.verbs.host import Host
+from trials.places import below
 from trials.states import SweepState
 
 LONGEST_WAIT_SECONDS = 3600.0
@@ -56,7 +57,7 @@ class Delivery:
             if now - since < wait or name in self._sending or mlflow_fault(settings) is not None:
                 continue
             self._waits[name] = now, min(2 * wait, LONGEST_WAIT_SECONDS)
-            self._sending[name] = self._send(name, settings.logs / f"{name}.delivery.log")
+            self._sending[name] = self._send(name, below(settings.logs, f"{name}.delivery.log"))
             sent.append(name)
             _log.info("sending MLflow what it lacks of %s", name)
         return sent

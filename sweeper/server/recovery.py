@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from storage.records import IMPORTED
 from storage.repository import Repository
 from sweeper.run import unpublished
 from sweeper.run.lease import running
@@ -59,9 +60,12 @@ class Recovery:
 
 
 def abandoned(repository: Repository) -> list[str]:
-    """Sweeps whose state is running, without a coordinator that holds the lease."""
+    """Sweeps whose state is running, without a coordinator that holds the lease.
+
+    None that was imported is among them, also where a person has resumed it: what to train came from somebody else.
+    """
     return [
         sweep.name
         for sweep in repository.sweeps()
-        if sweep.state is SweepState.RUNNING and not running(repository, sweep.name)
+        if sweep.state is SweepState.RUNNING and IMPORTED not in sweep.details and not running(repository, sweep.name)
     ]

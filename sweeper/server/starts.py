@@ -21,6 +21,7 @@ from sweeper.errors import StartingError
 from sweeper.server.tokens import without_tokens
 from sweeper.settings import Settings
 from sweeper.verbs.host import Start
+from trials.places import below
 from workers.files import atomic_write
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Starts:
         return sorted((start for start in found if start is not None), key=lambda s: s.at, reverse=True)
 
     def log(self, sweep: str) -> Path:
-        return self.logs / f"{sweep}.start.log"
+        return below(self.logs, f"{sweep}.start.log")
 
     def join(self, seconds: float) -> None:
         """Waits for starts that are in progress; for tests."""
@@ -101,7 +102,7 @@ class Starts:
                 self._running.pop(start.sweep, None)
 
     def _path(self, sweep: str) -> Path:
-        return self.folder / f"{sweep}.json"
+        return below(self.folder, f"{sweep}.json")
 
     def _write(self, start: Start) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

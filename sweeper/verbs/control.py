@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from storage.errors import LeaseHeldError
 from sweeper.errors import GridError
+from sweeper.grids.plugged import refuse_inert
 from sweeper.run.lease import LeaseKeeper, refuse_running, require_running, running
 from sweeper.services import check_services
 from sweeper.verbs.declaration import Role, verb
@@ -66,8 +67,10 @@ def start(host: Host, sweep: str, limit: int | None = None) -> str:
         LeaseHeldError: somebody runs the sweep.
         RayUnavailableError, ServerError: Ray or MLflow is unreachable.
         StartingError: the sweep is already being started.
+        PluginError: the sweep was imported with code that may not run here.
     """
     refuse_running(host.repository, sweep)
+    refuse_inert(host.repository.sweep(sweep))
     check_services(host.settings)
     host.starts.start(Start(sweep, time.time(), limit=limit))
     return BEING_STARTED.format(sweep)

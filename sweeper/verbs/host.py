@@ -12,6 +12,7 @@ from storage.repository import Repository
 from sweeper.errors import ServerError, StartingError
 from sweeper.settings import Settings
 from sweeper.verbs.declaration import Verb
+from trials.places import below
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -113,4 +114,4 @@ class _NoStarts:
         return []
 
     def log(self, sweep: str) -> Path:
-        return self._logs / f"{sweep}.start.log"
+        return below(self._logs, f"{sweep}.start.log")

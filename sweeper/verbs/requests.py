@@ -17,8 +17,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from sweeper.grids.files import shipped
-from sweeper.grids.schema import NAME_PATTERN
 from trials.errors import InputError
+from trials.places import NAME_PATTERN
 
 SweepName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 HashPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]

@@ -9,6 +9,7 @@ from sweeper.errors import MissingFileError
 from sweeper.verbs.declaration import Role, verb
 from sweeper.verbs.host import Host
 from sweeper.verbs.requests import HashPrefix, SweepName
+from trials.places import below
 
 LOG_BYTES = 64 << 10
 """How much of a log's end is shown."""
@@ -17,7 +18,7 @@ LOG_BYTES = 64 << 10
 @verb("report", "GET", "/sweeps/{sweep}/report", Role.READ, command="report", text="text/html")
 def report(host: Host, sweep: SweepName) -> str:
     """The report that its coordinator wrote at its end: one page that needs no network."""
-    path = host.settings.reports / host.name(sweep) / "report.html"
+    path = below(host.settings.reports, host.name(sweep)) / "report.html"
     if not path.is_file():
         raise MissingFileError(
             f"no report of {sweep} is on the service's machine; its coordinator writes it at its end"
@@ -28,7 +29,7 @@ def report(host: Host, sweep: SweepName) -> str:
 @verb("log", "GET", "/sweeps/{sweep}/log", Role.READ, text="text/plain")
 def log(host: Host, sweep: SweepName) -> str:
     """The last of what its start and its coordinator printed."""
-    files = [host.starts.log(sweep), host.settings.logs / f"{sweep}.coordinator.log"]
+    files = [host.starts.log(sweep), below(host.settings.logs, f"{sweep}.coordinator.log")]
     found = [_tail(path) for path in files if path.is_file()]
     if not found:
         raise MissingFileError(f"no log of {sweep} is on the service's machine")
@@ -38,7 +39,7 @@ def log(host: Host, sweep: SweepName) -> str:
 @verb("trial_log", "GET", "/trials/{hash}/log", Role.READ, command="logs", text="text/plain")
 def trial_log(host: Host, hash: HashPrefix) -> str:
     """What a trial's training process wrote, if it ran on the service's machine."""
-    path = host.settings.logs / f"{host.repository.trial(hash).hash}.log"
+    path = below(host.settings.logs, f"{host.repository.trial(hash).hash}.log")
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sweeper.analysis import Answers
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc
+from trials.places import below
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
 from workers.errors import DataError
 from workers.privacy import without_folders
@@ -117,7 +118,7 @@ def _examples(answers: Answers, dataset: str, cases: dict[str, str], trials: Pat
         try:
             if key not in opened:
                 opened[key] = open_prepared(prepared_path(prepared, dataset, key))
-            with np.load(trials / trial["hash"] / PREDICTIONS, allow_pickle=False) as predictions:
+            with np.load(below(trials, str(trial["hash"])) / PREDICTIONS, allow_pickle=False) as predictions:
                 for role, case in cases.items():
                     planes = _planes(opened[key], case, predictions[case])
                     shown.append(Example(role, case, variant, float(dsc[(dataset, variant, case)]), planes))

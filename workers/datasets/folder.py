@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from trials.places import below
 from trials.spec import content_hash
 from trials.splits import Split
 from workers.datasets.parallel import available_processes
@@ -344,7 +345,7 @@ def _without_own_group(reader: Mapping[str, object]) -> Callable[[PreparedCase],
 
 def prepared_path(root: Path, name: str, key: str) -> Path:
     """The folder of a prepared data set."""
-    return root / f"{name}-{key}"
+    return below(root, f"{name}-{key}")
 
 
 def is_prepared(root: Path, name: str, key: str) -> bool:

@@ -218,13 +218,13 @@ def _report(spool: Spool, request: TrainRequest, result: TrialResult) -> None:
     """Lays out for MLflow the model, a picture of a few segmentations, and the final scores."""
     import numpy as np
 
-    from workers.datasets.prepared import open_prepared
+    from workers.datasets.prepared import open_prepared, prepared_path
     from workers.files import atomic_write
     from workers.scoring.overlays import Segmentation, overlay_png
     from workers.training.trial import MODEL_FILE, PREDICTIONS_FILE
 
     spec, folder = request.spec, request.folder
-    prepared = open_prepared(request.prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
+    prepared = open_prepared(prepared_path(request.prepared_root, spec.data.dataset, spec.data.prepared))
     example = None
     if request.pictures:
         with np.load(folder / PREDICTIONS_FILE, allow_pickle=False) as predictions:

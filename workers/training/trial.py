@@ -23,7 +23,7 @@ import tensorflow as tf
 from trials.messages import Order
 from trials.results import Epoch, Partition, Score, TrialResult
 from trials.spec import TrialSpec
-from workers.datasets.prepared import PreparedDataset, open_prepared
+from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
 from workers.errors import DataError, DivergedError, WorkerError
 from workers.files import atomic_write
 from workers.scoring import inference
@@ -113,7 +113,7 @@ class _Run:
     ) -> None:
         self.spec, self.folder, self.listener = spec, folder, listener
         self.metrics = tuple(metrics)
-        self.prepared = open_prepared(prepared_root / f"{spec.data.dataset}-{spec.data.prepared}")
+        self.prepared = open_prepared(prepared_path(prepared_root, spec.data.dataset, spec.data.prepared))
         _check_prepared(self.prepared, spec)
         self.prepared.verify_here()
         self.split = self.prepared.read_split(spec.data.split)

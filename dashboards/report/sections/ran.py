@@ -15,6 +15,7 @@ from dashboards.report.settings_table import settings_table
 from dashboards.study_data import Json, StudyData
 from sweeper.analysis import Answers
 from sweeper.grids.details import DatasetDetails, details_of
+from sweeper.grids.plugged import inert_note
 
 _ABOUT_SETTINGS = (
     "As the trials' specs have them, whether the grid named them or left them out. What the paper does not state is a "
@@ -32,7 +33,10 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         f"State: {sweep.state}{reason}. {int(answers.trials['current'].sum())} of {len(answers.trials)} trials "
         "finished with results of the current version and enter the statistics."
     )
-    data_sets = details_of(sweep).data
+    details = details_of(sweep)
+    data_sets = details.data
+    if note := inert_note(details):
+        yield Paragraph(note)
     ran = trials_table(answers, data_sets)
     if ran.rows:
         yield ran
