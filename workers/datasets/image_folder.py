@@ -40,7 +40,8 @@ class ImageFolder(Reader):
         masks: pattern of the masks' paths. A list of patterns, one for each class after the background, or a table of
             class names with patterns: each is the binary mask of its class.
         classes: class names, "background" first; not needed beside a table of masks.
-        label_map: pixel value of a mask to class index; empty for binary masks (0 and 1, or 0 and full scale).
+        label_map: pixel value of a mask to class index; empty for binary masks (0 and 1, or 0 and full scale), and
+            where the values of more than two classes are their indices.
         colours: colour of a mask, as "#rrggbb", to class index, in place of `label_map`.
         channels: of all image files of a case: 3 (grey is repeated), 1 (colour becomes luminance) or as many as the
             files have; of several files each has the same share of them.
@@ -83,14 +84,15 @@ class ImageFolder(Reader):
         super().__post_init__()
         if isinstance(self.masks, dict):
             object.__setattr__(self, "classes", classes_of(self.masks, self.classes))
-        check_classes(self.classes, self.label_map or colours_of(self.colours), several=self._a_mask_each)
+        check_classes(self.classes, self.label_map or colours_of(self.colours))
         if self.group is not None:
             check_group(self.group)
             if GROUP in self.layout.images[0]:
                 raise ParameterError(f"group = {self.group!r}: the patterns tell the group already, by {GROUP}")
         if (self.label_map or self.colours) and self._a_mask_each:
             raise ParameterError("label_map and colours are for masks of several classes; here each class has its own")
-        if (self.label_map or self.colours) and self.foreground != "binary":
+        several = self.label_map or self.colours or (len(self.classes) > 2 and not self._a_mask_each)
+        if several and self.foreground != "binary":
             raise ParameterError("foreground is for masks of one structure; label_map and colours name several")
         if self.label_map and self.colours:
             raise ParameterError("label_map and colours: choose one")
@@ -167,6 +169,8 @@ class ImageFolder(Reader):
             return read_class_mask(path, self.label_map, self.orientation)
         if self.colours:
             return read_colour_mask(path, colours_of(self.colours), self.orientation)
+        if len(self.classes) > 2 and not self._a_mask_each:
+            return read_class_mask(path, {index: index for index in range(len(self.classes))}, self.orientation)
         return read_binary_mask(path, self.foreground, self.orientation)
 
 
@@ -251,11 +255,11 @@ def colours_of(colours: dict[str, int]) -> dict[int, int]:
     return {int(colour[1:], 16): index for colour, index in colours.items()}
 
 
-def check_classes(classes: tuple[str, ...], label_map: dict[int, int], *, several: bool = False) -> None:
-    """Refuses class names and label maps that do not fit together. `several`: each class has masks of its own.
+def check_classes(classes: tuple[str, ...], label_map: dict[int, int]) -> None:
+    """Refuses class names and label maps that do not fit together.
 
     Raises:
-        ParameterError: fewer than two or repeated names, an index without a name, or three classes without a map.
+        ParameterError: fewer than two or repeated names, or an index without a name.
     """
     if len(classes) < 2 or len(set(classes)) != len(classes) or not all(classes):
         raise ParameterError(f"classes = {list(classes)}: give at least two different names, background first")
@@ -264,8 +268,6 @@ def check_classes(classes: tuple[str, ...], label_map: dict[int, int], *, severa
     wrong = {value: index for value, index in label_map.items() if not 0 <= index < len(classes)}
     if wrong:
         raise ParameterError(f"label_map {wrong}: class indices run from 0 to {len(classes) - 1}")
-    if not label_map and len(classes) > 2 and not several:
-        raise ParameterError(f"classes = {list(classes)}: more than two need a label_map (mask value to class index)")
 
 
 def check_group(group: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.workers.datasets.conftest import WriteVolume
 from trials.spec import content_hash
@@ -94,3 +95,20 @@ def test_a_group_that_does_not_match_every_name_is_refused(visits: Path, group: 
 def test_names_of_pictures_must_match_too(image_folder: Path) -> None:
     with pytest.raises(DataError, match=r"group = 'c\(\[0-3\]\)' matched 4 of 6 names, and not 'c4'"):
         included_cases(get_reader("image-folder", {"group": "c([0-3])"}), image_folder)
+
+
+def test_values_that_are_class_indices_need_no_label_map(image_folder: Path, tmp_path: Path) -> None:
+    for i, file in enumerate(sorted((image_folder / "masks").iterdir())):
+        mask = np.zeros((24, 32), np.uint8)
+        mask[4:9, i : i + 6], mask[12:20, 8:14] = 1, 2
+        Image.fromarray(mask).save(file)
+    classes = {"classes": ["background", "disc", "cup"]}
+    bare = prepare(get_reader("image-folder", classes), image_folder, tmp_path / "bare")
+    typed = get_reader("image-folder", {**classes, "label_map": {0: 0, 1: 1, 2: 2}})
+    named = prepare(typed, image_folder, tmp_path / "named")
+    for case in bare.case_ids:
+        np.testing.assert_array_equal(bare.label(case), named.label(case))
+        assert set(np.unique(bare.label(case))) == {0, 1, 2}
+    Image.fromarray(np.full((24, 32), 7, np.uint8)).save(image_folder / "masks" / "c1.png")
+    with pytest.raises(DataError, match=r"c1\.png.* 7"):
+        prepare(get_reader("image-folder", classes), image_folder, tmp_path / "bare")

@@ -84,7 +84,6 @@ def test_an_unknown_reader_names_the_nearest() -> None:
         ("kits19", {"clip": [300, -79]}, "clip = "),
         ("kits19", {"order": 2}, "option order"),
         ("image-folder", {"classes": ["background"]}, "at least two different names"),
-        ("image-folder", {"classes": ["background", "a", "b"]}, "need a label_map"),
         ("image-folder", {"label_map": {"255": 2}}, "class indices run from 0 to 1"),
         ("image-folder", {"group": "("}, "not a regular expression"),
         ("image-folder", {"group": "abc"}, "one pair of parentheses"),
