@@ -97,7 +97,7 @@ def test_a_wrong_token_is_told_before_anything_is_written(cluster: dict[str, str
     assert said.startswith(f"sweeper: the Ray cluster at RAY_ADDRESS={cluster['RAY_ADDRESS']} refuses the token")
     assert "set RAY_AUTH_MODE=token" in said
     assert said.count("\n") == 1
-    assert not home.folder.exists()
+    assert not (home.folder / "sweeper.db").exists()
 
 
 def test_a_detached_coordinator_is_a_job_that_needs_no_terminal_and_shows_no_password(

@@ -138,6 +138,7 @@ class Sweep:
 
     def start(self, *arguments: str) -> Run:
         self._commands += 1
+        self.home.before(arguments[0])
         log = self.folder / f"{self._commands}-{arguments[0]}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
