@@ -438,13 +438,14 @@ def _make_ready(session: Session) -> None:
 
 
 def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
-    from sweeper.run.plan import make_plan, plan_text
+    from sweeper.run.plan import make_plan
+    from sweeper.views.plan import plan_text
 
-    plan = make_plan(grid, settings)
+    plan = make_plan(grid, settings).shown()
     if as_json:
-        print_json(plan.to_dict())
+        print_json(plan.model_dump(mode="json", exclude={"differences"}))
     else:
-        console().print(plan_text(plan.to_dict()))
+        console().print(plan_text(plan))
 
 
 def _run(

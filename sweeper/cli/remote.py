@@ -85,16 +85,15 @@ def launch(there: Client, wanted: Mapping[str, object]) -> None:
 def plan(there: Client, wanted: Mapping[str, object], *, as_json: bool) -> None:
     """Shows a service's plan as a local one is shown."""
     from sweeper import verbs
-    from sweeper.run.plan import plan_text
     from sweeper.verbs.requests import PlanRequest, request
+    from sweeper.views.plan import plan_text
 
     answer = verbs.plan(there, request(PlanRequest, **wanted))
-    found = answer.model_dump(mode="json", exclude={"differences"})
     if as_json:
-        print_json(found)
+        print_json(answer.model_dump(mode="json", exclude={"differences"}))
         return
     _say_differences(answer.grid, answer.differences)
-    console().print(plan_text(found))
+    console().print(plan_text(answer))
 
 
 def report(there: Client, name: str, out: Path | None, format_: str) -> None:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from typing import Literal
 
 from storage.database import open_database, schema_version
 from storage.errors import UnknownTrialError
 from storage.records import Trial
 from storage.repository import Repository
-from sweeper.analysis.power import Enough, plan_lines
+from sweeper.analysis.power import Enough
 from sweeper.data.resolved import ResolvedGrid, resolve
-from sweeper.grids.names import Naming, number
+from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
 from sweeper.run.devices import Devices, devices_at_hand
 from sweeper.run.launch import StoredSweep, predicted_bytes, stored_sweep
 from sweeper.run.power import EarlierComponents, earlier_components, power_of_grid
 from sweeper.search.adaptive import Search
-from sweeper.search.space import domain_of
 from sweeper.settings import Settings, existing_part
 from sweeper.timing.costs import CostModel, learn_costs
 from sweeper.timing.measured import measured_costs
 from sweeper.timing.schedule import finish_in
-from sweeper.units import duration, size
+from sweeper.views.objects import DevicesObject, PlannedSearchObject, PlannedTrialObject, PlanObject, PowerObject
 from trials.spec import TrialSpec
 from trials.states import TrialState
 
@@ -39,7 +34,7 @@ class PlannedTrial:
     """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`; `seconds` a prediction."""
 
     spec: TrialSpec
-    state: str
+    state: TrialState | Literal["new"]
     sweep: str | None
     seconds: float
 
@@ -96,58 +91,60 @@ class Plan:
         searched = [s.seconds for s in self.searches for _ in range(s.left)]
         return finish_in([*(t.seconds for t in self.open), *searched], self.slots)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON values; `trials` holds each spec with its hash."""
-        naming = self.naming
-        return {
-            "grid": self.grid.name,
-            "rehearsal": self.grid.rehearsal,
-            "trials": [
-                {
-                    "hash": t.spec.hash,
-                    "label": naming.label(t.spec),
-                    "dataset": t.spec.data.dataset,
-                    "loss": t.spec.loss.name,
-                    "variant": naming.variant(t.spec),
-                    "gamma": t.spec.loss.gamma,
-                    "repeat": t.spec.repeat,
-                    "fold": t.spec.data.fold,
-                    "seed": t.spec.seed,
-                    "state": t.state,
-                    "sweep": t.sweep,
-                    "resolved": t.spec.resolved,
-                    "predicted_seconds": round(t.seconds, 1),
-                    "spec": t.spec.to_dict(),
-                }
-                for t in self.trials
-            ],
-            "searches": [
-                {
-                    "study": s.study.name,
-                    "variant": naming.variant(s.study.cell.template),
-                    **s.study.details.to_dict(),
-                    "tried": s.tried,
-                    "trials_left": s.left,
-                    "epochs_at_most": s.left * s.study.cell.template.training.epochs,
-                    "predicted_seconds": round(s.seconds, 1),
-                }
-                for s in self.searches
-            ],
-            "finished": len(self.trials) - len(self.open),
-            "devices": {"cpus": self.devices.cpus, "gpus": self.devices.gpus, "text": str(self.devices)},
-            "slots": self.slots,
-            "predicted_seconds": round(self.seconds, 1),
-            "predicted_finish": (datetime.now(UTC) + timedelta(seconds=self.seconds)).isoformat(timespec="seconds"),
-            "predicted_bytes": self.bytes_models + self.bytes_prepared,
-            "predicted_bytes_prepared": self.bytes_prepared,
-            "free_bytes": self.bytes_free,
-            "costs_measured": bool(self.costs.groups),
-            "cost_model_error": self.costs.error,
-            "missing_data": list(self.missing),
-            "unprepared_data": list(self.unprepared),
-            "power": [one.to_dict() for one in self.power],
-            "warnings": list(self.warnings),
-        }
+    def shown(self, differences: Sequence[str] = ()) -> PlanObject:
+        """The plan as it is shown; `differences`: those of a rehearsal."""
+        return PlanObject(
+            grid=self.grid.name,
+            rehearsal=self.grid.rehearsal,
+            differences=list(differences),
+            trials=[self._trial(planned) for planned in self.trials],
+            searches=[self._search(planned) for planned in self.searches],
+            finished=len(self.trials) - len(self.open),
+            devices=DevicesObject(cpus=self.devices.cpus, gpus=self.devices.gpus, text=str(self.devices)),
+            slots=self.slots,
+            predicted_seconds=round(self.seconds, 1),
+            predicted_finish=(datetime.now(UTC) + timedelta(seconds=self.seconds)).isoformat(timespec="seconds"),
+            predicted_bytes=self.bytes_models + self.bytes_prepared,
+            predicted_bytes_prepared=self.bytes_prepared,
+            free_bytes=self.bytes_free,
+            costs_measured=bool(self.costs.groups),
+            cost_model_error=self.costs.error,
+            missing_data=list(self.missing),
+            unprepared_data=list(self.unprepared),
+            power=[PowerObject.model_validate(one.to_dict()) for one in self.power],
+            warnings=list(self.warnings),
+        )
+
+    def _trial(self, planned: PlannedTrial) -> PlannedTrialObject:
+        spec = planned.spec
+        return PlannedTrialObject(
+            hash=spec.hash,
+            label=self.naming.label(spec),
+            dataset=spec.data.dataset,
+            loss=spec.loss.name,
+            variant=self.naming.variant(spec),
+            gamma=spec.loss.gamma,
+            repeat=spec.repeat,
+            fold=spec.data.fold,
+            seed=spec.seed,
+            state=planned.state,
+            sweep=planned.sweep,
+            resolved=spec.resolved,
+            predicted_seconds=round(planned.seconds, 1),
+            spec=spec.to_dict(),
+        )
+
+    def _search(self, planned: PlannedSearch) -> PlannedSearchObject:
+        template, details = planned.study.cell.template, planned.study.details
+        return PlannedSearchObject(
+            study=planned.study.name,
+            variant=self.naming.variant(template),
+            tried=planned.tried,
+            trials_left=planned.left,
+            epochs_at_most=planned.left * template.training.epochs,
+            predicted_seconds=round(planned.seconds, 1),
+            **details.to_dict(),
+        )
 
 
 def make_plan(grid: Grid, settings: Settings) -> Plan:
@@ -187,90 +184,6 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         searches=tuple(planned),
         power=tuple(power_of_grid(resolved, components)),
         warnings=tuple(f"{name}: {text}" for name, one in known.items() for text in one.warnings),
-    )
-
-
-def plan_text(plan: Mapping[str, Any]) -> RenderableType:
-    """What `Plan.to_dict` gives, for a person: a line for each trial, then what they will cost and what is missing."""
-    trials = plan["trials"]
-    with_repeat = len({t["repeat"] for t in trials}) > 1
-    with_fold = any(t["fold"] is not None for t in trials)
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("trial", no_wrap=True)
-    table.add_column("data set", no_wrap=True)
-    table.add_column("loss", overflow="fold")
-    table.add_column("γ", justify="right", no_wrap=True)
-    if with_repeat:
-        table.add_column("repeat", justify="right")
-    if with_fold:
-        table.add_column("fold", justify="right")
-    table.add_column("state", no_wrap=True)
-    table.add_column("predicted", justify="right", no_wrap=True)
-    for t in trials:
-        cells = [t["hash"][:8], t["dataset"], t["variant"], "" if t["gamma"] is None else number(t["gamma"])]
-        if with_repeat:
-            cells.append(str(t["repeat"]))
-        if with_fold:
-            cells.append("" if t["fold"] is None else str(t["fold"]))
-        finished = t["state"] == TrialState.FINISHED
-        table.add_row(*map(Text, cells), t["state"], "" if finished else duration(t["predicted_seconds"]))
-    for s in plan.get("searches", ()):
-        chosen = "; ".join(str(domain_of(d)) for d in s["domains"])
-        cells = ["", s["dataset"], f"{s['variant']}: {chosen}", f"{s['tried']} of {s['points']}"]
-        if with_repeat:
-            cells.append("")
-        table.add_row(*map(Text, cells), "searched", f"{s['trials_left']} × {duration(s['predicted_seconds'])}")
-    return Group(table, Text("\n".join(_closing(plan))))
-
-
-def _closing(plan: Mapping[str, Any]) -> Sequence[str]:
-    trials, done = plan["trials"], plan["finished"]
-    total = len(trials)
-    finished = [t for t in trials if t["state"] == TrialState.FINISHED]
-    elsewhere = [t["sweep"] for t in finished if t["sweep"] not in (None, plan["grid"])]
-    shared = f" ({len(elsewhere)} of them by {', '.join(dict.fromkeys(elsewhere))})" if elsewhere else ""
-    lines = ["", f"grid {plan['grid']}: {total} trials, {done} finished{shared}, {total - done} to run"]
-    searched = sum(s["trials_left"] for s in plan.get("searches", ()))
-    if searched:
-        epochs = sum(s["epochs_at_most"] for s in plan["searches"])
-        lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is pruned)"
-    if done < total or searched:
-        lines += [*_time(plan), _disk(plan)]
-    lines += plan_lines([Enough.from_dict(one) for one in plan.get("power", ())])
-    if plan["missing_data"] and plan["rehearsal"]:
-        lines.append(f"synthetic files that `launch` writes first: {', '.join(plan['missing_data'])}")
-    elif plan["missing_data"]:
-        lines.append(f"missing data sets: {', '.join(plan['missing_data'])}; `sweeper data list` says how to get each")
-    if plan["unprepared_data"]:
-        names = ", ".join(plan["unprepared_data"])
-        lines.append(f"not prepared yet: {names}; `launch` does that first, and the trials' hashes change with it")
-    return [*lines, *(f"warning: {text}" for text in plan.get("warnings", ()))]
-
-
-def _time(plan: Mapping[str, Any]) -> Iterator[str]:
-    """How long it will take, where and until when, and how good that prediction is."""
-    where = plan["devices"]["text"]
-    if not plan["slots"]:
-        yield f"no trial fits on {where}: lower [resources] in the grid"
-    else:
-        finish = datetime.fromisoformat(plan["predicted_finish"]).astimezone()
-        yield f"time: {duration(plan['predicted_seconds'])} on {where}, {plan['slots']} at once"
-        yield f"finish: about {finish:%Y-%m-%d %H:%M}, if started now"
-    error = plan["cost_model_error"]
-    if not plan["costs_measured"]:
-        yield "how sure: a first guess for a CPU core; it learns from the trials that finish here"
-    else:
-        wrong = "" if error is None else f"; predicting each from the others is {error:.0%} off on average"
-        yield f"how sure: learned from finished trials{wrong}"
-
-
-def _disk(plan: Mapping[str, Any]) -> str:
-    """What it will take on the disk, and whether that is there."""
-    needed, prepared, free = plan["predicted_bytes"], plan["predicted_bytes_prepared"], plan["free_bytes"]
-    of = f" ({size(prepared)} of it prepared data)" if prepared else ""
-    without = ", without the data that are missing" if plan["missing_data"] and not plan["rehearsal"] else ""
-    return f"disk: {size(needed)}{of}{without}; {size(free)} are free" + (
-        ": TOO LITTLE, `launch` will refuse" if needed > free else ""
     )
 
 

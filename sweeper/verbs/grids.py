@@ -20,7 +20,7 @@ def plan(host: Host, asked: PlanRequest) -> PlanObject:
     from sweeper.run.plan import make_plan
 
     grid, differences = submitted_grid(asked, host.settings)
-    return PlanObject.model_validate({**make_plan(grid, host.settings).to_dict(), "differences": differences})
+    return make_plan(grid, host.settings).shown(differences)
 
 
 @verb("launch", "POST", "/sweeps", Role.FULL, command="launch", status=202)

@@ -50,7 +50,7 @@ class Shown(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class PlannedTrial(Shown):
+class PlannedTrialObject(Shown):
     """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`."""
 
     hash: str
@@ -67,6 +67,25 @@ class PlannedTrial(Shown):
     resolved: bool
     predicted_seconds: float
     spec: dict[str, object]
+
+
+class PlannedSearchObject(Shown):
+    """A study whose values are chosen as it goes: what it chooses from (`domains`), and what it may still train."""
+
+    study: str
+    variant: str
+    dataset: str
+    loss: str
+    settings: dict[str, object]
+    hash: str
+    points: int
+    domains: list[dict[str, object]]
+    family: str
+    seeds: list[int]
+    tried: int
+    trials_left: int
+    epochs_at_most: int
+    predicted_seconds: float
 
 
 class DevicesObject(Shown):
@@ -121,8 +140,9 @@ class PlanObject(Shown):
 
     grid: str
     rehearsal: bool
-    differences: list[str]
-    trials: list[PlannedTrial]
+    differences: list[str] = []
+    trials: list[PlannedTrialObject]
+    searches: list[PlannedSearchObject] = []
     finished: int
     devices: DevicesObject
     slots: int

@@ -25,11 +25,12 @@ from sweeper.run.closing import closing_text
 from sweeper.run.coordinator import Coordinator, Running, Work
 from sweeper.run.launch import new_trials
 from sweeper.run.lease import LeaseKeeper
-from sweeper.run.plan import make_plan, plan_text
+from sweeper.run.plan import make_plan
 from sweeper.run.progress import _running_table
 from sweeper.settings import Settings
 from sweeper.study import read_study
 from sweeper.timing.costs import learn_costs
+from sweeper.views.plan import plan_text
 from sweeper.views.result_tables import results_object
 from sweeper.views.status import status_of, status_text, trial_of
 from sweeper.views.terminal import take_picture
@@ -94,8 +95,8 @@ def collect(table: Mapping[str, Any], folder: Path) -> Surfaces:
     settings = Settings(home=folder, database_url=f"sqlite:///{folder / 'x.db'}", data=None)
     grid = parse_grid({**load_grid("demo").to_dict(), **table, "name": "s"}, "a test")
     found = Surfaces()
-    plan = make_plan(grid, settings).to_dict()
-    found.take("plan", plan["trials"])
+    plan = make_plan(grid, settings).shown()
+    found.take("plan", [trial.model_dump() for trial in plan.trials])
     found.texts["plan"] = printed(plan_text(plan))
     resolved = resolve(grid, settings)
     specs = resolved.specs

@@ -41,7 +41,7 @@ def test_finished_trials_of_another_sweep_are_shared(settings: Settings) -> None
     plan = make_plan(load_grid("demo", ['name="second"']), settings)
     assert [trial.state for trial in plan.trials] == ["finished"] * 6 + ["queued"] * 12
     assert {trial.sweep for trial in plan.trials[:6]} == {"first"}
-    assert (len(plan.open), plan.to_dict()["finished"]) == (12, 6)
+    assert (len(plan.open), plan.shown().finished) == (12, 6)
 
 
 def test_a_grown_grid_has_only_what_is_new_to_run(settings: Settings) -> None:
