@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import tenacity
+
 from sweeper.errors import RayUnavailableError
 from sweeper.grids.schema import ResourcesTable
 
@@ -32,7 +34,6 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray.exceptions import RayError  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only results of some kilobytes pass through Ray; its default of 30% of the memory would be a waste."""
@@ -53,8 +54,8 @@ def ray_cluster(address: str) -> Iterator[None]:
     else:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError, RayError) as error:
+        _start(options)
+    except Exception as error:  # Ray raises a bare Exception where its processes start too slowly
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"no Ray cluster answers at RAY_ADDRESS={address}" if address else "the local Ray cannot start"
         raise RayUnavailableError(f"{where} ({first}); see `sweeper doctor`") from error
@@ -62,6 +63,17 @@ def ray_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@tenacity.retry(
+    # Ray waits 30 s for its processes, which is too short on a machine that is busy and has read nothing of Ray yet.
+    retry=tenacity.retry_if_exception_message(match=".*timed out during startup"),
+    stop=tenacity.stop_after_attempt(3),
+    before_sleep=lambda _: ray.shutdown(),
+    reraise=True,
+)
+def _start(options: Mapping[str, object]) -> None:
+    ray.init(**options)
 
 
 def cluster_resources() -> dict[str, float]:
