@@ -18,6 +18,7 @@ from sweeper.analysis import Answers
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc
 from trials.places import below
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
+from workers.datasets.preprocessing import IGNORED
 from workers.errors import DataError
 from workers.privacy import without_folders
 
@@ -133,6 +134,9 @@ def _planes(prepared: PreparedDataset, case: str, prediction: Labels) -> tuple[P
     image, truth = prepared.image(case), np.asarray(prepared.label(case))
     if prediction.shape != truth.shape:
         raise ValueError(f"the prediction of case {case!r} has shape {prediction.shape}, its truth {truth.shape}")
+    if prepared.ignores:
+        counted = truth != IGNORED
+        truth, prediction = truth * counted, prediction * counted
     if truth.ndim == 2:
         return (Plane("", _picture(np.asarray(image)), truth, prediction),)
     spacing = prepared.spacing(case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.datasets.preprocessing import ConstantImageError, Preprocessed, preprocess
+from workers.datasets.preprocessing import IGNORED, ConstantImageError, Preprocessed, preprocess
 from workers.datasets.reader import Case, CaseFiles, ExcludedCaseError, Reader
 from workers.errors import DataError
 
@@ -29,7 +29,7 @@ def read_and_preprocess(reader: Reader, files: CaseFiles) -> tuple[Case, Preproc
     except ConstantImageError as error:
         if not files.part:
             raise
-        marked = int((case.label > 0).sum())
+        marked = int(((case.label > 0) & (case.label != IGNORED)).sum())
         raise ExcludedCaseError(
             error.reason + (f", though {marked} pixels of its mask are marked" if marked else "")
         ) from error

@@ -33,6 +33,7 @@ from trials.splits import Split
 from workers.datasets.parallel import available_processes
 from workers.datasets.preprocessing import MaskResampling
 from workers.datasets.reader import Excluded
+from workers.datasets.regions import Members
 from workers.datasets.sources import sha256
 from workers.errors import DataError
 from workers.files import atomic_write
@@ -114,6 +115,8 @@ class PreparedDataset:
         reader: the options that the reader had.
         versions: of the libraries that prepared it, for the record.
         channelwise: the channels are images of their own, each with its own z-score; not the colours of one.
+        ignores: labels may hold `IGNORED`, which enters neither loss nor score.
+        members: the classes of each nested region (`workers.datasets.regions`); empty without regions.
     """
 
     path: Path
@@ -128,6 +131,8 @@ class PreparedDataset:
     reader: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     channelwise: bool = False
+    ignores: bool = False
+    members: Members = ()
 
     @cached_property
     def _by_id(self) -> dict[str, PreparedCase]:
@@ -306,6 +311,7 @@ def open_prepared(path: Path) -> PreparedDataset:
         values.pop("format")
         values["cases"] = tuple(map(_without_own_group(values["reader"]), map(PreparedCase.from_dict, values["cases"])))
         values["excluded"] = tuple(Excluded(*pair) for pair in values["excluded"])
+        values["members"] = tuple(map(tuple, values.get("members", ())))
         prepared = PreparedDataset(path=path, **(values | {"classes": tuple(values["classes"])}))
     except FileNotFoundError as error:
         raise DataError(f"{path}: not a prepared data set (no {MANIFEST}); run `sweeper data prepare`") from error

@@ -4,7 +4,7 @@ carries."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,8 +22,9 @@ from workers.datasets.images import (
 from workers.datasets.layouts import Layout, find_cases
 from workers.datasets.masks import Foreground
 from workers.datasets.patterns import GROUP
-from workers.datasets.preprocessing import Label, check_clip
+from workers.datasets.preprocessing import IGNORED, Label, check_clip
 from workers.datasets.reader import About, Case, CaseFiles, Reader
+from workers.datasets.regions import Members, check_regions, members_of, values_of
 from workers.errors import DataError, ParameterError
 
 NUCLEI = Path(__file__).parent / "nuclei"
@@ -51,6 +52,8 @@ class ImageFolder(Reader):
         missing_masks: of several classes with a file each: whether a missing file is an error, or the class is absent.
         overlaps: what a pixel is that the masks of two classes mark: an error, or of the class that is named last.
         foreground: of masks of one structure: the higher of two values, all that is not 0, or what is above half scale.
+        ignore_label: pixel value of a mask (beside `colours`, a colour) whose pixels enter neither loss nor score.
+        regions: names of nested regions, each with all the mask values that lie in it, in place of `label_map`.
         orientation: turn pictures and masks as their orientation tag says, or read them as they are stored.
     """
 
@@ -76,6 +79,8 @@ class ImageFolder(Reader):
     overlaps: Literal["refuse", "last"] = "refuse"
     colours: dict[str, int] = field(default_factory=dict)
     foreground: Foreground = "binary"
+    ignore_label: int | str | None = None
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     orientation: Orientation = "tag"
 
     dimensions = 2
@@ -83,19 +88,26 @@ class ImageFolder(Reader):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.masks, dict):
-            object.__setattr__(self, "classes", classes_of(self.masks, self.classes))
-        check_classes(self.classes, self.label_map or colours_of(self.colours))
+            object.__setattr__(self, "classes", classes_of("masks", self.masks, self.classes))
+        if self.regions:
+            check_regions(self.regions)
+            object.__setattr__(self, "classes", classes_of("regions", self.regions, self.classes))
+        check_classes(self.classes, self._indices)
+        check_ignored(self.ignore_label, self._indices, by_colour=bool(self.colours))
         if self.group is not None:
             check_group(self.group)
             if GROUP in self.layout.images[0]:
                 raise ParameterError(f"group = {self.group!r}: the patterns tell the group already, by {GROUP}")
-        if (self.label_map or self.colours) and self._a_mask_each:
-            raise ParameterError("label_map and colours are for masks of several classes; here each class has its own")
-        several = self.label_map or self.colours or (len(self.classes) > 2 and not self._a_mask_each)
-        if several and self.foreground != "binary":
-            raise ParameterError("foreground is for masks of one structure; label_map and colours name several")
-        if self.label_map and self.colours:
-            raise ParameterError("label_map and colours: choose one")
+        if (self.label_map or self.colours or self.regions) and self._a_mask_each:
+            raise ParameterError(
+                "label_map, colours and regions are for masks of several classes; here each class has its own"
+            )
+        if self._indices and self.foreground != "binary":
+            raise ParameterError(
+                "foreground is for masks of one structure; label_map, colours and regions name several"
+            )
+        if sum(map(bool, (self.label_map, self.colours, self.regions))) > 1:
+            raise ParameterError("label_map, colours and regions: choose one")
         files = len(self.layout.images)
         if files > 1:
             check_clip(self.clip, self.channels)
@@ -104,6 +116,26 @@ class ImageFolder(Reader):
                 f"channels = {self.channels}: {files} files for each image make {files} channels (grey) or {3 * files} "
                 "(colour)"
             )
+
+    @property
+    def _indices(self) -> dict[int, int]:
+        """Mask value (or colour as 0xrrggbb) to class index; empty for binary masks."""
+        own = self.label_map or colours_of(self.colours) or values_of(self._regions)
+        if own or len(self.classes) == 2 or self._a_mask_each:
+            return own
+        return {index: index for index in range(len(self.classes))}
+
+    @property
+    def _regions(self) -> dict[str, tuple[int, ...]]:
+        return {name: self.regions[name] for name in self.classes[1:]} if self.regions else {}
+
+    @property
+    def ignores(self) -> bool:
+        return self.ignore_label is not None
+
+    @property
+    def members(self) -> Members:
+        return members_of(self._regions) if self.regions else ()
 
     @property
     def _a_mask_each(self) -> bool:
@@ -165,13 +197,15 @@ class ImageFolder(Reader):
         return united(masks, self.classes, self.overlaps)
 
     def _read_mask(self, path: Path) -> Label:
-        if self.label_map:
-            return read_class_mask(path, self.label_map, self.orientation)
         if self.colours:
-            return read_colour_mask(path, colours_of(self.colours), self.orientation)
-        if len(self.classes) > 2 and not self._a_mask_each:
-            return read_class_mask(path, {index: index for index in range(len(self.classes))}, self.orientation)
-        return read_binary_mask(path, self.foreground, self.orientation)
+            ignored = {} if self.ignore_label is None else colours_of({str(self.ignore_label): IGNORED})
+            return read_colour_mask(path, self._indices | ignored, self.orientation)
+        ignore = None if self.ignore_label is None else int(self.ignore_label)
+        if self._indices:
+            return read_class_mask(
+                path, self._indices | ({} if ignore is None else {ignore: IGNORED}), self.orientation
+            )
+        return read_binary_mask(path, self.foreground, self.orientation, ignore)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +250,9 @@ def united(
                 f"{path}: {mask.shape[0]}×{mask.shape[1]} pixels, but {first.name} has "
                 f"{label.shape[0]}×{label.shape[1]}; fix or exclude the case"
             )
+        ignored = (mask == IGNORED) | (label == IGNORED)
         own = mask if index == 0 else np.where(mask > 0, np.uint8(index), np.uint8(0))
-        both = (own > 0) & (label > 0) & (own != label)
+        both = (own > 0) & (label > 0) & (own != label) & ~ignored
         if overlaps == "refuse" and both.any():
             there, here = (classes[int(values[both][0])] for values in (label, own))
             raise DataError(
@@ -225,22 +260,41 @@ def united(
                 'pixel has one class; let the class that is named last have them: options.overlaps = "last"'
             )
         label = np.where(own > 0, own, label)
+        label[ignored] = IGNORED
     return label
 
 
-def classes_of(masks: dict[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The classes of a table of masks: its names, in the order of `classes` where those are given.
+def classes_of(option: str, table: Mapping[str, object], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes of a table of masks or regions: its names, in the order of `classes` where those are given.
 
     Raises:
         ParameterError: `classes` has other names.
     """
-    if "background" in masks:
-        raise ParameterError("masks: the background needs no mask; it is what no mask marks")
-    if set(classes[1:]) == set(masks):
+    if "background" in table:
+        raise ParameterError(f"{option}: the background is not named there; it is what is in none of them")
+    if set(classes[1:]) == set(table):
         return classes
     if classes != ImageFolder.classes:
-        raise ParameterError(f"classes = {list(classes)}: masks has {list(masks)}; name the same, or leave classes out")
-    return ("background", *masks)
+        raise ParameterError(
+            f"classes = {list(classes)}: {option} has {list(table)}; name the same, or leave classes out"
+        )
+    return ("background", *table)
+
+
+def check_ignored(ignore: int | str | None, indices: Mapping[int, int], *, by_colour: bool = False) -> None:
+    """Refuses an `ignore_label` that is a class, too, or is not of the kind that the masks have.
+
+    Raises:
+        ParameterError: see above.
+    """
+    if ignore is None:
+        return
+    if isinstance(ignore, str) != by_colour:
+        kind = 'a colour, such as "#ffffff"' if by_colour else "a whole number, the masks' value"
+        raise ParameterError(f"ignore_label = {ignore!r}: give {kind}")
+    value = next(iter(colours_of({ignore: 0}))) if isinstance(ignore, str) else ignore
+    if value in indices:
+        raise ParameterError(f"ignore_label = {ignore!r}: it is a class, too; a value is either a class or ignored")
 
 
 def colours_of(colours: dict[str, int]) -> dict[int, int]:

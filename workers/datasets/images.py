@@ -28,7 +28,7 @@ from workers.datasets.picture_headers import (
     orientation_tag,
     tiff_channels,
 )
-from workers.datasets.preprocessing import WHOLE, Image, Label
+from workers.datasets.preprocessing import IGNORED, WHOLE, Image, Label
 from workers.errors import DataError
 
 Orientation = Literal["tag", "stored"]
@@ -66,13 +66,23 @@ def read_image(path: Path, channels: int = 3, orientation: Orientation = "tag") 
     return pixels
 
 
-def read_binary_mask(path: Path, foreground: Foreground = "binary", orientation: Orientation = "tag") -> Label:
+def read_binary_mask(
+    path: Path, foreground: Foreground = "binary", orientation: Orientation = "tag", ignore: int | None = None
+) -> Label:
     """A mask of one structure as uint8 (height, width), 0 background and 1 foreground.
+
+    Pixels of the value `ignore` become `IGNORED`, and have no part in what the others mean.
 
     Raises:
         DataError: as `read_image`, or the values are not those of one structure (`workers.datasets.masks`).
     """
-    return binary_label(_read_values(path, orientation), path, foreground)
+    values = _read_values(path, orientation)
+    if ignore is None:
+        return binary_label(values, path, foreground)
+    ignored = values == ignore
+    label = binary_label(np.where(ignored, 0, values), path, foreground)
+    label[ignored] = IGNORED
+    return label
 
 
 def read_class_mask(path: Path, label_map: Mapping[int, int], orientation: Orientation = "tag") -> Label:
@@ -94,10 +104,11 @@ def read_colour_mask(path: Path, colours: Mapping[int, int], orientation: Orient
     if pixels.max(initial=0) > 255:
         raise DataError(f"{path}: the mask has values above 255; colours are given for 8 bits")
     values = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    label = np.full(values.shape, 255, np.uint8)
+    label, seen = np.zeros(values.shape, np.uint8), np.zeros(values.shape, np.bool_)
     for value, index in colours.items():
-        label[values == value] = index
-    unknown = np.unique(values[label == 255])
+        where = values == value
+        label[where], seen[where] = index, True
+    unknown = np.unique(values[~seen])
     if unknown.size:
         listed = ", ".join(f"#{value:06x}" for value in unknown[:8].tolist()) + (", …" if unknown.size > 8 else "")
         known = ", ".join(f"#{value:06x}" for value in colours)

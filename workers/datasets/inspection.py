@@ -27,6 +27,7 @@ from workers.datasets.formats import has_orientation_tag
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import canonical_order
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row, listed
+from workers.datasets.regions import count_pixels
 from workers.datasets.similarity import Pairs, Thumbnail, across, alike, alike_warnings, thumbnail
 from workers.datasets.sources import hash_files, look_through, provenance, unmatched_files, unmatched_note
 from workers.errors import DataError, InputError
@@ -212,17 +213,15 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
         case, done = read_and_preprocess(reader, files)
     except ExcludedCaseError as error:
         return _Seen((), (), (), excluded=str(error))
-    counts = np.bincount(case.label.reshape(-1), minlength=len(reader.classes))
+    counts = count_pixels(case.label, len(reader.classes), reader.members)
     shape, spacing = case.label.shape, case.spacing
     if case.affine is not None:
         shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
-    shares = tuple((counts[1:] / case.label.size).tolist())
-    voxels = np.bincount(done.label.reshape(-1), minlength=len(reader.classes))
+    shares = tuple(count / case.label.size for count in counts[1:])
+    voxels = count_pixels(done.label, len(reader.classes), reader.members)
     as_stored = reader.dimensions == 3 or getattr(reader, "orientation", "tag") == "stored"
     turned = not as_stored and any(map(has_orientation_tag, files.files))
-    return _Seen(
-        shape, spacing, shares, tuple(voxels.tolist()), tuple(counts.tolist()), thumbnail(done.image), turned=turned
-    )
+    return _Seen(shape, spacing, shares, voxels, counts, thumbnail(done.image), turned=turned)
 
 
 def _coverage(

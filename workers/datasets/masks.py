@@ -63,10 +63,11 @@ def class_label(values: Values, path: Path, label_map: Mapping[int, int]) -> Lab
     Raises:
         DataError: a value that the map does not have.
     """
-    label = np.full(values.shape, 255, np.uint8)
+    label, known = np.zeros(values.shape, np.uint8), np.zeros(values.shape, np.bool_)
     for value, index in label_map.items():
-        label[values == value] = index
-    unknown = values[label == 255]
+        where = values == value
+        label[where], known[where] = index, True
+    unknown = values[~known]
     if unknown.size:
         raise DataError(f"{path}: mask values {listed(unknown)} are not in the label_map {dict(label_map)}")
     return label

@@ -33,7 +33,9 @@ from workers.datasets.folder import (
 )
 from workers.datasets.keys import preparation_key
 from workers.datasets.parallel import each, processes_for
+from workers.datasets.preprocessing import IGNORED
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
+from workers.datasets.regions import count_pixels
 from workers.datasets.sources import included_cases, provenance, sha256
 from workers.errors import DataError
 from workers.files import atomic_write
@@ -144,6 +146,8 @@ def _fill(
         reader=reader.options,
         versions=_versions(),
         channelwise=reader.channelwise,
+        ignores=reader.ignores,
+        members=reader.members,
     )
 
 
@@ -170,8 +174,8 @@ def _prepare_case(
         original_shape=case.label.shape,
         spacing=ready.spacing,
         affine=None if case.affine is None else tuple(tuple(float(v) for v in row) for row in case.affine),
-        voxels=tuple(int(n) for n in np.bincount(ready.label.reshape(-1), minlength=len(reader.classes))),
-        native_voxels=tuple(int(n) for n in np.bincount(case.label.reshape(-1), minlength=len(reader.classes))),
+        voxels=count_pixels(ready.label, len(reader.classes), reader.members),
+        native_voxels=count_pixels(case.label, len(reader.classes), reader.members),
         bytes=tuple(_save(path, kept) for path, kept in zip(paths, arrays, strict=True)),
         hashes=tuple(map(sha256, paths)),  # they are in memory still
     )
@@ -180,6 +184,7 @@ def _prepare_case(
 def sample_foreground(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Coordinates (n, dimensions) of at most `MAX_FOREGROUND` foreground voxels, a uniform draw with a fixed seed."""
     flat = np.flatnonzero(label)
+    flat = flat[label.reshape(-1)[flat] != IGNORED]
     if flat.size > MAX_FOREGROUND:
         flat = np.sort(np.random.Generator(np.random.PCG64(0)).choice(flat, MAX_FOREGROUND, replace=False))
     return np.stack(np.unravel_index(flat, label.shape), axis=-1).astype(np.int32)

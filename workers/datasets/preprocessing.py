@@ -28,11 +28,15 @@ from workers.errors import DataError, ParameterError
 
 Image = npt.NDArray[np.float32]
 Label = npt.NDArray[np.uint8]
+"""Class indices; `IGNORED` where a pixel counts for nothing."""
 Affine = npt.NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 Value = TypeVar("Value")
 
 MaskResampling = Literal["nearest", "area"]
+
+IGNORED = 255
+"""In a label, a pixel that enters neither loss nor score. No class has this index: there are at most 255 classes."""
 
 Window = tuple[float, float]
 """Lowest and highest intensity."""
@@ -359,7 +363,7 @@ def resample_label_by_area(label: Label, shape: Sequence[int], steps: Sequence[f
         larger = share > most
         result[larger], most[larger] = index, share[larger]
     kept = np.zeros(result.shape, np.bool_)
-    for index in (one for one in classes if one):
+    for index in (one for one in classes if 0 < one < IGNORED):
         parts, _ = ndimage.label(label == index, structure=np.ones((3,) * label.ndim))
         for number, box in enumerate(ndimage.find_objects(parts), start=1):
             touched = [np.flatnonzero(matrix[:, part].any(axis=1)) for matrix, part in zip(weights, box, strict=True)]

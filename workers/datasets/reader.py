@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from pydantic import PlainValidator
 
 from workers.datasets.preprocessing import Affine, Clip, Image, Label, MaskResampling, Preprocessing, clip_of
+from workers.datasets.regions import Members
 from workers.errors import ParameterError, WorkerError
 
 
@@ -194,6 +195,16 @@ class Reader(ABC):
     def hashed_group(self, case: CaseFiles) -> str | None:
         """A case's group as prepared keys have it; another than `CaseFiles.group` only where that moved no array."""
         return case.group
+
+    @property
+    def ignores(self) -> bool:
+        """Whether labels may hold `IGNORED`: pixels that enter neither loss nor score."""
+        return False
+
+    @property
+    def members(self) -> Members:
+        """The classes of each nested region; empty where each class is for itself."""
+        return ()
 
     @property
     def preprocessing(self) -> Preprocessing:

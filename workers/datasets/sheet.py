@@ -12,7 +12,8 @@ from PIL import ImageDraw
 from scipy.ndimage import binary_erosion
 
 from workers.datasets.folder import PreparedDataset
-from workers.datasets.preprocessing import Image, Label
+from workers.datasets.preprocessing import IGNORED, Image, Label
+from workers.datasets.regions import Members, belongs
 
 Augment = Callable[[str, int], tuple[Image, Label]]
 """A case and the number of the sample to an augmented image (*spatial, channels) and label (*spatial)."""
@@ -54,10 +55,10 @@ def contact_sheet(
     for case in chosen:
         image, label = np.array(prepared.image(case)), np.array(prepared.label(case))
         apart = prepared.channels > 1 and (prepared.channelwise or prepared.channels != 3)
-        tiles = _tiles(case, image, label, apart)
+        tiles = _tiles(case, image, label, apart, prepared.members)
         if augmented is not None:
             for i in range(samples):
-                tiles += _tiles(f"augmented {i + 1}", *augmented(case, i), apart)
+                tiles += _tiles(f"augmented {i + 1}", *augmented(case, i), apart, prepared.members)
         rows.append(tiles)
     if augmented is None and all(len(row) == 1 for row in rows):
         flat = [tile for row in rows for tile in row]
@@ -75,32 +76,37 @@ def stretched(image: Image) -> npt.NDArray[np.uint8]:
     return grey if image.shape[-1] == 3 else np.repeat(grey[..., :1], 3, axis=-1)
 
 
-def _outlined(colour: npt.NDArray[np.uint8], label: Label) -> npt.NDArray[np.uint8]:
-    """The picture with the outline of each foreground class drawn into it."""
-    for index in range(1, int(label.max(initial=0)) + 1):
-        mask = label == index
+def _outlined(colour: npt.NDArray[np.uint8], label: Label, members: Members) -> npt.NDArray[np.uint8]:
+    """The picture with the outline of each foreground class, or region, drawn into it; ignored pixels become grey."""
+    colour[label == IGNORED] = colour[label == IGNORED] // 2 + 64
+    indices = range(1, len(members)) if members else [int(i) for i in np.unique(label) if 0 < i < IGNORED]
+    for index in sorted(indices, key=lambda index: -len(members[index]) if members else 0):
+        mask = belongs(label, index, members)
         colour[mask & ~binary_erosion(mask)] = COLOURS[(index - 1) % len(COLOURS)]
     return colour
 
 
-def _tiles(caption: str, image: Image, label: Label, apart: bool) -> list[tuple[str, PillowImage.Image]]:
+def _tiles(
+    caption: str, image: Image, label: Label, apart: bool, members: Members
+) -> list[tuple[str, PillowImage.Image]]:
     """The tile of an image, or one for each channel where they are shown `apart`."""
     if not apart:
-        return [(caption, _tile(image, label))]
+        return [(caption, _tile(image, label, members))]
     count = image.shape[-1]
-    return [(f"{caption} [{c + 1}/{count}]", _tile(image[..., c : c + 1], label)) for c in range(count)]
+    return [(f"{caption} [{c + 1}/{count}]", _tile(image[..., c : c + 1], label, members)) for c in range(count)]
 
 
-def _tile(image: Image, label: Label) -> PillowImage.Image:
+def _tile(image: Image, label: Label, members: Members) -> PillowImage.Image:
     if label.ndim == 3:
-        z = int(np.count_nonzero(label, axis=(1, 2)).argmax()) if label.any() else label.shape[0] // 2
+        marked = (label > 0) & (label != IGNORED)
+        z = int(np.count_nonzero(marked, axis=(1, 2)).argmax()) if marked.any() else label.shape[0] // 2
         image, label = image[z, ::-1], label[z, ::-1]  # rows run from front to back
     scale = _TILE / max(label.shape)
     size = (max(1, round(label.shape[1] * scale)), max(1, round(label.shape[0] * scale)))
     picture = PillowImage.fromarray(stretched(image)).resize(size, PillowImage.Resampling.BILINEAR)
     # Outlines are drawn on the tile: they are one pixel wide whatever the size of the image.
     mask = PillowImage.fromarray(label).resize(size, PillowImage.Resampling.NEAREST)
-    return PillowImage.fromarray(_outlined(np.array(picture), np.asarray(mask)))
+    return PillowImage.fromarray(_outlined(np.array(picture), np.asarray(mask), members))
 
 
 def _compose(

@@ -17,7 +17,7 @@ from nibabel.affines import voxel_sizes
 from trials.results import Score
 from trials.spec import EvaluationSpec
 from workers.datasets.prepared import PreparedCase, PreparedDataset
-from workers.datasets.preprocessing import Label
+from workers.datasets.preprocessing import IGNORED, Label
 from workers.scoring.masks import Softmax, score_case
 from workers.scoring.native import to_original, to_prepared
 
@@ -76,7 +76,11 @@ def _softmax(
     inside = None
     if evaluation.field_of_view:
         inside = np.asarray(to_prepared(prepared.field(case), prepared.case(case)) > 0)
-    return Softmax(prepared.label(case), probabilities, inside)
+    truth = prepared.label(case)
+    if prepared.ignores:
+        counted = np.asarray(truth != IGNORED)
+        inside = counted if inside is None else inside & counted
+    return Softmax(truth, probabilities, inside, prepared.members)
 
 
 def _score(
@@ -96,6 +100,9 @@ def _score(
         inside = field if evaluation.native else to_prepared(field, known)
         # Background in both maps counts as nothing in any of the scores.
         truth, mask = truth * inside, mask * inside
+    if prepared.ignores:
+        counted = truth != IGNORED
+        truth, mask = truth * counted, mask * counted
     return score_case(
         truth,
         mask,
@@ -107,6 +114,7 @@ def _score(
         group=known.group or "",
         chosen=chosen,
         softmax=softmax,
+        members=prepared.members,
     )
 
 

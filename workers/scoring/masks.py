@@ -21,6 +21,7 @@ import numpy.typing as npt
 from trials import metrics
 from trials.metrics import Metric
 from trials.results import Partition, Score
+from workers.datasets.regions import Members, belongs
 from workers.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
@@ -34,15 +35,20 @@ class Softmax:
         truth: label map.
         probabilities: float (*spatial, classes).
         inside: the pixels that count; None for all.
+        members: the classes of each nested region; empty without regions.
     """
 
     truth: npt.NDArray[np.integer]
     probabilities: npt.NDArray[np.floating]
     inside: Mask | None = None
+    members: Members = ()
 
     def of(self, index: int) -> tuple[npt.NDArray[np.float64], Mask]:
         """The probability of a class, and whether it is the true one, for each pixel that counts."""
-        probability, true = self.probabilities[..., index], self.truth == index
+        probability, true = self.probabilities[..., index], belongs(self.truth, index, self.members)
+        if self.members:
+            # Rounding of several may add a hair to 1.
+            probability = np.minimum(self.probabilities[..., list(self.members[index])].sum(axis=-1), 1)
         if self.inside is not None:
             probability, true = probability[self.inside], true[self.inside]
         return probability.ravel().astype(np.float64), np.asarray(true).ravel()
@@ -175,6 +181,7 @@ def score_case(
     group: str = "",
     chosen: Iterable[str] = (),
     softmax: Softmax | None = None,
+    members: Members = (),
 ) -> list[Score]:
     """Scores of one image for every foreground class, by every requested metric.
 
@@ -189,6 +196,7 @@ def score_case(
         group: the patient, or another group, that the image belongs to; empty where it is not known.
         chosen: further metrics, by the names under which they are stored.
         softmax: what metrics of calibration are computed from; without it they are left out.
+        members: the classes of each nested region: what is scored under a name is the whole region.
 
     Raises:
         InputError: shapes differ, the maps are no integers, a label is no class, a chosen metric is not known, or a
@@ -199,16 +207,25 @@ def score_case(
     sizes = None if spacing is None else tuple(spacing)
     scores = []
     for index, label in enumerate(classes[1:], start=1):
-        tp = int(counts[index, index])
-        fn = int(counts[index].sum()) - tp
-        fp = int(counts[:, index].sum()) - tp
-        masks = Masks(truth, prediction, index, sizes, tp, fp, fn, softmax)
+        own = list(members[index]) if members else [index]
+        tp = int(counts[np.ix_(own, own)].sum())
+        fn = int(counts[own].sum()) - tp
+        fp = int(counts[:, own].sum()) - tp
+        there, marked = truth, prediction
+        if members:
+            there, marked = _region(truth, index, members), _region(prediction, index, members)
+        masks = Masks(there, marked, index, sizes, tp, fp, fn, softmax)
         values = {metric.name: metric.compute(masks) for metric in wanted}
         for metric in wanted:
             if fault := metric.fault(values[metric.name]):
                 raise InputError(f"metric {metric.name!r} gives {values[metric.name]!r} for case {case!r}, {fault}")
         scores.append(Score(partition, case, label, values, group))
     return scores
+
+
+def _region(labels: npt.NDArray[np.integer], index: int, members: Members) -> npt.NDArray[np.integer]:
+    """A label map in which all of a region has its index, and nothing else has a label."""
+    return belongs(labels, index, members) * labels.dtype.type(index)
 
 
 def confusion(

@@ -15,7 +15,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from PIL import Image as PillowImage
 
-from workers.datasets.folder import PreparedCase
+from workers.datasets.folder import PreparedCase, PreparedDataset
 from workers.datasets.images import read_binary_mask, read_class_mask
 from workers.datasets.preprocessing import (
     Affine,
@@ -28,6 +28,7 @@ from workers.datasets.preprocessing import (
     resample_mask,
     to_canonical,
 )
+from workers.datasets.regions import belongs
 from workers.datasets.volumes import read_header, read_labels
 from workers.errors import DataError
 
@@ -88,6 +89,31 @@ def save_mask(mask: Label, path: Path, case: PreparedCase) -> None:
     image.set_qform(_affine(case), code="scanner")
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
+
+
+def save_regions(mask: Label, folder: Path, case: PreparedCase, prepared: PreparedDataset) -> list[Path]:
+    """Writes each nested region as a binary mask of its own, 0 and 1: `CASE.REGION.nii.gz`, or `.png` for images.
+
+    Args:
+        mask: class indices on the original grid, as `save_mask` takes them.
+        folder: where to.
+        case: from `PreparedDataset.case`.
+        prepared: the data set with the regions.
+
+    Returns:
+        The files, in the order of the classes.
+
+    Raises:
+        DataError: the data set has no regions, or the mask another shape than the original.
+    """
+    if not prepared.members:
+        raise DataError(f"data set {prepared.name!r} has no nested regions; save_mask writes its classes")
+    ending = ".png" if case.affine is None else ".nii.gz"
+    paths = []
+    for index, region in enumerate(prepared.classes[1:], start=1):
+        paths.append(folder / f"{case.id}.{region}{ending}")
+        save_mask(belongs(mask, index, prepared.members).astype(np.uint8), paths[-1], case)
+    return paths
 
 
 def read_mask(path: Path, like: PreparedCase, classes: Sequence[str]) -> Label:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from workers.datasets.preprocessing import IGNORED
 from workers.errors import DataError
 
 FALSE_POSITIVE = (230, 159, 0)
@@ -39,7 +40,7 @@ class Segmentation:
 
     Attributes:
         image: (height, width, channels) or (depth, height, width, channels), any finite values.
-        truth: class numbers of the same spatial shape, 0 the background.
+        truth: class numbers of the same spatial shape, 0 the background; `IGNORED` is drawn as nothing.
         prediction: likewise.
         caption: a short text without identifiers, such as `DSC 0.91`.
         spacing: size of a voxel along each spatial axis, so that volumes are drawn in proportion; None for equal ones.
@@ -155,7 +156,10 @@ def _check(case: Segmentation) -> None:
 
 def _row(case: Segmentation, height: int) -> Image.Image:
     _check(case)
-    scaled = Segmentation(to_grey_or_colour(case.image), case.truth, case.prediction, case.caption, case.spacing)
+    counted = case.truth != IGNORED
+    scaled = Segmentation(
+        to_grey_or_colour(case.image), case.truth * counted, case.prediction * counted, case.caption, case.spacing
+    )
     pictures = []
     for image, truth, prediction, ratio in planes(scaled):
         # Enlarged first, so that the outline is one pixel wide however coarse the image is.

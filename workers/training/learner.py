@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import keras
@@ -19,6 +19,8 @@ from tensorflow.python.framework import ops
 
 from trials.spec import ModelSpec, TrainingSpec, TrialSpec
 from workers import losses, networks
+from workers.datasets.preprocessing import IGNORED
+from workers.datasets.regions import Members
 from workers.errors import ParameterError
 from workers.tensors import Tensor
 from workers.training.batches import TruthMaps
@@ -60,8 +62,31 @@ class Learner:
     """One network, its optimiser and its compiled steps."""
 
     def __init__(
-        self, model_spec: ModelSpec, training: TrainingSpec, input_shape: tuple[int, ...], classes: int
+        self,
+        model_spec: ModelSpec,
+        training: TrainingSpec,
+        input_shape: tuple[int, ...],
+        classes: int,
+        *,
+        ignores: bool = False,
+        members: Members = (),
     ) -> None:
+        """Builds the network.
+
+        Args:
+            model_spec: the network.
+            training: precision and optimiser.
+            input_shape: of a sample.
+            classes: how many.
+            ignores: whether labels hold pixels that enter neither loss nor score.
+            members: the classes of each nested region, by which validation DSC is computed.
+
+        Raises:
+            ParameterError: the network is from another source than the trial's, or pixels are ignored under XLA.
+        """
+        if ignores and training.xla:
+            raise ParameterError("a data set with ignored pixels can't be trained with XLA; set training.xla = false")
+        self.ignores, self.members = ignores, members
         _refuse_other_source("network", model_spec.name, model_spec.source, networks.definition(model_spec.name).source)
         self.classes = classes
         before = keras.config.dtype_policy()
@@ -150,12 +175,15 @@ class Learner:
 
     def _trace(self, loss: LossInput) -> Steps:
         model, optimiser, classes = self.model, self.optimiser, self.classes
+        ignores, members = self.ignores, self.members
         scaled = isinstance(optimiser, keras.optimizers.LossScaleOptimizer)
 
         # Batches are `workers.training.loading.Batch`: images, labels, and truth maps if the loss wants them.
         def value(batch: Sequence[tf.Tensor], output: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
             function = losses.get_loss(loss.name, **{**loss.constants, **tensors})
             maps = {"truth_map": batch[2]} if len(batch) > 2 else {}
+            if ignores:
+                return loss_of_counted(function, batch[1], output, classes, **maps)
             return function(tf.one_hot(batch[1], classes, dtype=tf.float32), output, **maps)
 
         def train(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -168,7 +196,11 @@ class Learner:
 
         def validate(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             output = model(batch[0], training=False)
-            return value(batch, output, tensors), _hard_dsc(batch[1], tf.argmax(output, -1), classes)
+            predicted = tf.argmax(output, -1)
+            if ignores:
+                # An index that is no class: nothing there in either map.
+                predicted = tf.where(batch[1] == IGNORED, tf.cast(IGNORED, predicted.dtype), predicted)
+            return value(batch, output, tensors), hard_dsc(batch[1], predicted, classes, members)
 
         return tf.function(train, **self._compile), tf.function(validate, **self._compile)
 
@@ -206,8 +238,19 @@ class Learners:
         self._key = ""
         self._learner: Learner | None = None
 
-    def get(self, spec: TrialSpec, input_shape: tuple[int, ...], classes: int) -> Learner:
-        """The warm learner if the spec's network, optimiser settings and shapes are those of the last one."""
+    def get(
+        self,
+        spec: TrialSpec,
+        input_shape: tuple[int, ...],
+        classes: int,
+        *,
+        ignores: bool = False,
+        members: Members = (),
+    ) -> Learner:
+        """The warm learner if the spec's network, optimiser settings and shapes are those of the last one.
+
+        `ignores` and `members` are those of the prepared data, see `Learner`.
+        """
         training = spec.training
         key = json.dumps(
             [
@@ -218,13 +261,16 @@ class Learners:
                 training.gradient_clip,
                 list(input_shape),
                 classes,
+                ignores,
+                members,
             ]
         )
         if self._learner is None or key != self._key:
             self._learner = None
             _forget_custom_gradients()
             keras.backend.clear_session()
-            self._learner, self._key = Learner(spec.model, training, input_shape, classes), key
+            learner = Learner(spec.model, training, input_shape, classes, ignores=ignores, members=members)
+            self._learner, self._key = learner, key
         return self._learner
 
 
@@ -248,11 +294,45 @@ def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None
         )
 
 
-def _hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int) -> tf.Tensor:
-    """Hard DSC per image and foreground class, (batch, classes − 1); 1 where both masks are empty."""
+def loss_of_counted(
+    function: Callable[..., tf.Tensor], labels: tf.Tensor, output: tf.Tensor, classes: int, **maps: tf.Tensor
+) -> tf.Tensor:
+    """The mean over images of the loss of those pixels that are not ignored; an image of ignored ones has none.
+
+    A loss does not depend on the order of pixels (`workers.losses.conformance`), nor on how many axes they have.
+    """
+
+    def one(image: int) -> tf.Tensor:
+        counted = labels[image] != IGNORED
+        # (1, ..., 1, pixels, classes): as many axes as a batch of whole images has.
+        axes = [1] * (output.shape.rank - 2)
+
+        def kept(values: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(tf.boolean_mask(values, counted), [*axes, -1, values.shape[-1]])
+
+        def value() -> tf.Tensor:
+            truth = tf.one_hot(labels[image], classes, dtype=tf.float32)
+            return function(
+                kept(truth), kept(output[image]), **{name: kept(values[image]) for name, values in maps.items()}
+            )
+
+        return tf.cond(tf.reduce_any(counted), value, lambda: tf.zeros((), tf.float32))
+
+    values = tf.stack([one(image) for image in range(output.shape[0])])
+    with_pixels = tf.reduce_any(labels != IGNORED, axis=list(range(1, labels.shape.rank)))
+    return tf.reduce_sum(values) / tf.maximum(tf.reduce_sum(tf.cast(with_pixels, tf.float32)), 1.0)
+
+
+def hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int, members: Members) -> tf.Tensor:
+    """Hard DSC per image and foreground class or region, (batch, classes − 1); 1 where both masks are empty."""
     axes = list(range(1, labels.shape.rank))
-    truth = tf.one_hot(labels, classes, dtype=tf.float32)[..., 1:]
-    guess = tf.one_hot(predicted, classes, dtype=tf.float32)[..., 1:]
+    truth = tf.one_hot(labels, classes, dtype=tf.float32)
+    guess = tf.one_hot(predicted, classes, dtype=tf.float32)
+    if members:
+        # (classes, classes): 1 where the row's class belongs to the column's region.
+        within = tf.constant(np.array([[float(row in own) for own in members] for row in range(classes)]), tf.float32)
+        truth, guess = tf.tensordot(truth, within, 1), tf.tensordot(guess, within, 1)
+    truth, guess = truth[..., 1:], guess[..., 1:]
     both = tf.reduce_sum(truth * guess, axes)
     total = tf.reduce_sum(truth, axes) + tf.reduce_sum(guess, axes)
     return tf.where(total > 0, 2 * both / tf.maximum(total, 1), tf.ones_like(total))

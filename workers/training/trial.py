@@ -126,7 +126,13 @@ class _Run:
         self.validation_batches = ValidationBatches(
             self.prepared, self.split.validation, spec.training, spec.seed, truth_maps=maps
         )
-        self.learner: Learner = learners.get(spec, self.training_batches.shape, len(self.prepared.classes))
+        self.learner: Learner = learners.get(
+            spec,
+            self.training_batches.shape,
+            len(self.prepared.classes),
+            ignores=self.prepared.ignores,
+            members=self.prepared.members,
+        )
 
     def result(self) -> TrialResult:
         begin = time.monotonic()

@@ -225,7 +225,7 @@ def test_colours_are_classes(tmp_path: Path) -> None:
     [
         ({"masks": ["a/{id}.png"], "classes": ["background", "a", "b"]}, "a pattern for each class"),
         ({"masks": {"a": "a/{id}.png"}, "classes": ["background", "b"]}, "name the same"),
-        ({"masks": {"background": "a/{id}.png"}}, "the background needs no mask"),
+        ({"masks": {"background": "a/{id}.png"}}, "the background is not named there"),
         ({"masks": {"a": "a/{id}.png"}, "label_map": {"1": 1}}, "each class has its own"),
         ({"masks": {"a": "m/{id}.png", "b": "m/{id}.png"}}, "a pattern is there twice"),
         ({"channels": 0}, "channels = 0"),

@@ -123,8 +123,8 @@ def test_a_field_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_scores_have_the_group_that_the_reader_knows(tmp_path: Path) -> None:
-    """Two images of patient 1 and one that names no patient."""
-    for name in ("p1_a", "p1_b", "other"):
+    """Two images of patient 1 and one of patient 2."""
+    for name in ("p1_a", "p1_b", "p2_a"):
         for folder in ("images", "masks"):
             (tmp_path / "cells" / folder).mkdir(parents=True, exist_ok=True)
             pixels = np.pad(np.full((8, 8), 255, np.uint8), 4)
@@ -136,4 +136,4 @@ def test_scores_have_the_group_that_the_reader_knows(tmp_path: Path) -> None:
         (score,) = score_prediction(known, case.id, np.asarray(known.label(case.id)), EvaluationSpec(), "test")
         assert score_original(known, case.id, known.native_label(case.id), EvaluationSpec(), "test") == [score]
         groups[case.id] = score.group
-    assert groups == {"p1_a": "p1", "p1_b": "p1", "other": ""}
+    assert groups == {"p1_a": "p1", "p1_b": "p1", "p2_a": "p2"}

@@ -1,0 +1,97 @@
+"""Ignored pixels enter no loss and no validation score; nested regions are validated as regions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
+from workers import losses
+from workers.datasets.preprocessing import IGNORED
+from workers.errors import ParameterError
+from workers.losses import resolve_parameters
+from workers.training.learner import Learner, LossInput, hard_dsc, loss_of_counted
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 2, (2, 6, 8), np.uint8)
+OUTPUT = RNG.dirichlet([1.0, 1.0], (2, 6, 8)).astype(np.float32)
+
+
+def ignored() -> np.ndarray:
+    """Nothing counts in the last three columns."""
+    labels = LABELS.copy()
+    labels[..., 5:] = IGNORED
+    return labels
+
+
+QUICK = ("ce", "dice", "boundary")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in losses.names()]
+)
+def test_the_loss_is_that_of_the_other_pixels(name: str) -> None:
+    spec = LossInput(TrialSpec(DataSpec("x", ("background", "x"), 2), LossSpec(name, resolve_parameters(name))))
+    function = losses.get_loss(name, **{**spec.constants, **spec.tensors})
+    maps, few = {}, {}
+    if (make := spec.truth_maps(2)) is not None:
+        both = tf.constant(np.stack([make(label) for label in LABELS]))
+        maps, few = {"truth_map": both}, {"truth_map": both[:, :, :5]}
+    output = tf.constant(OUTPUT)
+    with tf.GradientTape() as tape:
+        tape.watch(output)
+        value = loss_of_counted(function, tf.constant(ignored()), output, 2, **maps)
+    gradient = tape.gradient(value, output).numpy()
+    truth = tf.one_hot(LABELS[..., :5], 2, dtype=tf.float32)
+    assert float(value) == pytest.approx(float(function(truth, output[:, :, :5], **few)), rel=1e-5)
+    assert not gradient[:, :, 5:].any()
+    assert gradient[:, :, :5].any()
+
+
+def test_an_image_without_a_pixel_that_counts_has_no_part() -> None:
+    function = losses.get_loss("ce", **resolve_parameters("ce"))
+    labels = ignored()
+    one = loss_of_counted(function, tf.constant(labels[:1]), tf.constant(OUTPUT[:1]), 2)
+    labels[1] = IGNORED
+    assert float(loss_of_counted(function, tf.constant(labels), tf.constant(OUTPUT), 2)) == pytest.approx(float(one))
+    labels[0] = IGNORED
+    assert float(loss_of_counted(function, tf.constant(labels), tf.constant(OUTPUT), 2)) == 0
+
+
+def spec(**training: object) -> TrialSpec:
+    data = DataSpec("x", ("background", "x"), 2)
+    loss = LossSpec("ce", resolve_parameters("ce"))
+    return TrialSpec(data, loss, ModelSpec(base_filters=2, depth=1), TrainingSpec(**training))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_training_and_validation_do_not_see_them() -> None:
+    """Labels that differ under the ignored pixels' place do not exist: other images there, and the same numbers."""
+    trial = spec()
+    learner = Learner(trial.model, trial.training, (8, 8, 1), 2, ignores=True)
+    images = RNG.normal(size=(2, 8, 8, 1)).astype(np.float32)
+    labels = RNG.integers(0, 2, (2, 8, 8), np.uint8)
+    labels[:, 4:] = IGNORED
+    learner.reset(0)
+    loss, _ = learner.train_epoch(LossInput(trial), [(images, labels)], 0.1)
+    assert np.isfinite(loss)
+    _, dsc = learner.validate(LossInput(trial), [(images, labels)])
+    predicted = learner.apply(tf.constant(images)).numpy().argmax(-1)
+    truth, guess = labels[:, :4] == 1, predicted[:, :4] == 1
+    expected = [2 * (t & g).sum() / max(t.sum() + g.sum(), 1) for t, g in zip(truth, guess, strict=True)]
+    assert dsc == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_xla_is_refused_with_ignored_pixels() -> None:
+    trial = spec(xla=True)
+    with pytest.raises(ParameterError, match=r"ignored pixels.*xla = false"):
+        Learner(trial.model, trial.training, (8, 8, 1), 2, ignores=True)
+
+
+def test_validation_scores_whole_regions() -> None:
+    """Class 1 that is taken for class 2 within it, and the other way round, is right for the region of both."""
+    labels = tf.constant([[[0, 1, 1, 2]]], tf.uint8)
+    predicted = tf.constant([[[0, 2, 1, 1]]], tf.int64)
+    np.testing.assert_allclose(hard_dsc(labels, predicted, 3, ((0,), (1, 2), (2,))), [[1, 0]])
+    np.testing.assert_allclose(hard_dsc(labels, predicted, 3, ()), [[0.5, 0]])
