@@ -113,7 +113,7 @@ def _matrix(
         for spine in axes.spines.values():
             spine.set_visible(False)
         above, below = halves
-        figure.supxlabel(f"above: {above.words}   ·   below: {below.words}", fontsize=8, color=MUTED)
+        figure.supxlabel(f"above: {above.words}\nbelow: {below.words}", fontsize=8, color=MUTED)
 
     below = halves[1]
     pairs = below.rows[below.rows["p"] < ALPHA]

@@ -77,6 +77,8 @@ class _Winner:
     rivals: int
     tested: int
     beaten: int
+    untested: str = ""
+    """Why no comparison is about new trainings, where none is."""
 
     @property
     def clear(self) -> bool:
@@ -91,7 +93,11 @@ def _winner(place: tuple[str, str], group: pd.DataFrame, comparisons: pd.DataFra
     rows = own[(own["loss_a"] == best["variant"]) | (own["loss_b"] == best["variant"])]
     difference = rows["difference"].where(rows["loss_a"] == best["variant"], -rows["difference"])
     beaten = int(((rows["p_holm"] < ALPHA) & (difference > 0)).sum())
-    return _Winner(f"{place[0]} ({place[1]})", best, len(group) - 1, int(rows["p"].notna().sum()), beaten)
+    repeated = bool(((rows["runs_a"] > 1) & (rows["runs_b"] > 1)).any())
+    return _Winner(
+        f"{place[0]} ({place[1]})", best, len(group) - 1, int(rows["p"].notna().sum()), beaten,
+        _ONE_UNIT if repeated else _ONE_RUN,
+    )  # fmt: skip
 
 
 def _which_loss(
@@ -110,7 +116,8 @@ def _which_loss(
     ordered = sorted(counts.items(), key=lambda item: -len(item[1]))
     text = f"The highest mean test DSC went to {'; '.join(f'{v} on {listing(places)}' for v, places in ordered)}"
     if not any(w.tested for w in winners):
-        return f"Of these trained networks, {text[:1].lower()}{text[1:]}; {_ONE_RUN}."
+        reasons = dict.fromkeys(w.untested for w in winners)
+        return f"Of these trained networks, {text[:1].lower()}{text[1:]}; {', and '.join(reasons)}."
     clear = sum(w.clear for w in winners)
     return (
         f"{text}; the best loss was better than every other one in new trainings (p < {ALPHA:g} after Holm) on "
@@ -119,6 +126,7 @@ def _which_loss(
 
 
 _ONE_RUN = "one run per loss says nothing about new trainings"
+_ONE_UNIT = "a single image or patient that all have says nothing about new ones"
 
 
 def _one_winner(winner: _Winner, ranking: Ranking | None) -> str:
@@ -133,7 +141,7 @@ def _one_winner(winner: _Winner, ranking: Ranking | None) -> str:
     if not winner.rivals:
         return f"{text}, but no other loss has scores here"
     if not tested:
-        return f"On {winner.place}, of these trained networks that of {best['variant']}{at} {score}; {_ONE_RUN}"
+        return f"On {winner.place}, of these trained networks that of {best['variant']}{at} {score}; {winner.untested}"
     others = "the other loss" if tested == 1 else f"the {tested} other losses"
     untested = winner.rivals - tested
     rest = f"; {untested} more had one run and could not be compared" if untested else ""

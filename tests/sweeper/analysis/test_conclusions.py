@@ -112,3 +112,11 @@ def test_the_paper_s_claims_are_counted():
 def test_a_rehearsal_claims_nothing_about_the_paper():
     study = of_the_paper()
     assert "None of the paper's" in sentences(study, rehearsal=True)[2]
+
+
+def test_runs_of_a_single_image_are_not_called_single_runs():
+    study = Study()
+    for loss, mean in (("ce", 0.6), ("dice", 0.8)):
+        for repeat in range(3):
+            study.add(make_trial("a", loss, repeat=repeat), [mean + 0.01 * repeat])
+    assert "; a single image or patient that all have says nothing about new ones" in sentences(study)[0]
