@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
+import zlib
 from pathlib import Path
 
 import tifffile
@@ -20,10 +22,12 @@ from workers.datasets.picture_headers import (
 from workers.errors import DataError
 
 TURNED, DEEP_PNG, UNDECLARED = "turned picture", "16-bit colour png", "tiff of undeclared channels"
+OTHER_UNITS = "nifti in other units"
+"""NIfTI files whose lengths are in metres or micrometres."""
 
 FORMAT_VERSIONS = {
     **{"png": 1, "jpeg": 1, "tiff": 1, "gif": 1, "bmp": 1, "nifti": 1},
-    **{TURNED: 2, DEEP_PNG: 2, UNDECLARED: 2},
+    **{TURNED: 2, DEEP_PNG: 2, UNDECLARED: 2, OTHER_UNITS: 2},
 }
 """Format, or variant of a format, to the version of its decoding. Whoever changes the arrays that come from one raises
 its version: the data sets with such a file are prepared anew, and the others keep their key. A version of 1 is left out
@@ -39,6 +43,16 @@ ENDINGS = {
     ".bmp": "bmp",
     ".nii": "nifti",
     ".nii.gz": "nifti",
+    ".hdr": "nifti header",
+    ".img": "nifti voxels",
+    ".mha": "metaimage",
+    ".mhd": "metaimage",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".mgz": "mgh",
+    ".mgh": "mgh",
+    ".dcm": "dicom",
+    ".npy": "numpy",
 }
 """The endings of image files, in lower case, and the format that each stands for."""
 
@@ -73,6 +87,8 @@ def formats_of(path: Path) -> set[str]:
         DataError: the file cannot be read.
     """
     kind = format_of(path)
+    if kind == "nifti":
+        return {kind, OTHER_UNITS} if _other_units(path) else {kind}
     return {kind} | (_variants(path) if kind in ("png", "jpeg", "tiff") else set())
 
 
@@ -132,3 +148,21 @@ def format_of(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     return next((name for first, name in _FIRST_BYTES.items() if start.startswith(first)), "")
+
+
+def _other_units(path: Path) -> bool:
+    """Whether the lengths of a NIfTI header are in metres (1) or micrometres (3)."""
+    try:
+        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as unpacked:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            header = (unpacked if packed else file).read(504)
+    except (OSError, EOFError, zlib.error):
+        return False
+    if len(header) < 504:
+        return False
+    if header[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):  # NIfTI-2 keeps an int32 at byte 500
+        code = int.from_bytes(header[500:504], "little" if header[0] else "big")
+    else:
+        code = header[123]
+    return code & 7 in (1, 3)

@@ -4,7 +4,7 @@ problems."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -123,6 +123,8 @@ class _Seen:
     thumbnail: Thumbnail = field(default_factory=lambda: np.zeros(1, np.float32))
     excluded: str = ""
     turned: bool = False
+    channels: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class _Counted(NamedTuple):
@@ -158,6 +160,7 @@ def check(
         ParameterError: an excluded case does not exist.
         WorkerLostError: a process was killed.
     """
+    reader = reader.at(source) if source.is_dir() else reader
     found = look_through(reader, source, exclude)
     cases, excluded = found.cases, found.excluded
     problems = _duplicates(cases, cache)
@@ -188,6 +191,7 @@ def check(
         problems.append(Problem("error", "launch", str(error)))
     pairs = alike(usable, {case.id: seen[case.id].thumbnail for case in usable})
     problems += _coverage(reader, usable, counted, pairs, split)
+    problems += _headers(usable, seen)
     shares = np.array([seen[case.id].shares for case in usable]).reshape(len(usable), len(reader.classes) - 1)
     spacings = np.array([seen[case.id].spacing for case in usable])
     return CheckReport(
@@ -221,7 +225,38 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
     voxels = count_pixels(done.label, len(reader.classes), reader.members)
     as_stored = reader.dimensions == 3 or getattr(reader, "orientation", "tag") == "stored"
     turned = not as_stored and any(map(has_orientation_tag, files.files))
-    return _Seen(shape, spacing, shares, voxels, counts, thumbnail(done.image), turned=turned)
+    return _Seen(
+        shape,
+        spacing,
+        shares,
+        voxels,
+        counts,
+        thumbnail(done.image),
+        channels=done.image.shape[-1],
+        notes=case.notes,
+        turned=turned,
+    )
+
+
+def _headers(usable: Sequence[CaseFiles], seen: Mapping[str, _Seen]) -> list[Problem]:
+    """What headers leave open or contradict, each once with the number of such cases; and channels that differ."""
+    noted: dict[str, list[CaseFiles]] = defaultdict(list)
+    for case in usable:
+        for note in seen[case.id].notes:
+            noted[note].append(case)
+    problems = [
+        Problem("warning", cases[0].id, f"{cases[0].images[0]}: {note}" + _and_more(len(cases) - 1, cases[0]))
+        for note, cases in noted.items()
+    ]
+    channels = {seen[case.id].channels: case for case in reversed(usable)}
+    if len(channels) > 1:
+        found = ", ".join(f"{count} in {case.id}" for count, case in channels.items())
+        problems.append(Problem("error", "channels", f"the images have different numbers of channels: {found}"))
+    return problems
+
+
+def _and_more(count: int, case: CaseFiles) -> str:
+    return f" (and {count} more {'parts and volumes' if case.part else 'cases'})" if count else ""
 
 
 def _coverage(

@@ -59,6 +59,7 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
         DataError: from `Reader.find_cases`, or a file cannot be read.
         ParameterError: an excluded case does not exist.
     """
+    reader = reader.at(source) if source.is_dir() else reader
     cases, excluded = included_cases(reader, source, exclude)
     files = sorted({path for case in cases for path in case.files})
     hashes = hash_files(files, cache)

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
+from workers.datasets.dataset_json import described_cases, read_description
+from workers.datasets.grids import Header, turn_onto, turned
 from workers.datasets.image_folder import check_classes, check_group, group_of
-from workers.datasets.patterns import match_files, pair, require_partners
+from workers.datasets.patterns import match_files, match_several, pair, require_partners
 from workers.datasets.preprocessing import (
     Image,
     Label,
@@ -26,7 +28,8 @@ from workers.datasets.preprocessing import (
     to_canonical,
 )
 from workers.datasets.reader import About, Case, CaseFiles, Reader
-from workers.datasets.volumes import Header, read_header, read_labels, read_volume
+from workers.datasets.volume_formats import companions, dicom_files
+from workers.datasets.volumes import read_channels, read_header, read_labels, read_volume
 from workers.errors import DataError, ParameterError
 
 _PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
@@ -49,6 +52,9 @@ class NiftiFolder(Reader):
         labelled: only slices (or blocks) with a class above `nonzero` in them; an empty one has nothing to score.
         blocks: cut each volume into this many parts along z, y and x; [1, 1, 2] are left and right halves.
         unlabelled: what becomes of images without labels: an error, or they are left out and listed.
+        channels: volumes of an image that has them all in one file; None: one in each file, or as dataset.json says.
+        grid: whether labels and further channels lie where their "headers" say, or, with "trust", where the voxels of
+            the first image lie, whatever the headers say.
     """
 
     about: ClassVar[About] = About(
@@ -72,6 +78,8 @@ class NiftiFolder(Reader):
     labelled: bool = False
     blocks: tuple[int, int, int] = (1, 1, 1)
     unlabelled: Literal["refuse", "skip"] = "refuse"
+    channels: int | None = None
+    grid: Literal["headers", "trust"] = "headers"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,8 +94,12 @@ class NiftiFolder(Reader):
             raise ParameterError(f"step = {self.step}, blocks = {list(self.blocks)}: whole numbers from 1")
         if self.slices and self.blocks != (1, 1, 1):
             raise ParameterError("slices and blocks: choose one")
-        if len(self.images) > 1:
-            check_clip(self.clip, len(self.images))
+        if self.channels is not None and not (self.images and self.channels >= len(self.images)):
+            raise ParameterError(
+                f"channels = {self.channels}: the volumes in the files of images, at least one in each; dataset.json "
+                "tells their number itself"
+            )
+        check_clip(self.clip, self.channels or len(self.images))
 
     @property
     def dimensions(self) -> Literal[2, 3]:
@@ -130,8 +142,10 @@ class NiftiFolder(Reader):
         return volume.group or (volume.id if self._in_parts else None)
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
-        cases = self._by_pattern(source) if self.images else self._decathlon(source)
-        cases = [replace(case, group=self._group(case)) for case in cases]
+        if (resolved := self.at(source)) is not self:
+            return resolved.find_cases(source)
+        cases = self._by_pattern(source) if self.images else self._described(source)
+        cases = [replace(case, group=self._group(case), companions=_companions(case)) for case in cases]
         if not self._in_parts:
             return cases
         return sorted((part for case in cases for part in self._parts(case)), key=lambda case: case.id)
@@ -141,7 +155,7 @@ class NiftiFolder(Reader):
             image, label, header = self._read(case)
             if self._in_parts:  # a volume that could not be cut, for the error that reading it gives
                 raise DataError(f"{case.images[0]}: changed while it was read; do the same again")
-            return Case(image, label, header.spacing, header.affine)
+            return Case(image, label, header.spacing, header.affine, notes=header.notes)
         image, label, header = self._read_canonical(case)
         window = _window(case.part)
         affine = canonical_affine(header.shape, header.affine)
@@ -154,13 +168,14 @@ class NiftiFolder(Reader):
                 np.take(image, window[axis].start, axis)[flipped].copy(),
                 np.take(label, window[axis].start, axis)[flipped].copy(),
                 (1.0, 1.0),
+                notes=header.notes,
             )
         affine = affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
-        return Case(image[window].copy(), label[window].copy(), spacing, affine)
+        return Case(image[window].copy(), label[window].copy(), spacing, affine, notes=header.notes)
 
     def _by_pattern(self, source: Path) -> list[CaseFiles]:
-        channels = [match_files(source, pattern) for pattern in self.images]
+        channels = [_match(source, pattern) for pattern in self.images]
         labels = match_files(source, self.labels)
         expected = f"Expected {', '.join(self.images)} and {self.labels}."
         cases = pair(channels[0], labels, source, expected, self.unlabelled)
@@ -169,32 +184,54 @@ class NiftiFolder(Reader):
             require_partners(first, files, pattern, source)
         return [replace(case, images=tuple(files[case.id] for files in channels)) for case in cases]
 
-    def _decathlon(self, source: Path) -> list[CaseFiles]:
-        description = source / "dataset.json"
-        try:
-            values = json.loads(description.read_text(encoding="utf-8"))
-            pairs = [(source / str(entry["image"]), source / str(entry["label"])) for entry in values["training"]]
-            names = [str(values["labels"][str(i)]) for i in range(len(values["labels"]))]
-        except FileNotFoundError as error:
-            raise DataError(f"{description}: no such file; add it, or set the patterns images and labels") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{description}: not a description in the Decathlon's format ({error!r})") from error
-        if not self.label_map and len(names) != len(self.classes):
+    def _described(self, source: Path) -> list[CaseFiles]:
+        """The cases of dataset.json. Of images in one file each the number of volumes is checked."""
+        description = read_description(source)
+        cases = described_cases(description, source)
+        count = len(description.channels)
+        for case in cases:
+            if len(case.images) != 1 or count < 2:
+                continue
+            try:
+                volumes = read_header(case.images[0]).channels
+            except DataError:
+                continue  # read_case says what is wrong
+            if volumes != count:
+                raise DataError(
+                    f"{case.images[0]}: holds {volumes} of {count} volumes: {description.path.name} "
+                    f"names the channels ({', '.join(description.channels)}); mend it, or set the pattern images"
+                )
+        return cases
+
+    def at(self, source: Path) -> Self:
+        if self.images or self.label_map:
+            return self
+        description = read_description(source)
+        found, place = description.classes, description.path
+        if description.regions:
             raise DataError(
-                f"{description} has {len(names)} classes: set classes = {json.dumps(['background', *names[1:]])}"
+                f"{place}: {', '.join(description.regions)} are regions of several label values; set classes and "
+                "label_map for the values that the label files hold"
             )
-        cases = {}
-        for image, label in pairs:
-            case = image.name.removesuffix(".gz").removesuffix(".nii")
-            if case in cases:
-                raise DataError(f"{description}: case {case!r} is named twice")
-            if not image.resolve().is_relative_to(source.resolve()):
-                raise DataError(f"{description}: {image} leads out of the folder")
-            for path in (image, label):
-                if not path.is_file():
-                    raise DataError(f"{path}: no such file, though {description} names it")
-            cases[case] = CaseFiles(id=case, images=(image,), label=label)
-        return [cases[case] for case in sorted(cases)]
+        if description.ignored is not None:
+            raise DataError(
+                f"{place}: the label value {description.ignored} is to be ignored; set classes and label_map, and what "
+                "becomes of that value"
+            )
+        whole = description.label_map
+        options = f"classes = {json.dumps(found)}"
+        if list(whole) != list(whole.values()):
+            options += ", label_map = { " + ", ".join(f"{value} = {index}" for value, index in whole.items()) + " }"
+        elif len(found) == len(self.classes):
+            return self
+        else:
+            whole = {}
+        if self.classes != type(self).classes and len(self.classes) != len(found):
+            raise DataError(f"{place} has {len(found)} classes: set {options}, or leave classes out")
+        if len(set(found)) != len(found) or len(found) < 2 or max(whole, default=0) > 255:
+            raise DataError(f"{place}: labels {json.dumps(found)} cannot be classes; set classes and label_map")
+        classes = self.classes if len(self.classes) == len(found) else found
+        return replace(self, classes=classes, label_map=whole)
 
     def _parts(self, case: CaseFiles) -> Iterator[CaseFiles]:
         """The slices or blocks of a volume as cases; reads its labels only where `labelled` asks for them.
@@ -206,7 +243,9 @@ class NiftiFolder(Reader):
             header = read_header(case.images[0])
             shape = canonical_order(header.shape, header.affine)
             if self.labelled:
-                label = to_canonical(read_labels(case.label, self._map, header), header.affine)
+                label = to_canonical(
+                    read_labels(case.label, self._map, header, trust=self.grid == "trust"), header.affine
+                )
         except DataError:
             yield case
             return
@@ -228,52 +267,105 @@ class NiftiFolder(Reader):
             limits = [(int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True)]
             yield "block-" + "".join(str(i) for i in index), _part(limits)
 
+    def _asked(self, case: CaseFiles) -> _Asked:
+        several = self.channels or (0 if not self.images else len(self.images))
+        trust, sized = self.grid == "trust", self.spacing is None
+        return _Asked(case.images, case.label, tuple(self._map.items()), self.nonzero, several, trust, sized)
+
     def _read(self, case: CaseFiles) -> tuple[Image, Label, Header]:
-        return _read(case.images, case.label, tuple(self._map.items()), self.nonzero)
+        return _read(self._asked(case))
 
     def _read_canonical(self, case: CaseFiles) -> tuple[Image, Label, Header]:
         stamps = tuple(path.stat().st_mtime_ns for path in case.files)
-        read = _read_canonical(case.images, case.label, tuple(self._map.items()), self.nonzero, stamps)
+        read = _read_canonical(self._asked(case), stamps)
         if isinstance(read, str):
             raise DataError(read)
         return read
 
 
-def _read(
-    images: tuple[Path, ...], labels: Path, label_map: tuple[tuple[int, int], ...], nonzero: int | None
-) -> tuple[Image, Label, Header]:
-    """Image (x, y, z, channels), label (x, y, z) and the header, in the file's own axis order."""
-    first, header = read_volume(images[0])
-    channels = [first]
-    for path in images[1:]:
-        volume, other = read_volume(path)
-        if other.shape != header.shape or not np.allclose(other.affine, header.affine, atol=1e-3):
-            raise DataError(f"{path}: not on the same grid as {images[0]}; register and resample it first")
+class _Asked(NamedTuple):
+    """What is read of a case.
+
+    Attributes:
+        images, labels: its files.
+        label_map: value to class, as pairs.
+        nonzero: the option.
+        channels: volumes in all images; 0: as many as there are.
+        trust: whether the first image's grid is taken for all.
+        sized: whether a file may leave the size of its voxels open.
+    """
+
+    images: tuple[Path, ...]
+    labels: Path
+    label_map: tuple[tuple[int, int], ...]
+    nonzero: int | None
+    channels: int
+    trust: bool
+    sized: bool
+
+
+def _read(asked: _Asked) -> tuple[Image, Label, Header]:
+    """Image (x, y, z, channels), label (x, y, z) and the header, in the first file's own axis order."""
+    one_each = asked.channels == len(asked.images)
+    channels: list[Image] = []
+    header: Header | None = None
+    for path in asked.images:
+        if one_each:
+            volume, own = read_volume(path)
+            volume = volume[..., None]
+        else:
+            volume, own = read_channels(path)
+        if header is None:
+            header = own
+            if not (own.sized or asked.sized):
+                raise DataError(
+                    f"{path}: the file gives no size of a voxel, so it cannot be resampled; leave spacing out, or save "
+                    "it in a format that has sizes"
+                )
+        else:
+            volume = turned(volume, turn_onto(path, own, header, trust=asked.trust, image=str(asked.images[0])))
         channels.append(volume)
-    label = read_labels(labels, dict(label_map), header)
-    if nonzero is not None:
-        label[(label == 0) & (first != 0)] = nonzero
-    return np.stack(channels, axis=-1) if len(channels) > 1 else first[..., None], label, header
+    if header is None:
+        raise DataError(f"{asked.labels}: no image belongs to it")
+    image = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
+    if asked.channels and image.shape[-1] != asked.channels:
+        raise DataError(
+            f"{asked.images[0]}: the image has {image.shape[-1]} channels, expected {asked.channels} (options.channels)"
+        )
+    label = read_labels(asked.labels, dict(asked.label_map), header, trust=asked.trust)
+    if asked.nonzero is not None:
+        label[(label == 0) & (channels[0][..., 0] != 0)] = asked.nonzero
+    return image, label, header
 
 
 @lru_cache(maxsize=1)
-def _read_canonical(
-    images: tuple[Path, ...],
-    labels: Path,
-    label_map: tuple[tuple[int, int], ...],
-    nonzero: int | None,
-    stamps: tuple[int, ...],
-) -> tuple[Image, Label, Header] | str:
+def _read_canonical(asked: _Asked, stamps: tuple[int, ...]) -> tuple[Image, Label, Header] | str:
     """As `_read`, turned to the canonical axes. The last volume is kept, because its parts follow one another.
 
     Of a volume that cannot be read the error's message is kept, so that it is not read again for each part. `stamps`
     are the files' times of change: a changed file is read again.
     """
     try:
-        image, label, header = _read(images, labels, label_map, nonzero)
+        image, label, header = _read(asked)
     except DataError as error:
         return str(error)
     return to_canonical(image, header.affine), to_canonical(label, header.affine), header
+
+
+def _match(source: Path, pattern: str) -> dict[str, Path]:
+    """Case id to file; to the first file of a DICOM series for a pattern of folders (`{id}/ct/`)."""
+    if not pattern.endswith("/"):
+        return match_files(source, pattern)
+    found = match_several(source, pattern + "*")
+    series = {case: dicom_files(paths[0].parent) for case, paths in found.items()}
+    return {case: paths[0] for case, paths in series.items() if paths}
+
+
+def _companions(case: CaseFiles) -> tuple[Path, ...]:
+    try:
+        return tuple(dict.fromkeys(other for path in (*case.images, case.label) for other in companions(path)))
+    except DataError:
+        return ()  # read_case says what is wrong
 
 
 def _part(limits: list[tuple[int, int]]) -> str:

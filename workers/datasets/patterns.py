@@ -107,7 +107,7 @@ def match_several(
             found[case], kinds[case] = [path], kind
         elif kind == kinds[case]:
             found[case].append(path)
-    return _without_left_out({case: tuple(paths) for case, paths in found.items()})
+    return without_left_out({case: tuple(paths) for case, paths in found.items()})
 
 
 def match_groups(source: Path, pattern: str) -> dict[str, str]:
@@ -274,7 +274,8 @@ def _format(ending: str) -> str:
     return ENDINGS[ending.lower()]
 
 
-def _without_left_out(found: dict[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
+def without_left_out(found: dict[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
+    """Case id to files, without the cases that are left out: see `leaving_out`."""
     left_out = _LEFT_OUT.get()
     if left_out is None:
         return found

@@ -116,6 +116,7 @@ def _fill(
     progress: Progress | None,
     key: str,
 ) -> PreparedDataset:
+    reader = reader.at(source)
     cases, excluded = included_cases(reader, source, exclude)
     done: list[PreparedCase] = []
     work = partial(_prepare_case, reader, source, folder)
@@ -132,14 +133,14 @@ def _fill(
             progress(count, len(cases), numbered[1].id)
     if not done:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}; {excluded[-1].reason}")
-    first = np.load(folder / f"{done[0].index:05d}.image.npy", mmap_mode="r")
+    channels = _channels(folder, done)
     return PreparedDataset(
         path=folder,
         key=key,
         name=reader.name,
         classes=tuple(reader.classes),
         dimensions=reader.dimensions,
-        channels=int(first.shape[-1]),
+        channels=channels,
         provenance=provenance(source),
         cases=sorted_cases(done),
         excluded=tuple(sorted(excluded)),
@@ -149,6 +150,22 @@ def _fill(
         ignores=reader.ignores,
         members=reader.members,
     )
+
+
+def _channels(folder: Path, cases: Sequence[PreparedCase]) -> int:
+    """The number of channels, which all cases share.
+
+    Raises:
+        DataError: they do not.
+    """
+    seen: dict[int, str] = {}
+    for case in cases:
+        # The header of the array is read alone, as `np.load` parses it.
+        seen.setdefault(int(np.load(folder / f"{case.index:05d}.image.npy", mmap_mode="r").shape[-1]), case.id)
+    if len(seen) > 1:
+        found = ", ".join(f"{count} in {case}" for count, case in seen.items())
+        raise DataError(f"the images have different numbers of channels: {found}; exclude or mend the odd ones")
+    return next(iter(seen))
 
 
 def _prepare_case(

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import PlainValidator
 
@@ -62,6 +62,7 @@ class CaseFiles:
         part: which part of the files the case is, such as a slice or block, as the reader writes it; empty: all of it.
         field: the mask of the pixels that the camera saw, where the distribution has one.
         masks: of a case with several masks, each with the class that it marks; 0 for the class values in the file.
+        companions: further files that images or mask consist of, such as the other slices of a DICOM series.
     """
 
     id: str
@@ -72,10 +73,11 @@ class CaseFiles:
     part: str = ""
     field: Path | None = None
     masks: tuple[tuple[int, Path], ...] = ()
+    companions: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        whole = (*self.images, self.label, *(path for _, path in self.masks if path != self.label))
+        whole = (*self.images, self.label, *(path for _, path in self.masks if path != self.label), *self.companions)
         return whole if self.field is None else (*whole, self.field)
 
     @property
@@ -94,6 +96,7 @@ class Case:
         spacing: voxel size per axis, in mm; 1 for plain images.
         affine: voxel index to mm (RAS+) of a volume, None for 2D.
         field: uint8 (*spatial), 1 where the camera saw something; None where the files do not contain it.
+        notes: what a person should know of the image's header, such as that it contradicts itself.
     """
 
     image: Image
@@ -101,6 +104,7 @@ class Case:
     spacing: tuple[float, ...]
     affine: Affine | None = None
     field: Label | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,14 @@ class Reader(ABC):
     def default_source(self) -> Path | None:
         """A folder that comes with the project, or None."""
         return None
+
+    def at(self, source: Path) -> Self:
+        """This reader with the options that a file in the folder tells and that were not given.
+
+        Raises:
+            DataError: the file cannot be read, or contradicts the options.
+        """
+        return self
 
     @abstractmethod
     def find_cases(self, source: Path) -> list[CaseFiles]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.reader import CaseFiles, Reader
 from workers.datasets.volumes import read_header
 from workers.errors import DataError
@@ -41,18 +42,21 @@ def known_shape(reader: Reader, case: CaseFiles) -> tuple[int, ...] | None:
 
 
 def _case_bytes(reader: Reader, case: CaseFiles) -> float:
-    channels = len(case.images) if reader.dimensions == 3 else int(getattr(reader, "channels", 3))
-    if reader.size is not None:
-        return math.prod(reader.size) * (4 * channels + 1)
     try:
-        if case.label.name.endswith((".nii", ".nii.gz")):
-            header = read_header(case.label)
-            voxels = float(math.prod(header.shape if reader.dimensions == 3 else sorted(header.shape)[1:]))
-            if reader.spacing is not None:
-                voxels *= math.prod(header.spacing) / math.prod(reader.spacing)
+        if reader.dimensions == 3 or isinstance(reader, NiftiFolder):
+            channels = sum(read_header(path).channels for path in case.images)
         else:
-            with Image.open(case.label) as image:
-                voxels = float(math.prod(image.size))
+            channels = int(getattr(reader, "channels", 3))
+        voxels = float(math.prod(reader.size)) if reader.size is not None else _voxels(reader, case)
     except (DataError, OSError):
         return 0.0
     return voxels * (4 * channels + 1)
+
+
+def _voxels(reader: Reader, case: CaseFiles) -> float:
+    if reader.dimensions == 3 or isinstance(reader, NiftiFolder):
+        header = read_header(case.label)
+        voxels = float(math.prod(header.shape if reader.dimensions == 3 else sorted(header.shape)[1:]))
+        return voxels if reader.spacing is None else voxels * math.prod(header.spacing) / math.prod(reader.spacing)
+    with Image.open(case.label) as image:
+        return float(math.prod(image.size))

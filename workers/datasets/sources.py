@@ -119,6 +119,7 @@ def look_through(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> F
     """
     if not source.is_dir():
         raise DataError(f"data set {reader.name!r}: {source} is not a folder")
+    reader = reader.at(source)
     with leaving_out(exclude) as left_out:
         cases = reader.find_cases(source)
     known = {case.id for case in cases} | left_out.found

@@ -210,7 +210,7 @@ def test_a_changed_file_is_not_served_from_memory(volumes: Path, write_volume: A
 def test_channels_on_different_grids_are_refused(volumes: Path, write_volume: Any) -> None:
     write_volume(volumes / "p2" / "t1.nii.gz", np.ones((6, 8, 10), np.float32), np.diag([1.0, 1.0, 3.0, 1.0]))
     reader = get_reader("nifti-folder", OPTIONS)
-    with pytest.raises(DataError, match=r"p2/t1\.nii\.gz: not on the same grid as .*p2/flair\.nii\.gz"):
+    with pytest.raises(DataError, match=r"p2/t1\.nii\.gz: lies up to 9 mm away from .*p2/flair\.nii\.gz by"):
         reader.read_case(reader.find_cases(volumes)[1])
     (volumes / "p1" / "t1.nii.gz").unlink()
     with pytest.raises(DataError, match=r"no \{id\}/t1\.nii\.gz for p1/flair"):
@@ -245,7 +245,6 @@ def test_what_is_wrong_with_a_decathlon_folder_is_said(decathlon: Path) -> None:
         with pytest.raises(DataError, match=match):
             reader.find_cases(decathlon)
 
-    refused(r'3 classes: set classes = \["background", "a", "b"\]', labels={"0": "background", "1": "a", "2": "b"})
     refused("not a description", training=7)
     refused("not a description", labels={"1": "x"})
     entry = description["training"][0]

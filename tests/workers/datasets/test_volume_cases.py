@@ -6,12 +6,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from workers.datasets import check, contact_sheet, get_reader
-from workers.datasets.prepared import PreparedDataset, prepare
+from workers.datasets import check, contact_sheet, get_reader, keys
+from workers.datasets.prepared import PreparedDataset, preparation_key, prepare
 from workers.errors import DataError, ParameterError
 
 SHAPE = (12, 11, 10)
@@ -172,3 +173,122 @@ def test_nothing_is_printed_beside_what_is_said(stripped: Path, write_volume: An
         warnings.simplefilter("error")
         report = check(get_reader("nifti-folder", of("t1")), stripped)
     assert "values are NaN or infinite" in report.problems[0].message
+
+
+def header_case(folder: Path, image: dict[str, Any], label: dict[str, Any]) -> Path:
+    """A folder of one case with these forms: `sform`, `qform` (None: code 0), `zooms`, `units`, `flipped`."""
+    mask = ball()
+    for name, values, how in (("ct", picture(1, mask), image), ("seg", mask, label)):
+        stored = np.ascontiguousarray(values[::-1, ::-1]) if how.get("flipped") else values
+        volume = nibabel.Nifti1Image(stored, None)
+        volume.header.set_zooms(how.get("zooms", (0.9, 1.1, 3)))
+        volume.header.set_xyzt_units(how.get("units", "mm"))
+        for form in ("sform", "qform"):
+            matrix = how.get(form, AFFINE)
+            getattr(volume, f"set_{form}")(matrix, 0 if matrix is None else 1)
+        (folder / "p").mkdir(parents=True, exist_ok=True)
+        nibabel.save(volume, folder / "p" / f"{name}.nii.gz")
+    return folder
+
+
+FORMS = {"sform": AFFINE, "qform": AFFINE}
+CODELESS = {"sform": None, "qform": None}
+MIRRORED = np.diag([-1, 1, 1, 1.0]) @ AFFINE
+TURNED = AFFINE @ np.array([[-1, 0, 0, SHAPE[0] - 1], [0, -1, 0, SHAPE[1] - 1], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
+def looked_at(folder: Path, root: Path, **options: Any) -> tuple[float, list[str], PreparedDataset]:
+    """The correlation of image and label, and the warnings of the check."""
+    chosen = {"images": ["{id}/ct.nii.gz"], "labels": "{id}/seg.nii.gz", **options}
+    prepared = prepare(get_reader("nifti-folder", chosen), folder, root)
+    report = check(get_reader("nifti-folder", chosen), folder)
+    assert report.ok
+    problems = [problem.message for problem in report.problems if problem.case != "split"]
+    return correlation(prepared.image("p")[..., 0], prepared.label("p")), problems, prepared
+
+
+def test_a_label_stored_flipped_is_turned_without_loss(tmp_path: Path) -> None:
+    turned = {"sform": TURNED, "qform": TURNED, "flipped": True}
+    found, warned, prepared = looked_at(header_case(tmp_path / "t", FORMS, turned), tmp_path / "root")
+    assert found > 0.8
+    assert warned == []
+    plain = looked_at(header_case(tmp_path / "u", FORMS, FORMS), tmp_path / "root")[2]
+    np.testing.assert_array_equal(prepared.label("p"), plain.label("p"))
+    np.testing.assert_array_equal(prepared.native_label("p"), ball())
+
+
+def test_a_channel_is_held_to_the_tolerance_of_a_label(tmp_path: Path, write_volume: Any) -> None:
+    folder = header_case(tmp_path / "t", FORMS, FORMS)
+    for name, shift, ok in (("near", 0.4, True), ("far", 0.5, False)):
+        affine = AFFINE.copy()
+        affine[0, 3] += shift
+        write_volume(folder / "p" / "t2.nii.gz", picture(5, ball()), affine)
+        write_volume(folder / "p" / "lab.nii.gz", ball(), affine)
+        for options in ({"images": ["{id}/ct.nii.gz", "{id}/t2.nii.gz"]}, {"labels": "{id}/lab.nii.gz"}):
+            given = {"images": ["{id}/ct.nii.gz"], "labels": "{id}/seg.nii.gz", **options}
+            assert check(get_reader("nifti-folder", given), folder).ok == ok, name
+
+
+def test_headers_without_orientation_are_taken_with_a_warning(tmp_path: Path) -> None:
+    found, warned, prepared = looked_at(header_case(tmp_path / "t", CODELESS, CODELESS), tmp_path / "root")
+    assert found > 0.8
+    assert len(warned) == 1
+    assert "ct.nii.gz: the header does not say which way the axes run" in warned[0]
+    assert prepared.cases[0].spacing == pytest.approx((3, 1.1, 0.9))
+
+
+def test_a_label_without_orientation_is_refused_or_trusted(tmp_path: Path) -> None:
+    folder = header_case(tmp_path / "t", FORMS, CODELESS)
+    with pytest.raises(DataError, match=r"seg\.nii\.gz: lies up to .*codes are 0.*options\.grid = \"trust\""):
+        looked_at(folder, tmp_path / "root")
+    found, _, prepared = looked_at(folder, tmp_path / "root", grid="trust")
+    assert found > 0.8
+    assert prepared.cases[0].spacing == pytest.approx((3, 1.1, 0.9))
+
+
+def test_forms_that_contradict_each_other_are_taken_with_a_warning(tmp_path: Path) -> None:
+    mirrored = {"sform": AFFINE, "qform": MIRRORED}
+    found, warned, _ = looked_at(header_case(tmp_path / "t", mirrored, mirrored), tmp_path / "root")
+    assert found > 0.8
+    assert "sform and qform disagree on the axes (LAS and RAS)" in warned[0]
+    sized = {"sform": AFFINE, "qform": None, "zooms": (1, 1, 1)}
+    _, warned, prepared = looked_at(header_case(tmp_path / "u", sized, sized), tmp_path / "root")
+    assert "sform and pixdim disagree on the voxel size (0.9 × 1.1 × 3 and 1 × 1 × 1)" in warned[0]
+    assert prepared.cases[0].spacing == pytest.approx((3, 1.1, 0.9))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000.0)])
+def test_lengths_in_other_units_become_millimetres(tmp_path: Path, unit: str, factor: float) -> None:
+    matrix = AFFINE.copy()
+    matrix[:3] /= factor
+    sides = tuple(side / factor for side in (0.9, 1.1, 3))
+    other = {"sform": matrix, "qform": matrix, "units": unit, "zooms": sides}
+    found, warned, prepared = looked_at(
+        header_case(tmp_path / "t", other, FORMS), tmp_path / "root", spacing=[3, 2, 1.8]
+    )
+    assert found > 0.6
+    assert "0.9 × 1.1 × 3 mm" in warned[0]
+    plain = looked_at(header_case(tmp_path / "u", FORMS, FORMS), tmp_path / "root", spacing=[3, 2, 1.8])[2]
+    assert prepared.cases[0].shape == plain.cases[0].shape == (10, 6, 6)
+    np.testing.assert_allclose(prepared.image("p"), plain.image("p"), atol=1e-5)
+
+
+def test_only_files_in_other_units_get_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = get_reader("nifti-folder", {"images": ["{id}/ct.nii.gz"], "labels": "{id}/seg.nii.gz"})
+    other = {**FORMS, "units": "micron"}
+    folders = [header_case(tmp_path / "mm", FORMS, FORMS), header_case(tmp_path / "um", other, other)]
+    now = [preparation_key(reader, folder, cache=tmp_path) for folder in folders]
+    monkeypatch.setattr(keys, "FORMAT_VERSIONS", {})
+    before = [preparation_key(reader, folder, cache=tmp_path) for folder in folders]
+    assert now[0] == before[0]
+    assert now[1] != before[1]
+
+
+def test_almost_whole_label_values_are_taken_and_others_shown_as_they_are(
+    sequences: Path, tmp_path: Path, write_volume: Any
+) -> None:
+    write_volume(sequences / "0" / "seg.nii.gz", (ball() * 0.9999999).astype(np.float64))
+    np.testing.assert_array_equal(ready(sequences, of("t1"), tmp_path / "root").native_label("0"), ball())
+    write_volume(sequences / "0" / "seg.nii.gz", (ball() * 0.9987654).astype(np.float64))
+    with pytest.raises(DataError, match=r"label values 0\.9987654 are not expected"):
+        ready(sequences, of("t1"), tmp_path / "root")

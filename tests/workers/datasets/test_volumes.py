@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from workers.datasets import volumes
+from workers.datasets import nifti
 from workers.datasets.volumes import read_header, read_labels, read_volume
 from workers.errors import DataError
 
@@ -46,7 +46,7 @@ def test_slope_and_intercept_byte_order_and_nifti_2(tmp_path: Path) -> None:
 def test_slabs_change_nothing(tmp_path: Path, write_volume: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     values = RNG.normal(size=(5, 6, 7)).astype(np.float32)
     path = write_volume(tmp_path / "v.nii.gz", values)
-    monkeypatch.setattr(volumes, "_SLAB_BYTES", 300)
+    monkeypatch.setattr(nifti, "_SLAB_BYTES", 300)
     np.testing.assert_array_equal(read_volume(path)[0], values)
 
 
