@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from sweeper.errors import GridError
 from sweeper.grids.names import Naming, naming_of
-from sweeper.grids.schema import DatasetTable, Grid, LossTable, ModelTable, RangeTable, SearchTable, Table
+from sweeper.grids.schema import DatasetTable, Grid, GridTable, LossTable, ModelTable, RangeTable, SearchTable
 from sweeper.search import samplers
 from sweeper.search.space import LEARNING_RATE, Domain, SearchCell
 from trials import metrics
@@ -310,7 +310,7 @@ def _model(grid: Grid, dataset: DatasetTable, model: ModelTable, dimensions: Lit
     return replace(spec, source=networks.definition(spec.name).source)
 
 
-def _filled(default: Spec, *tables: Table, but: str = "") -> Spec:
+def _filled(default: Spec, *tables: GridTable, but: str = "") -> Spec:
     """The default with what the tables give, the later over the earlier; `but`: a key that is no part of the spec."""
     given: dict[str, Any] = {}
     for table in tables:

@@ -22,7 +22,7 @@ from workers.errors import InputError, nearest
 from workers.plugins.errors import PluginError
 from workers.plugins.sources import installed_plugins
 
-Table = dict[str, Any]
+TomlTable = dict[str, Any]
 
 DIGITS = 12
 """Significant digits of a fractional number in a grid."""
@@ -170,7 +170,7 @@ def parse_grid(table: Mapping[str, Any], origin: str) -> Grid:
         raise GridError(f"grid {origin!r}: " + "; ".join(lines)) from error
 
 
-def _read(name_or_file: str) -> tuple[Table, str]:
+def _read(name_or_file: str) -> tuple[TomlTable, str]:
     if name_or_file.endswith(".toml") or "/" in name_or_file:
         path = Path(name_or_file).expanduser()
         try:
@@ -192,7 +192,7 @@ def _read(name_or_file: str) -> tuple[Table, str]:
     return _toml(text, origin), origin
 
 
-def _toml(text: str, origin: str) -> Table:
+def _toml(text: str, origin: str) -> TomlTable:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # beside TOML's own: a number or a nesting beyond what Python takes
@@ -202,7 +202,7 @@ def _toml(text: str, origin: str) -> Table:
     return table
 
 
-def _extended(table: Table, origin: str, chain: tuple[str, ...]) -> Table:
+def _extended(table: TomlTable, origin: str, chain: tuple[str, ...]) -> TomlTable:
     parent_name = table.get("extends")
     if parent_name is None:
         return table
@@ -229,7 +229,7 @@ def _place(origin: str) -> str:
     return str(Path(origin).expanduser().resolve()) if origin.endswith(".toml") or "/" in origin else origin
 
 
-def _merged(below: Table, above: Table) -> Table:
+def _merged(below: TomlTable, above: TomlTable) -> TomlTable:
     """Tables are merged key by key; everything else, lists too, is replaced."""
     result = dict(below)
     for key, value in above.items():
@@ -238,7 +238,7 @@ def _merged(below: Table, above: Table) -> Table:
     return result
 
 
-def _set(table: Table, override: str) -> None:
+def _set(table: TomlTable, override: str) -> None:
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -253,7 +253,7 @@ def _set(table: Table, override: str) -> None:
         place[parts[-1]] = value
 
 
-def _places(table: Table, parts: Sequence[str], override: str) -> list[Table]:
+def _places(table: TomlTable, parts: Sequence[str], override: str) -> list[TomlTable]:
     """The tables that a dotted key leads to: several where entries of a list share a name, as a loss may."""
     places: list[Any] = [table]
     for part in parts:

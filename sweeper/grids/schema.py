@@ -20,7 +20,7 @@ from workers.errors import nearest
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class Table(BaseModel):
+class GridTable(BaseModel):
     """A table of a grid file: unknown keys are refused, and numbers that JSON cannot hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -30,7 +30,7 @@ class Table(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class SplitTable(Table):
+class SplitTable(GridTable):
     """How a data set is split. The paper: 20% for the test, 20% of the rest for validation, at random.
 
     `folds` alone runs every fold of a cross-validation, each as trials of its own; with `fold` it runs that one.
@@ -74,7 +74,7 @@ class SplitTable(Table):
         return (None,) if self.folds is None or self.fold is not None else tuple(range(self.folds))
 
 
-class ModelTable(Table):
+class ModelTable(GridTable):
     """Settings of the network; what is left out is that of the paper's U-Net for the data set's dimensions."""
 
     name: str | None = None
@@ -83,7 +83,7 @@ class ModelTable(Table):
     normalisation: Literal["instance", "batch", "none"] | None = None
 
 
-class TrainingTable(Table):
+class TrainingTable(GridTable):
     """Settings of the training; what is left out is the paper's value, or ours where it states none
     (`trials.spec.TrainingSpec`)."""
 
@@ -125,7 +125,7 @@ def _metric_table(value: object) -> object:
 MetricEntry = Annotated[MetricTable, BeforeValidator(_metric_table, json_schema_input_type=str | MetricTable)]
 
 
-class EvaluationTable(Table):
+class EvaluationTable(GridTable):
     """Settings of inference and scores.
 
     `metrics` are computed beside those that always are. They are no part of a trial's hash: they decide what is
@@ -140,7 +140,7 @@ class EvaluationTable(Table):
     metrics: tuple[MetricEntry, ...] | None = None
 
 
-class AnalysisTable(Table):
+class AnalysisTable(GridTable):
     """Settings of the answers, which are in no trial's hash: to change them trains nothing anew.
 
     `margin` is the difference of mean scores below which two losses, or two γ of one, count as equal.
@@ -149,14 +149,14 @@ class AnalysisTable(Table):
     margin: float = Field(default=0.01, gt=0, lt=1)
 
 
-class ResourcesTable(Table):
+class ResourcesTable(GridTable):
     """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none."""
 
     cpus: float = Field(default=1.0, gt=0)
     gpus: float | None = Field(default=None, ge=0)
 
 
-class DatasetTable(Table):
+class DatasetTable(GridTable):
     """A data set: a reader with its options, its split, and settings that differ for it."""
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -194,7 +194,7 @@ class LossTable(BaseModel):
         return dict(self.model_extra or {})
 
 
-class RangeTable(Table):
+class RangeTable(GridTable):
     """A range that a search chooses from, both ends included; `log` spreads the choice over the orders of magnitude."""
 
     low: float
@@ -210,7 +210,7 @@ class RangeTable(Table):
         return self
 
 
-class SearchTable(Table):
+class SearchTable(GridTable):
     """How γ, and whatever else a loss leaves open, is chosen. `search = "tpe"` is short for its `sampler` alone.
 
     `trials` are the values tried in each study, each with every seed. `startup` are those before the sampler trusts
@@ -244,7 +244,7 @@ def _search_table(value: object) -> object:
 SearchEntry = Annotated[SearchTable, BeforeValidator(_search_table, json_schema_input_type=str | SearchTable)]
 
 
-class Rule(Table):
+class Rule(GridTable):
     """Matches cells by data set, loss, network or γ; what is left out matches all."""
 
     dataset: str | None = None
@@ -261,7 +261,7 @@ class Rule(Table):
         )
 
 
-class Grid(Table):
+class Grid(GridTable):
     """A whole study as one table; `sweeper grids --schema` prints its JSON schema.
 
     `share = false` trains every cell anew, even those that another sweep has finished.
