@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +98,10 @@ def export_sweep(
     sweep, tables = repository.database.read(lambda connection: _read_tables(connection, name))
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        # Not by tempfile, whose folders are the user's alone: who may read it is decided by the umask.
+        partial = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
+        partial.mkdir()
         try:
-            partial.chmod(0o755)  # mkdtemp's 0700 would follow the folder
             _write_folder(partial, sweep, tables, format)
             os.replace(partial, directory)  # noqa: PTH105 (an empty folder is replaced, which Path.rename refuses)
         finally:

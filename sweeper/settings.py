@@ -107,14 +107,14 @@ class Settings(BaseSettings):
         return self.home / "plugins"
 
     def make_home(self) -> None:
-        """Makes the home folder.
+        """Makes the home folder where it is missing, for its user alone: networks, predictions and a token are in it.
 
         Raises:
             SettingsError: it cannot be made or written.
         """
         self.check_home()
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"SWEEPER_HOME={self.home} cannot be made ({error.strerror}); {_HOME_FIX}") from error
 

@@ -25,6 +25,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 def main() -> None:
     """Runs the command line. An error that a person can fix is one message and exit status 2."""
+    _open_outputs()
     from sweeper.cli.commands import app
 
     for stream in (sys.stdout, sys.stderr):
@@ -49,6 +50,19 @@ def main() -> None:
         _complain(f"the disk is full ({error.filename or error.strerror}); make room, then run this again")
         status = 2
     sys.exit(status)
+
+
+def _open_outputs() -> None:
+    """Opens what the caller has closed (`>&-`): a file that is opened later, the database say, would take its number,
+    and get what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 (they stay open)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _usage(error: TyperException) -> str:

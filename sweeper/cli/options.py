@@ -87,7 +87,14 @@ SweepArgument = Annotated[
 
 def console() -> Console:
     """Where a person reads."""
-    return Console(soft_wrap=not sys.stdout.isatty())
+    return _Told(soft_wrap=not sys.stdout.isatty())
+
+
+class _Told(Console):
+    """rich ends the process where the reader has gone; whether that is right is decided by who prints."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # it is called while the error is handled
 
 
 def coordinator_console(settings: Settings) -> Console:

@@ -43,6 +43,10 @@ from trials.states import AttemptState, FailureKind, SweepState, TrialState
 POLL_SECONDS = 1.0
 
 
+class EndedAtOnce(Exception):  # noqa: N818 (it is no fault)
+    """The coordinator was asked to end at once; it waits for no trial."""
+
+
 class Observer(Protocol):
     """Sees what happens, in words for a person (`sweeper.run.progress`)."""
 
@@ -114,6 +118,7 @@ class Coordinator:
         self.running: dict[str, Running] = {}
         self.draining = False
         self.stopping = False
+        self.at_once = False
         self.reason = ""
         self.state = SweepState.RUNNING
         self.progressed = time.monotonic()  # when an epoch or a trial last ended
@@ -227,8 +232,11 @@ class Coordinator:
 
         Raises:
             LeaseLostError: another coordinator has taken the sweep over.
+            EndedAtOnce: see `end_at_once`.
         """
         self.keeper.check()
+        if self.at_once:
+            raise EndedAtOnce
         now = time.monotonic()
         if now - self._polled < POLL_SECONDS:
             return
@@ -245,6 +253,11 @@ class Coordinator:
     def stop_now(self, reason: str) -> None:
         """Ends running trials after their current epoch; `sweeper resume` continues from their checkpoints."""
         self.draining, self.stopping, self.reason = True, True, reason
+
+    def end_at_once(self, reason: str) -> None:
+        """Ends running trials wherever they are; `sweeper resume` continues from their last checkpoints."""
+        self.stop_now(reason)
+        self.at_once = True
 
     def hand_over(self, reason: str) -> None:
         """The same, but the state of the sweep stays `running`: a service that finds it resumes it."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,10 +35,11 @@ from sweeper.grids.schema import Grid
 from sweeper.logs import about
 from sweeper.run import unpublished
 from sweeper.run.alerts import alerting, check_target
-from sweeper.run.coordinator import Coordinator, Work
+from sweeper.run.coordinator import Coordinator, EndedAtOnce, Work
 from sweeper.run.lease import LeaseKeeper, refuse_running
 from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
+from sweeper.run.signals import Lasting, signals
 from sweeper.search.adaptive import Adaptive, Search
 from sweeper.search.space import family
 from sweeper.services import check_services
@@ -316,12 +315,14 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                 _plain(console)(f"nothing to train: {_all_done(trials)}")
                 return False
     with (
+        signals(sweep_name) as ending,
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
         unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
         tracked = aside.submit(parent_run, session, sweep)
+        cut_off: list[str] = []
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
             # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
             parent = tracked.result().run_id
@@ -333,7 +334,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
             resources = {d.name: resources_of(grid.trial_resources(d.name)) for d in grid.datasets}
             with (
                 about(sweep=sweep_name),
-                display(console, max(slots(one) for one in resources.values())) as observer,
+                display(console, max(slots(one) for one in resources.values())) as shown,
             ):
                 coordinator = Coordinator(
                     repository,
@@ -349,26 +350,42 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                         revision=revision(),
                         metrics={d.name: metrics_of(grid, d) for d in grid.datasets},
                     ),
-                    observer=observer,
+                    observer=Lasting(shown, ending),
                     limit=limit,
                     adaptive=adaptive,
                 )
+                ending.use(coordinator)
                 with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):
                     failed = True  # for example by an error of Ray's, whose head node was lost
                     try:
-                        with _signals(coordinator):
-                            execute(
-                                coordinator,
-                                tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
-                                logs=settings.logs,
-                                resources=resources,
-                            )
+                        execute(
+                            coordinator,
+                            tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
+                            logs=settings.logs,
+                            resources=resources,
+                        )
                         failed = False
+                    except EndedAtOnce:
+                        pass
                     finally:
+                        cut_off += coordinator.running
                         coordinator.close(failed=failed)
+        _end_spools(settings, cut_off)
     if repository.sweep(sweep_name).state is SweepState.FINISHED:
         _fill(session, grid)
     return True
+
+
+def _end_spools(settings: Settings, trials: Sequence[str]) -> None:
+    """Ends the MLflow runs of trials whose training processes were ended before they could."""
+    from workers.process.child import SPOOL_FILE
+    from workers.tracking import Spool
+
+    for trial in trials:
+        path = settings.trials / trial / SPOOL_FILE
+        if path.exists():
+            with Spool(path) as spool:
+                spool.stop("stopped with its sweep")
 
 
 def _fill(session: Session, grid: Grid) -> None:
@@ -395,38 +412,6 @@ def _adaptive(session: Session, resolved: ResolvedGrid | None, studies: Studies)
         fixed=frozenset(spec.hash for spec in resolved.specs),
         make_trial=lambda spec, study: new_trial(resolved, spec, costs, study),
     )
-
-
-@contextmanager
-def _signals(coordinator: Coordinator) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM drains, the second ends what runs after its epoch.
-
-    SIGUSR2 does that at once and is not about the sweep: this machine ends, and another coordinator resumes. (SIGUSR1
-    is Tune's own.)
-    """
-
-    def ask(number: int, frame: object) -> None:
-        name = signal.Signals(number).name
-        again = f"sweeper resume {coordinator.sweep.name}"
-        if number == signal.SIGUSR2:
-            coordinator.hand_over(f"handed over by {name}")
-            coordinator.observer.say(f"{name}: running trials end after this epoch; resume later with: {again}")
-        elif coordinator.draining:
-            coordinator.stop_now(f"stopped by {name}")
-            coordinator.observer.say(f"{name}: running trials end after this epoch; resume later with: {again}")
-        else:
-            coordinator.drain(f"drained by {name}")
-            coordinator.observer.say(
-                f"{name}: waiting for running trials, no new one starts; once more ends them after this epoch; "
-                f"resume later with: {again}"
-            )
-
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _plain(console: Console) -> Callable[[str], None]:

@@ -5,11 +5,18 @@ Imported before Ray is, since Ray reads its settings from the environment when i
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
+import shutil
+import stat
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 
 import tenacity
 
@@ -34,16 +41,23 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray._private import services  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only results of some kilobytes pass through Ray; its default of 30% of the memory would be a waste."""
+
+
+_FOLDER = "sweeper-ray-"
+_YOUNG_SECONDS = 60.0
 
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[None]:
     """Connects to the Ray cluster at `address`, or starts one on this machine when it is empty.
 
-    A local cluster is guarded by a random token, has no dashboard, and ends with the context.
+    A local cluster is guarded by a random token, has no dashboard, and ends with the context. Its folder is one that no
+    other user can enter, and is removed at the end. Its processes are a session of their own: a signal to the process
+    group of the coordinator does not reach them.
 
     Raises:
         RayUnavailableError: no answer from the address, or the local Ray cannot start.
@@ -53,6 +67,15 @@ def ray_cluster(address: str) -> Iterator[None]:
         options["address"] = address
     else:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    with nullcontext() if address else private_folder() as folder, nullcontext() if address else _own_session():
+        if folder is not None:
+            options["_temp_dir"] = str(folder)
+        with _connected(options, address):
+            yield
+
+
+@contextmanager
+def _connected(options: Mapping[str, object], address: str) -> Iterator[None]:
     try:
         _start(options)
     except Exception as error:  # Ray raises a bare Exception where its processes start too slowly
@@ -74,6 +97,59 @@ def ray_cluster(address: str) -> Iterator[None]:
 )
 def _start(options: Mapping[str, object]) -> None:
     ray.init(**options)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder that this user alone can enter, until the end of the block. Those of killed processes are removed.
+
+    Ray makes its own folder and all in it writable for everybody. It is therefore inside of one that is not. The path
+    is short, since a socket's name has at most 107 characters.
+    """
+    root = Path(os.environ.get("RAY_TMPDIR") or "/tmp")  # noqa: S108 (made by mkdtemp)
+    for left in root.glob(f"{_FOLDER}*"):
+        _remove_unused(left)
+    outer = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=root))
+    lock = os.open(outer, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield outer / "r"
+    finally:
+        os.close(lock)
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Removes a folder of this user that nobody holds, and that was not made just now."""
+    try:
+        found = folder.lstat()
+        if (
+            found.st_uid != os.getuid()
+            or not stat.S_ISDIR(found.st_mode)
+            or time.time() - found.st_mtime < _YOUNG_SECONDS
+        ):
+            return
+        lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        pass  # its process lives
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _own_session() -> Iterator[None]:
+    """What Ray starts in the block is a session of its own. Ray has no setting for it."""
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 def cluster_resources() -> dict[str, float]:

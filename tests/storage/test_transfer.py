@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,17 @@ def test_parquet_loses_nothing(repository: Repository, other: Repository, tmp_pa
     assert import_sweep(other, folder).kept == 5
     assert everything(other) == everything(repository)
     assert sorted(p.name for p in folder.parent.iterdir()) == ["export"]
+
+
+def test_the_umask_decides_who_may_read_an_export(repository: Repository, tmp_path: Path) -> None:
+    fill(repository)
+    old = os.umask(0o027)
+    try:
+        folder = export_sweep(repository, "study", tmp_path / "export")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
 
 
 def test_an_export_from_before_there_were_groups_is_read(

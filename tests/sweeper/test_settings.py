@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,10 @@ def test_a_data_folder_is_only_missed_when_it_was_named(tmp_path: Path) -> None:
 def test_make_home_makes_it_once_and_refuses_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "a" / "b"))
     load_settings().make_home()
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "a" / "b").chmod(0o750)  # somebody shares it
     load_settings().make_home()
-    assert (tmp_path / "a" / "b").is_dir()
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o750
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "file"))
     with pytest.raises(SettingsError, match="file is not a folder"):

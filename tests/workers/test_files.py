@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,16 @@ def test_appears_only_at_the_end(tmp_path: Path) -> None:
         file.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
+
+
+def test_the_umask_decides_who_may_read_it(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "file") as file:
+            file.write(b"new")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
 def write_half(path: Path) -> None:

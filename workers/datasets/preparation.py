@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -90,12 +90,13 @@ def prepare(
             except DataError as error:
                 if damaged is not None:
                     damaged(str(error))
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=root))
+        # Not by tempfile, whose folders are the user's alone: who may read it is decided by the umask.
+        folder = root / f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
+        folder.mkdir()
         try:
             manifest = _fill(folder, reader, source, exclude, processes, progress, key)
             with atomic_write(folder / MANIFEST) as file:
                 file.write(json.dumps(manifest.to_dict(), indent=1).encode())
-            folder.chmod(0o755)  # mkdtemp's 0700 would hide it from other users of the host
             if path.exists():  # damaged; the same key makes the same again, and trials that wait need their splits
                 if (path / SPLITS).is_dir():
                     shutil.copytree(path / SPLITS, folder / SPLITS)

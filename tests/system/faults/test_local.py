@@ -136,12 +136,28 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
     run.says(f"epoch-{newest:06d}.npz is damaged")
     run.says(f"resumes after epoch {before}")
     sweep.hold("mid-epoch", run)
-    run.process.terminate()
-    run.says("SIGTERM: waiting for running trials")
+    lost = sweep.attempts()["lost", "lost"]
+    os.killpg(run.pid, signal.SIGTERM)  # as `timeout`, `scancel` and systemd do
+    run.says("SIGTERM: running trials end after this epoch")
     sweep.release()
     run.ends()
     assert sweep.state() == "stopped"
     assert sweep.counts()[TrialState.RUNNING] == 0
+    assert sweep.attempts()["lost", "lost"] == lost
+
+
+def test_a_second_hangup_ends_what_runs_at_once_and_in_order(sweep: Sweep, reference: Reference) -> None:
+    run = sweep.go()
+    sweep.hold("mid-epoch", run)  # and nobody releases it: this epoch never ends
+    os.killpg(run.pid, signal.SIGHUP)
+    run.says("SIGHUP: running trials end after this epoch")
+    os.killpg(run.pid, signal.SIGHUP)
+    assert "SIGHUP: running trials end at once" in run.ends()
+    sweep.release()
+    assert sweep.state() == "stopped"
+    assert sweep.counts()[TrialState.RUNNING] == 0
+    sweep.alone()
+    reference.so_far(sweep)
     reference.so_far(sweep)
 
 

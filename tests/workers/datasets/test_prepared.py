@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import time
@@ -74,6 +75,16 @@ def test_arrays_hold_what_the_manifest_says(source: Path, tmp_path: Path) -> Non
         assert len(points) == case.voxels[1]
         assert label[tuple(points.T)].all()
         assert prepared.spacing(case.id) == (1.0, 1.0)
+
+
+def test_the_umask_decides_who_may_read_prepared_data(source: Path, tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        prepared = prepare(READER, source, tmp_path / "root")
+    finally:
+        os.umask(old)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in prepared.path.rglob("*") if path.is_file()}
+    assert (stat.S_IMODE(prepared.path.stat().st_mode), modes) == (0o750, {0o640})
 
 
 def test_foreground_is_sampled_evenly_where_there_is_much() -> None:
