@@ -31,7 +31,8 @@ def read_and_preprocess(reader: Reader, files: CaseFiles) -> tuple[Case, Preproc
             raise
         marked = int(((case.label > 0) & (case.label != IGNORED)).sum())
         raise ExcludedCaseError(
-            error.reason + (f", though {marked} pixels of its mask are marked" if marked else "")
+            error.reason
+            + (f", though its mask marks {marked} {'pixel' if marked == 1 else 'pixels'}" if marked else "")
         ) from error
     except DataError as error:
         if not files.part or files.id in str(error):

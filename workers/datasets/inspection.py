@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -178,6 +178,7 @@ def check(
                 problems.append(Problem("warning", case.id, f"{case.label}: the mask is empty"))
             elif not outcome.native_voxels[0]:
                 problems.append(Problem("warning", case.id, f"{case.label}: the mask is all foreground"))
+    problems = _once(problems, {case.id for case in cases if case.part})
     if note := unmatched_note(unmatched_files(reader, source, found)):
         problems.append(Problem("warning", "files", note))
     usable = [case for case in cases if case.id in seen]
@@ -238,6 +239,18 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
     )
 
 
+def _once(problems: Sequence[Problem], parts: Collection[str]) -> list[Problem]:
+    """What is wrong with a file of which many slices or blocks are cases is said of the first, with their number."""
+    same: dict[tuple[str, str], list[Problem]] = defaultdict(list)
+    for problem in sorted(problems, key=lambda problem: problem.case):
+        of_file = problem.message.removeprefix(f"case {problem.case!r}: ")
+        same[problem.severity, of_file if problem.case in parts else f"{problem.case} {of_file}"].append(problem)
+    return [
+        replace(first, message=f"{first.message} (and in {len(more)} more of its parts)") if more else first
+        for first, *more in same.values()
+    ]
+
+
 def _headers(usable: Sequence[CaseFiles], seen: Mapping[str, _Seen]) -> list[Problem]:
     """What headers leave open or contradict, each once with the number of such cases; and channels that differ."""
     noted: dict[str, list[CaseFiles]] = defaultdict(list)
@@ -286,11 +299,12 @@ def _coverage(
 
 def _duplicates(cases: Sequence[CaseFiles], cache: Path | None) -> list[Problem]:
     """Cases whose images are the same bytes: with one in training and one in the test set every score is too high."""
-    whole = [case for case in cases if not case.part]
-    hashes = hash_files({case.images[0] for case in whole}, cache)
-    same: dict[str, list[str]] = defaultdict(list)
-    for case in whole:
-        same[hashes[case.images[0]]].append(case.id)
+    # Of a DICOM series the first slice, and of a pair of header and voxels the header, may be the same in two images.
+    first = {case.id: (case.images[0], *case.companions) for case in cases if not case.part}
+    hashes = hash_files({path for files in first.values() for path in files}, cache)
+    same: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for case, files in first.items():
+        same[tuple(hashes[path] for path in files)].append(case)
     return [
         Problem("warning", ids[0], f"the same image as {', '.join(ids[1:])}: exclude all but one")
         for ids in same.values()

@@ -126,10 +126,14 @@ def test_slices_without_anything_in_them_are_left_out_and_listed(stripped: Path,
     assert [case for case, _ in prepared.excluded] == [f"p{i}-axial-{z:03d}" for i in range(2) for z in (0, 1, 8, 9)]
     reasons = dict(prepared.excluded)
     assert reasons["p0-axial-000"] == "every value of the image is 0"
-    assert "though 21 pixels of its mask are marked" in reasons["p0-axial-008"]
+    assert "though its mask marks 21 pixels" in reasons["p0-axial-008"]
     report = check(get_reader("nifti-folder", options), stripped)
     assert report.ok
     assert report.cases == 12
+    empty = [problem.message for problem in report.problems if "the mask is empty" in problem.message]
+    assert [message.split("stripped/")[1] for message in empty] == [
+        f"p{i}/seg.nii.gz: the mask is empty" for i in range(2)
+    ]
     assert report.excluded == prepared.excluded
 
 
@@ -153,6 +157,9 @@ def test_an_error_in_a_slice_names_case_slice_and_file(stripped: Path, tmp_path:
     write_volume(stripped / "p0" / "seg.nii.gz", 3 * ball())
     with pytest.raises(DataError, match=r"case 'p0-axial-000': .*p0/seg\.nii\.gz: label values 3"):
         ready(stripped, of("t1", slices="axial"), tmp_path / "root")
+    errors = check(get_reader("nifti-folder", of("t1", slices="axial")), stripped).problems[:2]
+    assert [problem.case for problem in errors] == ["p0-axial-000", "p1-axial-005"]
+    assert "label values 3 are not expected; expected [0, 1] (and in 9 more of its parts)" in errors[0].message
 
 
 @pytest.mark.parametrize("labelled", [False, True])

@@ -90,6 +90,7 @@ def test_every_format_gives_the_arrays_of_a_nifti_file(ending: str, tmp_path: Pa
         image, label = image[..., ::-1, :], label[..., ::-1]
     np.testing.assert_allclose(image, plain.image("1"), atol=1e-5)
     np.testing.assert_array_equal(label, plain.label("1"))
+    assert not any("same image" in problem.message for problem in check(of(ending), source).problems)
     spacing = (1, 1, 1) if ending == "npy" else (3, 1.1, 0.9)
     assert prepared.cases[0].spacing == pytest.approx(spacing, rel=1e-5)
 
