@@ -38,7 +38,7 @@ from storage.models import (
 )
 from trials.checked import check_depth, check_types
 from trials.errors import ExpectedError
-from trials.places import is_hash, is_name
+from trials.places import is_dataset_name, is_hash, is_name
 from trials.requests import from_stored
 from trials.results import Score
 from trials.spec import TrialSpec
@@ -323,6 +323,11 @@ def _name(value: Any, where: str) -> None:
         raise ValueError(f"{where} = {_short(value)}; expected 1 to 80 letters, digits, '_', '-' or '.'")
 
 
+def _dataset(value: Any, where: str) -> None:
+    if not isinstance(value, str) or not is_dataset_name(value):
+        raise ValueError(f"{where} = {_short(value)}; expected 1 to 80 letters, digits, '_', '-', '.' or spaces")
+
+
 def _hash(value: Any, where: str) -> None:
     if not isinstance(value, str) or not is_hash(value):
         raise ValueError(f"{where} = {_short(value)}; expected 16 hexadecimal digits")
@@ -361,7 +366,7 @@ _SWEEP: Mapping[str, Rule] = {
 _RULES: Mapping[type[Base], Mapping[str, Rule]] = {
     EnvironmentRow: {"hash": _hash, "details": _table},
     TrialRow: {
-        "hash": _hash, "spec": _table, "label": _short_text, "dataset": _name, "loss": _short_text,
+        "hash": _hash, "spec": _table, "label": _short_text, "dataset": _dataset, "loss": _short_text,
         "gamma": _number(0, 1e6), "repeat": _WHOLE, "seed": _LARGE, "results_version": _WHOLE,
         "state": _word(TrialState), "attempts": _WHOLE, "failure": _word(FailureKind), "error": _text,
         "epochs": _WHOLE, "best_epoch": _WHOLE, "val_loss": _any_number, "val_dsc": _SHARE, "test_dsc": _SHARE,
@@ -386,7 +391,7 @@ _RULES: Mapping[type[Base], Mapping[str, Rule]] = {
         "metrics": _table,
     },
     SplitRow: {
-        "hash": _hash, "dataset": _name, "prepared": _key, "settings": _table, "train": _texts, "validation": _texts,
+        "hash": _hash, "dataset": _dataset, "prepared": _key, "settings": _table, "train": _texts, "validation": _texts,
         "test": _texts,
     },
     RequestRow: {
@@ -394,7 +399,7 @@ _RULES: Mapping[type[Base], Mapping[str, Rule]] = {
         "outcome": _text,
     },
     SignificanceRow: {
-        "position": _WHOLE, "dataset": _name, "label": _text, "metric": _short_text, "test": _short_text,
+        "position": _WHOLE, "dataset": _dataset, "label": _text, "metric": _short_text, "test": _short_text,
         "first": _short_text, "second": _short_text, "n": _WHOLE, "p": _any_number, "p_holm": _any_number,
         "effect": _any_number, "median_difference": _any_number, "low": _any_number, "high": _any_number,
         "scores_hash": _text,

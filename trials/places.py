@@ -12,7 +12,10 @@ from pathlib import Path
 from trials.errors import InputError
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
-"""The names of sweeps, data sets and labels."""
+"""The names of sweeps and labels."""
+
+DATASET_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9_. -]{0,78}[A-Za-z0-9_.-])?$"
+"""The names of data sets: they are those of folders, in which spaces are common."""
 
 HASH_PATTERN = r"^[0-9a-f]{16}$"
 """The hashes of trials, splits, environments and plug-ins (`trials.spec.content_hash`)."""
@@ -26,8 +29,13 @@ class PlaceError(InputError):
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` can be the name of a sweep, a data set or a label."""
+    """Whether `text` can be the name of a sweep or a label."""
     return re.fullmatch(NAME_PATTERN, text) is not None
+
+
+def is_dataset_name(text: str) -> bool:
+    """Whether `text` can be the name of a data set."""
+    return re.fullmatch(DATASET_PATTERN, text) is not None
 
 
 def is_hash(text: str) -> bool:

@@ -46,7 +46,9 @@ _MESSAGES = {
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "model_type": "must be a table",
-    "string_pattern_mismatch": "must be 1 to 80 letters, digits, '_', '-' or '.', the first a letter or digit",
+    "string_pattern_mismatch": (
+        "must be 1 to 80 letters, digits, '_', '-' or '.' (in a data set's name spaces, too), the first a letter or digit"
+    ),
     "string_type": "must be text",
     "too_short": "must not be empty",
     "tuple_type": "must be a list",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sweeper.search import samplers
-from trials.places import NAME_PATTERN
+from trials.places import DATASET_PATTERN, NAME_PATTERN
 from trials.spec import TrialSpec
 from workers.errors import nearest
 
@@ -159,7 +159,7 @@ class ResourcesTable(GridTable):
 class DatasetTable(GridTable):
     """A data set: a reader with its options, its split, and settings that differ for it."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=DATASET_PATTERN)
     reader: str | None = None
     folder: str | None = None
     options: dict[str, Any] = {}

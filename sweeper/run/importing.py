@@ -26,7 +26,7 @@ from sweeper.grids.schema import EvaluationTable, ModelTable, TrainingTable
 from trials.checked import check_types
 from trials.errors import ExpectedError
 from trials.messages import PluginSource
-from trials.places import is_hash, is_name
+from trials.places import is_dataset_name, is_hash, is_name
 from trials.spec import TrialSpec, content_hash, is_external
 from workers.losses.registry import LOSSES
 
@@ -88,14 +88,14 @@ def _admit(sweep: dict[str, Any], trials: Sequence[dict[str, Any]]) -> None:
 
 def _check_details(name: str, details: SweepDetails) -> None:
     for dataset, one in details.data.items():
-        wrong = not is_name(dataset) or any(key and not is_name(key) for key in (one.prepared, one.split_hash))
+        wrong = not is_dataset_name(dataset) or any(key and not is_name(key) for key in (one.prepared, one.split_hash))
         if wrong:
             raise ValueError(f"details of data set {dataset[:80]!r} have a name or key that cannot be")
     for plugin in details.plugins:
         if not is_hash(plugin.source) or (plugin.text and content_hash(plugin.text) != plugin.source):
             raise ValueError(f"plug-in {plugin.source[:80]!r} is not the hash of its text")
     for study, search in details.searches.items():
-        if not study.startswith(f"{name}/") or not is_name(search.dataset):
+        if not study.startswith(f"{name}/") or not is_dataset_name(search.dataset):
             raise ValueError(f"search {study[:80]!r} is not of sweep {name!r}")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trials.places import PlaceError, below, is_hash, is_name
+from trials.places import PlaceError, below, is_dataset_name, is_hash, is_name
 from trials.spreadsheets import harmless
 
 
@@ -28,6 +28,16 @@ def test_names_and_hashes_by_their_form() -> None:
     assert is_hash("0123456789abcdef")
     assert not is_hash("0123456789abcdef\n")
     assert not is_hash("../../../x")
+
+
+@pytest.mark.parametrize("name", ["a", "my cells", "T2", "x" * 80])
+def test_data_sets_may_have_the_names_of_folders_with_spaces(name: str) -> None:
+    assert is_dataset_name(name)
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a ", "a/b", "..", "../a b", "a\tb", "a\n", "x" * 81])
+def test_data_sets_have_no_other_names(name: str) -> None:
+    assert not is_dataset_name(name)
 
 
 @pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1+cmd", "-1+1", "@SUM(A1)", "\t=1", "\r=1"])

@@ -156,7 +156,7 @@ def _decoded(path: Path, palette: Literal["RGB", "index"]) -> tuple[npt.NDArray[
         with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as image:  # of damaged EXIF data
             _check_size(path, image.width, image.height)
             frames = int(getattr(image, "n_frames", 1))
-            if frames != 1:
+            if frames != 1 and image.format != "MPO":  # a telephone's photograph, with a preview behind it
                 raise DataError(f"{path}: the file holds {frames} images, expected one")
             return _stored(path, image, palette)
     except UnidentifiedImageError as error:

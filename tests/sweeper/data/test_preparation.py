@@ -14,7 +14,7 @@ from PIL import Image
 
 from sweeper.data.preparation import describe, identify, locate, prepare, reader_of
 from sweeper.data.resolved import resolve
-from sweeper.errors import MissingDataError, SettingsError
+from sweeper.errors import GridError, MissingDataError, SettingsError
 from sweeper.grids.details import SplitSizes
 from sweeper.grids.files import parse_grid
 from sweeper.grids.schema import Grid
@@ -59,6 +59,16 @@ def test_what_is_known_after_preparation(settings: Settings) -> None:
     assert known.identity.prepared == ready.prepared.key
     assert known.identity.provenance == "synthetic"
     assert (known.images, known.voxels) == (ready.images, ready.voxels) == (4, 32 * 32)
+
+
+def test_a_data_set_is_named_as_its_folder_also_with_spaces(settings: Settings) -> None:
+    shutil.move(settings.data_root / "drive", settings.data_root / "my eyes 2")
+    own = grid({**DRIVE, "name": "my eyes 2", "reader": "drive"})
+    ready = prepare(own, settings, silent)["my eyes 2"]
+    assert identify(own, settings)["my eyes 2"].identity == ready.identity
+    assert ready.prepared.path.name == f"my eyes 2-{ready.prepared.key}"
+    with pytest.raises(GridError, match=r"in a data set's name spaces, too"):
+        grid({**DRIVE, "name": "my eyes/2", "reader": "drive"})
 
 
 def test_image_files_that_belong_to_no_case_are_told_before_and_after_preparation(settings: Settings) -> None:

@@ -139,6 +139,15 @@ def test_a_picture_is_turned_as_viewers_do(tmp_path: Path, name: str, tag: int) 
             np.testing.assert_array_equal(read_class_mask(path, values), seen > 0)
 
 
+def test_a_telephone_s_photograph_is_its_first_picture(tmp_path: Path) -> None:
+    """Behind it is a preview."""
+    smooth = np.full((16, 24, 3), (200, 100, 50), np.uint8)
+    Image.fromarray(smooth).save(
+        tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (6, 4))], quality=95
+    )
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg"), smooth, atol=4)
+
+
 def test_damaged_exif_data_turn_nothing_and_warn_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
