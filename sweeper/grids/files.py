@@ -47,7 +47,7 @@ _MESSAGES = {
     "literal_error": "must be {expected}",
     "model_type": "must be a table",
     "string_pattern_mismatch": (
-        "must be 1 to 80 letters, digits, '_', '-' or '.' (in a data set's name spaces, too), the first a letter or digit"
+        "must be 1 to 80 letters, digits, '_', '-' or '.', in a data set's name spaces, too; first a letter or digit"
     ),
     "string_type": "must be text",
     "too_short": "must not be empty",
