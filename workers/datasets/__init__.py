@@ -11,6 +11,18 @@ from workers.datasets.image_folder import ImageFolder, Nuclei
 from workers.datasets.inspection import CheckReport, Problem, check
 from workers.datasets.isic import Isic2017, Isic2018
 from workers.datasets.kits19 import Kits19
+from workers.datasets.msd import (
+    MsdBrainTumour,
+    MsdColon,
+    MsdHeart,
+    MsdHepaticVessel,
+    MsdHippocampus,
+    MsdLiver,
+    MsdLung,
+    MsdPancreas,
+    MsdProstate,
+    MsdSpleen,
+)
 from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.reader import About, Case, CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row
 from workers.datasets.registry import get_reader, names, register
@@ -27,6 +39,16 @@ register("busi", Busi)
 register("isic2017", Isic2017)
 register("isic2018", Isic2018)
 register("idrid", Idrid)
+register("msd_brain_tumour", MsdBrainTumour)
+register("msd_heart", MsdHeart)
+register("msd_liver", MsdLiver)
+register("msd_hippocampus", MsdHippocampus)
+register("msd_prostate", MsdProstate)
+register("msd_lung", MsdLung)
+register("msd_pancreas", MsdPancreas)
+register("msd_hepatic_vessel", MsdHepaticVessel)
+register("msd_spleen", MsdSpleen)
+register("msd_colon", MsdColon)
 register("nuclei", Nuclei)
 register("image-folder", ImageFolder)
 register("nifti-folder", NiftiFolder)

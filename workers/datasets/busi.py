@@ -30,7 +30,7 @@ class Busi(Reader):
     about: ClassVar[About] = About(
         title="BUSI (breast lesions in ultrasound, 780 images)",
         page="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
-        licence="public; cite Al-Dhabyani et al., Data in Brief 28 (2020) 104863 (the article is CC BY 4.0)",
+        licence="CC BY 4.0, as MedMNIST says of it; cite Al-Dhabyani et al., Data in Brief 28 (2020) 104863",
         layout=_LAYOUT,
         ungrouped="the files do not tell which images are of one patient, and some images are there more than once; "
         "both make every score too high where they lie in training and test",

