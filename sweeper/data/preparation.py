@@ -17,7 +17,13 @@ from sweeper.settings import Settings
 from trials.splits import Split
 from workers import datasets
 from workers.datasets import CaseFiles, CheckReport, Reader, prepared
-from workers.datasets.coverage import coverage_warnings, emptied_masks, missing_classes, refuse_absent_classes
+from workers.datasets.coverage import (
+    coverage_warnings,
+    emptied_masks,
+    header_warnings,
+    missing_classes,
+    refuse_absent_classes,
+)
 from workers.datasets.prepared import PreparedDataset
 from workers.datasets.preprocessing import Image, Label
 from workers.datasets.reader import Excluded
@@ -107,7 +113,12 @@ class ReadyDataset:
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of its files, classes and splits before anything is trained, one sentence each."""
         unmatched = (self.unmatched,) if self.unmatched else ()
-        return (*unmatched, *coverage_warnings(self.missing, self.emptied), *alike_warnings(self.alike))
+        return (
+            *unmatched,
+            *header_warnings(self.prepared.cases),
+            *coverage_warnings(self.missing, self.emptied),
+            *alike_warnings(self.alike),
+        )
 
 
 def different(splits: Mapping[tuple[int, int | None], Split]) -> tuple[Split, ...]:

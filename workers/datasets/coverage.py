@@ -7,7 +7,7 @@ whose structure vanished in resizing rewards the network that marks nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from trials.splits import Split
@@ -21,6 +21,15 @@ _CONSEQUENCES = {
     "validation": "validation DSC and the choice of γ do without it",
     "test": "it enters no table, mean or test",
 }
+
+
+class NotedCase(Protocol):
+    """A case with what a person should know of its files' headers."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 class CountedCase(Protocol):
@@ -75,6 +84,16 @@ def divided_groups(cases: Sequence[GroupedCase], splits: Collection[Split]) -> I
             f"{len(divided)} of {known} patients or sequences have images in the test set and outside of it, which "
             f"makes every score too high: {names}; keep them together with split = {{ grouped = true }}"
         )
+
+
+def header_warnings(cases: Iterable[NotedCase]) -> Iterator[str]:
+    """A sentence for each thing that headers leave open or contradict, with the cases."""
+    noted: dict[str, list[str]] = {}
+    for case in cases:
+        for note in case.notes:
+            noted.setdefault(note, []).append(case.id)
+    for note, ids in noted.items():
+        yield f"{', '.join(ids[:SHOWN])}{f' and {len(ids) - SHOWN} more' if len(ids) > SHOWN else ''}: {note}"
 
 
 def refuse_absent_classes(name: str, classes: Sequence[str], voxels: Sequence[Sequence[int]]) -> None:

@@ -71,6 +71,7 @@ class PreparedCase:
         voxels: number of prepared voxels per class.
         bytes: sizes of `FILES`.
         native_voxels: number of the source's own voxels per class; empty in data that an older version prepared.
+        notes: what a person should know of the image's header (`Case.notes`).
         hashes: SHA-256 of `FILES`; empty in data that an older version prepared.
     """
 
@@ -87,6 +88,7 @@ class PreparedCase:
     voxels: tuple[int, ...]
     bytes: tuple[int, ...]
     native_voxels: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
 
     @classmethod

@@ -22,6 +22,10 @@ TOLERANCE = 0.5
 TRUST = 'if its voxels are those of the image all the same, set options.grid = "trust"'
 
 
+class OtherGridError(DataError):
+    """The voxels of a file are not those of its image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The part of a volume's header that is used; names and other text in it are never read.
@@ -44,11 +48,11 @@ class Header:
 
 
 def make_header(
-    shape: tuple[int, int, int], affine: Affine, channels: int = 1, *, sized: bool = True, notes: tuple[str, ...] = ()
+    shape: tuple[int, ...], affine: Affine, channels: int = 1, *, sized: bool = True, notes: tuple[str, ...] = ()
 ) -> Header:
     """A header with the voxel sizes of its affine."""
-    x, y, z = (float(side) for side in voxel_sizes(affine))
-    return Header(shape, affine, (x, y, z), channels, sized, notes)
+    (width, height, depth), (x, y, z) = shape, (float(side) for side in voxel_sizes(affine))
+    return Header((width, height, depth), affine, (x, y, z), channels, sized, notes)
 
 
 def turn_onto(
@@ -66,7 +70,7 @@ def turn_onto(
         image: what the image is called in messages.
 
     Raises:
-        DataError: it has another grid.
+        OtherGridError: it has another grid.
     """
     if header.shape == like.shape and (trust or _apart(header.affine, like) <= TOLERANCE * min(like.spacing)):
         return None
@@ -77,11 +81,11 @@ def turn_onto(
         if shape == like.shape and _apart(turned, like) <= TOLERANCE * min(like.spacing):
             return turn
     if header.shape != like.shape:
-        raise DataError(
+        raise OtherGridError(
             f"{path}: shape {header.shape} differs from that of {image}, {like.shape}; fix or exclude the case"
         )
     lies = _apart(header.affine, like)
-    raise DataError(
+    raise OtherGridError(
         f"{path}: lies up to {lies:.3g} mm away from {image} by the two headers"
         f"{''.join(f' ({note})' for note in header.notes)}; fix or exclude the case; {TRUST}"
     )

@@ -193,6 +193,7 @@ def _prepare_case(
         spacing=ready.spacing,
         affine=None if case.affine is None else tuple(tuple(float(v) for v in row) for row in case.affine),
         voxels=count_pixels(ready.label, len(reader.classes), reader.members),
+        notes=case.notes,
         native_voxels=count_pixels(case.label, len(reader.classes), reader.members),
         bytes=tuple(_save(path, kept) for path, kept in zip(paths, arrays, strict=True)),
         hashes=tuple(map(sha256, paths)),  # they are in memory still

@@ -16,12 +16,12 @@ from nibabel.affines import voxel_sizes
 from PIL import Image as PillowImage
 
 from workers.datasets.folder import PreparedCase, PreparedDataset
+from workers.datasets.grids import OtherGridError, make_header
 from workers.datasets.images import read_binary_mask, read_class_mask
 from workers.datasets.preprocessing import (
     Affine,
     Label,
     MaskResampling,
-    canonical_affine,
     canonical_order,
     from_canonical,
     resample_label,
@@ -134,16 +134,13 @@ def read_mask(path: Path, like: PreparedCase, classes: Sequence[str]) -> Label:
         mask = read_binary_mask(path) if len(classes) == 2 else read_class_mask(path, indices)
         _check_shape(str(path), mask.shape, like.original_shape, like)
         return mask
-    header = read_header(path)
-    mask = to_canonical(read_labels(path, indices, header), header.affine)
-    there = canonical_affine(header.shape, header.affine)
-    here = canonical_affine(like.original_shape, _affine(like))
-    if mask.shape != _canonical_shape(like) or not np.allclose(there, here, atol=0.5 * min(header.spacing)):
+    try:
+        return np.ascontiguousarray(read_labels(path, indices, make_header(like.original_shape, _affine(like))))
+    except OtherGridError as error:
         raise DataError(
-            f"{path}: its voxels (shape {header.shape}) are not those of case {like.id!r} "
+            f"{path}: its voxels (shape {read_header(path).shape}) are not those of case {like.id!r} "
             f"(shape {like.original_shape}); bring it to the grid of the source image"
-        )
-    return np.ascontiguousarray(from_canonical(mask, _affine(like)))
+        ) from error
 
 
 def _affine(case: PreparedCase) -> Affine:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from workers.datasets import check, contact_sheet, get_reader, keys
+from workers.datasets.coverage import header_warnings
 from workers.datasets.prepared import PreparedDataset, preparation_key, prepare
 from workers.errors import DataError, ParameterError
 
@@ -241,6 +242,7 @@ def test_headers_without_orientation_are_taken_with_a_warning(tmp_path: Path) ->
     assert found > 0.8
     assert len(warned) == 1
     assert "ct.nii.gz: the header does not say which way the axes run" in warned[0]
+    assert next(header_warnings(prepared.cases)).startswith("p: the header does not say which way the axes run")
     assert prepared.cases[0].spacing == pytest.approx((3, 1.1, 0.9))
 
 

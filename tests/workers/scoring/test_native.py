@@ -134,6 +134,14 @@ def _elsewhere(folder: Path, case: PreparedCase) -> Path:
     return folder / "m.nii"
 
 
+def _askew(folder: Path, case: PreparedCase) -> Path:
+    """The first corner is where it should be, the last is not."""
+    affine = np.array(case.affine)
+    affine[1, 0] += 0.3 * abs(affine[0, 0])
+    nibabel.save(nibabel.Nifti1Image(np.zeros(case.original_shape, np.uint8), affine), folder / "m.nii")
+    return folder / "m.nii"
+
+
 def _unknown_class(folder: Path, case: PreparedCase) -> Path:
     mask = np.full(case.original_shape, 3, np.uint8)
     nibabel.save(nibabel.Nifti1Image(mask, np.array(case.affine)), folder / "m.nii")
@@ -141,7 +149,13 @@ def _unknown_class(folder: Path, case: PreparedCase) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"), [(_other_grid, "its voxels"), (_elsewhere, "its voxels"), (_unknown_class, "label values 3")]
+    ("make", "message"),
+    [
+        (_other_grid, "its voxels"),
+        (_elsewhere, "its voxels"),
+        (_askew, "its voxels"),
+        (_unknown_class, "label values 3"),
+    ],
 )
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path, make: Damage, message: str) -> None:
     case = in_orientation((0, 1, 2), (1, 1, 1))
