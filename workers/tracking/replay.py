@@ -183,6 +183,8 @@ class _Sender:
         line, record = batch[0], batch[0].record
         if isinstance(record, StartRecord):
             return self._start(client, record, line.at)
+        if isinstance(record, EndRecord) and not self.position.run_id:
+            return replace(self.position, ended=True)  # lost before it began: there is no run to end
         if not self.position.run_id:
             raise RefusedError(f"{self.spool} does not begin with a start record", missing=False)
         if isinstance(record, MetricsRecord):

@@ -283,3 +283,17 @@ def test_a_wrong_address_says_what_to_set(uri: str, tmp_path: Path) -> None:
     assert "does not exist" in replay(path, missing, experiment="tests").error
     with pytest.raises(TrackingInputError, match="no experiment 'typo'"):
         replay(path, uri, experiment="typo", strict=True)
+
+
+def test_an_attempt_that_was_lost_before_it_began_has_no_run(uri: str, tmp_path: Path) -> None:
+    """Its spool has an end alone; `launch` ended with an error about it. The next attempt has its run."""
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    with Spool(folder / "spool.jsonl") as spool:
+        spool.fail(FailureKind.LOST, "the training process (pid 7) ended with exit code 1")
+    result = replay(folder / "spool.jsonl", uri, experiment="tests")
+    assert (result.left, result.error, result.refused) == (0, "", ())
+    assert runs(uri) == []
+    replay(write_trial(folder, trial()), uri, experiment="tests")
+    (run,) = state(uri)
+    assert run["status"] == "FINISHED"
