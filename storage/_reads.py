@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, or_, select, type_coerce
@@ -43,6 +43,9 @@ from trials.states import AttemptState, FailureKind, TrialState
 
 SCORE_KEYS = ("trial", "partition", "case", "label")
 """What tells one score from another."""
+
+AT_ONCE = 1000
+"""So many keys are looked up by one statement."""
 
 SCORE_TEXTS = (*SCORE_KEYS, "group")
 """The columns of `ReadMethods.score_columns` that hold text; all others are metrics."""
@@ -116,6 +119,20 @@ class ReadMethods(LeaseMethods):
                 f"{len(found)} trials{where} have hashes that start with {hash_prefix!r}: "
                 f"{', '.join(list(found)[:5])}{', …' if len(found) > 5 else ''}; give more digits"
             )
+
+        return self.database.read(work)
+
+    def trials_by_hash(self, hashes: Sequence[str]) -> dict[str, Trial]:
+        """Those of these trials that are stored, each as the oldest sweep that has it sees it."""
+
+        def work(connection: Connection) -> dict[str, Trial]:
+            found: dict[str, Trial] = {}
+            for start in range(0, len(hashes), AT_ONCE):
+                some = trial_columns().where(TrialRow.hash.in_(hashes[start : start + AT_ONCE]))
+                for row in connection.execute(some.order_by(MembershipRow.sweep_id)):
+                    if row.hash not in found:
+                        found[row.hash] = to_trial(row)
+            return found
 
         return self.database.read(work)
 

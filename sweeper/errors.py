@@ -49,5 +49,9 @@ class ServerError(SweeperError):
     """A service that can't be started or reached, or that refused what it was asked."""
 
 
+class BusyError(SweeperError):
+    """A service that has as much to do of this kind as it takes at once; the same request succeeds later."""
+
+
 class TrialFailedError(SweeperError):
     """A trial that was run alone failed."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from sweeper.errors import GridError
+from sweeper.grids.limits import MAX_TRIALS, check_trials
 from sweeper.grids.names import Naming, naming_of
 from sweeper.grids.schema import DatasetTable, Grid, GridTable, LossTable, ModelTable, RangeTable, SearchTable
 from sweeper.search import samplers
@@ -61,6 +62,7 @@ def expand(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[TrialSpec, ...
     Raises:
         GridError: the grid is empty, holds a cell twice, or names a loss, parameter or network that does not exist.
     """
+    check_trials(grid, MAX_TRIALS, "one sweep")
     specs: dict[str, TrialSpec] = {}
     seeds, naming = seeds_of(grid), naming_of(grid.to_dict())
     for place in _places(grid, data):
@@ -92,6 +94,7 @@ def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCe
         GridError: as `expand`.
     """
     cells: list[SearchCell] = []
+    families: set[str] = set()
     seeds, naming = seeds_of(grid), naming_of(grid.to_dict())
     for place in _places(grid, data):
         for loss in place.losses if place.domains else ():
@@ -99,9 +102,10 @@ def search_cells(grid: Grid, data: Mapping[str, DataIdentity]) -> tuple[SearchCe
             if not _kept(grid, template):
                 continue
             cell = SearchCell(template, place.domains, seeds)
-            if any(cell.family == other.family for other in cells):
+            if cell.family in families:
                 twice = naming.variant(template)
                 raise GridError(f"grid {grid.name!r} searches «{twice}» twice; remove one of the losses")
+            families.add(cell.family)
             cells.append(cell)
     return tuple(cells)
 

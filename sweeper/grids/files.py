@@ -16,6 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from sweeper.errors import GridError
+from sweeper.grids.limits import MAX_PARTS, MAX_TEXT, check_text, check_values
 from sweeper.grids.schema import Grid
 from trials.registry import Registry
 from workers.errors import InputError, nearest
@@ -26,6 +27,9 @@ TomlTable = dict[str, Any]
 
 DIGITS = 12
 """Significant digits of a fractional number in a grid."""
+
+SHOWN = 10
+"""So many mistakes of a grid are told at once."""
 
 NOT_INHERITED = ("name", "description")
 """What says which grid it is: a grid that extends another needs its own."""
@@ -118,7 +122,7 @@ def load_grid(name_or_file: str, overrides: Sequence[str] = ()) -> Grid:
     table = _extended(table, origin, ())
     for override in overrides:
         _set(table, override)
-    return parse_grid(canonical(table), origin)
+    return _checked(table, origin)
 
 
 def grid_of_text(text: str, overrides: Sequence[str] = (), origin: str = "as submitted") -> Grid:
@@ -137,6 +141,11 @@ def grid_of_text(text: str, overrides: Sequence[str] = (), origin: str = "as sub
     table = _extended(table, origin, ())
     for override in overrides:
         _set(table, override)
+    return _checked(table, origin)
+
+
+def _checked(table: TomlTable, origin: str) -> Grid:
+    check_values(table, f"grid {origin!r}")  # first: to make a table canonical goes into its depth
     return parse_grid(canonical(table), origin)
 
 
@@ -162,21 +171,25 @@ def parse_grid(table: Mapping[str, Any], origin: str) -> Grid:
     Raises:
         GridError: a key or value is wrong; names it and the nearest known one.
     """
+    check_values(table, f"grid {origin!r}")
     try:
         return Grid.model_validate(table)
     except ValidationError as error:
         errors = error.errors()
         # A list with a wrong entry also counts as too short; the entry says it better.
         inner = {e["loc"][:depth] for e in errors for depth in range(len(e["loc"]))}
-        lines = [_explain(e, table) for e in errors if e["loc"] not in inner or not e["loc"]]
-        raise GridError(f"grid {origin!r}: " + "; ".join(lines)) from error
+        outer = [e for e in errors if e["loc"] not in inner or not e["loc"]]
+        lines = [_explain(e, table) for e in outer[:SHOWN]]
+        more = [f"and {len(outer) - SHOWN} more mistakes"] if len(outer) > SHOWN else []
+        raise GridError(f"grid {origin!r}: " + "; ".join([*lines, *more])) from error
 
 
 def _read(name_or_file: str) -> tuple[TomlTable, str]:
     if name_or_file.endswith(".toml") or "/" in name_or_file:
         path = Path(name_or_file).expanduser()
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open("rb") as file:  # a device has no end
+                text = file.read(MAX_TEXT + 1).decode("utf-8")
         except FileNotFoundError as error:
             raise GridError(f"no grid file {path}; shipped grids: {', '.join(shipped())}") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -195,6 +208,7 @@ def _read(name_or_file: str) -> tuple[TomlTable, str]:
 
 
 def _toml(text: str, origin: str) -> TomlTable:
+    check_text(text, f"grid {origin}")
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # beside TOML's own: a number or a nesting beyond what Python takes
@@ -245,6 +259,9 @@ def _set(table: TomlTable, override: str) -> None:
     parts = key.strip().split(".")
     if not separator or not all(parts):
         raise GridError(f"--set {override!r}: expected key=value, such as training.epochs=5")
+    check_text(override, "--set")
+    if len(parts) > MAX_PARTS:
+        raise GridError(f"--set {override[:60]!r}: a key has at most {MAX_PARTS} parts between points")
     if parts == ["extends"]:
         raise GridError(f"--set {override!r}: write a grid file that extends it, or name it with --grid")
     try:

@@ -7,8 +7,9 @@ trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -18,6 +19,9 @@ from trials.spec import TrialSpec
 from workers.errors import nearest
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Value = TypeVar("Value", str, int)
+LARGEST_SEED = 2**62
+"""A seed with the number of a repeat added still fits into the database."""
 
 
 class GridTable(BaseModel):
@@ -39,14 +43,14 @@ class SplitTable(GridTable):
     the data set's folder. `grouped = "near-duplicates"` keeps images that look alike together, too.
     """
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     test: float = Field(default=0.2, gt=0, lt=1)
     validation: float = Field(default=0.2, gt=0, lt=1)
     grouped: bool | Literal["near-duplicates"] = False
     file: str | None = Field(default=None, min_length=1)
     folders: bool = False
-    folds: int | None = Field(default=None, ge=2)
-    fold: int | None = Field(default=None, ge=0)
+    folds: int | None = Field(default=None, ge=2, le=1000)
+    fold: int | None = Field(default=None, ge=0, le=999)
     resplit: bool = False
 
     @model_validator(mode="after")
@@ -78,7 +82,7 @@ class ModelTable(GridTable):
     """Settings of the network; what is left out is that of the paper's U-Net for the data set's dimensions."""
 
     name: str | None = None
-    base_filters: int | None = Field(default=None, ge=1)
+    base_filters: int | None = Field(default=None, ge=1, le=65_536)
     depth: int | None = Field(default=None, ge=1, le=8)
     normalisation: Literal["instance", "batch", "none"] | None = None
 
@@ -87,23 +91,23 @@ class TrainingTable(GridTable):
     """Settings of the training; what is left out is the paper's value, or ours where it states none
     (`trials.spec.TrainingSpec`)."""
 
-    epochs: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, ge=1, le=1_000_000)
+    batch_size: int | None = Field(default=None, ge=1, le=100_000)
+    learning_rate: float | None = Field(default=None, gt=0, le=1e6)
     momentum: float | None = Field(default=None, ge=0, lt=1)
     plateau_factor: float | None = Field(default=None, gt=0, le=1)
-    plateau_patience: int | None = Field(default=None, ge=1)
-    early_stopping_patience: int | None = Field(default=None, ge=1)
-    min_delta: float | None = Field(default=None, ge=0)
+    plateau_patience: int | None = Field(default=None, ge=1, le=1_000_000)
+    early_stopping_patience: int | None = Field(default=None, ge=1, le=1_000_000)
+    min_delta: float | None = Field(default=None, ge=0, le=1e6)
     augmentation_probability: Probability | None = None
     spatial_transform: Literal["batchgenerators", "fast"] | None = None
-    patch: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    patches_per_case: int | None = Field(default=None, ge=1)
+    patch: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] | None = None
+    patches_per_case: int | None = Field(default=None, ge=1, le=100_000)
     foreground_oversampling: Probability | None = None
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] | None = None
     xla: bool | None = None
-    gradient_clip: float | None = Field(default=None, gt=0)
-    threads: int | None = Field(default=None, ge=1)
+    gradient_clip: float | None = Field(default=None, gt=0, le=1e12)
+    threads: int | None = Field(default=None, ge=1, le=4096)
 
 
 class MetricTable(BaseModel):
@@ -132,7 +136,7 @@ class EvaluationTable(GridTable):
     computed, and move no number.
     """
 
-    overlap: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    overlap: tuple[Annotated[int, Field(ge=0, le=100_000)], ...] | None = None
     weighting: Literal["uniform", "gaussian"] | None = None
     surface_distances: bool | None = None
     native: bool | None = None
@@ -152,8 +156,8 @@ class AnalysisTable(GridTable):
 class ResourcesTable(GridTable):
     """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none."""
 
-    cpus: float = Field(default=1.0, gt=0)
-    gpus: float | None = Field(default=None, ge=0)
+    cpus: float = Field(default=1.0, gt=0, le=100_000)
+    gpus: float | None = Field(default=None, ge=0, le=10_000)
 
 
 class DatasetTable(GridTable):
@@ -197,8 +201,8 @@ class LossTable(BaseModel):
 class RangeTable(GridTable):
     """A range that a search chooses from, both ends included; `log` spreads the choice over the orders of magnitude."""
 
-    low: float
-    high: float
+    low: float = Field(ge=-1e12, le=1e12)
+    high: float = Field(ge=-1e12, le=1e12)
     log: bool = False
 
     @model_validator(mode="after")
@@ -220,9 +224,9 @@ class SearchTable(GridTable):
 
     sampler: str = "tpe"
     settings: dict[str, Any] = {}
-    trials: int = Field(default=5, ge=1)
-    startup: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    trials: int = Field(default=5, ge=1, le=100_000)
+    startup: int | None = Field(default=None, ge=1, le=100_000)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     from_default: bool = True
     pruner: str = "median"
     pruner_settings: dict[str, Any] = {}
@@ -250,7 +254,7 @@ class Rule(GridTable):
     dataset: str | None = None
     loss: str | None = None
     model: str | None = None
-    gamma: float | None = None
+    gamma: float | None = Field(default=None, ge=-1e12, le=1e12)
 
     def matches(self, spec: TrialSpec) -> bool:
         return (
@@ -270,9 +274,9 @@ class Grid(GridTable):
     name: str = Field(pattern=NAME_PATTERN)
     description: str = ""
     extends: str | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     repeats: int = Field(default=1, ge=1, le=1000)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] | None = Field(default=None, min_length=1)
     rehearsal: bool = False
     share: bool = True
     datasets: tuple[DatasetTable, ...] = ()
@@ -290,9 +294,9 @@ class Grid(GridTable):
     @model_validator(mode="after")
     def _consistent(self) -> Grid:
         names = [d.name for d in self.datasets]
-        if twice := [n for n in names if names.count(n) > 1]:
+        if twice := _twice(names):
             raise ValueError(f"data set {twice[0]!r} is listed twice")
-        if twice_seeds := [s for s in self.seeds or () if (self.seeds or ()).count(s) > 1]:
+        if twice_seeds := _twice(self.seeds or ()):
             raise ValueError(f"seeds: {twice_seeds[0]} is listed twice; a repeat with the same seed says nothing new")
         if self.seeds is not None and "repeats" in self.model_fields_set and self.repeats != len(self.seeds):
             raise ValueError(f"repeats = {self.repeats}, but {len(self.seeds)} seeds are listed; leave one of them out")
@@ -303,13 +307,14 @@ class Grid(GridTable):
                     f"data set {one.name!r} has {several}, but a search chooses by one split: list the values of γ in "
                     "place of search, or leave it out"
                 )
+        known = dict.fromkeys(names)
         for loss in self.losses:
             for name in loss.datasets or ():
-                _check_listed(f"loss {loss.name!r} names data set", name, names)
-        losses_listed = [loss.name for loss in self.losses]
+                _check_listed(f"loss {loss.name!r} names data set", name, known)
+        losses_listed = dict.fromkeys(loss.name for loss in self.losses)
         for where, rule in (*(("include", r) for r in self.include), *(("exclude", r) for r in self.exclude)):
             if rule.dataset is not None:
-                _check_listed(f"a rule of {where} names data set", rule.dataset, names)
+                _check_listed(f"a rule of {where} names data set", rule.dataset, known)
             if rule.loss is not None:
                 _check_listed(f"a rule of {where} names loss", rule.loss, losses_listed)
             if rule.gamma is not None and self.search is not None:
@@ -329,7 +334,11 @@ class Grid(GridTable):
         return self.dataset(dataset).resources or self.resources
 
 
-def _check_listed(what: str, name: str, listed: Sequence[str]) -> None:
+def _twice(values: Iterable[Value]) -> list[Value]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def _check_listed(what: str, name: str, listed: Mapping[str, object]) -> None:
     """A name that nothing bears would change nothing, and the mistake would show after hours of training."""
     if name not in listed:
         raise ValueError(f"{what} {name!r}, which the grid does not list{nearest(name, listed)}")

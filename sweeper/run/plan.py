@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from storage.database import open_database, schema_version
-from storage.errors import UnknownTrialError
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.analysis.power import Enough
@@ -197,11 +196,6 @@ def _remembered(
         return {}, StoredSweep(None, []), learn_costs([]), {}
     with open_database(settings.database, create=False) as database:
         repository = Repository(database)
-        found = {}
-        for spec in resolved.specs:
-            try:
-                found[spec.hash] = repository.trial(spec.hash)
-            except UnknownTrialError:
-                continue
+        found = repository.trials_by_hash([spec.hash for spec in resolved.specs])
         earlier = {} if resolved.grid.rehearsal else earlier_components(repository, resolved.datasets)
         return found, stored_sweep(repository, resolved.grid.name), measured_costs(repository), earlier

@@ -19,6 +19,7 @@ from storage.errors import (
     UnknownTrialError,
 )
 from sweeper.errors import (
+    BusyError,
     DiskSpaceError,
     MissingDataError,
     MissingFileError,
@@ -41,11 +42,14 @@ from trials.errors import ExpectedError
 from workers.errors import DataError
 
 API = "/api/v1"
+RETRY_AFTER_SECONDS = 5
+"""When a client may ask again that was told that the service is busy."""
+
 _STATUS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], int]] = (
     ((UnknownSweepError, UnknownTrialError, MissingFileError), 404),
     ((SweepConflictError, LeaseHeldError, LeaseLostError, NotRunningError, StartingError), 409),
     ((MissingDataError, DataError, DiskSpaceError), 409),
-    ((RayUnavailableError, SettingsError, ServerError, StorageError), 503),
+    ((RayUnavailableError, SettingsError, ServerError, StorageError, BusyError), 503),
     (ExpectedError, 422),
 )
 """The first match counts: not found; a conflict with the sweep or this machine; a server unreachable; wrong input."""
@@ -103,7 +107,10 @@ def _explain_errors(app: FastAPI) -> None:
         return answer
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
-        return _problem(status_of(error), str(error))
+        answer = _problem(status_of(error), str(error))
+        if isinstance(error, BusyError):
+            answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return answer
 
     app.add_exception_handler(ExpectedError, ours)
 

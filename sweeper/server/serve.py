@@ -16,6 +16,7 @@ from sweeper.server.delivery import Delivery
 from sweeper.server.duties import on_duty
 from sweeper.server.guard import LOOPBACK
 from sweeper.server.limits import limited
+from sweeper.server.planners import Planners
 from sweeper.server.recovery import Recovery
 from sweeper.server.starts import Starts
 from sweeper.server.tokens import OWN_TOKEN, load_tokens
@@ -55,10 +56,11 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
     hosts = [*LOOPBACK, host, *filter(None, os.environ.get(HOSTS_VARIABLE, "").split(","))]
     with (
         bound(host, port) as listener,
+        Planners() as planners,
         open_database(settings.database, retry_for=RETRY_SECONDS) as database,
     ):
         starts = Starts(settings)
-        here = Host(settings, Repository(database), starts)
+        here = Host(settings, Repository(database), starts, planners)
         app = make_app(here, tokens, hosts=hosts)
         starts.repeat()
         shown = f"[{host}]" if ":" in host else host

@@ -6,6 +6,7 @@ import time
 
 from sweeper.errors import StartingError
 from sweeper.run.lease import refuse_running
+from sweeper.settings import Settings
 from sweeper.verbs.control import BEING_STARTED
 from sweeper.verbs.declaration import Role, verb
 from sweeper.verbs.host import Host, Start
@@ -17,10 +18,15 @@ from sweeper.views.objects import Launched, PlanObject
 @verb("plan", "POST", "/plan", Role.READ, command="plan")
 def plan(host: Host, asked: PlanRequest) -> PlanObject:
     """A grid's trials, and what those left to run will cost. Writes nothing."""
+    return planned_here(asked, host.settings) if host.planners is None else host.planners.planned(asked)
+
+
+def planned_here(asked: PlanRequest, settings: Settings) -> PlanObject:
+    """The plan, made in this process."""
     from sweeper.run.plan import make_plan
 
-    grid, differences = submitted_grid(asked, host.settings)
-    return make_plan(grid, host.settings).shown(differences)
+    grid, differences = submitted_grid(asked, settings)
+    return make_plan(grid, settings).shown(differences)
 
 
 @verb("launch", "POST", "/sweeps", Role.FULL, command="launch", status=202)

@@ -12,6 +12,8 @@ from storage.repository import Repository
 from sweeper.errors import ServerError, StartingError
 from sweeper.settings import Settings
 from sweeper.verbs.declaration import Verb
+from sweeper.verbs.requests import PlanRequest
+from sweeper.views.objects import PlanObject
 from trials.places import below
 
 P = ParamSpec("P")
@@ -57,6 +59,18 @@ class Starts(Protocol):
         """What starts of the sweep print."""
 
 
+class Planners(Protocol):
+    """Makes plans of grids that others sent, apart from this process."""
+
+    def planned(self, asked: PlanRequest) -> PlanObject:
+        """The plan.
+
+        Raises:
+            BusyError: as many plans are being made as there may be at once.
+            ExpectedError: what is wrong with the grid, or that the plan takes too long or too much memory.
+        """
+
+
 class Host:
     """A place with the database at hand.
 
@@ -64,10 +78,17 @@ class Host:
         settings: where things are.
         repository: the database.
         starts: of coordinators. Only a service has them; the commands start coordinators themselves.
+        planners: of a service; None makes plans in this process.
     """
 
-    def __init__(self, settings: Settings, repository: Repository, starts: Starts | None = None) -> None:
-        self.settings, self.repository = settings, repository
+    def __init__(
+        self,
+        settings: Settings,
+        repository: Repository,
+        starts: Starts | None = None,
+        planners: Planners | None = None,
+    ) -> None:
+        self.settings, self.repository, self.planners = settings, repository, planners
         self.starts: Starts = starts or _NoStarts(settings)
 
     def name(self, sweep: str | None) -> str:

@@ -6,21 +6,18 @@ brings no code: plug-ins are those that are installed beside the service.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from sweeper.data.rehearsal import differences, rehearsal_of
 from sweeper.errors import GridError
 from sweeper.grids.files import grid_of_text, load_grid, shipped
+from sweeper.grids.limits import MAX_CELLS, check_trials
 from sweeper.grids.schema import Grid, names_used
 from sweeper.settings import Settings
 from sweeper.verbs.requests import PlanRequest
 from workers.errors import nearest
 from workers.plugins import describe_for
-
-MAX_CELLS = 10_000
-"""A grid of a few lines may stand for billions of trials."""
 
 
 def submitted_grid(asked: PlanRequest, settings: Settings) -> tuple[Grid, list[str]]:
@@ -52,8 +49,7 @@ def _check(grid: Grid) -> None:
     where = f"grid {grid.name!r}"
     if grid.rehearsal:
         raise GridError(f'{where}: a rehearsal is asked for by "rehearse", not by a key of the grid')
-    if (cells := _cells(grid)) > MAX_CELLS:
-        raise GridError(f"{where}: up to {cells} trials; a service takes at most {MAX_CELLS} at once")
+    check_trials(grid, MAX_CELLS, "a service")
     for dataset in grid.datasets:
         for text in _texts([dataset.folder, dataset.split.file, dataset.options]):
             if _leads_out(text):
@@ -61,16 +57,6 @@ def _check(grid: Grid) -> None:
                     f"{where}, data set {dataset.name!r}: {text!r} leads out of the service's data folder; name a "
                     "place below it, such as folder = 'drive/2024'"
                 )
-
-
-def _cells(grid: Grid) -> int:
-    """At most so many trials."""
-    repeats = len(grid.seeds or ()) or grid.repeats
-    axes = (
-        math.prod(len(value) if isinstance(value, list | tuple) else 1 for value in loss.parameters.values())
-        for loss in grid.losses
-    )
-    return len(grid.datasets) * sum(axes) * max(len(grid.models), 1) * repeats
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 
+from trials.memory import unlimited_memory
 from trials.messages import PluginSource
 from workers import losses, networks
 from workers.errors import InputError
@@ -77,6 +78,7 @@ def try_loss(name: str, reference: str) -> None:
 
 def main() -> None:
     """Answers on the standard output alone; what the plug-in prints goes to the standard error."""
+    unlimited_memory()  # TensorFlow needs more than what a plan may have
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     found: Description | dict[str, str]
