@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from workers.conformance import Check, expect, named, run_all
+from workers.datasets.preprocessing import IGNORED
 from workers.datasets.reader import Case, ExcludedCaseError, Reader
 from workers.datasets.synthetic import synthesise
 from workers.errors import DataError, ParameterError, UnknownNameError
@@ -107,7 +108,8 @@ def _cases_are_images_with_masks(reader: Reader, source: Path) -> None:
         expect(len(spatial) == reader.dimensions, f"{reader.dimensions} axes of the label {where}, not {spatial}")
         expect(case.image.shape[:-1] == spatial, f"an image on the label's grid {where}, not {case.image.shape}")
         expect(np.isfinite(case.image).all(), f"finite pixels {where}")
-        highest = int(case.label.max())
+        counted = case.label[case.label != IGNORED] if reader.ignores else case.label
+        highest = int(counted.max(initial=0))
         expect(highest < len(reader.classes), f"labels below {len(reader.classes)} {where}, not {highest}")
         expect(len(case.spacing) == reader.dimensions, f"a spacing for each axis {where}, not {case.spacing}")
         expect(min(case.spacing) > 0, f"spacings above 0 {where}, not {case.spacing}")

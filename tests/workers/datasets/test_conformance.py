@@ -41,6 +41,16 @@ def test_folders_by_pattern(tmp_path: Path) -> None:
     check_reader(get_reader("nifti-folder", {**options, **classes}), volumes)
 
 
+def test_a_folder_with_ignored_pixels(tmp_path: Path) -> None:
+    source = images(tmp_path, "png")
+    for path in (source / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        mask[:3] = 128
+        Image.fromarray(mask).save(path)
+    reader = get_reader("image-folder", {"ignore_label": 128})
+    reader_checks(reader, source)["cases_are_images_with_masks"]()
+
+
 def test_all_of_ours_are_checked_here() -> None:
     decathlon = set(DECATHLON)  # one reader with ten names, of which two are checked above
     checked = {*PAPER, *PUBLIC, *decathlon, "nuclei", "image-folder", "nifti-folder"}
