@@ -415,6 +415,8 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
         source = locate(dataset, settings)
     except DataError:
         return KnownDataset(bare, None, *guessed_sizes(reader, None), tested=_guessed_tests(dataset, reader))
+    reader = reader.at(source)
+    bare = DataIdentity(reader.classes, reader.dimensions)
     found = look_through(reader, source, dataset.exclude)
     cases, left_out = found.cases, found.excluded
     note = unmatched_note(unmatched_files(reader, source, found))

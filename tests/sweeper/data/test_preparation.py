@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -241,3 +242,18 @@ def test_a_sweep_is_not_resumed_on_other_files(settings: Settings) -> None:
     Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
     with pytest.raises(DataError, match=rf"'drive': the files in .* \(key {first.prepared.key}, now [0-9a-f]+\)"):
         prepare(grid(DRIVE), settings, silent, keys={"drive": first.prepared.key})
+
+
+def test_a_plan_knows_the_classes_that_a_description_names(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "liver"
+    for kind in ("imagesTr", "labelsTr"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(8):
+            values = np.random.default_rng(i).integers(0, 3, (8, 8, 8)).astype(np.uint8)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / kind / f"l{i}.nii")
+    training = [{"image": f"imagesTr/l{i}.nii", "label": f"labelsTr/l{i}.nii"} for i in range(8)]
+    labels = {"0": "background", "1": "liver", "2": "tumour"}
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels, "training": training}))
+    own, settings = grid({"name": "liver", "reader": "nifti-folder"}), Settings(home=tmp_path, data=tmp_path / "data")
+    before = identify(own, settings)["liver"].identity.classes
+    assert before == prepare(own, settings, silent)["liver"].identity.classes == ("background", "liver", "tumour")
