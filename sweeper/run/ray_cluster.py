@@ -41,7 +41,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray._private import services  # noqa: E402
+from ray._private import services, utils  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only results of some kilobytes pass through Ray; its default of 30% of the memory would be a waste."""
@@ -67,7 +67,7 @@ def ray_cluster(address: str) -> Iterator[None]:
         options["address"] = address
     else:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    with nullcontext() if address else private_folder() as folder, nullcontext() if address else _own_session():
+    with nullcontext() if address else private_folder() as folder, _undisturbed():
         if folder is not None:
             options["_temp_dir"] = str(folder)
         with _connected(options, address):
@@ -142,14 +142,16 @@ def _remove_unused(folder: Path) -> None:
 
 
 @contextmanager
-def _own_session() -> Iterator[None]:
-    """What Ray starts in the block is a session of its own. Ray has no setting for it."""
-    popen = services.ConsolePopen
+def _undisturbed() -> Iterator[None]:
+    """What Ray starts in the block is a session of its own, and Ray leaves SIGTERM to us, where it would end this
+    process at once. It has no settings for either."""
+    popen, handle = services.ConsolePopen, utils.set_sigterm_handler
     services.ConsolePopen = partial(popen, start_new_session=True)
+    utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
-        services.ConsolePopen = popen
+        services.ConsolePopen, utils.set_sigterm_handler = popen, handle
 
 
 def cluster_resources() -> dict[str, float]:

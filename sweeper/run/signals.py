@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -44,12 +44,10 @@ class Ending:
         self._sweep = sweep
         self._coordinator: Coordinator | None = None
         self._end, self._handed_over, self._name = End.NO, False, ""
-        self.listen: Callable[[], None] = lambda: None
 
     def use(self, coordinator: Coordinator) -> None:
-        """Asks this coordinator from now on. Listens anew: Ray has put its own handler in the place of ours."""
+        """Asks this coordinator from now on."""
         self._coordinator = coordinator
-        self.listen()
         self._tell()
 
     def ask(self, name: str, *, least: End = End.DRAINED, hand_over: bool = False) -> None:
@@ -99,12 +97,8 @@ def signals(sweep: str) -> Iterator[Ending]:
         least = End.DRAINED if number == signal.SIGINT else End.AFTER_EPOCH
         ending.ask(signal.Signals(number).name, least=least, hand_over=number == signal.SIGUSR2)
 
-    def listen() -> None:
-        for number in numbers:
-            signal.signal(number, ask)
-
-    ending.listen = listen
-    listen()
+    for number in numbers:
+        signal.signal(number, ask)
     try:
         yield ending
     finally:
