@@ -17,8 +17,8 @@ from typing import IO
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel import imageglobals
 from nibabel.affines import voxel_sizes
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 
@@ -88,12 +88,23 @@ def _parse(path: Path, stream: IO[bytes]) -> tuple[Header, Slabs]:
     offset = float(nifti["vox_offset"]) or len(block)  # infinity, too, which nibabel's own check cannot bear
     if bytes(nifti["magic"]).startswith(b"ni") or not len(block) <= offset <= _MAX_HEADER:
         raise DataError(f"{path}: not a single-file NIfTI volume (.nii or .nii.gz)")
-    with LoggingOutputSuppressor():
+    with quiet_nibabel():
         nifti.check_fix()
     header = header_of(path, nifti)
     _exactly(path, stream, int(offset) - len(block))
     slope, intercept = nifti.get_slope_inter()
     return header, _slabs(path, stream, header, nifti.get_data_dtype(), slope, intercept)
+
+
+@contextmanager
+def quiet_nibabel() -> Iterator[None]:
+    """Within it nibabel prints nothing of what it mends in headers; `check` says what matters."""
+    before = imageglobals.logger.disabled
+    imageglobals.logger.disabled = True
+    try:
+        yield
+    finally:
+        imageglobals.logger.disabled = before
 
 
 def header_of(path: Path, nifti: nibabel.Nifti1Header) -> Header:
@@ -106,7 +117,8 @@ def header_of(path: Path, nifti: nibabel.Nifti1Header) -> Header:
     require_numbers(path, nifti.get_data_dtype())
     with np.errstate(all="ignore"):
         affine = np.array(nifti.get_best_affine(), np.float64)
-        if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-12:
+        whole = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
+        if not whole or not _axes(affine):
             raise DataError(f"{path}: the header gives no usable orientation and voxel size; set its sform or qform")
         notes = _contradictions(nifti, affine)
     unit, factor = _MILLIMETRES.get(int(nifti["xyzt_units"]) & 7, ("", 1.0))
@@ -122,10 +134,16 @@ def times_of(sizes: tuple[float, ...]) -> str:
     return " × ".join(f"{size:.3g}" for size in sizes)
 
 
+def _axes(affine: Affine) -> str:
+    """Where the axes run, such as RAS; empty where two of them run the same way."""
+    codes = aff2axcodes(affine)
+    return "" if None in codes else "".join(codes)
+
+
 def _contradictions(nifti: nibabel.Nifti1Header, affine: Affine) -> tuple[str, ...]:
     """What the header leaves open, or says twice and differently."""
     sform, qform = int(nifti["sform_code"]), int(nifti["qform_code"])
-    axes = "".join(aff2axcodes(affine))
+    axes = _axes(affine)
     if not sform and not qform:
         return (
             f"the header does not say which way the axes run (sform and qform codes are 0), so left and right are not "
@@ -138,7 +156,7 @@ def _contradictions(nifti: nibabel.Nifti1Header, affine: Affine) -> tuple[str, .
     notes: list[str] = []
     if qform:
         try:
-            other = "".join(aff2axcodes(nifti.get_qform()))
+            other = _axes(nifti.get_qform()) or axes
         except HeaderDataError:
             other = axes
         if other != axes:

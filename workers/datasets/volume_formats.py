@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import struct
+import tokenize
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from workers.datasets.grids import Header, make_header, require_numbers, three_axes, times
-from workers.datasets.nifti import Slabs, header_of
+from workers.datasets.nifti import Slabs, header_of, quiet_nibabel
 from workers.datasets.preprocessing import Affine
 from workers.errors import DataError
 
@@ -284,6 +285,8 @@ _LIBRARY_ERRORS = (
     *(OSError, EOFError, zlib.error, struct.error, ValueError, LookupError, TypeError, OverflowError),
     *(HeaderDataError, ImageFileError, tifffile.TiffFileError),
     RuntimeError,  # SimpleITK
+    *(tokenize.TokenError, SyntaxError),  # NumPy
+    AssertionError,  # tifffile
 )
 """What the libraries raise for damaged files."""
 
@@ -354,7 +357,7 @@ def _simple_itk(path: Path) -> ModuleType:
 def _damage(path: Path) -> Iterator[None]:
     """What a library raises for a damaged file becomes a DataError. Its text may hold a patient's name."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_nibabel():
             warnings.simplefilter("ignore")
             yield
     except DataError:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,27 @@ def test_a_gzip_bomb_behind_a_small_header_is_not_unpacked(tmp_path: Path) -> No
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
     assert volume.shape == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sform_code": -32768},
+        {"pixdim": [1, -1, 1, 1, 0, 0, 0, 0]},
+        {"srow_x": [1e-30, 0, 0, 0]},
+        {"srow_x": [0, 1, 0, 0], "srow_y": [1e-9, 1, 0, 0]},
+        {"srow_y": [np.nan, 0, 0, 0]},
+        {"pixdim": [np.inf] * 8, "sform_code": 0},
+    ],
+)
+def test_odd_headers_are_read_or_refused_and_nothing_is_printed(
+    tmp_path: Path, fields: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "v.nii.gz").write_bytes(declaring((8, 8, 8), 8 * 8 * 8 * 8, **fields))
+    with warnings.catch_warnings(), contextlib.suppress(DataError):
+        warnings.simplefilter("error")
+        read_volume(tmp_path / "v.nii.gz")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("offset", [1e9, np.inf, -np.inf, np.nan, -5])
