@@ -8,7 +8,7 @@ SETTING ?= normal
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow docs soak bench lint format install install-dev install-gpu lock audit secrets backup restore \
+.PHONY: help demo test test-slow docs soak fuzz bench lint format install install-dev install-gpu lock audit secrets backup restore \
 	clean check-machine
 
 help:  ## List these targets
@@ -29,6 +29,9 @@ docs: install-dev  ## The site in docs/_build, from the pages and the docstrings
 
 soak: install-dev  ## Kill a sweep at random moments for MINUTES=30, with SEED if you like, and compare
 	$(BIN)/python -m tests.system.faults.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+fuzz: install-dev  ## Grids, exported sweeps, image files and requests at random for MINUTES=10
+	FUZZ_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest -m slow tests/system/fuzz --timeout 0
 
 bench: install-dev  ## Speed against what one would use instead; SETTING=quick, normal (default) or long
 	$(BIN)/python -m benchmarks --setting $(SETTING)

@@ -7,6 +7,7 @@ it, raises its version in `workers.datasets.formats`.
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,12 @@ Orientation = Literal["tag", "stored"]
 
 MAX_PIXELS = 1 << 26
 """Largest image that is decoded (8192×8192): a small file can declare any size and would fill the memory."""
+
+_OF_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+    NotImplementedError, struct.error,
+)  # fmt: skip
+"""What Pillow and tifffile raise for damaged files: they compute with a header's numbers before they look at them."""
 
 _FIX = "get the file again or exclude the case"
 
@@ -167,7 +174,7 @@ def _decoded(path: Path, palette: Literal["RGB", "index"]) -> tuple[npt.NDArray[
         raise DataError(f"{path}: {error}") from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
+    except _OF_DAMAGED as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: damaged or unreadable image ({error}); {_FIX}") from error
@@ -257,7 +264,7 @@ def _read_tiff(path: Path) -> tuple[npt.NDArray[np.generic], int]:
             _check_size(path, sizes["X"], sizes["Y"])
             pixels: npt.NDArray[np.generic] = series.asarray()
             tags = {name: tag.value for name in TIFF_TAGS if (tag := page.tags.get(name)) is not None}
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as error:
+    except (tifffile.TiffFileError, *_OF_DAMAGED) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: damaged or unreadable TIFF ({error}); {_FIX}") from error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -312,3 +313,21 @@ def test_a_stack_of_images_is_refused(tmp_path: Path, name: str) -> None:
     first.save(tmp_path / name, save_all=True, append_images=[Image.fromarray((1 - MASK) * 255)])
     with pytest.raises(DataError, match="holds 2 images"):
         read_binary_mask(tmp_path / name)
+
+
+def test_a_tiff_with_two_widths_is_damaged(tmp_path: Path) -> None:
+    """tifffile computes with the numbers of a header before it looks at them; found by `make fuzz`."""
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(file, "TIFF")
+    data = bytearray(file.getvalue())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (tags,) = struct.unpack_from("<H", data, first)
+    for at in range(first + 2, first + 2 + 12 * tags, 12):
+        (tag,) = struct.unpack_from("<H", data, at)
+        if tag == 256:  # the width: two numbers
+            struct.pack_into("<HIHH", data, at + 2, 3, 2, 8, 8)
+        if tag == 258:  # bits of a sample: a number that Pillow does not know
+            struct.pack_into("<HIHH", data, at + 2, 3, 1, 3, 0)
+    (tmp_path / "x.tif").write_bytes(data)
+    with pytest.raises(DataError, match="damaged or unreadable"):
+        read_image(tmp_path / "x.tif")
