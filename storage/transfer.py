@@ -67,6 +67,8 @@ __all__ = ["Imported", "export_sweep", "import_sweep", "read_manifest"]
 MEMORY_MIB = 1536
 """So much more memory than the process has may an import take."""
 
+_TOO_LARGE = "{} takes more memory than an import may have; it was refused"
+
 Tables = dict[type[Base], Rows]
 
 
@@ -142,8 +144,10 @@ def import_sweep(repository: Repository, directory: Path, admit: Admit | None = 
                 admit(incoming.sweep, incoming.tables[TrialRow])
             return repository.database.write(lambda connection: _merge(connection, incoming))
         except MemoryError as error:
-            raise TransferError(f"{directory} takes more memory than an import may have; it was refused") from error
+            raise TransferError(_TOO_LARGE.format(directory)) from error
         except SQLAlchemyError as error:
+            if isinstance(getattr(error, "orig", None), MemoryError):  # while a statement's values were made
+                raise TransferError(_TOO_LARGE.format(directory)) from error
             if is_transient(error) or not isinstance(error, DBAPIError):
                 raise
             raise TransferError(

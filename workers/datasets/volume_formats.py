@@ -5,6 +5,7 @@ Each is read whole, by the library that knows it. SimpleITK is an extra: it is l
 
 from __future__ import annotations
 
+import locale
 import logging
 import re
 import struct
@@ -354,10 +355,20 @@ def _simple_itk(path: Path) -> ModuleType:
 
 
 @contextmanager
+def _same_locale() -> Iterator[None]:
+    """What reads DICOM sets the locale of the whole process to "C": text files would then be read as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+@contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """What a library raises for a damaged file becomes a DataError. Its text may hold a patient's name."""
     try:
-        with warnings.catch_warnings(), quiet_nibabel():
+        with warnings.catch_warnings(), quiet_nibabel(), _same_locale():
             warnings.simplefilter("ignore")
             yield
     except DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import locale
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,7 @@ def dicom(place: Path, values: np.ndarray, **changed: str) -> None:
     """A series as a scanner writes it, with a patient's name in it; the files' names are in no order."""
     itk = pytest.importorskip("SimpleITK")
     place.mkdir(parents=True, exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)
     volume = itk_image(values)
     writer = itk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -196,6 +198,7 @@ def dicom(place: Path, values: np.ndarray, **changed: str) -> None:
             slice_.SetMetaData(tag, value)
         writer.SetFileName(str(place / f"{(z * 5) % 7:03d}.dcm"))
         writer.Execute(slice_)
+    locale.setlocale(locale.LC_ALL, before)  # which writing has set to "C"
 
 
 @pytest.fixture
@@ -220,6 +223,12 @@ def test_a_dicom_series_is_the_image_of_a_mask(series: Path, tmp_path: Path) -> 
         if path.is_file():
             assert b"Mueller" not in path.read_bytes()
             assert b"4711" not in path.read_bytes()
+
+
+def test_reading_dicom_leaves_the_locale_as_it_was(series: Path, tmp_path: Path) -> None:
+    before = locale.getpreferredencoding(do_setlocale=False)
+    prepare(get_reader("nifti-folder", SERIES), series, tmp_path / "root")
+    assert locale.getpreferredencoding(do_setlocale=False) == before
 
 
 def test_a_slice_that_is_missing_or_foreign_is_found(series: Path) -> None:
