@@ -29,6 +29,7 @@ def meeting(tmp_path: Path) -> Path:
     return tmp_path / "meeting"
 
 
+@pytest.mark.slow
 def test_several_processes_claim_each_trial_once(url: str, meeting: Path) -> None:
     with open_database(url) as database:
         repository = Repository(database)

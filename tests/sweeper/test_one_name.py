@@ -164,6 +164,7 @@ def column_of(running: Running) -> list[str]:
     return [str(cell) for cell in _running_table({running.trial.hash: running}).columns[0].cells]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "table"), [("issue", ISSUE), ("swept", SWEPT)])
 def test_every_surface_gives_a_cell_the_same_name(grid: str, table: Mapping[str, Any], tmp_path: Path) -> None:
     found = collect(json.loads(json.dumps(table)), tmp_path)

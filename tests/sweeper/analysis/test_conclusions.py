@@ -58,6 +58,7 @@ def test_one_run_is_about_these_networks_however_clear_it_looks():
     )
 
 
+@pytest.mark.slow
 def test_no_sentence_about_one_run_calls_a_loss_better_anywhere():
     for study in (paper_like(), paper_like(("a", "b", "c"), gammas=(0.1, 0.5)), of_the_paper_once()):
         said = " ".join(sentences(study))
