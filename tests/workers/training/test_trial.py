@@ -242,6 +242,15 @@ def test_a_damaged_result_is_not_trusted(data: TinyData, learners: Learners, tmp
     assert numbers(train(data, spec, tmp_path, learners)) == numbers(first)
 
 
+def test_arrays_that_changed_on_the_disk_are_not_trained_on(learners: Learners, tmp_path: Path) -> None:
+    data = tiny_data(tmp_path / "prepared")
+    array = sorted(data.root.glob("*/*.image.npy"))[2]
+    held = array.read_bytes()
+    array.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+    with pytest.raises(DataError, match=rf"damaged \({array.name} was changed\); run `sweeper data prepare`"):
+        train(data, data.spec("ce", epochs=1), tmp_path / "trial", learners)
+
+
 @pytest.mark.slow
 def test_gradient_clipping_changes_the_result(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     free = train(data, data.spec("ce", epochs=1), tmp_path / "free", learners)
