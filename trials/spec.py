@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from trials.identity import AlwaysHashed, all_fields, hashed_fields
@@ -131,7 +132,7 @@ class EvaluationSpec:
     field_of_view: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrialSpec:
     """One cell of a grid: one loss on one data set with one seed. Its `hash` is its identity everywhere."""
 
@@ -148,7 +149,7 @@ class TrialSpec:
     def __hash__(self) -> int:
         return hash(self.hash)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hex digits over every field; equal specs have equal hashes on every machine."""
         return content_hash(self.to_dict())
