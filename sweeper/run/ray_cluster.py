@@ -10,8 +10,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -97,6 +99,10 @@ def _connected(options: Mapping[str, object], address: str) -> Iterator[None]:
 )
 def _start(options: Mapping[str, object]) -> None:
     ray.init(**options)
+    if threading.current_thread() is threading.main_thread():
+        # Ray's core puts its own in their place, which abort this process three seconds after a SIGTERM.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(number, signal.getsignal(number))
 
 
 @contextmanager
