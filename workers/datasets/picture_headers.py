@@ -31,11 +31,9 @@ _ON_ITS_SIDE = 5
 class TiffChannels(NamedTuple):
     """The channels of a TIFF.
 
-    Attributes:
-        alpha: positions of those that the file declares to be alpha.
-        undeclared: how many are neither colours nor declared to be anything.
-        apart: whether Pillow would drop some of their bits or channels.
-        dropped: whether an earlier version dropped the last one, or all but the first, as if it were alpha.
+    `alpha` holds the positions of those that the file declares to be alpha; `undeclared` counts those that are neither
+    colours nor declared to be anything; `apart` says whether Pillow would drop some of their bits or channels, and
+    `dropped` whether an earlier version dropped the last one, or all but the first, as if it were alpha.
     """
 
     alpha: tuple[int, ...]

@@ -63,12 +63,8 @@ def provenance(source: Path) -> Literal["real", "synthetic"]:
 
 
 class Found(NamedTuple):
-    """What is in a data set's folder.
-
-    Attributes:
-        cases: those that are used.
-        excluded: those that the reader or the user leaves out.
-        files: the files of all cases, and every other that a pattern matches.
+    """What is in a data set's folder: the cases that are used, those that the reader or the user leaves out, and the
+    files of all cases with every other that a pattern matches.
     """
 
     cases: list[CaseFiles]
