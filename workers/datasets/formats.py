@@ -96,15 +96,15 @@ def has_orientation_tag(path: Path) -> bool:
     """Whether a file is a picture whose header has an orientation tag by which it is turned."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            return _tag_of(image) != 1
+            return tag_in_header(image) != 1
     except UnidentifiedImageError:
         return TURNED in _variants_of_tiff(path)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
         return False
 
 
-def _tag_of(image: Image.Image) -> int:
-    """The tag in the header alone: to look for one behind its pixels would decode each PNG."""
+def tag_in_header(image: Image.Image) -> int:
+    """The orientation tag in the header alone: to look for one behind its pixels would decode each PNG."""
     is_png = isinstance(image, PngImagePlugin.PngImageFile)
     return 1 if is_png and "exif" not in image.info else orientation_tag(image)
 
@@ -115,7 +115,7 @@ def _variants(path: Path) -> set[str]:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             tiff = tiff_channels(image)
             found = {DEEP_PNG} if deep_png(image) else set()
-            turned = _tag_of(image) != 1
+            turned = tag_in_header(image) != 1
             # Pillow has always turned the TIFF files that it reads well.
             found |= {TURNED} if turned and (tiff is None or tiff.apart or misread_tiff(image)) else set()
             return found | ({UNDECLARED} if tiff is not None and tiff.dropped else set())

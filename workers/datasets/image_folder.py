@@ -118,6 +118,10 @@ class ImageFolder(Reader):
             )
 
     @property
+    def turns(self) -> bool:
+        return self.orientation == "tag"
+
+    @property
     def _indices(self) -> dict[int, int]:
         """Mask value (or colour as 0xrrggbb) to class index; empty for binary masks."""
         own = self.label_map or colours_of(self.colours) or values_of(self._regions)
@@ -182,7 +186,7 @@ class ImageFolder(Reader):
         image = np.concatenate(images, axis=-1) if len(images) > 1 else images[0]
         label = self._label(case)
         swapped = label.shape != image.shape[:2] == label.T.shape
-        if swapped and self.orientation == "tag" and is_turned(case.images[0]):
+        if swapped and self.turns and is_turned(case.images[0]):
             raise DataError(
                 f"{case.images[0]}: turned by its orientation tag it has {image.shape[0]}×{image.shape[1]} pixels, and "
                 f"its mask {label.shape[0]}×{label.shape[1]}: the mask was drawn on the picture as it is stored; set "

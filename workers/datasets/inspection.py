@@ -224,8 +224,7 @@ def _look(reader: Reader, files: CaseFiles) -> _Seen:
         shape, spacing = canonical_order(shape, case.affine), canonical_order(spacing, case.affine)
     shares = tuple(count / case.label.size for count in counts[1:])
     voxels = count_pixels(done.label, len(reader.classes), reader.members)
-    as_stored = reader.dimensions == 3 or getattr(reader, "orientation", "tag") == "stored"
-    turned = not as_stored and any(map(has_orientation_tag, files.files))
+    turned = reader.turns and any(map(has_orientation_tag, files.files))
     return _Seen(
         shape,
         spacing,

@@ -24,7 +24,7 @@ _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 
 _CMYK = 5
 
-_ON_ITS_SIDE = 5
+ON_ITS_SIDE = 5
 """From this orientation tag on, rows and columns change places."""
 
 
@@ -54,7 +54,7 @@ def misread_tiff(image: PillowImage.Image) -> bool:
     """Whether it is a TIFF whose pixels Pillow (13) puts into rows of a wrong length: not packed, and on its side."""
     return (
         isinstance(image, TiffImagePlugin.TiffImageFile)
-        and orientation_tag(image) >= _ON_ITS_SIDE
+        and orientation_tag(image) >= ON_ITS_SIDE
         and image.width != image.height
         and any(tile.codec_name == "raw" for tile in image.tile)
     )

@@ -201,6 +201,11 @@ class Reader(ABC):
         return case.group
 
     @property
+    def turns(self) -> bool:
+        """Whether pictures and masks are turned as their orientation tag says."""
+        return self.dimensions == 2
+
+    @property
     def ignores(self) -> bool:
         """Whether labels may hold `IGNORED`: pixels that enter neither loss nor score."""
         return False

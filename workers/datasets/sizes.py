@@ -7,17 +7,15 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from workers.datasets.formats import tag_in_header
 from workers.datasets.nifti_folder import NiftiFolder
+from workers.datasets.picture_headers import ON_ITS_SIDE
 from workers.datasets.reader import CaseFiles, Reader
 from workers.datasets.volumes import read_header
 from workers.errors import DataError
 
 SAMPLE = 20
 """Headers that are read, evenly over the cases."""
-
-_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)
-"""Values of the Exif tag for pictures that lie on their side."""
 
 
 def prepared_bytes(reader: Reader, cases: Sequence[CaseFiles]) -> int:
@@ -35,8 +33,8 @@ def known_shape(reader: Reader, case: CaseFiles) -> tuple[int, ...] | None:
         return None
     try:
         with Image.open(case.images[0]) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-            return image.size if turned else image.size[::-1]
+            on_its_side = reader.turns and tag_in_header(image) >= ON_ITS_SIDE
+            return image.size if on_its_side else image.size[::-1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # the reader says what is wrong with it
 

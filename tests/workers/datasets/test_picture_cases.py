@@ -17,6 +17,7 @@ from PIL import Image
 from workers.datasets import check, get_reader
 from workers.datasets.keys import preparation_key
 from workers.datasets.prepared import PreparedDataset, prepare
+from workers.datasets.sizes import known_shape
 from workers.errors import DataError, ParameterError
 
 
@@ -60,6 +61,22 @@ def photographs(tmp_path: Path) -> Path:
         save(source / f"images/p{i}.jpg", np.rot90(picture(mask)).copy(), exif=exif, quality=95)
         save(source / f"masks/p{i}.png", mask * np.uint8(255))
     return source
+
+
+def test_the_size_that_a_header_tells_is_that_of_the_arrays(tmp_path: Path) -> None:
+    """A launch compares the sizes before it prepares: of pictures that are read as they are stored, the stored ones."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    mask = disk((12, 14), shape=(32, 48))
+    for name, settings in (("a", {"exif": exif}), ("b", {})):
+        save(tmp_path / f"t/images/{name}.jpg", picture(mask), **settings)
+        save(tmp_path / f"t/masks/{name}.png", mask * np.uint8(255))
+    reader = get_reader("image-folder", {"orientation": "stored"})
+    told = {case.id: known_shape(reader, case) for case in reader.find_cases(tmp_path / "t")}
+    prepared = prepare(reader, tmp_path / "t", tmp_path / "root")
+    assert told == {case.id: case.shape for case in prepared.cases} == {"a": (32, 48), "b": (32, 48)}
+    by_tag = get_reader("image-folder", {})
+    assert known_shape(by_tag, by_tag.find_cases(tmp_path / "t")[0]) == (48, 32)
 
 
 def test_a_photograph_is_turned_to_its_mask(photographs: Path) -> None:
