@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -29,6 +27,7 @@ from storage.errors import AttemptEndedError, InvalidScoreError, UnknownTrialErr
 from storage.models import AttemptRow, EnvironmentRow, EpochRow, LeaseRow, MembershipRow, ScoreRow, TrialRow
 from storage.records import Attempt, Lease, Trial
 from trials.results import Epoch, Score, TrialResult
+from trials.spec import content_hash
 from trials.states import AttemptState, FailureKind, TrialState
 
 if TYPE_CHECKING:
@@ -413,8 +412,7 @@ def _running(connection: Connection, lease: Lease, attempt_id: int) -> AttemptHe
 def _store_environment(connection: Connection, environment: Mapping[str, str]) -> str | None:
     if not environment:
         return None
-    text = json.dumps(dict(environment), sort_keys=True, separators=(",", ":"))
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    key = content_hash(dict(environment))
     insert_absent(connection, EnvironmentRow, [{"hash": key, "details": dict(environment)}])
     return key
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Double, Integer
 
-from storage._scores import checked_values
+from storage._reads import SCORE_KEYS
 from storage.columns import Json, Real
 from storage.errors import StorageError, TransferError
+from storage.incoming_rows import CHECKS, WHOLE, Values, check_sweep, refuse, short
 from storage.models import (
     AttemptRow,
     Base,
@@ -36,17 +36,7 @@ from storage.models import (
     SplitRow,
     TrialRow,
 )
-from trials.checked import check_depth, check_types
-from trials.errors import ExpectedError
-from trials.places import is_dataset_name, is_hash, is_name
-from trials.requests import from_stored
-from trials.results import Score
-from trials.spec import TrialSpec
-from trials.splits import Split
-from trials.states import AttemptState, FailureKind, SweepState, TrialState
-
-Values: TypeAlias = dict[str, Any]
-"""A row of a file, or the manifest, by name."""
+from trials.checked import check_depth
 
 Rows = list[Values]
 
@@ -86,10 +76,6 @@ MOST_TRIALS = 100_000
 PART = 10_000
 """So many rows are read at once."""
 
-_LONGEST = 1_000_000
-_METRIC = re.compile(r"[^\s(][^()]{0,79}(\([^()]{0,120}\))?")
-_INT32, _INT64 = 2**31 - 1, 2**63 - 1
-
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -124,10 +110,10 @@ class Incoming:
         for rows in _read(path, table, self.version):
             with _named(path):
                 for row in rows:
-                    _refuse(row["trial"] not in trials, f"trial {_short(row['trial'])} is not in the export")
+                    refuse(row["trial"] not in trials, f"trial {short(row['trial'])} is not in the export")
                     if table is EpochRow:
                         place = row["trial"], row["attempt"]
-                        _refuse(place not in attempts, f"trial {row['trial']} has no attempt {row['attempt']}")
+                        refuse(place not in attempts, f"trial {row['trial']} has no attempt {row['attempt']}")
                 yield rows
 
 
@@ -149,7 +135,7 @@ def read_manifest(directory: Path) -> Values:
         raise TransferError(f"{path} is not the manifest of an export; {fix}")
     if manifest.get("version") not in (*OLDER, VERSION):
         raise TransferError(
-            f"{directory} has export version {_short(manifest.get('version'))}, this program reads up to {VERSION}; "
+            f"{directory} has export version {short(manifest.get('version'))}, this program reads up to {VERSION}; "
             "update the program: pip install --upgrade sweeper"
         )
     with _named(path):
@@ -162,8 +148,8 @@ def read_manifest(directory: Path) -> Values:
             entry = files.get(f"{table.__tablename__}.parquet")
             if not isinstance(entry, dict):
                 raise ValueError(f"it does not list {table.__tablename__}.parquet")
-            _WHOLE(entry.get("rows"), f"rows of {table.__tablename__}")
-        _check_sweep(sweep)
+            WHOLE(entry.get("rows"), f"rows of {table.__tablename__}")
+        check_sweep(sweep)
     return manifest
 
 
@@ -213,25 +199,25 @@ def _check_file(path: Path, table: type[Base], entry: Values, version: int) -> N
         raise TransferError(damaged)
     with _named(path), pq.ParquetFile(path) as file:
         rows, schema = file.metadata.num_rows, file.schema_arrow
-        _refuse(rows != entry["rows"], f"it has {rows} rows, the manifest says {entry['rows']}")
+        refuse(rows != entry["rows"], f"it has {rows} rows, the manifest says {entry['rows']}")
         most = MOST_MEASURED_ROWS if table in (EpochRow, ScoreRow) else MOST_ROWS
-        _refuse(rows > most, f"it has {rows} rows; at most {most} are read")
+        refuse(rows > most, f"it has {rows} rows; at most {most} are read")
         expected = arrow_columns(table)
         if table is ScoreRow and version == 1:
-            expected = {**{n: pa.string() for n in ("trial", "partition", "case", "label")}, **_metrics_of_1(schema)}
+            expected = {**{n: pa.string() for n in SCORE_KEYS}, **_metrics_of_1(schema)}
         given = {field.name: field.type for field in schema}
-        _refuse(len(given) != len(schema), "two columns have one name")
+        refuse(len(given) != len(schema), "two columns have one name")
         for name, kind in given.items():
-            _refuse(name not in expected, f"unknown column {_short(name)}")
-            _refuse(kind != expected[name], f"column {name} is {kind}, not {expected[name]}")
+            refuse(name not in expected, f"unknown column {short(name)}")
+            refuse(kind != expected[name], f"column {name} is {kind}, not {expected[name]}")
         optional = {c.name for c in table.__table__.c if c.nullable or c.server_default is not None}
         for name in expected:
             missing = name not in given and not (version in OLDER and name in optional)
-            _refuse(missing, f"column {name} is missing")
+            refuse(missing, f"column {name} is missing")
 
 
 def _metrics_of_1(schema: pa.Schema) -> dict[str, pa.DataType]:
-    names = [field.name for field in schema if field.name not in ("trial", "partition", "case", "label")]
+    names = [field.name for field in schema if field.name not in SCORE_KEYS]
     return {name: pa.float64() for name in names}
 
 
@@ -240,7 +226,7 @@ def _read(path: Path, table: type[Base], version: int) -> Iterator[Rows]:
     json_columns = [c.name for c in table.__table__.c if isinstance(c.type, Json)]
     required = [c.name for c in table.__table__.c if not c.nullable and c.name not in LEFT_OUT[table]]
     required += ["attempt"] if table is EpochRow else []
-    check = _CHECKS[table]
+    check = CHECKS[table]
     with _named(path), pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=PART, use_threads=False):
             rows: Rows = batch.to_pylist()
@@ -254,14 +240,14 @@ def _read(path: Path, table: type[Base], version: int) -> Iterator[Rows]:
                     row[name] = None if text is None else json.loads(text)
                     check_depth(row[name], name)
                 for name in required:
-                    _refuse(row.get(name) is None, f"{name} is missing in a row")
+                    refuse(row.get(name) is None, f"{name} is missing in a row")
                 check(row)
             yield rows
 
 
 def _gather_metrics(row: Values) -> None:
     """A row of `score` in an export of version 1. A distance without a value was not computed."""
-    values = {name: row.pop(name) for name in list(row) if name not in ("trial", "partition", "case", "label")}
+    values = {name: row.pop(name) for name in list(row) if name not in SCORE_KEYS}
     kept = {name: value for name, value in values.items() if value is not None or name not in ("hd95", "asd")}
     row["metrics"] = json.dumps(kept)
 
@@ -272,235 +258,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# What one row may hold.
-
-Rule: TypeAlias = Callable[[Any, str], None]
-"""Refuses a value; its second argument says where it is."""
-
-
-def _whole(low: int, high: int) -> Rule:
-    def check(value: Any, where: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{where} = {_short(value)}; expected a whole number in [{low}, {high}]")
-
-    return check
-
-
-def _number(low: float, high: float) -> Rule:
-    def check(value: Any, where: str) -> None:
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-        if not right or not low <= value <= high:
-            raise ValueError(f"{where} = {_short(value)}; expected a number in [{low:g}, {high:g}]")
-
-    return check
-
-
-def _any_number(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where} = {_short(value)}; expected a number")
-
-
-def _word(kind: type[StrEnum]) -> Rule:
-    def check(value: Any, where: str) -> None:
-        if value not in list(kind):
-            raise ValueError(f"{where} = {_short(value)}; expected one of {', '.join(kind)}")
-
-    return check
-
-
-def _text(value: Any, where: str) -> None:
-    if not isinstance(value, str) or len(value) > _LONGEST:
-        raise ValueError(f"{where} = {_short(value)}; expected a text of at most {_LONGEST} signs")
-
-
-def _short_text(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not value or len(value) > 1000:
-        raise ValueError(f"{where} = {_short(value)}; expected a text of 1 to 1000 signs")
-
-
-def _name(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not is_name(value):
-        raise ValueError(f"{where} = {_short(value)}; expected 1 to 80 letters, digits, '_', '-' or '.'")
-
-
-def _dataset(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not is_dataset_name(value):
-        raise ValueError(f"{where} = {_short(value)}; expected 1 to 80 letters, digits, '_', '-', '.' or spaces")
-
-
-def _hash(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not is_hash(value):
-        raise ValueError(f"{where} = {_short(value)}; expected 16 hexadecimal digits")
-
-
-def _key(value: Any, where: str) -> None:
-    """A key of prepared data, which is empty before preparation."""
-    if value != "":
-        _name(value, where)
-
-
-def _table(value: Any, where: str) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} = {_short(value)}; expected a table")
-
-
-def _texts(value: Any, where: str) -> None:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"{where} = {_short(value)}; expected a list of texts")
-
-
-def _truth(value: Any, where: str) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{where} = {_short(value)}; expected true or false")
-
-
-_WHOLE, _LARGE, _SHARE, _LENGTH = _whole(0, _INT32), _whole(0, _INT64), _number(0, 1), _number(0, 1e15)
-_MOMENT = _number(0, 1e11)
-"""Seconds since the epoch; the limit is the year 5138."""
-
-_SWEEP: Mapping[str, Rule] = {
-    "name": _name, "state": _word(SweepState), "reason": _text, "grid": _table, "rehearsal": _truth,
-    "description": _text, "created_at": _MOMENT, "finished_at": _MOMENT, "mlflow_run": _short_text,
-    "details": _table, "fencing": _WHOLE,
-}  # fmt: skip
-_RULES: Mapping[type[Base], Mapping[str, Rule]] = {
-    EnvironmentRow: {"hash": _hash, "details": _table},
-    TrialRow: {
-        "hash": _hash, "spec": _table, "label": _short_text, "dataset": _dataset, "loss": _short_text,
-        "gamma": _number(0, 1e6), "repeat": _WHOLE, "seed": _LARGE, "results_version": _WHOLE,
-        "state": _word(TrialState), "attempts": _WHOLE, "failure": _word(FailureKind), "error": _text,
-        "epochs": _WHOLE, "best_epoch": _WHOLE, "val_loss": _any_number, "val_dsc": _SHARE, "test_dsc": _SHARE,
-        "train_seconds": _LENGTH, "evaluate_seconds": _LENGTH, "peak_memory_mib": _LENGTH, "parameters": _LARGE,
-        "environment": _hash, "mlflow_run": _short_text, "created_at": _MOMENT, "started_at": _MOMENT,
-        "finished_at": _MOMENT, "sweep": _name,
-    },
-    MembershipRow: {"trial": _hash, "position": _WHOLE, "study": _short_text, "cost": _LENGTH},
-    AttemptRow: {
-        "trial": _hash, "number": _whole(1, _INT32), "fencing": _WHOLE, "token": _short_text,
-        "state": _word(AttemptState), "kind": _word(FailureKind), "error": _text, "stderr_tail": _text, "host": _text,
-        "pid": _WHOLE, "device": _text, "resumed_from": _WHOLE, "steps": _LARGE, "started_at": _MOMENT,
-        "ended_at": _MOMENT, "sweep": _name,
-    },
-    EpochRow: {
-        "trial": _hash, "epoch": _whole(1, _INT32), "loss": _any_number, "val_loss": _any_number,
-        "val_dsc": _any_number, "learning_rate": _any_number, "steps": _LARGE, "seconds": _any_number,
-        "attempt": _whole(1, _INT32),
-    },
-    ScoreRow: {
-        "trial": _hash, "partition": _short_text, "case": _short_text, "label": _short_text, "group": _text,
-        "metrics": _table,
-    },
-    SplitRow: {
-        "hash": _hash, "dataset": _dataset, "prepared": _key, "settings": _table, "train": _texts, "validation": _texts,
-        "test": _texts,
-    },
-    RequestRow: {
-        "token": _short_text, "verb": _short_text, "arguments": _table, "created_at": _MOMENT, "done_at": _MOMENT,
-        "outcome": _text,
-    },
-    SignificanceRow: {
-        "position": _WHOLE, "dataset": _dataset, "label": _text, "metric": _short_text, "test": _short_text,
-        "first": _short_text, "second": _short_text, "n": _WHOLE, "p": _any_number, "p_holm": _any_number,
-        "effect": _any_number, "median_difference": _any_number, "low": _any_number, "high": _any_number,
-        "scores_hash": _text,
-    },
-}  # fmt: skip
-
-
-def _by_rules(rules: Mapping[str, Rule], row: Values, of: str) -> None:
-    for name, value in row.items():
-        if value is not None:
-            rules[name](value, f"{of}.{name}")
-
-
-def _check_sweep(row: Values) -> None:
-    _refuse(bool(unknown := row.keys() - _SWEEP.keys()), f"unknown key {_short(next(iter(unknown), ''))} of the sweep")
-    optional = ("finished_at", "mlflow_run")
-    for name in _SWEEP:
-        _refuse(row.get(name) is None and name not in optional, f"sweep.{name} is missing")
-    _by_rules(_SWEEP, row, "sweep")
-    for name in ("grid", "details"):
-        check_depth(row[name], f"sweep.{name}")
-
-
-def _check_environment(row: Values) -> None:
-    _by_rules(_RULES[EnvironmentRow], row, "environment")
-    right = all(isinstance(value, str) for value in row["details"].values())
-    _refuse(not right, f"environment {row['hash']}: not all of its details are texts")
-    text = json.dumps(row["details"], sort_keys=True, separators=(",", ":"))
-    _refuse(
-        hashlib.sha256(text.encode()).hexdigest()[:16] != row["hash"],
-        f"environment {row['hash']} is not the hash of its details",
-    )
-
-
-def _check_trial(row: Values) -> None:
-    _by_rules(_RULES[TrialRow], row, "trial")
-    where = f"trial {row['hash']}"
-    try:
-        spec = TrialSpec.from_dict(row["spec"])
-        check_types(spec)
-        found = spec.hash
-    except (ExpectedError, TypeError, AttributeError, ValueError, KeyError) as error:
-        raise ValueError(f"{where}: its spec cannot be read: {error}") from error
-    _refuse(found != row["hash"], f"{where}: its spec has the hash {found}")
-    copies = {
-        "dataset": spec.data.dataset, "loss": spec.loss.name, "repeat": spec.repeat, "seed": spec.seed,
-        "results_version": spec.results_version,
-    }  # fmt: skip
-    for name, value in copies.items():
-        _refuse(row[name] != value, f"{where}: {name} = {_short(row[name])}, its spec says {_short(value)}")
-    _refuse(row["gamma"] not in (None, spec.loss.gamma), f"{where}: gamma = {row['gamma']}, not its spec's")
-    _key(spec.data.prepared, f"{where}: prepared")
-    _key(spec.data.split, f"{where}: split")
-
-
-def _check_score(row: Values) -> None:
-    _by_rules(_RULES[ScoreRow], row, "score")
-    where = f"score of trial {row['trial']}"
-    _refuse(row["partition"] not in ("validation", "test"), f"{where}: partition = {_short(row['partition'])}")
-    for name in row["metrics"]:
-        _refuse(_METRIC.fullmatch(name) is None, f"{where}: {_short(name)} is no name of a metric")
-    score = Score(row["partition"], row["case"], row["label"], row["metrics"], row["group"])
-    row["metrics"] = checked_values(row["trial"], score)
-
-
-def _check_split(row: Values) -> None:
-    _by_rules(_RULES[SplitRow], row, "split")
-    split = Split.from_dict(row)
-    _refuse(split.hash != row["hash"], f"split {row['hash']} is not the hash of its cases")
-
-
-def _check_request(row: Values) -> None:
-    _by_rules(_RULES[RequestRow], row, "request")
-    try:
-        from_stored(row["verb"], row["arguments"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"request {_short(row['verb'])} has wrong arguments ({error})") from error
-
-
-def _rules_alone(table: type[Base]) -> Callable[[Values], None]:
-    return lambda row: _by_rules(_RULES[table], row, table.__tablename__)
-
-
-_CHECKS: Mapping[type[Base], Callable[[Values], None]] = {
-    **{table: _rules_alone(table) for table in (MembershipRow, AttemptRow, EpochRow, SignificanceRow)},
-    EnvironmentRow: _check_environment,
-    TrialRow: _check_trial,
-    ScoreRow: _check_score,
-    SplitRow: _check_split,
-    RequestRow: _check_request,
-}
-
-
-# What the rows say of each other.
-
-
 def _check_together(sweep: Values, tables: Mapping[type[Base], Rows]) -> None:
     trials = _once(tables[TrialRow], "hash")
-    _refuse(len(trials) > MOST_TRIALS, f"it has {len(trials)} trials; at most {MOST_TRIALS} are read")
+    refuse(len(trials) > MOST_TRIALS, f"it has {len(trials)} trials; at most {MOST_TRIALS} are read")
     members = _once(tables[MembershipRow], "trial")
-    _refuse(members.keys() != trials.keys(), "the trials of the sweep are not those that are listed")
+    refuse(members.keys() != trials.keys(), "the trials of the sweep are not those that are listed")
     _once(tables[MembershipRow], "position")
     _once(tables[SignificanceRow], "position")
     _once(tables[AttemptRow], "token")
@@ -509,55 +271,39 @@ def _check_together(sweep: Values, tables: Mapping[type[Base], Rows]) -> None:
     _once(tables[SplitRow], "hash")
     for row in tables[TrialRow]:
         environment = row["environment"]
-        _refuse(environment not in (None, *environments), f"trial {row['hash']}: environment {environment} is missing")
+        refuse(environment not in (None, *environments), f"trial {row['hash']}: environment {environment} is missing")
     for row in tables[MembershipRow]:
         study = row["study"]
         ours = study is None or study.startswith(f"{sweep['name']}/")
-        _refuse(not ours, f"trial {row['trial']}: study {_short(study)} is not of sweep {sweep['name']!r}")
+        refuse(not ours, f"trial {row['trial']}: study {short(study)} is not of sweep {sweep['name']!r}")
     numbers: dict[str, list[int]] = {}
     for row in tables[AttemptRow]:
-        _refuse(row["trial"] not in trials, f"attempt of trial {row['trial']}, which is not listed")
+        refuse(row["trial"] not in trials, f"attempt of trial {row['trial']}, which is not listed")
         numbers.setdefault(row["trial"], []).append(row["number"])
     for key, trial in trials.items():
         given, count = sorted(numbers.get(key, [])), trial["attempts"]
-        _refuse(given != list(range(1, len(given) + 1)) or len(given) != count, f"trial {key}: {count} attempts are "
+        refuse(given != list(range(1, len(given) + 1)) or len(given) != count, f"trial {key}: {count} attempts are "
                 f"counted, {len(given)} are listed")  # fmt: skip
 
 
 def _once(rows: Rows, name: str) -> dict[Any, Values]:
     counts = Counter(row[name] for row in rows)
     twice = next((value for value, count in counts.items() if count > 1), None)
-    _refuse(twice is not None, f"{name} {_short(twice)} is there twice")
+    refuse(twice is not None, f"{name} {short(twice)} is there twice")
     return {row[name]: row for row in rows}
 
 
-def _refuse(wrong: bool, words: str) -> None:
-    if wrong:
-        raise ValueError(words)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _named:  # noqa: N801 (reads as a word of the language: `with _named(path):`)
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
     """Makes whatever is found wrong inside an error that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MemoryError):
-            raise TransferError(f"{self._path} takes more memory than an import may have; it was refused") from error
-        known = (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError, pa.ArrowException)
-        if isinstance(error, StorageError) and not isinstance(error, TransferError):
-            raise TransferError(f"{self._path}: {error}") from error
-        if isinstance(error, known):
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise TransferError(
-                f"{self._path}: {lines[0][:400]}; the export was changed or damaged: export the sweep again"
-            ) from error
+    try:
+        yield
+    except TransferError:
+        raise
+    except StorageError as error:
+        raise TransferError(f"{path}: {error}") from error
+    except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError, pa.ArrowException) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise TransferError(
+            f"{path}: {lines[0][:400]}; the export was changed or damaged: export the sweep again"
+        ) from error

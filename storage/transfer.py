@@ -34,13 +34,13 @@ from storage.incoming import (
     VERSION,
     Incoming,
     Rows,
-    Values,
     arrow_columns,
     digest,
     read_folder,
     read_manifest,
     stored_columns,
 )
+from storage.incoming_rows import Values
 from storage.models import (
     AttemptRow,
     Base,
