@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ExpectedError(Exception):
@@ -25,6 +25,12 @@ class UnknownNameError(InputError):
 
 class ParameterError(InputError):
     """A parameter that something registered does not have, or a value outside its range."""
+
+
+def shortened(names: Sequence[str], most: int) -> str:
+    """The first names of a list and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

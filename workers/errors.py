@@ -6,7 +6,7 @@ are failures of the machine, which may be tried again.
 
 from __future__ import annotations
 
-from trials.errors import ExpectedError, InputError, ParameterError, UnknownNameError, nearest
+from trials.errors import ExpectedError, InputError, ParameterError, UnknownNameError, nearest, shortened
 
 __all__ = [
     "CheckpointError",
@@ -19,6 +19,7 @@ __all__ = [
     "WorkerError",
     "WorkerLostError",
     "nearest",
+    "shortened",
 ]
 
 

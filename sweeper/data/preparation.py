@@ -10,7 +10,6 @@ from typing import Literal
 
 from sweeper.data.splitting import Splits, splits_of, stored_splits
 from sweeper.errors import MissingDataError
-from sweeper.grids.details import DatasetDetails, Groups, SplitSizes
 from sweeper.grids.expansion import DataIdentity, check_patch, evaluation_of, training_of
 from sweeper.grids.schema import DatasetTable, Grid
 from sweeper.settings import Settings
@@ -25,7 +24,7 @@ from workers.datasets.coverage import (
     refuse_absent_classes,
 )
 from workers.datasets.prepared import PreparedDataset
-from workers.datasets.preprocessing import Image, Label
+from workers.datasets.preprocessing import Image, Label, times
 from workers.datasets.reader import Excluded
 from workers.datasets.similarity import Pairs, across, alike_warnings, near_duplicates
 from workers.datasets.sizes import known_shape, prepared_bytes
@@ -329,15 +328,19 @@ def augmented_samples(grid: Grid, whole: PreparedDataset) -> Callable[[str, int]
 
 def check_cases(
     grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles], left_out: Sequence[Excluded], source: Path
-) -> None:
+) -> Splits:
     """Refuses what the names and headers of files tell of a launch that would fail: to prepare the data may take hours.
+
+    Returns:
+        The splits of these cases, without regard to those that look alike.
 
     Raises:
         InputError: the split cannot be made, whole images of several sizes, or scores within a field of view that the
             files do not tell.
     """
-    splits_of(grid, dataset, cases, source, left_out=[case for case, _ in left_out])
+    splits = splits_of(grid, dataset, cases, source, left_out=[case for case, _ in left_out])
     check_headers(grid, dataset, cases)
+    return splits
 
 
 def check_headers(grid: Grid, dataset: DatasetTable, cases: Sequence[CaseFiles]) -> None:
@@ -374,7 +377,7 @@ def _refuse_sizes(dataset: DatasetTable, shapes: Iterable[tuple[str, tuple[int, 
         first = first or (file, shape)
         if shape != first[1]:
             raise DataError(
-                f"data set {dataset.name!r}: {file} has {_times(shape)} pixels, {first[0]} {_times(first[1])}, and a "
+                f"data set {dataset.name!r}: {file} has {times(shape)} pixels, {first[0]} {times(first[1])}, and a "
                 "batch needs one size; set options.size = [height, width] to resize them all, or training.patch to "
                 "train on parts"
             )
@@ -418,9 +421,8 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
     reader = reader.at(source)
     bare = DataIdentity(reader.classes, reader.dimensions)
     found = look_through(reader, source, dataset.exclude)
-    cases, left_out = found.cases, found.excluded
     note = unmatched_note(unmatched_files(reader, source, found))
-    check_cases(grid, dataset, cases, left_out, source)
+    splits = check_cases(grid, dataset, found.cases, found.excluded, source)
     # Hashing every source file for the key takes minutes, and leaves a cache: only where it can find something.
     if any(settings.prepared.glob(f"{dataset.name}-*")):
         key = prepared.preparation_key(reader, source, cache=settings.prepared, exclude=dataset.exclude)
@@ -438,13 +440,12 @@ def _identify(grid: Grid, dataset: DatasetTable, settings: Settings) -> KnownDat
                 tested_unit=unit,
                 warnings=replace(one, unmatched=note).warnings,
             )
-    splits = splits_of(grid, dataset, cases, source, left_out=[case for case, _ in left_out])
-    tested, unit = _tests(splits.values(), cases)
+    tested, unit = _tests(splits.values(), found.cases)
     return KnownDataset(
         bare,
         source,
-        *guessed_sizes(reader, len(cases)),
-        bytes=prepared_bytes(reader, cases),
+        *guessed_sizes(reader, len(found.cases)),
+        bytes=prepared_bytes(reader, found.cases),
         tested=tested,
         tested_unit=unit,
         warnings=(note,) if note else (),
@@ -479,54 +480,3 @@ def _guessed_tests(dataset: DatasetTable, reader: Reader) -> int:
     if split.folds is None:
         return round(split.test * count)
     return count if split.fold is None else count // split.folds
-
-
-def describe(readies: Mapping[str, ReadyDataset]) -> dict[str, DatasetDetails]:
-    """What a sweep remembers of its data sets."""
-    return {
-        name: DatasetDetails(
-            prepared=one.prepared.key,
-            provenance=one.identity.provenance,
-            cases=len(one.prepared.cases),
-            split=SplitSizes(len(one.split.train), len(one.split.validation), len(one.split.test)),
-            split_hash=one.split.hash,
-            split_settings=_split_settings(one),
-            excluded=tuple((case, reason) for case, reason in one.prepared.excluded),
-            groups=_groups(one),
-            ungrouped=one.ungrouped,
-            images=one.images,
-            voxels=one.voxels,
-            missing=tuple(one.missing),
-            emptied=tuple(one.emptied),
-            alike=len(one.alike),
-            unmatched=one.unmatched,
-        )
-        for name, one in readies.items()
-    }
-
-
-def _split_settings(one: ReadyDataset) -> dict[str, object]:
-    """The settings of the first split, and what tells the others from it."""
-    settings = dict(one.split.settings)
-    if len({fold for _, fold in one.splits}) > 1:
-        settings["fold"] = None
-    if len({one.splits[place].hash for place in one.splits if place[1] in (None, 0)}) > 1:
-        settings["resplit"] = True
-    return settings
-
-
-def _groups(one: ReadyDataset) -> Groups:
-    """Patients or sequences that the files name, and how many of them lie both in a test set and outside of it."""
-    group = {case.id: case.group for case in one.prepared.cases}
-    known: set[str | None] = set()
-    shared: set[str | None] = set()
-    for split in one.different_splits:
-        test = {group[case] for case in split.test} - {None}
-        others = {group[case] for case in (*split.train, *split.validation)} - {None}
-        known |= test | others
-        shared |= test & others
-    return Groups(known=len(known), shared=len(shared), partial=bool(known and one.ungrouped))
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

@@ -32,7 +32,7 @@ from trials.results import Score
 from trials.spec import RESULTS_VERSION, TrialSpec, is_external
 from trials.states import TrialState
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
-from workers.errors import DataError, InputError, WorkerError
+from workers.errors import DataError, InputError, WorkerError, shortened
 from workers.process.evaluation import MODEL_FILE, evaluate_again
 from workers.scoring.cases import score_prediction
 from workers.scoring.masks import needs_softmax
@@ -69,9 +69,8 @@ class Filled:
         for one in self.unfilled:
             reasons[one.metrics, one.why].append(one.label)
         for (metrics, why), labels in reasons.items():
-            shown = ", ".join(f"«{label}»" for label in labels[:SHOWN])
-            more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
-            lines.append(f"no {', '.join(metrics)} for {shown}{more}: {why}")
+            shown = shortened([f"«{label}»" for label in labels], SHOWN)
+            lines.append(f"no {', '.join(metrics)} for {shown}: {why}")
         return lines
 
 

@@ -19,6 +19,7 @@ from storage.studies import Studies
 from sweeper.data import preparation
 from sweeper.data.preparation import ReadyDataset
 from sweeper.data.resolved import ResolvedGrid, resolve_ready
+from sweeper.data.summary import describe
 from sweeper.errors import DiskSpaceError
 from sweeper.grids.conflicts import (
     refuse_another_grid,
@@ -49,6 +50,7 @@ from sweeper.timing.costs import CostModel
 from sweeper.timing.measured import measured_costs
 from sweeper.units import size
 from trials.messages import PluginSource, Tracking
+from trials.places import below
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
 
@@ -89,7 +91,7 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
     searches = resolved.searches(before.studies)
     listed, suggested = _apart(before.trials, searches, resolved.specs)
     refuse_another_grid(grid.name, listed, resolved.specs, resolved.naming, extend=extend)
-    details = _details(before, grid.name, preparation.describe(ready), plugins, searches, extend=extend)
+    details = _details(before, grid.name, describe(ready), plugins, searches, extend=extend)
     rows = new_trials(resolved, measured_costs(repository), before.studies)
     sweep = repository.create_sweep(
         grid.name,
@@ -382,7 +384,7 @@ def _end_spools(settings: Settings, trials: Sequence[str]) -> None:
     from workers.tracking import Spool
 
     for trial in trials:
-        path = settings.trials / trial / SPOOL_FILE
+        path = below(settings.trials, trial) / SPOOL_FILE
         if path.exists():
             with Spool(path) as spool:
                 spool.stop("stopped with its sweep")

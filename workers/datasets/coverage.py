@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from trials.splits import Split
-from workers.errors import DataError
+from workers.errors import DataError, shortened
 
 SHOWN = 5
 """So many cases are named, the others counted."""
@@ -70,20 +70,32 @@ def missing_classes(
     return dict(found)
 
 
-def divided_groups(cases: Sequence[GroupedCase], splits: Collection[Split]) -> Iterator[str]:
-    """A sentence where patients or sequences have images both in a test set and outside of it."""
+def shared_groups(cases: Iterable[GroupedCase], splits: Collection[Split]) -> list[str]:
+    """The groups that have images both in a test set and outside of it."""
     group = {case.id: case.group for case in cases}
-    divided: dict[str, None] = {}
+    shared: dict[str, None] = {}
     for split in splits:
         outside = {group[case] for case in (*split.train, *split.validation)}
-        divided |= {own: None for case in split.test if (own := group[case]) is not None and own in outside}
+        shared |= {own: None for case in split.test if (own := group[case]) is not None and own in outside}
+    return list(shared)
+
+
+def divided_groups(cases: Sequence[GroupedCase], splits: Collection[Split]) -> Iterator[str]:
+    """A sentence where patients or sequences have images both in a test set and outside of it."""
+    divided = shared_groups(cases, splits)
     if divided:
-        known = len(set(group.values()) - {None})
-        names = ", ".join(list(divided)[:SHOWN]) + (f" and {len(divided) - SHOWN} more" if len(divided) > SHOWN else "")
+        known = len({case.group for case in cases} - {None})
         yield (
             f"{len(divided)} of {known} patients or sequences have images in the test set and outside of it, which "
-            f"makes every score too high: {names}; keep them together with split = {{ grouped = true }}"
+            f"makes every score too high: {shortened(divided, SHOWN)}; keep them together with "
+            "split = { grouped = true }"
         )
+
+
+def looking_alike(pairs: int) -> str:
+    """How many pairs lie in different parts of the split, as the beginning of a sentence."""
+    which = "1 pair of images looks" if pairs == 1 else f"{pairs} pairs of images look"
+    return f"{which} alike across parts of the split"
 
 
 def header_warnings(cases: Iterable[NotedCase]) -> Iterator[str]:
@@ -93,7 +105,7 @@ def header_warnings(cases: Iterable[NotedCase]) -> Iterator[str]:
         for note in case.notes:
             noted.setdefault(note, []).append(case.id)
     for note, ids in noted.items():
-        yield f"{', '.join(ids[:SHOWN])}{f' and {len(ids) - SHOWN} more' if len(ids) > SHOWN else ''}: {note}"
+        yield f"{shortened(ids, SHOWN)}: {note}"
 
 
 def refuse_absent_classes(name: str, classes: Sequence[str], voxels: Sequence[Sequence[int]]) -> None:

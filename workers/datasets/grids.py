@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
-from workers.datasets.preprocessing import Affine, Scalar
+from workers.datasets.preprocessing import Affine, Scalar, times
 from workers.errors import DataError
 
 MAX_VOXELS = 1 << 30
@@ -121,11 +121,6 @@ def require_numbers(path: Path, dtype: np.dtype[np.generic]) -> None:
     """Refuses voxels that are no real numbers."""
     if dtype.kind not in "iufb":
         raise DataError(f"{path}: voxels of type {dtype} cannot be used; expected real numbers")
-
-
-def times(shape: tuple[int, ...]) -> str:
-    """A shape in words."""
-    return "×".join(str(n) for n in shape)
 
 
 def _apart(affine: Affine, like: Header) -> float:

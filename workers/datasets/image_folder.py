@@ -24,7 +24,7 @@ from workers.datasets.masks import Foreground
 from workers.datasets.patterns import GROUP
 from workers.datasets.preprocessing import IGNORED, Label, check_clip
 from workers.datasets.reader import About, Case, CaseFiles, Reader
-from workers.datasets.regions import Members, check_regions, members_of, values_of
+from workers.datasets.regions import LabelOptions, check_regions, values_of
 from workers.errors import DataError, ParameterError
 
 NUCLEI = Path(__file__).parent / "nuclei"
@@ -32,7 +32,7 @@ NUCLEI = Path(__file__).parent / "nuclei"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder(Reader):
+class ImageFolder(LabelOptions, Reader):
     """2D images with masks of the same size.
 
     Attributes:
@@ -124,22 +124,10 @@ class ImageFolder(Reader):
     @property
     def _indices(self) -> dict[int, int]:
         """Mask value (or colour as 0xrrggbb) to class index; empty for binary masks."""
-        own = self.label_map or colours_of(self.colours) or values_of(self._regions)
+        own = self.label_map or colours_of(self.colours) or values_of(self.ordered_regions)
         if own or len(self.classes) == 2 or self._a_mask_each:
             return own
         return {index: index for index in range(len(self.classes))}
-
-    @property
-    def _regions(self) -> dict[str, tuple[int, ...]]:
-        return {name: self.regions[name] for name in self.classes[1:]} if self.regions else {}
-
-    @property
-    def ignores(self) -> bool:
-        return self.ignore_label is not None
-
-    @property
-    def members(self) -> Members:
-        return members_of(self._regions) if self.regions else ()
 
     @property
     def _a_mask_each(self) -> bool:

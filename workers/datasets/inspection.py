@@ -25,12 +25,12 @@ from workers.datasets.coverage import (
 )
 from workers.datasets.formats import has_orientation_tag
 from workers.datasets.parallel import each, processes_for
-from workers.datasets.preprocessing import canonical_order
+from workers.datasets.preprocessing import canonical_order, times
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, Table1Row, listed
 from workers.datasets.regions import count_pixels
 from workers.datasets.similarity import Pairs, Thumbnail, across, alike, alike_warnings, thumbnail
 from workers.datasets.sources import hash_files, look_through, provenance, unmatched_files, unmatched_note
-from workers.errors import DataError, InputError
+from workers.errors import DataError, InputError, shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,8 @@ class CheckReport:
             lines.append("  official partition: " + ", ".join(f"{k} {v}" for k, v in sorted(self.partitions.items())))
         if self.groups:
             lines.append(f"  groups (patients or sequences): {self.groups}")
-        sizes = [f"{'×'.join(map(str, shape))} ({count})" for shape, count in list(self.shapes.items())[:5]]
-        more = f" and {len(self.shapes) - 5} more" if len(self.shapes) > 5 else ""
-        lines.append(f"  sizes: {', '.join(sizes)}{more}")
+        sizes = [f"{times(shape)} ({count})" for shape, count in self.shapes.items()]
+        lines.append(f"  sizes: {shortened(sizes, 5)}")
         if self.turned:
             lines.append(f"  turned by their orientation tag: {self.turned} of {self.cases}")
         if self.spacings is not None:

@@ -29,7 +29,7 @@ from workers.datasets.preprocessing import (
     to_canonical,
 )
 from workers.datasets.reader import About, Case, CaseFiles, Reader
-from workers.datasets.regions import Members, check_regions, members_of, values_of
+from workers.datasets.regions import LabelOptions, check_regions, values_of
 from workers.datasets.volume_formats import companions, dicom_files
 from workers.datasets.volumes import read_channels, read_header, read_labels, read_volume
 from workers.errors import DataError, ParameterError
@@ -42,7 +42,7 @@ _PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class NiftiFolder(Reader):
+class NiftiFolder(LabelOptions, Reader):
     """NIfTI volumes with label volumes on the same grid.
 
     Attributes:
@@ -135,23 +135,11 @@ class NiftiFolder(Reader):
     @property
     def _indices(self) -> dict[int, int]:
         """Label value to class index."""
-        return self.label_map or values_of(self._regions) or {index: index for index in range(len(self.classes))}
+        return self.label_map or values_of(self.ordered_regions) or {index: index for index in range(len(self.classes))}
 
     @property
     def _map(self) -> dict[int, int]:
         return self._indices | ({} if self.ignore_label is None else {self.ignore_label: IGNORED})
-
-    @property
-    def _regions(self) -> dict[str, tuple[int, ...]]:
-        return {name: self.regions[name] for name in self.classes[1:]} if self.regions else {}
-
-    @property
-    def ignores(self) -> bool:
-        return self.ignore_label is not None
-
-    @property
-    def members(self) -> Members:
-        return members_of(self._regions) if self.regions else ()
 
     @property
     def _in_parts(self) -> bool:

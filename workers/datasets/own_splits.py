@@ -18,7 +18,7 @@ from typing import Literal
 
 from trials.splits import Split
 from workers.datasets.splits import Grouped, SplitCase, make_split
-from workers.errors import DataError, ParameterError, nearest
+from workers.errors import DataError, ParameterError, nearest, shortened
 
 Part = Literal["train", "validation", "test"]
 
@@ -300,5 +300,4 @@ def _refuse_divided(parts: Mapping[str, Part], cases: Iterable[SplitCase], where
 
 
 def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
+    return shortened([repr(name) for name in names], _SHOWN)

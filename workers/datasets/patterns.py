@@ -13,7 +13,7 @@ from typing import Literal
 
 from workers.datasets.formats import ENDINGS, ending_of
 from workers.datasets.reader import CaseFiles
-from workers.errors import DataError, ParameterError
+from workers.errors import DataError, ParameterError, shortened
 
 _ASIDE_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 """Folders that operating systems make, in lower case."""
@@ -199,10 +199,9 @@ def require_partners(
     """Raise a DataError that names the files whose id is not among `partners`."""
     lonely = sorted(set(present) - set(partners))
     if lonely:
-        shown = ", ".join(str(present[case].relative_to(source)) for case in lonely[:_SHOWN])
-        more = f" and {len(lonely) - _SHOWN} more" if len(lonely) > _SHOWN else ""
+        shown = shortened([str(present[case].relative_to(source)) for case in lonely], _SHOWN)
         raise DataError(
-            f"{source}: no {kind} for {shown}{more}; add the missing file or remove its partner, or name the case in "
+            f"{source}: no {kind} for {shown}; add the missing file or remove its partner, or name the case in "
             f"`exclude`{fix}"
         )
 

@@ -193,7 +193,7 @@ def preprocess(
     """
     if image.shape[:-1] != label.shape:
         raise DataError(
-            f"{where}: the image has shape {_times(image.shape[:-1])} and its mask {_times(label.shape)}; "
+            f"{where}: the image has shape {times(image.shape[:-1])} and its mask {times(label.shape)}; "
             "they must cover the same pixels. Fix or exclude the case"
         )
     if affine is not None:
@@ -448,5 +448,6 @@ def _check_finite(image: Image, where: str) -> None:
         raise DataError(f"{where}: {bad} of {image.size} values are NaN or infinite; fix or exclude the case")
 
 
-def _times(shape: Sequence[int]) -> str:
+def times(shape: Sequence[int]) -> str:
+    """A shape in words: 512×512."""
     return "×".join(str(n) for n in shape)

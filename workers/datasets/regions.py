@@ -18,6 +18,30 @@ Members = tuple[tuple[int, ...], ...]
 """For each class index the classes whose pixels belong to it, itself among them; empty where classes are not nested."""
 
 
+class LabelOptions:
+    """What readers by pattern have in common: the options `regions` and `ignore_label`, which say what a value means.
+
+    A mixin without fields of its own, since fields of a reader are hashed by name and in their place.
+    """
+
+    classes: tuple[str, ...]
+    regions: dict[str, tuple[int, ...]]
+    ignore_label: int | str | None
+
+    @property
+    def ignores(self) -> bool:
+        return self.ignore_label is not None
+
+    @property
+    def members(self) -> Members:
+        return members_of(self.ordered_regions) if self.regions else ()
+
+    @property
+    def ordered_regions(self) -> dict[str, tuple[int, ...]]:
+        """The regions in the order of the classes."""
+        return {name: self.regions[name] for name in self.classes[1:]} if self.regions else {}
+
+
 def check_regions(regions: Mapping[str, Sequence[int]]) -> None:
     """Refuses regions that are not nested: of each two, one lies in the other, or they have nothing in common.
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trials.splits import Split
-from workers.datasets.coverage import GroupedCase
+from workers.datasets.coverage import GroupedCase, looking_alike
 from workers.datasets.folder import PreparedDataset
 from workers.datasets.preprocessing import Image
 from workers.files import atomic_write
@@ -116,10 +116,9 @@ def alike_warnings(apart: Pairs) -> Iterator[str]:
         apart: `across`.
     """
     if apart:
-        pairs = "1 pair of images looks" if len(apart) == 1 else f"{len(apart)} pairs of images look"
         shown = ", ".join(f"{one} and {other}" for one, other in apart[:3])
         yield (
-            f"{pairs} alike across parts of the split ({shown}{', …' * (len(apart) > 3)}), which makes scores too "
+            f"{looking_alike(len(apart))} ({shown}{', …' * (len(apart) > 3)}), which makes scores too "
             "high; exclude one of each, or keep them together with "
             'split = { grouped = "near-duplicates" }'
         )

@@ -19,7 +19,7 @@ from workers.datasets.formats import ending_of
 from workers.datasets.parallel import available_processes
 from workers.datasets.patterns import is_aside, leaving_out
 from workers.datasets.reader import CaseFiles, Excluded, Reader
-from workers.errors import DataError, ParameterError, nearest
+from workers.errors import DataError, ParameterError, nearest, shortened
 from workers.files import atomic_write
 
 SYNTHETIC_MARKER = "SYNTHETIC.md"
@@ -101,9 +101,8 @@ def unmatched_note(files: Sequence[str]) -> str:
     """What a person should know of `unmatched_files`; empty without any."""
     if not files:
         return ""
-    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
     count = "1 image file belongs" if len(files) == 1 else f"{len(files)} image files belong"
-    return f"{count} to no case, because no pattern matches: {', '.join(files[:_SHOWN])}{more}"
+    return f"{count} to no case, because no pattern matches: {shortened(files, _SHOWN)}"
 
 
 def look_through(reader: Reader, source: Path, exclude: Sequence[str] = ()) -> Found:

@@ -25,9 +25,9 @@ import tifffile
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from workers.datasets.grids import Header, make_header, require_numbers, three_axes, times
+from workers.datasets.grids import Header, make_header, require_numbers, three_axes
 from workers.datasets.nifti import Slabs, header_of, quiet_nibabel
-from workers.datasets.preprocessing import Affine
+from workers.datasets.preprocessing import Affine, times
 from workers.errors import DataError
 
 INSTALL = 'python -m pip install "SimpleITK>=2.4"'

@@ -13,7 +13,7 @@ import numpy as np
 
 from workers.datasets.grids import Header, turn_onto, turned
 from workers.datasets.nifti import Slabs, open_nifti
-from workers.datasets.preprocessing import WHOLE, Image, Label
+from workers.datasets.preprocessing import WHOLE, Image, Label, times
 from workers.datasets.volume_formats import opener_of
 from workers.errors import DataError
 
@@ -95,7 +95,7 @@ def _opened(path: Path) -> Iterator[tuple[Header, Slabs]]:
 
 
 def _several(path: Path, header: Header) -> DataError:
-    shape = "×".join(str(n) for n in (*header.shape, header.channels))
+    shape = times((*header.shape, header.channels))
     return DataError(
         f"{path}: a volume of shape {shape}; expected three axes. Store one volume per file, or set options.channels = "
         f"{header.channels} for an image that holds all its channels"

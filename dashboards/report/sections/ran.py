@@ -16,6 +16,7 @@ from dashboards.study_data import Json, StudyData
 from sweeper.analysis import Answers
 from sweeper.grids.details import DatasetDetails, details_of
 from sweeper.grids.plugged import inert_note
+from workers.datasets.coverage import looking_alike
 
 _ABOUT_SETTINGS = (
     "As the trials' specs have them, whether the grid named them or left them out. What the paper does not state is a "
@@ -164,9 +165,8 @@ def _split_notes(known: DatasetDetails) -> Iterator[str]:
             " What the file calls val is the test set." if settings.get("val_is_test") else ""
         )
     if known.alike:
-        pairs = "1 pair of images looks" if known.alike == 1 else f"{known.alike} pairs of images look"
         yield (
-            f"leakage: {pairs} alike across parts of the split, which makes scores too high. "
+            f"leakage: {looking_alike(known.alike)}, which makes scores too high. "
             'split = { grouped = "near-duplicates" } keeps them together.'
         )
     if settings.get("resplit"):

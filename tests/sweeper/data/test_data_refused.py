@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sweeper.data import preparation
+from sweeper.data.summary import describe
 from sweeper.errors import MissingDataError
 from sweeper.grids.details import Groups
 from sweeper.grids.files import parse_grid
@@ -64,7 +65,7 @@ def test_one_bad_case_is_left_out_by_a_setting_and_named(cells: Path, settings: 
     with pytest.raises(DataError, match=r"p2_4\.png"):
         preparation.prepare(grid_of(), settings, quiet)
     ready = preparation.prepare(grid_of(exclude=["p2_4"]), settings, quiet)
-    about = preparation.describe(ready)["cells"]
+    about = describe(ready)["cells"]
     assert about.cases == 5
     assert about.excluded == (("p2_4", "excluded by a setting"),)
 
@@ -83,14 +84,14 @@ def test_fields_of_view_that_are_not_there_are_refused_before_preparing(tmp_path
 def test_groups_on_both_sides_of_a_split_are_counted(cells: Path, settings: Settings) -> None:
     options = {"size": [16, 16], "group": "^(p.)"}
     shared = preparation.prepare(grid_of(options=options, split={"seed": 0, "test": 0.17}), settings, quiet)
-    about = preparation.describe(shared)["cells"]
+    about = describe(shared)["cells"]
     group = {case.id: case.group for case in shared["cells"].prepared.cases}
     split = shared["cells"].split
     both = {group[c] for c in split.test} & {group[c] for c in (*split.train, *split.validation)}
     assert about.groups == Groups(known=3, shared=len(both))
     assert about.groups.shared == 1
     parted = preparation.prepare(grid_of(options=options, split={"grouped": True}), settings, quiet)
-    assert preparation.describe(parted)["cells"].groups == Groups(known=3)
+    assert describe(parted)["cells"].groups == Groups(known=3)
 
 
 def test_a_grouped_split_without_groups_is_refused(cells: Path, settings: Settings) -> None:
@@ -100,7 +101,7 @@ def test_a_grouped_split_without_groups_is_refused(cells: Path, settings: Settin
 
 
 def test_what_is_described_holds_no_folder(cells: Path, settings: Settings) -> None:
-    about = preparation.describe(preparation.prepare(grid_of(options={"size": [16, 16]}), settings, quiet))
+    about = describe(preparation.prepare(grid_of(options={"size": [16, 16]}), settings, quiet))
     assert str(cells.parent) not in str(about)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeper.data.preparation import describe, identify, locate, prepare, reader_of
+from sweeper.data.preparation import identify, locate, prepare, reader_of
 from sweeper.data.resolved import resolve
+from sweeper.data.summary import describe
 from sweeper.errors import GridError, MissingDataError, SettingsError
 from sweeper.grids.details import SplitSizes
 from sweeper.grids.files import parse_grid

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeper.data.preparation import check_data, describe, identify, prepare
+from sweeper.data.preparation import check_data, identify, prepare
 from sweeper.data.rehearsal import rehearsal_of
+from sweeper.data.summary import describe
 from sweeper.errors import GridError
 from sweeper.grids.files import grid_of_text, parse_grid
 from sweeper.grids.schema import Grid
