@@ -194,7 +194,7 @@ def error_of(design: Design, components: Components) -> tuple[float, float]:
     own = design.folds * (design.runs - 1)
     freedom = min(PRIOR_RUNS + own, design.losses * own)
     own_units = design.units - design.folds
-    freedom_units = own_units if design.losses < 3 else min(PRIOR_UNITS + own_units, (design.losses - 1) * own_units)
+    freedom_units = min(PRIOR_UNITS + own_units, (design.losses - 1) * own_units)
     spread = of_units**2 / freedom_units + 2 * of_loss**2 / freedom
     return math.sqrt(squared), squared**2 / spread if spread > 0 else math.inf
 

@@ -113,9 +113,8 @@ class RunVariance:
 
     def shrunk(self, loss: LossScores) -> tuple[float, float]:
         """A loss's run variance, shrunk to the pooled one, with its degrees of freedom."""
-        own = loss.freedom * loss.run_variance if loss.freedom else 0.0
-        freedom = PRIOR_RUNS + loss.freedom
-        return (PRIOR_RUNS * self.pooled + own) / freedom, min(freedom, float(self.freedom))
+        own = loss.run_variance if loss.freedom else 0.0
+        return _shrunk(own, loss.freedom, self.pooled, self.freedom, PRIOR_RUNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ class UnitVariance:
     def of(cls, losses: Sequence[LossScores]) -> UnitVariance:
         """Pools the losses that have two or more runs; they have the same units, in the same order."""
         repeated = [loss for loss in losses if loss.freedom]
-        if len(repeated) < 3 or repeated[0].values.shape[1] < 2:  # of two losses, the pair itself is all there is
+        if len(repeated) < 2 or repeated[0].values.shape[1] < 2:
             return cls(math.nan, 0)
         means = np.stack([loss.unit_means for loss in repeated])
         squares, freedom = _within_blocks(means - means.mean(axis=0), repeated)
@@ -139,8 +138,7 @@ class UnitVariance:
         """A pair's variance, shrunk to the pooled one, with its degrees of freedom."""
         if not self.freedom:
             return own, float(own_freedom)
-        freedom = PRIOR_UNITS + own_freedom
-        return (PRIOR_UNITS * self.pooled + own_freedom * own) / freedom, min(freedom, float(self.freedom))
+        return _shrunk(own, own_freedom, self.pooled, self.freedom, PRIOR_UNITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +177,12 @@ class Difference:
         """The interval of level 1 − `alpha`."""
         width = float(stats.t.ppf(1 - alpha / 2, self.freedom)) * self.error if self.error > 0 else self.error
         return self.estimate - width, self.estimate + width
+
+
+def _shrunk(own: float, own_freedom: int, pooled: float, pooled_freedom: int, prior: float) -> tuple[float, float]:
+    """A variance, shrunk to the pooled one of so many `prior` degrees of freedom, with its own degrees of freedom."""
+    freedom = prior + own_freedom
+    return (prior * pooled + own_freedom * own) / freedom, min(freedom, float(pooled_freedom))
 
 
 def compare_losses(first: LossScores, second: LossScores, variances: Variances) -> Difference:

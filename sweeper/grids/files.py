@@ -146,7 +146,7 @@ def grid_of_text(text: str, overrides: Sequence[str] = (), origin: str = "as sub
 
 def _checked(table: TomlTable, origin: str) -> Grid:
     check_values(table, f"grid {origin!r}")  # first: to make a table canonical goes into its depth
-    return parse_grid(canonical(table), origin)
+    return _validated(canonical(table), origin)
 
 
 def canonical(value: Any) -> Any:
@@ -172,6 +172,10 @@ def parse_grid(table: Mapping[str, Any], origin: str) -> Grid:
         GridError: a key or value is wrong; names it and the nearest known one.
     """
     check_values(table, f"grid {origin!r}")
+    return _validated(table, origin)
+
+
+def _validated(table: Mapping[str, Any], origin: str) -> Grid:
     try:
         return Grid.model_validate(table)
     except ValidationError as error:
