@@ -64,7 +64,10 @@ class Home:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "SWEEPER_HOME": str(self.folder), "COLUMNS": "100", **self.variables}
+        """This process's own, without where Sweeper and MLflow keep things: `mlflow.set_tracking_uri` sets a variable,
+        and a command would then write into another test's store."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPER_", "MLFLOW_TRACKING_"))}
+        return {**inherited, "SWEEPER_HOME": str(self.folder), "COLUMNS": "100", **self.variables}
 
     def grid(self, text: str = TINY_GRID, name: str = "tiny.toml") -> str:
         path = self.folder.parent / f"{self.folder.name}-{name}"

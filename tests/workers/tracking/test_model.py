@@ -37,7 +37,9 @@ def test_a_file_that_is_no_model_is_refused_by_name(uri: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_model_loads_with_pyfunc_and_keras_and_predicts_the_same(uri: str, tmp_path: Path) -> None:
+def test_the_model_loads_with_pyfunc_and_keras_and_predicts_the_same(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import keras
     import mlflow
     import numpy as np
@@ -65,7 +67,7 @@ def test_the_model_loads_with_pyfunc_and_keras_and_predicts_the_same(uri: str, t
     assert result.refused == ()
     client = connect(uri)
     model = client.search_logged_models([client.get_run(result.run_id).info.experiment_id])[0]
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # `set_tracking_uri` would leave it to the tests that follow
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
     assert [spec.shape for spec in loaded.metadata.signature.inputs] == [(-1, -1, -1, 3)]
     assert [spec.shape for spec in loaded.metadata.signature.outputs] == [(-1, -1, -1, 3)]
