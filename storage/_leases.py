@@ -125,7 +125,7 @@ class LeaseMethods:
                 )
                 .returning(LeaseRow.expires_at)
             ).scalar_one()
-            _give_up_older(connection, sweep.id, fencing, row.holder)
+            give_up_older(connection, sweep.id, fencing, row.holder)
             if running:
                 state = {"state": SweepState.RUNNING, "reason": "", "finished_at": None}
                 connection.execute(update(SweepRow).where(SweepRow.id == sweep.id).values(state))
@@ -184,7 +184,8 @@ class LeaseMethods:
         return self.database.read(work)
 
 
-def _give_up_older(connection: Connection, sweep_id: int, fencing: int, holder: str) -> None:
+def give_up_older(connection: Connection, sweep_id: int, fencing: int, holder: str) -> None:
+    """Attempts that were made under an older lease and are running become lost, and their trials are queued again."""
     older = (
         AttemptRow.sweep_id == sweep_id,
         AttemptRow.state == AttemptState.RUNNING,

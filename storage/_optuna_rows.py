@@ -1,4 +1,4 @@
-"""Finished trials as rows of Optuna's tables, many in one transaction.
+"""Finished trials as rows of Optuna's tables, many in one transaction; and studies renamed or deleted within ours.
 
 Optuna's own way to add a trial, `Study.add_trial`, takes some twenty statements and a commit for each. It stays the way
 for tables of another version than the one that is written here.
@@ -10,10 +10,13 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, insert, inspect, select
+from sqlalchemy import ColumnElement, Connection, column, delete, func, insert, inspect, literal, select, table, update
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+_STUDIES = table("studies", column("study_id"), column("study_name"))
+"""Of Optuna's tables, without importing it."""
 
 VERSION = "v3.2.0.a"
 """The version of Optuna's tables that these rows are for, as `RDBStorage.get_current_version` names it."""
@@ -79,6 +82,41 @@ def attribute_since(connection: Connection, study_id: int, key: str, after: int)
         .order_by(trial.trial_id)
     )
     return [(trial_id, json.loads(text)) for trial_id, text in found]
+
+
+def study_names(connection: Connection, prefix: str) -> list[str]:
+    """The names of the studies that begin so, in order; none where Optuna has made no tables yet."""
+    if not inspect(connection).has_table(_STUDIES.name):
+        return []
+    name = _STUDIES.c.study_name
+    return list(connection.execute(select(name).where(_begins(prefix)).order_by(name)).scalars())
+
+
+def rename_studies(connection: Connection, old: str, new: str) -> None:
+    """Gives every study whose name begins with `old` one that begins with `new`."""
+    if inspect(connection).has_table(_STUDIES.name):
+        rest = func.substr(_STUDIES.c.study_name, len(old) + 1)
+        connection.execute(update(_STUDIES).where(_begins(old)).values(study_name=literal(new) + rest))
+
+
+def delete_studies(connection: Connection, prefix: str) -> None:
+    """Deletes every study whose name begins so, with its trials."""
+    if not study_names(connection, prefix):
+        return
+    from optuna.storages._rdb import models
+
+    studies = select(_STUDIES.c.study_id).where(_begins(prefix))
+    trials = select(models.TrialModel.trial_id).where(models.TrialModel.study_id.in_(studies))
+    for rows in reversed(models.BaseModel.metadata.sorted_tables):  # those that refer to others come first
+        if "trial_id" in rows.c and rows.name != models.TrialModel.__tablename__:
+            connection.execute(delete(rows).where(rows.c.trial_id.in_(trials)))
+        elif "study_id" in rows.c:
+            connection.execute(delete(rows).where(rows.c.study_id.in_(studies)))
+
+
+def _begins(prefix: str) -> ColumnElement[bool]:
+    # LIKE would take _ for any sign, and on SQLite a for A.
+    return func.substr(_STUDIES.c.study_name, 1, len(prefix)) == prefix
 
 
 def _add_heads(connection: Connection, study_id: int, trials: Sequence[FrozenTrial], first: int) -> list[int]:

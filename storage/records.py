@@ -53,6 +53,30 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """What goes with a sweep that is deleted.
+
+    Attributes:
+        sweep, created_at: which sweep; a later one of the same name was made at another time.
+        trials: the hashes of its trials that no other sweep has.
+        kept: how many of its trials another sweep has; they stay.
+        attempts, epochs, scores: rows of the trials that go.
+        studies: names of its Optuna studies.
+        mlflow_runs: the MLflow runs of the trials that go, as far as the database knows them.
+    """
+
+    sweep: str
+    created_at: float
+    trials: tuple[str, ...]
+    kept: int
+    attempts: int
+    epochs: int
+    scores: int
+    studies: tuple[str, ...]
+    mlflow_runs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingTime:
     """Seconds that the training of a finished trial of a sweep took for so many epochs."""
 

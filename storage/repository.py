@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from storage._attempts import AttemptMethods
 from storage._reads import SCORE_KEYS, SCORE_TEXTS, ReadMethods
+from storage._removal import RemovalMethods
 from storage._sweeps import SweepMethods
 
 
-class Repository(SweepMethods, AttemptMethods, ReadMethods):
+class Repository(SweepMethods, AttemptMethods, ReadMethods, RemovalMethods):
     """Sweeps, trials, attempts, scores and the lease, in SQLite or Postgres.
 
     Atomic: every method is one transaction; it happens wholly or not at all, and a reader sees it before or after,
@@ -28,7 +29,8 @@ class Repository(SweepMethods, AttemptMethods, ReadMethods):
     twice. Reporting the same thing again (epoch, end of an attempt, outcome of a request) changes nothing.
 
     States: queued → running → finished, failed, pruned or stopped. Only `retry` leaves a final state, and never
-    `finished`. Each claim makes an attempt, which is never deleted; at most the significance tests are replaced.
+    `finished`. Each claim makes an attempt. What is stored is deleted only with its whole sweep (`delete_sweep`), which
+    nobody may hold then; beside that, at most the significance tests are replaced.
 
     Args:
         database: from `open_database`; safe to share between threads.

@@ -18,6 +18,7 @@ from sweeper.cli import remote
 from sweeper.cli import results as results_commands
 from sweeper.cli import score as score_commands
 from sweeper.cli import serve as serve_commands
+from sweeper.cli import upkeep as upkeep_commands
 from sweeper.cli.options import (
     AllowOption,
     DataOption,
@@ -63,6 +64,7 @@ app.add_typer(results_commands.app)
 app.add_typer(score_commands.app)
 app.add_typer(analyse_commands.app)
 app.add_typer(serve_commands.app)
+app.add_typer(upkeep_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
 OFFERED = sorted(entry_points(group="sweeper.commands"), key=lambda entry: entry.name)

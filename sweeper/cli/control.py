@@ -107,8 +107,11 @@ def gc(
     Example: sweeper gc --dry-run
     """
     from sweeper.garbage import find_garbage
+    from sweeper.run.upkeep import finish_changes
 
     with open_session() as session:
+        for line in () if dry_run else finish_changes(session.settings, session.repository):
+            console().print(line, markup=False, highlight=False, soft_wrap=True)
         found = find_garbage(session.settings, session.repository)
         for garbage in found:
             if not dry_run:

@@ -28,7 +28,7 @@ def _grid_names(incomplete: str) -> list[str]:
     return [name for name in shipped() if name.startswith(incomplete)]
 
 
-def _sweep_names(incomplete: str) -> list[str]:
+def sweep_names(incomplete: str) -> list[str]:
     """For the shell's completion: none where there is no database, or none that can be read."""
     from trials.errors import ExpectedError
 
@@ -81,7 +81,7 @@ NotifyOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SweepArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[SWEEP]", help="Name of the sweep (default: the newest).", autocompletion=_sweep_names),
+    typer.Argument(metavar="[SWEEP]", help="Name of the sweep (default: the newest).", autocompletion=sweep_names),
 ]
 
 

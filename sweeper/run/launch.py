@@ -41,6 +41,7 @@ from sweeper.run.lease import LeaseKeeper, refuse_running
 from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
 from sweeper.run.signals import Lasting, signals
+from sweeper.run.upkeep import finish_changes
 from sweeper.search.adaptive import Adaptive, Search
 from sweeper.search.space import family
 from sweeper.services import check_services
@@ -275,6 +276,8 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
     from sweeper.run.ray_tune import execute
 
     settings, repository, console = session.settings, session.repository, session.console
+    for line in finish_changes(settings, repository):  # a rename that MLflow has not heard of would make a second run
+        _plain(console)(line)
     sweep = repository.sweep(sweep_name)
     trials = repository.trials(sweep_name)
     refuse_inert(sweep)

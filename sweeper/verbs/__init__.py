@@ -17,6 +17,7 @@ from sweeper.verbs.grids import launch, plan
 from sweeper.verbs.host import Host
 from sweeper.verbs.looks import list_sweeps, power, results, status, trial
 from sweeper.verbs.texts import log, report, trial_log
+from sweeper.verbs.upkeep import delete, deletion, rename
 
 __all__ = [
     "VERBS",
@@ -25,11 +26,14 @@ __all__ = [
     "Place",
     "Role",
     "Verb",
+    "delete",
+    "deletion",
     "launch",
     "list_sweeps",
     "log",
     "plan",
     "power",
+    "rename",
     "report",
     "results",
     "resume",

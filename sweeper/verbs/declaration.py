@@ -33,7 +33,7 @@ Method = Literal["GET", "POST"]
 
 
 class Role(StrEnum):
-    """`read` looks; `full` also submits, stops, retries, scales and resumes."""
+    """`read` looks; `full` also changes: submits, stops, retries, scales, resumes, renames and deletes."""
 
     READ = "read"
     FULL = "full"

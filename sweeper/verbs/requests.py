@@ -91,6 +91,12 @@ class RetryRequest(_Asked):
         return self
 
 
+class RenameRequest(_Asked):
+    """`to`: a name that no sweep has."""
+
+    to: SweepName
+
+
 class ResumeRequest(_Asked):
     """`limit`: at most so many trials are started; the rest stays queued."""
 

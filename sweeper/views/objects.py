@@ -25,6 +25,25 @@ class Reply(BaseModel):
     message: str
 
 
+class DeletedObject(BaseModel):
+    """What goes with a sweep: rows of the database, Optuna studies, MLflow runs, and files with their bytes.
+
+    `kept` counts trials that other sweeps have; they stay. `left` says in a line each what could not be done yet.
+    """
+
+    sweep: str
+    trials: int
+    kept: int
+    attempts: int
+    epochs: int
+    scores: int
+    studies: list[str]
+    mlflow_runs: int
+    files: int
+    bytes: int
+    left: list[str]
+
+
 class Launched(Reply):
     """The name of the sweep, whose status shows the progress of its start; `differences`: those of a rehearsal."""
 

@@ -230,3 +230,20 @@ def test_an_error_of_ours_shows_nothing_of_the_inside(served: Any, monkeypatch: 
     answer = served.read.get(f"{API}/sweeps")
     assert answer.status_code == 500
     assert answer.json() == {"detail": "an internal error of the service; see its log"}
+
+
+def test_a_sweep_is_renamed_and_deleted(served: Any) -> None:
+    path = "/api/v1/sweeps/demo"
+    assert served.read.post(f"{path}/delete").status_code == 403
+    assert served.read.post(f"{path}/rename", json={"to": "first"}).status_code == 403
+    assert served.full.post(f"{path}/rename", json={"to": "../x"}).status_code == 422
+    lease = served.repository.acquire_lease("demo", "somebody", 60)
+    assert served.full.post(f"{path}/rename", json={"to": "first"}).status_code == 409
+    assert served.read.get(f"{path}/deletion").status_code == 409
+    assert served.full.post(f"{path}/delete").status_code == 409
+    served.repository.release_lease(lease)
+    assert served.full.post(f"{path}/rename", json={"to": "first"}).json()["sweep"] == "first"
+    foreseen = served.read.get("/api/v1/sweeps/first/deletion").json()
+    assert (foreseen["sweep"], foreseen["attempts"], foreseen["kept"]) == ("first", 3, 0)
+    assert served.full.post("/api/v1/sweeps/first/delete").json() == foreseen
+    assert served.full.post("/api/v1/sweeps/first/delete").status_code == 404
