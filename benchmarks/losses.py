@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -99,9 +100,11 @@ def inputs(shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
 
 def truth_map(name: str, truth: np.ndarray) -> np.ndarray | None:
     """What the batch brings for the loss besides its labels."""
-    if name == KERAS or not (reference := losses.definition(name).truth_map):
+    if name == KERAS or not losses.definition(name).truth_map:
         return None
-    function = losses.imported(reference)
+    values, line = losses.resolve_parameters(name), losses.definition(name)
+    keywords = {keyword: values[keyword] for keyword in line.truth_map_parameters}
+    function = partial(line.load_truth_map(), **keywords)
     return np.stack([function(labels, truth.shape[-1]) for labels in truth.argmax(-1).astype(np.uint8)])
 
 

@@ -1,4 +1,5 @@
-"""The built-in losses: one line each. The paper's in the order of its table, then those that it names as open.
+"""The built-in losses: one entry each. The paper's in the order of its table, then those that it names as open, then
+those of `workers.losses.catalogue_further`.
 
 Defaults of the paper's losses are the paper's (section 3.2, `hybrid_focal` those of its parts); the others' are their
 sources' where these give one.
@@ -7,11 +8,14 @@ sources' where these give one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from trials.spec import ParameterValue
 from workers.errors import ParameterError
+from workers.losses.catalogue_further import FURTHER, RAMP, started
+from workers.losses.notes import NOTES
 from workers.losses.parameters import Parameter
-from workers.losses.registry import LossDefinition, register
+from workers.losses.registry import LossDefinition, Schedule, register
 
 
 def _tversky_weights(values: Mapping[str, ParameterValue]) -> None:
@@ -170,12 +174,16 @@ _BUILT_IN = (
             Parameter("alpha", 0.01, "[0, 1]", doc="Weight of the boundary part beside generalised Dice."),
             _SMOOTH,
             _ABSENT,
+            started("alpha", 0.01),
+            RAMP,
         ),
         "compound",
         "Boundary loss beside generalised Dice, Kervadec et al. 2021.",
         truth_map="workers.losses.distances:signed_distances",
+        schedules=(Schedule("alpha", "alpha_start", "ramp"),),
     ),
 )
 
-for _line in _BUILT_IN:
-    register(_line)
+for _line in (*_BUILT_IN, *FURTHER):
+    _notes = NOTES[_line.name]
+    register(replace(_line, equation=_notes.equation, reference=_notes.reference, use=_notes.use, traps=_notes.traps))

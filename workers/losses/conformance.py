@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trials.registry import imported
 from trials.spec import ParameterValue
 from workers.conformance import Check, expect, named, run_all
 from workers.losses.registry import definition, get_loss, graph_parameters, resolve_parameters
@@ -66,10 +65,10 @@ def loss_checks(name: str, *, classes: Sequence[int] = (2, 3), **parameters: Par
         partial(_tensors_are_taken_as_parameters, name, values, classes[0]),
         partial(_keras_brings_it_back, loss, classes[0]),
     ]
-    if not definition(name).truth_map:  # a distance depends on where a pixel is
+    if not (definition(name).truth_map or definition(name).whole):  # a distance depends on where a pixel is
         checks.append(partial(_order_of_pixels_does_not_matter, loss, shapes))
     if definition(name).xla:
-        checks.append(partial(_xla_changes_no_number, name, loss, classes[-1]))
+        checks.append(partial(_xla_changes_no_number, name, values, loss, classes[-1]))
     return named(f"loss {name!r}", checks)
 
 
@@ -206,11 +205,12 @@ def _keras_brings_it_back(loss: Loss, classes: int) -> None:
     _same(_value(loss, truth, prediction), _value(again, truth, prediction), "after it was saved and loaded by Keras")
 
 
-def _xla_changes_no_number(name: str, loss: Loss, classes: int) -> None:
+def _xla_changes_no_number(name: str, values: dict[str, ParameterValue], loss: Loss, classes: int) -> None:
     """For losses whose definition does not say `xla=False`; a truth map comes with the batch, as in training."""
     truth, prediction = (tf.constant(x) for x in _case((2, 8, 9, classes)))
     if definition(name).truth_map:
-        make = imported(definition(name).truth_map)
+        line = definition(name)
+        make = partial(line.load_truth_map(), **{keyword: values[keyword] for keyword in line.truth_map_parameters})
         maps = np.stack([make(labels, classes) for labels in truth.numpy().argmax(-1).astype(np.uint8)])
         loss = partial(loss, truth_map=tf.constant(maps))
     compiled = tf.function(lambda truth, prediction: _gradient(loss, truth, prediction), jit_compile=True)

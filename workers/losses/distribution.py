@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from workers.losses.sums import clip, entropy_sums, pixels
+from workers.losses.distances import contour_nearness_of_one_hot
+from workers.losses.maps import map_of_truth
+from workers.losses.sums import class_sizes, clip, entropy_sums, pixels
 from workers.losses.worst import worst
 from workers.tensors import Tensor
 
@@ -21,6 +23,42 @@ def cross_entropy(truth: Tensor, prediction: Tensor) -> Tensor:
 def focal(truth: Tensor, prediction: Tensor, *, alpha: Tensor, gamma: Tensor) -> Tensor:
     """Mean over pixels of Σ_c α (1−p)^γ (−g log p) (Lin et al. 2017; Yeung et al. 2022, equation 5)."""
     return weighted_mean(entropy_sums(truth, prediction, gamma), alpha, prediction)
+
+
+def weighted_cross_entropy(truth: Tensor, prediction: Tensor, *, weight: Tensor, frequency: str) -> Tensor:
+    """Mean over pixels of Σ_c w_c (−g log p) (Ronneberger et al. 2015; Ma et al. 2021).
+
+    With `frequency="inverse"` w_c is multiplied with pixels/(classes present · pixels of c) of each image: every class
+    that is present counts as much as another, whatever its size.
+    """
+    weights = weight
+    if frequency == "inverse":
+        size = class_sizes(truth)
+        there = size > 0.5
+        number = tf.reduce_sum(tf.cast(there, size.dtype), axis=-1, keepdims=True)
+        whole = tf.reduce_sum(size, axis=-1, keepdims=True)
+        weights = weight * tf.where(there, whole / (number * tf.where(there, size, 1.0)), 0.0)
+    return weighted_mean(entropy_sums(truth, prediction), weights, prediction)
+
+
+def label_smoothing(truth: Tensor, prediction: Tensor, *, epsilon: Tensor) -> Tensor:
+    """Cross entropy with g' = (1 − ε) g + ε/classes in place of g (Szegedy et al. 2016)."""
+    # A pixel that is of no class, since it is ignored, stays so.
+    any_class = tf.add_n(tf.unstack(truth, axis=-1))[..., tf.newaxis]
+    smoothed = (1.0 - epsilon) * truth + (epsilon / prediction.shape[-1]) * any_class
+    return weighted_mean(entropy_sums(smoothed, prediction), 1.0, prediction)
+
+
+def distance_penalised_cross_entropy(
+    truth: Tensor, prediction: Tensor, *, weight: Tensor, truth_map: Tensor = None
+) -> Tensor:
+    """Mean over pixels of (1 + w Φ) Σ_c −g log p (Caliva et al. 2019).
+
+    Φ is 1 at a contour of the truth and falls to 0 at the middle of each class's region: `truth_map`, which training
+    computes with the batch. Where it is missing, SciPy computes it within the step, on the host.
+    """
+    nearness = map_of_truth(contour_nearness_of_one_hot, truth, truth_map, channels=1)
+    return weighted_mean(entropy_sums(truth * (1.0 + weight * nearness), prediction), 1.0, prediction)
 
 
 def top_k_cross_entropy(truth: Tensor, prediction: Tensor, *, k: float) -> Tensor:

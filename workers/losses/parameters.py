@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from trials.spec import ParameterValue
 from workers.errors import ParameterError, nearest
+from workers.losses.pairs import classes_of, vector_of
 
 
 class ParameterValues(TypedDict):
@@ -21,6 +22,7 @@ class ParameterValues(TypedDict):
     graph: bool
     added: bool
     doc: str
+    per_pair: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Parameter:
         doc: What it does, in one sentence.
         added: Whether the loss got it after trials with this loss were stored. It is then left out of a spec, and of
             the trial's hash, while it has its default (`trials.identity`), which must mean "as before".
+        per_pair: Whether a vector with one number per pair of classes, or a whole matrix, may stand for the number
+            (`workers.losses.pairs`). It is no tensor.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Parameter:
     graph: bool = True
     doc: str = ""
     added: bool = False
+    per_pair: bool = False
 
     def __post_init__(self) -> None:
         if not self.choices:
@@ -66,7 +71,8 @@ class Parameter:
             text = f"{text} {'≤' if high_closed else '<'} {high:g}"
         if text == self.name:
             text = f"{self.name} is any finite number"
-        return text + (" (a number, or one per class)" if self.per_class else "")
+        many = " (a number, or one per class)" if self.per_class else ""
+        return text + (" (a number, or one per pair of classes)" if self.per_pair else many)
 
     def check(self, where: str, value: object, classes: int | None = None) -> ParameterValue:
         """The value in its explicit form: a float, a tuple of floats or a word.
@@ -84,6 +90,8 @@ class Parameter:
                 near = nearest(str(value), self.choices)
                 raise ParameterError(f"{where}: {self.name} = {value!r}{near}; {self.range_text}")
             return str(value)
+        if self.per_pair and isinstance(value, tuple | list):
+            return self._pairs(where, value, classes)
         if isinstance(value, tuple | list):
             if not self.per_class:
                 raise ParameterError(
@@ -98,6 +106,21 @@ class Parameter:
             return tuple(self._number(where, v) for v in value)
         return self._number(where, value)
 
+    def _pairs(self, where: str, value: tuple[object, ...] | list[object], classes: int | None) -> tuple[float, ...]:
+        numbers: list[float] = []
+        if all(isinstance(row, tuple | list) for row in value):
+            rows = [[_plain(where, self, v) for v in row] for row in value if isinstance(row, tuple | list)]
+            numbers = [self._number(where, v) for v in vector_of(f"{where}: {self.name}", rows)]
+        else:
+            numbers = [self._number(where, v) for v in value]
+        found = classes_of(len(numbers))
+        if found is None or (classes is not None and found != classes):
+            wanted = f"{classes * (classes - 1) // 2} for {classes} classes" if classes else "1, 3, 6, 10 and so on"
+            raise ParameterError(
+                f"{where}: {self.name} has {len(numbers)} entries; one per pair of classes is needed ({wanted})"
+            )
+        return tuple(numbers)
+
     def _number(self, where: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ParameterError(f"{where}: {self.name} = {value!r} is not a number; {self.range_text}")
@@ -110,7 +133,7 @@ class Parameter:
 
     def to_dict(self) -> ParameterValues:
         """Plain JSON values, from which `from_dict` makes the same parameter."""
-        return {
+        values: ParameterValues = {
             "name": self.name,
             "default": list(self.default) if isinstance(self.default, tuple) else self.default,
             "interval": self.interval,
@@ -120,6 +143,9 @@ class Parameter:
             "doc": self.doc,
             "added": self.added,
         }
+        if self.per_pair:
+            values["per_pair"] = True
+        return values
 
     @classmethod
     def from_dict(cls, values: ParameterValues) -> Parameter:
@@ -134,7 +160,15 @@ class Parameter:
             graph=values["graph"],
             added=values["added"],
             doc=values["doc"],
+            per_pair=values.get("per_pair", False),
         )
+
+
+def _plain(where: str, parameter: Parameter, value: object) -> float:
+    """An entry of a matrix, whose diagonal is out of the range."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ParameterError(f"{where}: {parameter.name} = {value!r} is not a number; {parameter.range_text}")
+    return float(value)
 
 
 def _bounds(interval: str) -> tuple[float, bool, float, bool]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from workers.losses.sums import EPSILON, Counts, clipped_counts, soft_counts
+from workers.losses.sums import EPSILON, Counts, clipped_counts, pixel_sums, pixels, soft_counts
 from workers.tensors import Tensor
 
 FLOOR = EPSILON
@@ -57,6 +57,11 @@ def generalised_dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absen
     Weights are scaled to a largest of 1 in each image, so that the smoothing means the same for all sizes. Where an
     absent class is kept, it weighs as the rarest class that is present.
     """
+    return tf.reduce_mean(generalised_dice_of_images(truth, prediction, smooth, absent))
+
+
+def generalised_dice_of_images(truth: Tensor, prediction: Tensor, smooth: Tensor, absent: str) -> Tensor:
+    """The generalised Dice loss of each image, (batch,)."""
     tp, fn, fp = counts = soft_counts(truth, prediction)
     size = tf.stop_gradient(tp + fn)
     there = present(counts)
@@ -64,7 +69,58 @@ def generalised_dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absen
     weights = tf.where(there, (least / tf.where(there, size, 1.0)) ** 2, 0.0 if absent == "skip" else 1.0)
     wrong = tf.reduce_sum(weights * (fn + fp), axis=-1)
     right = tf.reduce_sum(weights * 2.0 * tp, axis=-1)
-    return tf.reduce_mean(_share(wrong, right + smooth))
+    return share(wrong, right + smooth)
+
+
+def iou(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absent: str) -> Tensor:
+    """1 − (tp + s)/(tp + fn + fp + s), the soft Jaccard index (Rahman & Wang 2016): Tversky with weights of 1."""
+    return tversky(truth, prediction, alpha=1.0, beta=1.0, smooth=smooth, absent=absent)
+
+
+def squared_dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absent: str) -> Tensor:
+    """1 − (2 Σ p g + s)/(Σ p² + Σ g² + s) (Milletari et al. 2016, V-Net).
+
+    Computed as Σ (p − g)² over Σ (p − g)² + 2 Σ p g + s.
+    """
+    wrong, overlap, size = pixel_sums(
+        truth, prediction, lambda g, p: [(p - g) ** 2, g * p, g], lambda g, p: [2.0 * (p - g), g]
+    )
+    distance = share(wrong, 2.0 * overlap + smooth)
+    return tf.reduce_mean(mean_of_classes(distance, size > 0.5, absent))
+
+
+def batch_dice(truth: Tensor, prediction: Tensor, *, smooth: Tensor, absent: str, background: str) -> Tensor:
+    """Dice of the counts of the whole batch in place of each image's (Isensee et al. 2021, nnU-Net)."""
+    counts = Counts(*(tf.reduce_sum(count, axis=0, keepdims=True) for count in soft_counts(truth, prediction)))
+    return foreground_dice(counts, smooth, absent, background)
+
+
+def foreground_dice(counts: Counts, smooth: Tensor, absent: str, background: str) -> Tensor:
+    """Mean Dice loss over classes and batch, the background among them or not."""
+    if background == "skip":
+        counts = Counts(*(count[:, 1:] for count in counts))
+    return mean_tversky(counts, 0.5, 0.5, smooth, absent)
+
+
+def sensitivity_specificity(
+    truth: Tensor, prediction: Tensor, *, weight: Tensor, smooth: Tensor, absent: str
+) -> Tensor:
+    """w · Σ (g − p)² g/Σ g + (1 − w) · Σ (g − p)² (1 − g)/Σ (1 − g) (Brosch et al. 2015)."""
+    missed, all_errors, size = pixel_sums(
+        truth,
+        prediction,
+        lambda g, p: [(g - p) ** 2 * g, (g - p) ** 2, g],
+        lambda g, p: [2.0 * (p - g) * g, 2.0 * (p - g)],
+    )
+    others = pixels(prediction) - size
+    value = weight * missed / (size + smooth) + (1.0 - weight) * (all_errors - missed) / (others + smooth)
+    return tf.reduce_mean(mean_of_classes(value, size > 0.5, absent))
+
+
+def penalised_generalised_dice(truth: Tensor, prediction: Tensor, *, k: Tensor, smooth: Tensor, absent: str) -> Tensor:
+    """GD/(1 + k (1 − GD)), GD the generalised Dice loss of an image (Yang et al. 2019, as in Ma et al. 2021)."""
+    distance = generalised_dice_of_images(truth, prediction, smooth, absent)
+    return tf.reduce_mean(distance / (1.0 + k * (1.0 - distance)))
 
 
 def mean_tversky(
@@ -82,11 +138,11 @@ def tversky_distance(counts: Counts, alpha: Tensor, beta: Tensor, smooth: Tensor
 
     `alpha` weighs false positives, `beta` false negatives; each a scalar or one per class.
     """
-    return _share(beta * counts.fn + alpha * counts.fp, counts.tp + smooth)
+    return share(beta * counts.fn + alpha * counts.fp, counts.tp + smooth)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
-def _share(wrong: Tensor, right: Tensor) -> Tensor:
+def share(wrong: Tensor, right: Tensor) -> Tensor:
     """wrong/(wrong + right). The quotient rule would take a difference of near equals where either is small."""
     whole = wrong + right
 
@@ -105,6 +161,13 @@ def present(counts: Counts) -> Tensor:
 def class_mean(values: Tensor, counts: Counts, absent: str) -> Tensor:
     """Mean over classes, (batch, classes) to (batch,); over those present alone where absent is "skip"."""
     if absent == "keep":
+        return tf.reduce_mean(values, axis=-1)  # without a look at the counts
+    return mean_of_classes(values, present(counts), absent)
+
+
+def mean_of_classes(values: Tensor, present: Tensor, absent: str) -> Tensor:
+    """The same where it is known which classes are present, (batch, classes)."""
+    if absent == "keep":
         return tf.reduce_mean(values, axis=-1)
-    there = tf.cast(present(counts), values.dtype)
+    there = tf.cast(present, values.dtype)
     return tf.reduce_sum(values * there, axis=-1) / tf.maximum(tf.reduce_sum(there, axis=-1), 1.0)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from trials.registry import Registry, imported
 from trials.spec import ParameterValue
@@ -14,8 +14,33 @@ from workers.errors import InputError, ParameterError, nearest
 from workers.losses.parameters import Parameter
 from workers.tensors import Tensor
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """f(y_true, y_pred) -> scalar tensor; both of shape (batch, spatial..., classes)."""
+
+TruthMap = Callable[..., "NDArray[np.float32]"]
+"""f(labels, classes, **parameters) -> (spatial..., n); see `LossDefinition.truth_map`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A weight that moves over the first epochs: from `start` in the first one, in equal steps, to its own value.
+
+    The value of the parameter `ramp` is the number of steps; 0 is no schedule. Training alone follows it: the
+    validation loss is always that of the final value, so that epochs compare.
+    """
+
+    parameter: str
+    start: str
+    ramp: str
+
+    def value(self, values: Mapping[str, ParameterValue], epoch: int) -> float:
+        """The parameter's value in an epoch, the first being 1."""
+        final, start, ramp = (_float(values[name]) for name in (self.parameter, self.start, self.ramp))
+        return final if epoch > ramp else start + (final - start) * (epoch - 1) / ramp
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +62,14 @@ class LossDefinition:
             `f(labels, classes) -> float32 (spatial..., n)` is, pure NumPy, as `"package.module:function"`, with labels
             uint8 (spatial...). Training computes it where a batch is made, off the device, and `function` gets the
             keyword `truth_map`, (batch, spatial..., n). Elsewhere (a plain Keras model) `function` has to do without.
+        truth_map_parameters: Parameters of the loss that the function of `truth_map` takes as keywords, too.
+        whole: Whether the value depends on where pixels lie, or on the batch as a whole. Where pixels are ignored, it
+            gets whole arrays, in which these are of no class: 0 in truth and prediction.
+        schedules: Parameters that may move over the epochs.
+        equation: The formula, in one line.
+        reference: Where it was published.
+        use: What it is for, in one sentence.
+        traps: What is known to go wrong, or to differ from the source.
         source: Content hash of the plug-in's source; empty for a built-in loss.
     """
 
@@ -48,13 +81,33 @@ class LossDefinition:
     paper: bool = False
     check: Callable[[Mapping[str, ParameterValue]], None] | None = None
     xla: bool = True
-    truth_map: str = ""
+    truth_map: TruthMap | str = ""
+    truth_map_parameters: tuple[str, ...] = ()
+    whole: bool = False
+    schedules: tuple[Schedule, ...] = ()
+    equation: str = ""
+    reference: str = ""
+    use: str = ""
+    traps: tuple[str, ...] = ()
     source: str = ""
 
     def load(self) -> Callable[..., Tensor]:
         """The function itself, imported where it was given by name."""
         return self.function if callable(self.function) else imported(self.function)
 
+    def load_truth_map(self) -> TruthMap:
+        """The function of `truth_map`, imported where it was given by name."""
+        function: TruthMap = self.truth_map if callable(self.truth_map) else imported(self.truth_map)
+        return function
+
+    @property
+    def of_schedules(self) -> frozenset[str]:
+        """Parameters that say how others move, and that the function does not take."""
+        return frozenset(name for schedule in self.schedules for name in (schedule.start, schedule.ramp))
+
+
+PLUS = "+"
+"""Between the parts of a weighted sum in its name."""
 
 LOSSES: Registry[LossDefinition] = Registry("loss", "sweeper.losses")
 """Every loss by name: the built-in ones first, in the order of the paper's table."""
@@ -78,11 +131,16 @@ def names() -> tuple[str, ...]:
 
 
 def definition(name: str) -> LossDefinition:
-    """The registry line of a loss.
+    """The registry line of a loss; of a name such as `dice+ce` the weighted sum of these (`workers.losses.weighted`).
 
     Raises:
         UnknownNameError: no loss has that name.
+        ParameterError: a sum of one loss with itself.
     """
+    if PLUS in name:
+        from workers.losses.weighted import weighted_sum
+
+        return weighted_sum([LOSSES[part] for part in name.split(PLUS)])
     return LOSSES[name]
 
 
@@ -91,7 +149,9 @@ def graph_parameters(name: str) -> tuple[str, ...]:
 
     A number and a vector over the classes are different shapes, and need different traces.
     """
-    return tuple(p.name for p in definition(name).parameters if p.graph and not p.choices)
+    line = definition(name)
+    apart = line.of_schedules
+    return tuple(p.name for p in line.parameters if p.graph and not (p.choices or p.per_pair or p.name in apart))
 
 
 def resolve_parameters(
@@ -115,6 +175,8 @@ def resolve_parameters(
     values = {p.name: p.check(where, overrides.get(p.name, p.default), classes) for p in line.parameters}
     if line.check is not None:
         line.check(values)
+    for schedule in line.schedules:
+        _check_schedule(line, schedule, values)
     return values
 
 
@@ -163,8 +225,25 @@ def get_loss(name: str, **parameters: Tensor) -> Loss:
 
     from workers.losses.keras_loss import SegmentationLoss
 
-    loss: Loss = SegmentationLoss(name, line.load(), values, in_graph)
+    taken = {keyword: value for keyword, value in values.items() if keyword not in line.of_schedules}
+    loss: Loss = SegmentationLoss(name, line.load(), taken, in_graph)
     return loss
+
+
+def _check_schedule(line: LossDefinition, schedule: Schedule, values: Mapping[str, ParameterValue]) -> None:
+    """Refuses a start without a number of epochs: it would change nothing but the trial's hash."""
+    default = next(p.default for p in line.parameters if p.name == schedule.start)
+    if values[schedule.ramp] == 0.0 and values[schedule.start] != default:
+        raise ParameterError(
+            f"loss {line.name!r}: {schedule.start} = {values[schedule.start]} needs {schedule.ramp}, "
+            f"in how many epochs {schedule.parameter} is reached"
+        )
+
+
+def _float(value: ParameterValue) -> float:
+    if not isinstance(value, int | float):
+        raise ParameterError(f"{value!r} moves over epochs; one number is needed")
+    return float(value)
 
 
 def _refuse_unknown(line: LossDefinition, given: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ made of TensorFlow operations, so that second derivatives exist too.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import tensorflow as tf
@@ -66,6 +67,46 @@ def pixels(prediction: Tensor) -> Tensor:
     """Number of pixels of one image, as a scalar of the prediction's dtype."""
     size = prediction.shape[1:-1].num_elements()
     return tf.cast(tf.reduce_prod(tf.shape(prediction)[1:-1]) if size is None else size, prediction.dtype)
+
+
+def class_sizes(truth: Tensor) -> Tensor:
+    """Pixels of each class in each image's truth, (batch, classes)."""
+    slabs = Slabs(truth)
+    (sizes,), _ = slabs.sums(lambda g: [g], [slabs.cut(truth)])
+    return sizes
+
+
+def pixel_sums(
+    truth: Tensor,
+    prediction: Tensor,
+    values: Callable[[Tensor, Tensor], Sequence[Tensor]],
+    slopes: Callable[[Tensor, Tensor], Sequence[Tensor]],
+) -> tuple[Tensor, ...]:
+    """Sums over the pixels of functions of truth and probability, each (batch, classes), in one pass.
+
+    Args:
+        truth: Of the batch.
+        prediction: Of the batch.
+        values: What is summed: of g and p, element by element.
+        slopes: The derivatives in p, in the same order; what follows the last of them has none. What either takes
+            besides, such as an exponent, gets no gradient.
+    """
+    slabs = Slabs(prediction)
+
+    def slope(g: Tensor, p: Tensor, *upstream: Tensor) -> Tensor:
+        return tf.add_n([u * made for u, made in zip(upstream, slopes(g, p), strict=False)])
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def run(truth: Tensor, prediction: Tensor) -> Tensor:
+        arrays = [slabs.cut(truth), slabs.cut(prediction)]
+        sums, _ = slabs.sums(values, arrays)
+
+        def gradient(*upstream: Tensor) -> tuple[None, Tensor]:
+            return None, slabs.map(slope, [*arrays, *(slabs.rows(u) for u in upstream)])
+
+        return sums, gradient
+
+    return tuple(run(truth, prediction))
 
 
 def _sums(

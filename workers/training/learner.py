@@ -7,9 +7,11 @@ trace. `reset` puts every variable back to what the seed alone decides: a warm l
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import keras
@@ -183,7 +185,8 @@ class Learner:
             function = losses.get_loss(loss.name, **{**loss.constants, **tensors})
             maps = {"truth_map": batch[2]} if len(batch) > 2 else {}
             if ignores:
-                return loss_of_counted(function, batch[1], output, classes, **maps)
+                counted = loss_of_whole if losses.definition(loss.name).whole else loss_of_counted
+                return counted(function, batch[1], output, classes, **maps)
             return function(tf.one_hot(batch[1], classes, dtype=tf.float32), output, **maps)
 
         def train(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -216,17 +219,36 @@ class LossInput:
         self.name = spec.loss.name
         inputs = set(losses.graph_parameters(self.name))
         parameters = spec.loss.parameters
-        self.constants = {k: v for k, v in parameters.items() if k not in inputs}
+        self._parameters = parameters
+        self._schedules = definition.schedules
+        # With the defaults of added parameters, which a spec leaves out.
+        self._values = losses.resolve_parameters(self.name, parameters) if self._schedules else {}
+        self.constants = {k: v for k, v in parameters.items() if k not in inputs | definition.of_schedules}
         self.tensors = {k: tf.constant(v, tf.float32) for k, v in sorted(parameters.items()) if k in inputs}
         shapes = {k: list(t.shape) for k, t in self.tensors.items()}
         self.key = json.dumps([self.name, spec.loss.source, self.constants, shapes], sort_keys=True)
-        self._truth_map = definition.truth_map
+        self._definition = definition
+
+    def at(self, epoch: int) -> LossInput:
+        """The loss of training in an epoch, the first being 1: weights with a schedule have that epoch's values.
+
+        They follow from the number of the epoch alone, so that they are the same after a resume.
+        """
+        moved = {s.parameter: tf.constant(s.value(self._values, epoch), tf.float32) for s in self._schedules}
+        if not moved:
+            return self
+        of_epoch = copy.copy(self)
+        of_epoch.tensors = {**self.tensors, **moved}
+        return of_epoch
 
     def truth_maps(self, classes: int) -> TruthMaps | None:
         """What the loss wants computed of each label with the batch, for so many classes; None for most losses."""
-        if not self._truth_map:
+        if not self._definition.truth_map:
             return None
-        function = losses.imported(self._truth_map)
+        function = self._definition.load_truth_map()
+        if keywords := self._definition.truth_map_parameters:
+            values = losses.resolve_parameters(self.name, self._parameters)
+            function = partial(function, **{keyword: values[keyword] for keyword in keywords})
         channels = function(np.zeros((2, 2), np.uint8), classes).shape[-1]
         return TruthMaps(function, classes, channels)
 
@@ -321,6 +343,19 @@ def loss_of_counted(
     values = tf.stack([one(image) for image in range(output.shape[0])])
     with_pixels = tf.reduce_any(labels != IGNORED, axis=list(range(1, labels.shape.rank)))
     return tf.reduce_sum(values) / tf.maximum(tf.reduce_sum(tf.cast(with_pixels, tf.float32)), 1.0)
+
+
+def loss_of_whole(
+    function: Callable[..., tf.Tensor], labels: tf.Tensor, output: tf.Tensor, classes: int, **maps: tf.Tensor
+) -> tf.Tensor:
+    """The loss of arrays in which ignored pixels are of no class: for a loss that needs each pixel in its place.
+
+    Sums over pixels have nothing of them. Where a mean over pixels is taken, they count as right ones.
+    """
+    counted = tf.cast(labels != IGNORED, output.dtype)[..., tf.newaxis]
+    # Not a product: what is not a number there has no part.
+    kept = tf.where(counted > 0, output, tf.zeros_like(output))
+    return function(tf.one_hot(labels, classes, dtype=tf.float32), kept, **maps)
 
 
 def hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int, members: Members) -> tf.Tensor:

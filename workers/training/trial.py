@@ -180,7 +180,9 @@ class _Run:
             if plateau.stop:
                 break
             begin, learning_rate = time.monotonic(), plateau.learning_rate
-            loss, steps = self.learner.train_epoch(self.loss, self.training_batches.epoch(epoch), learning_rate)
+            loss, steps = self.learner.train_epoch(
+                self.loss.at(epoch), self.training_batches.epoch(epoch), learning_rate
+            )
             _refuse_nan("training loss", loss, epoch)
             val_loss, val_dsc = self.learner.validate(self.loss, self.validation_batches.epoch(epoch))
             _refuse_nan("validation loss", val_loss, epoch)

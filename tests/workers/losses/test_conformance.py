@@ -19,6 +19,9 @@ JACCARD = Path(__file__).parents[3] / "docs" / "examples" / "jaccard_loss.py"
 FAST = ("ce", "unified_focal_asym")
 """One of the simple losses and one of the others; a loss takes some seconds of all checks."""
 
+SHORTER = {"hausdorff_erosion": {"erosions": 2.0}, "cldice_dice": {"iterations": 1.0}}
+"""Settings with which a graph of many equal steps is traced and compiled in a moderate time."""
+
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("focal", {"alpha": (0.2, 0.5, 0.9), "gamma": 0.4}),
     ("unified_focal_sym", {"gamma": (0.1, 0.4, 0.8), "delta": (0.6, 0.7, 0.8)}),
@@ -27,6 +30,10 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("unified_focal_asym", {"gamma": 0.8, "convention": "published", "absent": "skip"}),
     ("dice_topk", {"k": 40.0}),
     ("boundary", {"alpha": 0.5, "absent": "skip"}),
+    ("hausdorff", {"sides": "both"}),
+    ("exponential_logarithmic", {"gamma": 1.4, "absent": "skip"}),
+    ("generalised_wasserstein_dice", {"distances": (1.0, 0.9, 0.4)}),
+    ("dice+boundary", {"dice.weight": 0.3, "boundary.alpha": 1.0}),
 ]
 # With vectors and other settings: what the defaults' run of a loss can't tell.
 OTHER = ("gradient_is_the_slope", "finite_at_extremes")
@@ -44,7 +51,7 @@ def _nothing_stays() -> Iterator[None]:
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in losses.names()]
 )
 def test_ours(name: str) -> None:
-    check_loss(name)
+    check_loss(name, **SHORTER.get(name, {}))
 
 
 @pytest.mark.slow
