@@ -17,6 +17,8 @@ from sweeper.search import samplers
 from trials.places import DATASET_PATTERN, NAME_PATTERN
 from trials.spec import TrialSpec
 from workers.errors import nearest
+from workers.losses.registry import PLUS
+from workers.losses.weighted import COMPOUND, from_parts
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Value = TypeVar("Value", str, int)
@@ -186,12 +188,27 @@ class DatasetTable(GridTable):
 
 
 class LossTable(BaseModel):
-    """A loss. Every further key is a parameter of it; a list of values is an axis of the grid."""
+    """A loss. Every further key is a parameter of it; a list of values is an axis of the grid.
+
+    `name = "compound"` with `parts`, a list of losses with their settings and a `weight`, is their weighted sum. It is
+    kept as what its name stands for: `dice+ce` with `ce.weight` and so on (`workers.losses.weighted`).
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts(cls, table: Any) -> Any:
+        if not isinstance(table, Mapping) or (table.get("name") != COMPOUND and "parts" not in table):
+            return table
+        if table.get("name") != COMPOUND:
+            raise ValueError(f'parts make a weighted sum: name = "{COMPOUND}"')
+        name, parameters = from_parts(table.get("parts", ()))
+        rest = {key: value for key, value in table.items() if key not in ("name", "parts")}
+        return {"name": name, **rest, **parameters}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -348,7 +365,7 @@ def names_used(grid: Grid) -> dict[str, set[str]]:
     """The losses, networks and readers of data sets that a grid names, known or not."""
     tables = (grid.model, *grid.models, *(d.model for d in grid.datasets))
     return {
-        "losses": {loss.name for loss in grid.losses},
+        "losses": {part for loss in grid.losses for part in loss.name.split(PLUS)},
         "networks": {table.name for table in tables if table.name is not None},
         "datasets": {d.reader or d.name for d in grid.datasets},
     }

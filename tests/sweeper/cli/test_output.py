@@ -214,7 +214,8 @@ def test_stop_of_a_sweep_whose_coordinator_died_asks_nobody(sweeper: Any, stored
 
 def test_grids_and_their_schema(sweeper: Any) -> None:
     lines = sweeper("grids").out.splitlines()
-    assert [line.split()[0] for line in lines if line[0] != " "] == ["adaptive", "demo", "gamma", "paper"]
+    found = [line.split()[0] for line in lines if line[0] != " "]
+    assert found == ["adaptive", "demo", "gamma", "odyssey", "paper", "small"]
     assert max(map(len, lines)) <= 80
     schema = json.loads(sweeper("grids", "--schema").out)
     assert {"datasets", "losses", "training", "extends"} <= set(schema["properties"])

@@ -34,8 +34,8 @@ def cells(name: str) -> tuple[TrialSpec, ...]:
     return expand(grid, bare_identities(grid))
 
 
-def test_there_are_four() -> None:
-    assert shipped() == ("adaptive", "demo", "gamma", "paper")
+def test_there_are_six() -> None:
+    assert shipped() == ("adaptive", "demo", "gamma", "odyssey", "paper", "small")
 
 
 def test_the_adaptive_grid_chooses_for_both_unified_losses() -> None:
@@ -49,7 +49,7 @@ def test_the_adaptive_grid_chooses_for_both_unified_losses() -> None:
         assert cell.specs({"gamma": 0.5})[0].hash in demo, "its trials are the demo's"
 
 
-@pytest.mark.parametrize(("name", "count"), [("demo", 18), ("gamma", 54), ("paper", 88)])
+@pytest.mark.parametrize(("name", "count"), [("demo", 18), ("gamma", 54), ("odyssey", 20), ("paper", 88), ("small", 8)])
 def test_counts(name: str, count: int) -> None:
     assert len(cells(name)) == len({spec.hash for spec in cells(name)}) == count
 
