@@ -63,7 +63,7 @@ def _nearest_along(square: Tensor, axis: int) -> Tensor:
         there = tf.gather(square, place[tf.newaxis], axis=axis)
         return place + 1, tf.minimum(least, there + (places - tf.cast(place, square.dtype)) ** 2)
 
-    _, least = tf.while_loop(lambda place, _: place < length, nearer, (0, square), parallel_iterations=1)
+    _, least = tf.while_loop(lambda place, _: place < length, nearer, (tf.constant(0), square), parallel_iterations=1)
     return tf.ensure_shape(least, square.shape)
 
 

@@ -1,0 +1,92 @@
+"""`python -m workers.plugins.checking FILE`: the checks of each loss that a plug-in registers, a line for each.
+
+The child process of `sweeper losses check`: it imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+from trials.memory import unlimited_memory
+from workers.conformance import ConformanceError
+from workers.errors import InputError, ParameterError
+from workers.plugins.loading import load_plugin
+
+SHAPE = (2, 96, 128, 2)
+ROUNDS = 15
+
+
+def main() -> None:
+    """Ends with status 1 where a check does not hold, 2 where there is nothing to check."""
+    unlimited_memory()
+    try:
+        names = load_plugin(sys.argv[1]).names.get("losses", ())
+        if not names:
+            raise ParameterError(f"plug-in {sys.argv[1]} registers no loss; see docs/recipes/loss.md")
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    hold = [_checked(name) for name in names]
+    sys.exit(0 if all(hold) else 1)
+
+
+def _checked(name: str) -> bool:
+    from workers.losses.conformance import loss_checks
+
+    holds = True
+    for check, run in loss_checks(name).items():
+        try:
+            run()
+        except ConformanceError as error:
+            holds = False
+            _say(f"{name}: fails   {check.replace('_', ' ')}: {error}")
+        else:
+            _say(f"{name}: holds   {check.replace('_', ' ')}")
+    if holds:
+        _say(f"{name}: cost    value and gradient take {_ratio(name):.1f} times those of ce")
+    return holds
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _ratio(name: str) -> float:
+    """Median time of value and gradient against cross entropy's, in turns."""
+    import numpy as np
+    import tensorflow as tf
+
+    from workers.losses.registry import get_loss
+
+    rng = np.random.default_rng(0)
+    truth = tf.constant(np.eye(2, dtype=np.float32)[rng.integers(0, 2, SHAPE[:-1])])
+    prediction = tf.nn.softmax(rng.standard_normal(SHAPE).astype(np.float32))
+
+    def compiled(loss: str) -> tf.types.experimental.PolymorphicFunction:
+        function = get_loss(loss)
+
+        def step(p: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                tape.watch(p)
+                value = function(truth, p)
+            return tape.gradient(value, p)
+
+        return tf.function(step)
+
+    steps = [compiled(name), compiled("ce")]
+    ratios = []
+    for _ in range(ROUNDS + 1):
+        seconds = []
+        for step in steps:
+            begin = time.perf_counter()
+            step(prediction).numpy()
+            seconds.append(time.perf_counter() - begin)
+        ratios.append(seconds[0] / seconds[1])
+    return statistics.median(ratios[1:])  # the first traces
+
+
+if __name__ == "__main__":
+    main()
