@@ -38,19 +38,23 @@ def contour_nearness(labels: NDArray[np.uint8], classes: int) -> NDArray[np.floa
     1 for the pixels of a region that lie next to another class, 0 for the farthest of each class. Where one class
     fills the image there is no contour, and all is 0.
     """
+    return _nearness(labels, classes).astype(np.float32)
+
+
+def _nearness(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:
     nearness = np.zeros(labels.shape)
     for label in range(classes):
         inside = labels == label
         if inside.any() and not inside.all():
             distance = distance_transform_edt(inside)[inside]
             nearness[inside] = (distance.max() - distance) / (distance.max() - 1.0) if distance.max() > 1.0 else 1.0
-    return nearness[..., np.newaxis].astype(np.float32)
+    return nearness[..., np.newaxis]
 
 
 def contour_nearness_of_one_hot(truth: NDArray[np.floating]) -> NDArray[np.floating]:
     """The same of one-hot truth with every class, (batch, spatial..., classes) to (batch, spatial..., 1)."""
     labels = truth.argmax(axis=-1).astype(np.uint8)
-    return np.stack([contour_nearness(image, truth.shape[-1]) for image in labels]).astype(truth.dtype)
+    return np.stack([_nearness(image, truth.shape[-1]) for image in labels]).astype(truth.dtype)
 
 
 def contour_distance(inside: NDArray[np.bool_]) -> NDArray[np.float64]:

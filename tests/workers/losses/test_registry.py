@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.workers.losses.further import FURTHER
 from workers import losses
 from workers.errors import InputError, ParameterError, UnknownNameError
 from workers.losses import LossDefinition, Parameter
@@ -171,11 +172,11 @@ def test_probabilities_are_floats() -> None:
 
 
 @pytest.mark.slow
-def test_keras_compiles_and_trains_with_every_loss() -> None:
+def test_keras_compiles_and_trains_with_losses_of_every_kind() -> None:
     g, _ = operands(3, (2, 6, 8))
     g[:, 2:4, 3:6] = (0, 1, 0)
     image = g + 0.1 * np.random.default_rng(0).standard_normal(g.shape).astype(np.float32)
-    for name in losses.names():
+    for name in [n for n in losses.names() if n not in FURTHER or n in ("lovasz_softmax", "skeleton_recall")]:
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((6, 8, 3)), keras.layers.Conv2D(3, 1, activation="softmax")])
         model.compile(keras.optimizers.SGD(0.5), loss=losses.get_loss(name))

@@ -155,6 +155,17 @@ def check_resumed(
 
 
 @pytest.mark.slow
+def test_a_weight_that_moves_is_the_same_after_a_resume(
+    data: TinyData, learners: Learners, others: Learners, tmp_path: Path
+) -> None:
+    spec = data.spec("boundary", epochs=4, alpha=0.9, alpha_start=0.1, ramp=3)
+    whole = train(data, spec, tmp_path / "whole", learners)
+    check_resumed(data, spec, learners, others, tmp_path, 2, whole)
+    still = train(data, data.spec("boundary", epochs=1, alpha=0.9), tmp_path / "still", learners)
+    assert still.history[0].loss != whole.history[0].loss
+
+
+@pytest.mark.slow
 def test_says_from_which_epoch_and_what_was_damaged(data: TinyData, learners: Learners, tmp_path: Path) -> None:
     spec = data.spec(epochs=4)
     with pytest.raises(InterruptedTrialError):
