@@ -47,7 +47,7 @@ def show(
         str, typer.Argument(metavar="NAME", help="A loss (sweeper losses list), or a sum such as dice+ce.")
     ],
 ) -> None:
-    """Show a loss: equation, source, use, traps, parameters with defaults and ranges.
+    """Show a loss: equation, source, use, traps, parameters.
 
     Example: sweeper losses show tversky
     """
@@ -61,7 +61,9 @@ def show(
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A plug-in: a Python file that registers a loss.")],
 ) -> None:
-    """Check a loss of your own: shapes, gradients, order of pixels, XLA and more, and its cost against ce.
+    """Check a loss of your own, and its cost against ce.
+
+    Shapes, range, gradients, order of pixels and images, XLA and more.
 
     Example: sweeper losses check my_loss.py
     """
