@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,13 +43,10 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order in which one would fix them."""
-    return [
-        *_machine(),
-        *_tensorflow(),
-        *_home(settings),
-        *_services(settings),
-        *_data(settings),
-    ]
+    with ThreadPoolExecutor(2) as aside:  # each waits for processes or servers
+        tensorflow = aside.submit(lambda: list(_tensorflow()))
+        services = aside.submit(lambda: list(_services(settings)))
+        return [*_machine(), *tensorflow.result(), *_home(settings), *services.result(), *_data(settings)]
 
 
 def _machine() -> Iterator[Finding]:

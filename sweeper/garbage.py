@@ -1,4 +1,4 @@
-"""Files in SWEEPER_HOME that nothing needs: leftovers of killed trials, data prepared for settings of no trial."""
+"""Files in SWEEPER_HOME that nothing needs: leftovers of killed trials, logs and prepared data of no trial."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from storage.repository import Repository
 from sweeper.settings import Settings
+from trials.places import is_hash
 from trials.states import TrialState
 
 CHECKPOINTS = ("epoch-*.npz", "best-*.npz")
@@ -42,6 +43,9 @@ def find_garbage(settings: Settings, repository: Repository) -> list[Garbage]:
         elif trial.state is TrialState.FINISHED:
             left = [path for pattern in CHECKPOINTS for path in folder.glob(pattern)]
             found += [Garbage(path, _size(path), "checkpoint of a finished trial") for path in left]
+    for log in sorted(settings.logs.glob("*.log")):
+        if is_hash(log.stem) and log.stem not in trials:
+            found.append(Garbage(log, _size(log), "log of a trial that no sweep has"))
     for folder in _folders(settings.prepared):
         if folder.name not in needed and (folder / "manifest.json").exists():
             found.append(Garbage(folder, _size(folder), "no trial was made for this prepared data set"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from sweeper.settings import Settings
 from trials.addresses import hide_password, unencoded
 
 CONNECT_SECONDS = 3.0
-RAY_SECONDS = 30.0
+RAY_SECONDS = 10.0
 
-RAY_WORDS = ("auto", "local")
+AUTO, LOCAL = "auto", "local"
 """Addresses that Ray itself resolves."""
 
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -41,29 +42,59 @@ def check_ray(settings: Settings) -> None:
 def ray_fault(settings: Settings) -> str | None:
     """Why Ray is unreachable at RAY_ADDRESS; None if it is reachable, or local."""
     address = settings.ray_address
-    if not address or address in RAY_WORDS:
+    if not address or address == LOCAL:
         return None
-    host, port = _host_and_port(address if "//" in address else f"//{address}")
-    if not host or port is None:
-        return f"RAY_ADDRESS={hide_password(address)} is not an address; set HOST:PORT or ray://HOST:PORT"
-    if (refusal := _refusal(host, port)) is not None:
-        return f"no Ray answers at RAY_ADDRESS={hide_password(address)} ({refusal}); start it"
-    if "//" not in address and _wrong_token(address):
+    shown = f"RAY_ADDRESS={hide_password(address)}"
+    if address != AUTO:
+        host, port = _host_and_port(address if "//" in address else f"//{address}")
+        if not host or port is None or ("//" in address and urlsplit(address).scheme != "ray"):
+            return f"{shown} is not an address; set HOST:PORT or ray://HOST:PORT"
+        refusal = _refusal(host, port) or ("" if _speaks_grpc(host, port) else "what listens there is something else")
+        if refusal:
+            return f"no Ray answers at {shown} ({refusal}); start it"
+        if "//" in address:
+            return None
+    words = _health(address)
+    if "InvalidAuthToken" in words:
         return (
-            f"the Ray cluster at RAY_ADDRESS={hide_password(address)} refuses the token of this command; set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as its nodes have them"
+            f"the Ray cluster at {shown} refuses the token of this command; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+            "(or RAY_AUTH_TOKEN_PATH) as its nodes have them"
         )
-    return None
+    if "Could not find any running Ray" in words:
+        return f"{shown}, but no Ray runs on this machine; start one with `ray start --head`, or set HOST:PORT"
+    return f"no Ray answers at {shown} ({words}); start it" if words else None
 
 
-def _wrong_token(address: str) -> bool:
-    """Whether a Ray cluster asks for another token. Ray itself would try for 20 s and report that nobody answers."""
+def _speaks_grpc(host: str, port: int) -> bool:
+    """Whether a server speaks Ray's protocol. Ray itself would try for half a minute, with warnings of its own."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True  # that would need its certificates
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import grpc
+
+    with grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def _health(address: str) -> str:
+    """What Ray complains of at an address; empty if it is well, or takes too long to say."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    environment = {**os.environ, "RAY_py_gcs_connect_timeout_s": "3"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False, env=environment
+        )
     except subprocess.TimeoutExpired:
-        return False
-    return "InvalidAuthToken" in done.stderr
+        return ""
+    if not done.returncode:
+        return ""
+    known = ("InvalidAuthToken", "Could not find any running Ray")
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return next((one for one in known if one in done.stderr), lines[-1] if lines else "it is not well")
 
 
 def mlflow_fault(settings: Settings) -> str | None:

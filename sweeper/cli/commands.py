@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,6 +55,9 @@ if TYPE_CHECKING:
     from sweeper.session import Session
     from sweeper.settings import Settings
     from trials.messages import PluginSource
+
+FOLLOW_SECONDS = 1.0
+"""How often `logs --follow` looks for what is new."""
 
 app = typer.Typer(
     name="sweeper",
@@ -393,15 +398,34 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
 
 
 @app.command()
-def logs(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]) -> None:
+def logs(
+    trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")],
+    tail: Annotated[
+        int | None, typer.Option("--tail", min=0, max=1_000_000, metavar="N", help="Only the last N lines.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Also print what follows, until the trial ends; Ctrl-C leaves it.")
+    ] = False,
+) -> None:
     """Print the output of a trial's training process.
 
-    Example: sweeper logs 7d47f8
+    Example: sweeper logs 7d47f8 --tail 20 --follow
     """
     from sweeper import verbs
+    from sweeper.verbs.requests import LogPartRequest
 
-    with open_place() as place:
-        typer.echo(verbs.trial_log(place, trial), nl=False)
+    with open_place() as place, suppress(KeyboardInterrupt):
+        if tail is None and not follow:
+            typer.echo(verbs.trial_log(place, trial), nl=False)
+            return
+        part = verbs.trial_log_part(place, trial, LogPartRequest(tail=tail))
+        while True:
+            typer.echo(part.text, nl=False)
+            if not part.text and not (follow and part.running):
+                return
+            if not part.text:
+                time.sleep(FOLLOW_SECONDS)
+            part = verbs.trial_log_part(place, part.trial, LogPartRequest(after=part.after))
 
 
 def _grid(

@@ -102,7 +102,7 @@ def run(
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
-    """Remove checkpoints and prepared data that nothing needs.
+    """Remove checkpoints, logs and prepared data that nothing needs.
 
     Example: sweeper gc --dry-run
     """

@@ -66,7 +66,8 @@ class Alert:
     at: float
 
     def body(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        """One line, so that a file to which a command adds them has an alert on each."""
+        return json.dumps(asdict(self)).encode() + b"\n"
 
 
 class Alerts:

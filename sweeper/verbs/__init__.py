@@ -16,7 +16,7 @@ from sweeper.verbs.declaration import VERBS, File, Place, Role, Verb, verb
 from sweeper.verbs.grids import launch, plan
 from sweeper.verbs.host import Host
 from sweeper.verbs.looks import list_sweeps, power, results, status, trial
-from sweeper.verbs.texts import log, report, trial_log
+from sweeper.verbs.texts import log, report, trial_log, trial_log_part
 from sweeper.verbs.upkeep import delete, deletion, rename
 
 __all__ = [
@@ -43,5 +43,6 @@ __all__ = [
     "stop",
     "trial",
     "trial_log",
+    "trial_log_part",
     "verb",
 ]

@@ -55,6 +55,13 @@ class ResultsRequest(BaseModel):
     table: ResultsTable = Field(default="scores", description="Which table a Parquet file holds.")
 
 
+class LogPartRequest(BaseModel):
+    """`tail`: the last so many lines; otherwise what follows `after`, which the part before has told."""
+
+    tail: int | None = Field(default=None, ge=0, le=1_000_000, description="The last so many lines.")
+    after: int = Field(default=0, ge=0, le=2**62, description="What follows there; `after` of the part before.")
+
+
 class StopRequest(_Asked):
     """`now`: running trials end after their current epoch; otherwise they finish."""
 

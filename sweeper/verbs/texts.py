@@ -8,8 +8,11 @@ from pathlib import Path
 from sweeper.errors import MissingFileError
 from sweeper.verbs.declaration import Role, verb
 from sweeper.verbs.host import Host
-from sweeper.verbs.requests import HashPrefix, SweepName
+from sweeper.verbs.requests import HashPrefix, LogPartRequest, SweepName
+from sweeper.views.objects import LogPart
 from trials.places import below
+from trials.states import TrialState
+from workers.process.trial_log import place_of_tail, read_part
 
 LOG_BYTES = 64 << 10
 """How much of a log's end is shown."""
@@ -43,7 +46,24 @@ def trial_log(host: Host, hash: HashPrefix) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
-        raise MissingFileError(f"no log of this trial on this machine ({path})") from error
+        raise _missing(path) from error
+
+
+@verb("trial_log_part", "GET", "/trials/{hash}/log/part", Role.READ, command="logs")
+def trial_log_part(host: Host, hash: HashPrefix, asked: LogPartRequest) -> LogPart:
+    """A part of it: its last lines, or what follows on the part before."""
+    trial = host.repository.trial(hash)  # before its log is read: what it prints at its end must not be missed
+    path, running = below(host.settings.logs, f"{trial.hash}.log"), trial.state is TrialState.RUNNING
+    try:
+        start = asked.after if asked.tail is None else place_of_tail(path, asked.tail)
+        part = read_part(path, start, ended=not running)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    return LogPart(trial=trial.hash, text=part.text, after=part.after, running=running)
+
+
+def _missing(path: Path) -> MissingFileError:
+    return MissingFileError(f"no log of this trial on this machine ({path})")
 
 
 def _tail(path: Path) -> str:

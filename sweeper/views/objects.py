@@ -312,6 +312,16 @@ class TrialObject(Shown):
     spec: dict[str, object]
 
 
+class LogPart(Shown):
+    """A part of a trial's log, whole lines while it runs. `after` is where the next part starts, as if nothing had been
+    cut."""
+
+    trial: str
+    text: str
+    after: int
+    running: bool
+
+
 class TrialRow(BaseModel):
     """A row of the table of trials."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from storage.database import open_database
-from sweeper import doctor
+from sweeper import doctor, services
 from sweeper.doctor import Finding, examine
+from sweeper.services import ray_fault
 from sweeper.settings import Settings, load_settings
 
 
@@ -69,12 +71,40 @@ def test_a_database_that_is_there(settings: Settings, tensorflow: Any) -> None:
         ({"database_url": "foo"}, "not a database URL"),
         ({"mlflow_uri": "http://127.0.0.1:1"}, "no MLflow answers at MLFLOW_TRACKING_URI=http://127.0.0.1:1"),
         ({"ray_address": "127.0.0.1:1"}, "no Ray answers at RAY_ADDRESS=127.0.0.1:1"),
+        ({"ray_address": "http://127.0.0.1:8265"}, "RAY_ADDRESS=http://127.0.0.1:8265 is not an address"),
         ({"home": Path("/dev/null/home")}, "/dev/null is not a folder"),
         ({"data": Path("/dev/null/data")}, "the data folder /dev/null/data"),
     ],
 )
 def test_settings_that_do_not_hold(settings: Settings, tensorflow: Any, changes: dict[str, Any], words: str) -> None:
     assert found(settings.model_copy(update=changes), words).state == "bad"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        ("ConnectionError: Could not find any running Ray instance. Please …\n", "no Ray runs on this machine"),
+        ("Traceback …\nRuntimeError: Version mismatch: 2.54\n\n", "(RuntimeError: Version mismatch: 2.54)"),
+        ("…AuthenticationError: InvalidAuthToken: …\n", "refuses the token"),
+    ],
+)
+def test_a_ray_that_is_looked_for(settings: Settings, tensorflow: Any, stderr: str, words: str) -> None:
+    auto = settings.model_copy(update={"ray_address": "auto"})
+    assert ray_fault(auto) is None
+    tensorflow.returncode, tensorflow.stderr = 1, stderr
+    fault = ray_fault(auto)
+    assert fault is not None
+    assert words in fault
+    assert "RAY_ADDRESS=auto" in fault
+
+
+def test_a_server_that_is_no_ray(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "CONNECT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for scheme in ("", "ray://"):
+            address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+            fault = ray_fault(settings.model_copy(update={"ray_address": address}))
+            assert fault == f"no Ray answers at RAY_ADDRESS={address} (what listens there is something else); start it"
 
 
 def test_no_tensorflow(settings: Settings, tensorflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,15 +56,18 @@ def test_only_what_nothing_needs(settings: Settings, repository: Repository) -> 
         prepared / "nuclei-used" / "manifest.json",
         prepared / ".nuclei-half.partial" / "0.image.npy",
         prepared / "fingerprints" / "files.json",
+        settings.logs / f"{DONE}.log",
+        settings.logs / "demo.coordinator.log",
     ]
     gone = [
         trials / DONE / "epoch-000012.npz",
         trials / UNKNOWN / "model.keras",
         prepared / "nuclei-unused" / "manifest.json",
+        settings.logs / f"{UNKNOWN}.log",
     ]
     touch(*kept, *gone)
     found = find_garbage(settings, repository)
-    assert {g.path for g in found} == {gone[0], gone[1].parent, gone[2].parent}
+    assert {g.path for g in found} == {gone[0], gone[1].parent, gone[2].parent, gone[3]}
     assert {g.size for g in found} == {5}
     for garbage in found:
         garbage.remove()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import queue
 import sys
@@ -38,6 +37,7 @@ from trials.messages import (
 )
 from trials.results import Epoch, TrialResult
 from trials.states import FailureKind
+from workers.process.failures import classify, failure_text
 
 if TYPE_CHECKING:
     from workers.tracking import Spool
@@ -179,7 +179,7 @@ def train(
         failure = classify(error)
         if failure is FailureKind.BUG:
             traceback.print_exc()
-        text = without_folders(f"{type(error).__name__}: {error}", folder, request.prepared_root)
+        text = without_folders(failure_text(error), folder, request.prepared_root)
         if spool is not None:
             with contextlib.suppress(OSError):
                 spool.fail(failure, text)
@@ -190,28 +190,6 @@ def train(
                 spool.close()
         held.close()
     return Finished(result)
-
-
-def classify(error: Exception) -> FailureKind:
-    """The kind of a failure: it decides whether the trial is retried."""
-    from workers.errors import DataError, DivergedError, FolderBusyError, InputError, WorkerLostError
-
-    if isinstance(error, DivergedError):
-        return FailureKind.DIVERGED
-    if isinstance(error, WorkerLostError):
-        return FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
-    if isinstance(error, FolderBusyError):
-        return FailureKind.LOST
-    if isinstance(error, DataError):
-        return FailureKind.BAD_DATA
-    if isinstance(error, InputError):
-        return FailureKind.BAD_SETTINGS
-    # By name: this module must stay importable where TensorFlow is not.
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return FailureKind.OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FailureKind.DISK_FULL
-    return FailureKind.BUG
 
 
 def _report(spool: Spool, request: TrainRequest, result: TrialResult) -> None:

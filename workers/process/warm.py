@@ -13,14 +13,17 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from trials.messages import Command, Event, Order, OrderCommand, Ready, TrainRequest, read_reply, to_json
 from workers.errors import WorkerLostError
+from workers.process.trial_log import TrialLog
 
 STDERR_LINES = 60
+LINE_LENGTH = 4096
+"""A longer line counts as several."""
+
 MEMORY_GROWTH_LIMIT = 1.5
 """A process whose resident memory has grown past this multiple of that after its first trial is replaced."""
 
@@ -36,7 +39,7 @@ class WarmProcess:
     def __init__(self, threads: int, memory_share: float | None = None) -> None:
         self.threads, self.memory_share = threads, memory_share
         self._tail: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
-        self._log: IO[str] | None = None
+        self._log: TrialLog | None = None
         self._lock = threading.Lock()
         self._first_memory: int | None = None
         command = [sys.executable, "-m", "workers.process.child", "--threads", str(threads)]
@@ -74,11 +77,10 @@ class WarmProcess:
 
     def train(self, request: TrainRequest, log: Path) -> None:
         """Starts a trial; its messages come from `receive`. What the process prints is appended to `log`."""
-        log.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
             if self._log is not None:
                 self._log.close()
-            self._log = log.open("a", encoding="utf-8")
+            self._log = TrialLog(log)
             self._tail.clear()
         self._send(request)
 
@@ -149,12 +151,11 @@ class WarmProcess:
         source = self._process.stderr
         if source is None:
             return
-        for line in source:
+        while line := source.readline(LINE_LENGTH):
             with self._lock:
                 self._tail.append(line)
                 if self._log is not None:
                     self._log.write(line)
-                    self._log.flush()
         source.close()
 
 

@@ -195,6 +195,9 @@ def test_logs(sweeper: Any, stored: Path) -> None:
     (stored / "logs").mkdir()
     (stored / "logs" / f"{trial}.log").write_bytes(b"one [bold]\ntwo \xff\n")
     assert sweeper("logs", trial[:8]).out == "one [bold]\ntwo \ufffd\n"
+    assert sweeper("logs", trial[:8], "--tail", "1").out == "two \ufffd\n"
+    assert sweeper("logs", trial[:8], "--tail", "9", "--follow").out == "one [bold]\ntwo \ufffd\n", "it has ended"
+    assert sweeper("logs", trial[:8], "--tail", "-1").status == 2
 
 
 def test_stop_of_a_sweep_that_nobody_runs(sweeper: Any, stored: Path) -> None:

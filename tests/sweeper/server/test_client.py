@@ -63,6 +63,7 @@ def test_show_and_logs(sweeper: Any, address: str, served: Any, stored: Path) ->
     (stored / "logs").mkdir()
     (stored / "logs" / f"{trial}.log").write_text("epoch 1 γ\n")
     assert sweeper("--server", address, "logs", trial[:8]).out == "epoch 1 γ\n"
+    assert sweeper("--server", address, "logs", trial[:8], "--tail", "1", "--follow").out == "epoch 1 γ\n"
 
 
 def test_results_as_a_file(sweeper: Any, address: str, tmp_path: Path) -> None:

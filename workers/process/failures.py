@@ -1,0 +1,78 @@
+"""What a failure is called: its kind, and its text with the words of whoever raised it first. Imports no TensorFlow.
+
+TensorFlow and Keras wrap what a loss or a network raises: the first line is then "Graph execution error:", and what a
+person looks for stands somewhere below.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from itertools import dropwhile, takewhile
+
+from trials.states import FailureKind
+
+_GRAPH = "Graph execution error:"
+_USER_CODE = "in user code:"
+_KERAS = re.compile(r"Exception encountered when calling [^\n]*\n\n(.*?)\n\nArguments received by", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TYPED = re.compile(r"[A-Za-z_][\w.]*: ")
+
+
+def classify(error: Exception) -> FailureKind:
+    """The kind of a failure: it decides whether the trial is retried."""
+    from workers.errors import DataError, DivergedError, FolderBusyError, InputError, WorkerLostError
+
+    if isinstance(error, DivergedError):
+        return FailureKind.DIVERGED
+    if isinstance(error, WorkerLostError):
+        return FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
+    if isinstance(error, FolderBusyError):
+        return FailureKind.LOST
+    if isinstance(error, DataError):
+        return FailureKind.BAD_DATA
+    if isinstance(error, InputError):
+        return FailureKind.BAD_SETTINGS
+    # By name: this module must stay importable where TensorFlow is not.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return FailureKind.OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FailureKind.DISK_FULL
+    return FailureKind.BUG
+
+
+def failure_text(error: Exception) -> str:
+    """`ValueError: masks of two classes are needed`, then the whole text where a library has wrapped it."""
+    name, whole = type(error).__name__, _COLOUR.sub("", str(error)).strip()
+    own = _own_words(whole)
+    if own == whole:
+        return f"{name}: {whole}"
+    first = own if _TYPED.match(own) else f"{name}: {own}"
+    return f"{first}\n\n{name}: {whole}"
+
+
+def _own_words(text: str) -> str:
+    """The words of whoever raised it, of a text that a library may have put around them."""
+    if text.startswith(_GRAPH):
+        own = _below_frames(text.removeprefix(_GRAPH).splitlines())
+    elif text.startswith(_USER_CODE):
+        own = _last_words(text.splitlines())
+    elif (found := _KERAS.search(text)) is not None:
+        own = found[1].strip()
+    else:
+        return text
+    return (text if own == text else _own_words(own)) if own else text
+
+
+def _below_frames(lines: list[str]) -> str:
+    """What stands between the places in the graph's code and a traceback or the names of nodes."""
+    below = dropwhile(lambda line: not line or line.startswith(("  ", "Detected at node")), lines)
+    words = takewhile(lambda line: not line.startswith(("Traceback (", "\t [[", "Detected at node")), below)
+    return "\n".join(words).strip()
+
+
+def _last_words(lines: list[str]) -> str:
+    """The end of a traceback that is indented by four spaces, below its last place."""
+    places = [i for i, line in enumerate(lines) if line.lstrip().startswith('File "')]
+    words = lines[places[-1] + 1 :] if places else lines[1:]
+    return "\n".join(line[4:] for line in dropwhile(lambda line: not line or line.startswith("     "), words)).strip()
