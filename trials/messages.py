@@ -201,6 +201,14 @@ class Tracking:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that an attempt may take, and those from one of its messages to the next; None: as long as it wants."""
+
+    attempt: float | None = None
+    epoch: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What a worker is to do.
 
@@ -210,6 +218,7 @@ class Task:
         log: the file that takes what the training process prints.
         orders: name of the Ray actor that knows the orders for supervised trials.
         memory_share: share of the GPU's memory in (0, 1); None: all of it.
+        limits: how long it may take.
     """
 
     kind: ClassVar = "task"
@@ -219,6 +228,7 @@ class Task:
     log: Path
     orders: str
     memory_share: float | None = None
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +288,7 @@ def read_task(text: str) -> Task:
         log=Path(values["log"]),
         orders=values["orders"],
         memory_share=values["memory_share"],
+        limits=Limits(**values["limits"]),
     )
 
 

@@ -46,4 +46,5 @@ class FailureKind(StrEnum):
     BAD_DATA = "bad_data"
     BAD_SETTINGS = "bad_settings"
     DISK_FULL = "disk_full"
+    TIMED_OUT = "timed_out"
     BUG = "bug"

@@ -53,3 +53,7 @@ class WorkerLostError(WorkerError):
     def __init__(self, message: str, *, stderr_tail: str = "", out_of_memory: bool = False) -> None:
         super().__init__(message)
         self.stderr_tail, self.out_of_memory = stderr_tail, out_of_memory
+
+
+class TimedOutError(WorkerLostError):
+    """The training process said nothing for longer than its trial may take, and was ended."""

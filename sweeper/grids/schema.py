@@ -156,10 +156,15 @@ class AnalysisTable(GridTable):
 
 
 class ResourcesTable(GridTable):
-    """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none."""
+    """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none.
+
+    `trial_hours` and `epoch_minutes` are the longest times that one attempt, and one epoch of it, may take.
+    """
 
     cpus: float = Field(default=1.0, gt=0, le=100_000)
     gpus: float | None = Field(default=None, ge=0, le=10_000)
+    trial_hours: float | None = Field(default=None, gt=0, le=100_000)
+    epoch_minutes: float | None = Field(default=None, gt=0, le=1_000_000)
 
 
 class DatasetTable(GridTable):

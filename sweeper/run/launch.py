@@ -38,6 +38,7 @@ from sweeper.run import unpublished
 from sweeper.run.alerts import alerting, check_target
 from sweeper.run.coordinator import Coordinator, EndedAtOnce, Work
 from sweeper.run.lease import LeaseKeeper, refuse_running
+from sweeper.run.limits import limits_of
 from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
 from sweeper.run.signals import Lasting, signals
@@ -368,6 +369,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                             tracking=Tracking(settings.mlflow, EXPERIMENT, parent),
                             logs=settings.logs,
                             resources=resources,
+                            limits={d.name: limits_of(grid.trial_resources(d.name)) for d in grid.datasets},
                         )
                         failed = False
                     except EndedAtOnce:

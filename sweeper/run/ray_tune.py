@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from sweeper.run.coordinator import Coordinator
+from sweeper.run.limits import over_text, patience
 from sweeper.run.ray_cluster import slots  # before Ray: it sets what Ray reads when it is imported
 from trials.messages import (
     End,
@@ -25,6 +26,7 @@ from trials.messages import (
     Failed,
     Finished,
     Interrupted,
+    Limits,
     Order,
     Report,
     Started,
@@ -37,7 +39,7 @@ from trials.messages import (
 )
 from trials.places import below
 from trials.states import FailureKind
-from workers.errors import WorkerLostError
+from workers.errors import TimedOutError, WorkerLostError
 from workers.process.child import SPOOL_FILE
 from workers.process.warm import WarmProcess
 from workers.tracking import Replayer, Spool, run_id
@@ -114,6 +116,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         self._orders = ray.get_actor(task.orders) if request.supervised else None
         self._trial, self._waiting = request.folder.name, False
         self._busy = True
+        self._limits, self._since = task.limits, time.monotonic()
         process.train(request, task.log)
 
     def _receive(self) -> Report:
@@ -121,15 +124,17 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
         if process is None:
             raise RuntimeError("step before setup")
         try:
-            event = process.receive()
+            event = process.receive(patience(self._limits, time.monotonic() - self._since))
         except WorkerLostError as error:
             self._busy = False
             process.close()
-            failure = FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
+            failure, text = FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST, str(error)
+            if isinstance(error, TimedOutError):
+                failure, text = FailureKind.TIMED_OUT, over_text(self._limits, time.monotonic() - self._since)
             with Spool(self._spool) as spool:
-                spool.fail(failure, str(error))
+                spool.fail(failure, text)
             self._flush()
-            return Report(Failed(failure, str(error), error.stderr_tail))
+            return Report(Failed(failure, text, error.stderr_tail))
         worker = None
         if isinstance(event, Started):
             # Only now does the spool hold this attempt's start; one whose last attempt has ended is forgotten.
@@ -213,10 +218,11 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         slots: int,
         logs: Path,
         resources: Mapping[str, Mapping[str, float]],
+        limits: Mapping[str, Limits] | None = None,
     ) -> None:
         super().__init__()
         self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
-        self._logs, self._resources = logs, resources
+        self._logs, self._resources, self._limits = logs, resources, limits or {}
         self._hashes: dict[str, str] = {}
         self._orders_name = f"orders-{secrets.token_hex(8)}"
         self._orders: ActorHandle | None = None
@@ -242,6 +248,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
             orders=self._orders_name,
             # Several trials on one GPU: TensorFlow would take all of its memory.
             memory_share=resources["GPU"] if 0 < resources["GPU"] < 1 else None,
+            limits=self._limits.get(running.trial.dataset, Limits()),
         )
         # As text, like the results: Tune copies and flattens a trial's configuration many times.
         return {"hash": trial_hash, "task": to_json(task), "resources": resources}
@@ -352,6 +359,7 @@ def execute(
     tracking: Tracking,
     logs: Path,
     resources: Mapping[str, Mapping[str, float]],
+    limits: Mapping[str, Limits] | None = None,
     trainable: type[tune.Trainable] = WarmTrainable,
 ) -> None:
     """Runs the coordinator's trials on the connected cluster until it has no more.
@@ -361,6 +369,7 @@ def execute(
         tracking: where workers report to.
         logs: folder for what the training processes print.
         resources: what a trial on each data set takes, see `resources_of`.
+        limits: how long one on each data set may take, see `limits_of`.
         trainable: trains a trial and reports like `WarmTrainable`.
 
     Raises:
@@ -375,7 +384,7 @@ def execute(
             tune.with_resources(trainable, _placement),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources),
+                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources, limits),
                 scheduler=InOrder(),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,

@@ -37,6 +37,7 @@ KIND_WORDS = {
     FailureKind.BAD_DATA: "data",
     FailureKind.BAD_SETTINGS: "set",
     FailureKind.DISK_FULL: "disk",
+    FailureKind.TIMED_OUT: "time",
     FailureKind.BUG: "bug",
 }
 """At most four letters for each kind of failure."""

@@ -297,6 +297,7 @@ _FIXES = {
     FailureKind.LOST: "lost their worker each time; see `sweeper show HASH`",
     FailureKind.OUT_OF_MEMORY: "ran out of memory; a smaller batch or patch, or fewer at once, helps",
     FailureKind.DISK_FULL: "found the disk full; make room",
+    FailureKind.TIMED_OUT: "took longer than [resources] of the grid allows; a retry resumes after the last epoch",
     FailureKind.BAD_DATA: "found bad data; `sweeper show HASH` names the file",
     FailureKind.BAD_SETTINGS: "have settings that cannot work; see `sweeper show HASH`",
     FailureKind.BUG: "failed by a bug, perhaps in a plug-in; see `sweeper show HASH`",

@@ -15,6 +15,7 @@ from trials.messages import (
     Failed,
     Finished,
     Interrupted,
+    Limits,
     Order,
     OrderCommand,
     PluginSource,
@@ -89,7 +90,14 @@ def test_an_epoch_without_a_number_arrives() -> None:
 
 @pytest.mark.parametrize("share", [None, 0.5])
 def test_a_task_arrives_as_it_was_sent(share: float | None) -> None:
-    task = Task(REQUEST, Tracking("sqlite:///m.db", "sweeper", "run"), Path("/logs/x.log"), "orders-1", share)
+    task = Task(
+        REQUEST,
+        Tracking("sqlite:///m.db", "sweeper", "run"),
+        Path("/logs/x.log"),
+        "orders-1",
+        share,
+        Limits(epoch=60.0),
+    )
     received = read_task(to_json(task))
     assert received == task
     assert received.request.spec.hash == SPEC.hash

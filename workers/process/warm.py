@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from trials.messages import Command, Event, Order, OrderCommand, Ready, TrainRequest, read_reply, to_json
-from workers.errors import WorkerLostError
+from workers.errors import TimedOutError, WorkerLostError
 from workers.process.trial_log import TrialLog
 
 STDERR_LINES = 60
@@ -88,18 +89,26 @@ class WarmProcess:
         """Tells the running trial what to do after its current epoch."""
         self._send(OrderCommand(order))
 
-    def receive(self) -> Event:
+    def receive(self, within: float | None = None) -> Event:
         """The next message of the running trial.
+
+        Args:
+            within: the process is ended where the message has not come after so many seconds.
 
         Raises:
             WorkerLostError: the process ended; carries the tail of its stderr.
+            TimedOutError: the same, because the time was over.
         """
-        source = self._process.stdout
-        while source is not None and (line := source.readline()):
-            message = read_reply(line)
-            if not isinstance(message, Ready):
-                return message
-        raise self._lost()
+        source, late = self._process.stdout, threading.Event()
+        with self._ended_after(within, late):
+            while source is not None and (line := source.readline()):
+                message = read_reply(line)
+                if not isinstance(message, Ready):
+                    return message
+        lost = self._lost()
+        if late.is_set():
+            raise TimedOutError(f"no message came within {within:.0f} s", stderr_tail=lost.stderr_tail)
+        raise lost
 
     def stderr_tail(self) -> str:
         """The last lines that the process wrote to stderr during this trial."""
@@ -120,6 +129,25 @@ class WarmProcess:
             if self._log is not None:
                 self._log.close()
                 self._log = None
+
+    @contextlib.contextmanager
+    def _ended_after(self, seconds: float | None, late: threading.Event) -> Iterator[None]:
+        """Kills the process where the block takes longer; `late` is set then."""
+        if seconds is None:
+            yield
+            return
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(max(seconds, 0.0), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _send(self, command: Command) -> None:
         pipe = self._process.stdin

@@ -33,7 +33,7 @@ def test_a_trial_that_may_be_at_fault_itself_is_retried_less() -> None:
     assert retries(Kind.LOST) >= retries(Kind.OUT_OF_MEMORY) >= retries(Kind.BUG) >= 1
 
 
-@pytest.mark.parametrize("kind", [*OF_A_PERSON, Kind.DIVERGED])
+@pytest.mark.parametrize("kind", [*OF_A_PERSON, Kind.DIVERGED, Kind.TIMED_OUT])
 def test_a_result_and_a_mistake_are_never_retried(kind: FailureKind) -> None:
     assert retries(kind) == 0
 
@@ -54,6 +54,11 @@ def test_a_full_disk_stops_the_sweep_at_once_and_costs_no_trial(ends: list[Failu
 def test_five_failures_of_a_kind_in_a_row_stop_the_sweep(ends: list[FailureKind | None], kind: FailureKind) -> None:
     assert broken([*ends, *[kind] * STREAK])
     assert not broken([*ends, None, *[kind] * (STREAK - 1)])
+
+
+@pytest.mark.parametrize("kind", [Kind.DIVERGED, Kind.TIMED_OUT])
+def test_losses_that_cannot_be_trained_stop_no_sweep(kind: FailureKind) -> None:
+    assert not broken([kind] * 3 * STREAK)
 
 
 @given(ENDS, st.lists(st.sampled_from([*OF_THE_MACHINE, *OF_A_PERSON]), min_size=STREAK, max_size=STREAK))

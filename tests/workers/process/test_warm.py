@@ -30,7 +30,7 @@ from trials.messages import (
 from trials.results import TrialResult
 from trials.spec import TrialSpec
 from trials.states import FailureKind
-from workers.errors import WorkerLostError
+from workers.errors import TimedOutError, WorkerLostError
 from workers.process.warm import WarmProcess
 from workers.tracking.records import ArtifactRecord, EndRecord, ModelRecord
 from workers.tracking.spool import read_lines
@@ -199,6 +199,15 @@ def test_a_killed_loading_process_is_a_lost_worker(shared: WarmProcess, data: Ti
     (loader,) = [c for c in psutil.Process(shared.pid).children() if "spawn_main" in " ".join(c.cmdline())]
     loader.kill()
     assert failure(end(shared)) is FailureKind.LOST
+
+
+def test_a_process_that_says_nothing_in_time_is_ended(data: TinyData, tmp_path: Path) -> None:
+    process = WarmProcess(threads=1)
+    process.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
+    with pytest.raises(TimedOutError):
+        process.receive(within=0.0)
+    assert not process.alive()
+    process.close()
 
 
 @pytest.mark.slow
