@@ -63,7 +63,7 @@ def explain(error: SQLAlchemyError, url: str, file: Path | None = None) -> Stora
     """
     if isinstance(error, DBAPIError):
         if _full(error) or ((_no_file(error) or _read_only(error)) and file is not None and _no_room(file)):
-            return DatabaseFullError(f"{url}: {first_line(error)}; {_why_full(file)}")
+            return DatabaseFullError(f"{url}: {first_line(error)}; {_why_full(error, file)}")
         meaning = _permanent(error)
         if meaning is not None:
             kind = NotWritableError if _read_only(error) or _forbidden(error) else DatabaseURLError
@@ -119,14 +119,14 @@ def _no_room(file: Path) -> bool:
         return False
 
 
-def _why_full(file: Path | None) -> str:
+def _why_full(error: DBAPIError, file: Path | None) -> str:
     if file is None:
-        return "the disk of the database's server is full: make room there, then run this again"
-    if _no_room(file):
-        return "the disk is full: make room (sweeper gc), then run this again"
+        return "the disk of the database's server is full: make room there"
+    if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_FULL" or _no_room(file):
+        return "make room on its disk (sweeper gc)"
     return (
-        f"{file.parent} cannot be written any more, though its disk has room: a quota, a limit on the size of files, "
-        "or a disk that has become read-only; put that right, then run this again"
+        f"the disk of {file.parent} has room: put right what forbids to write, a quota, a limit on the size of files, "
+        "or a disk that has become read-only"
     )
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_FULL_WORDS = tuple(os.strerror(number) for number in sorted(_FULL))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether nothing more can be written: no room, a quota, a limit on the size of files, a disk that is read-only.
+
+    Libraries hide the system's number: HDF5 writes its words into an `OSError`, TensorFlow into a kind of its own.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    known = isinstance(error, OSError) or type(error).__name__ in ("ResourceExhaustedError", "FailedPreconditionError")
+    return known and any(words in str(error) for words in _FULL_WORDS)
 
 
 @contextmanager
@@ -23,6 +38,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         beside.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None and is_disk_full(error):
+            error.filename = str(path)  # the system names no file where it cannot write into one
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

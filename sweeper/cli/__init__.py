@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import io
 import logging
@@ -45,9 +44,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        from workers.files import is_disk_full
+
+        if not is_disk_full(error):
             raise
-        _complain(f"the disk is full ({error.filename or error.strerror}); make room, then run this again")
+        where = error.filename or "a file"
+        _complain(f"{where} could not be written ({error.strerror}); make room (sweeper gc), then run this again")
         status = 2
     sys.exit(status)
 

@@ -17,6 +17,7 @@ from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
 from sweeper.cli import losses as losses_commands
+from sweeper.cli import mlflow as mlflow_commands
 from sweeper.cli import remote
 from sweeper.cli import results as results_commands
 from sweeper.cli import score as score_commands
@@ -74,6 +75,7 @@ app.add_typer(upkeep_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
 app.add_typer(losses_commands.app, name="losses")
+app.add_typer(mlflow_commands.app, name="mlflow")
 OFFERED = sorted(entry_points(group="sweeper.commands"), key=lambda entry: entry.name)
 """Commands of packages above this one, such as the live board; their modules import what is heavy when called."""
 

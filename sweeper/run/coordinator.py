@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from storage.errors import NotWritableError
 from storage.records import Attempt, Request, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
@@ -264,6 +265,13 @@ class Coordinator:
         self.stop_now(reason)
         self._handed_over = True
 
+    def halt(self, error: NotWritableError | OSError) -> None:
+        """Breaks the sweep off, since nothing more can be written; `close` writes that down if there is room again."""
+        self.stop_now(f"disk full: {error}")
+        self._broken = True
+        self.keeper.go_on()
+        self.observer.say(f"stopping: {self.reason}; then: sweeper resume {self.sweep.name}")
+
     def requeue_running(self) -> None:
         """Queues the trials that still run, as far as this process knows: nobody will report on them."""
         for running in list(self.running.values()):
@@ -277,7 +285,11 @@ class Coordinator:
             failed: whether an error ends the coordinator. The state of the sweep then stays `running`, as after a
                 kill, and a service that finds it resumes it; unless the sweep was to stop anyway.
         """
-        self._recorder.close()
+        try:
+            self._recorder.close()
+        except (NotWritableError, OSError):
+            if not self._broken:  # else the next run records them
+                raise
         self.requeue_running()
         self.refresh()
         state = self._final_state(failed)

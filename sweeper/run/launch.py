@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from storage.errors import UnknownSweepError
+from storage.errors import NotWritableError, UnknownSweepError
 from storage.records import NewTrial, Sweep, Trial
 from storage.repository import Repository
 from storage.studies import Studies
@@ -34,7 +36,7 @@ from sweeper.grids.files import parse_grid
 from sweeper.grids.plugged import load_plugins, refuse_inert
 from sweeper.grids.schema import Grid
 from sweeper.logs import about
-from sweeper.run import unpublished
+from sweeper.run import reserve, unpublished
 from sweeper.run.alerts import alerting, check_target
 from sweeper.run.coordinator import Coordinator, EndedAtOnce, Work
 from sweeper.run.lease import LeaseKeeper, refuse_running
@@ -55,6 +57,10 @@ from trials.messages import PluginSource, Tracking
 from trials.places import below
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
+from workers.files import is_disk_full
+
+if TYPE_CHECKING:
+    from workers.tracking import SweepTracker
 
 UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
 """What a fixed grid still has to train; its pruned trials are those that another sweep's search gave up."""
@@ -325,14 +331,16 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
+        reserve.keep(repository.database)
         unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
         tracked = aside.submit(parent_run, session, sweep)
         cut_off: list[str] = []
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
             # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
-            parent = tracked.result().run_id
-            keeper.write(repository.set_mlflow_run, parent)
+            parent = _parent(tracked, _plain(console))
+            if parent:
+                keeper.write(repository.set_mlflow_run, parent)
             adaptive = _adaptive(session, prepared, studies)
             if adaptive is not None:
                 adaptive.describe()
@@ -374,6 +382,11 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                         failed = False
                     except EndedAtOnce:
                         pass
+                    except (NotWritableError, OSError) as error:
+                        if isinstance(error, OSError) and not is_disk_full(error):
+                            raise
+                        reserve.give_up(repository.database)
+                        coordinator.halt(error)
                     finally:
                         cut_off += coordinator.running
                         coordinator.close(failed=failed)
@@ -391,8 +404,19 @@ def _end_spools(settings: Settings, trials: Sequence[str]) -> None:
     for trial in trials:
         path = below(settings.trials, trial) / SPOOL_FILE
         if path.exists():
-            with Spool(path) as spool:
+            with suppress(OSError), Spool(path) as spool:  # its disk may be full
                 spool.stop("stopped with its sweep")
+
+
+def _parent(tracked: Future[SweepTracker], say: Callable[[str], None]) -> str:
+    """The sweep's run in MLflow. Without one, where the store is damaged, it trains nevertheless: the spools wait."""
+    from workers.tracking import TrackingDamagedError
+
+    try:
+        return tracked.result().run_id
+    except TrackingDamagedError as error:
+        say(f"{error} (once this sweep has ended; until then nothing of it is in MLflow, and nothing is lost)")
+        return ""
 
 
 def _fill(session: Session, grid: Grid) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from storage.errors import DatabaseUnavailableError, LeaseHeldError, LeaseLostError
+from storage.errors import DatabaseUnavailableError, LeaseHeldError, LeaseLostError, NotWritableError
 from storage.processes import this_process
 from storage.records import Lease
 from storage.repository import Repository
@@ -40,7 +40,7 @@ class LeaseKeeper:
         self.repository, self.sweep, self.seconds, self.running = repository, sweep, seconds, running
         self.since = 0.0  # by the clock of the database
         self._lease: Lease | None = None
-        self._lost: LeaseLostError | None = None
+        self._fault: LeaseLostError | NotWritableError | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -65,22 +65,37 @@ class LeaseKeeper:
         return self._lease
 
     def check(self) -> None:
-        """Raises `LeaseLostError` once another coordinator has taken the sweep over."""
-        if self._lost is not None:
-            raise self._lost
+        """Raises why nothing more is written under this lease: another coordinator has taken the sweep over, or the
+        database cannot be written any more (`go_on` tries again).
+
+        Raises:
+            LeaseLostError, NotWritableError: see above.
+        """
+        if self._fault is not None:
+            raise self._fault
+
+    def go_on(self) -> None:
+        """Forgets that the database could not be written: room was made."""
+        if isinstance(self._fault, NotWritableError):
+            self._fault = None
 
     def write(self, method: Callable[Concatenate[Lease, P], T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Calls a method of the repository under the lease. A lease that has expired, but that nobody took, is renewed.
 
         Raises:
             LeaseLostError: another coordinator has taken the sweep over; nothing was written.
+            NotWritableError: the database cannot be written any more; nor is anything that would follow.
         """
         self.check()
         try:
-            return method(self.lease, *arguments, **keywords)
-        except LeaseLostError:
-            self._lease = self.repository.renew_lease(self.lease, self.seconds)
-            return method(self.lease, *arguments, **keywords)
+            try:
+                return method(self.lease, *arguments, **keywords)
+            except LeaseLostError:
+                self._lease = self.repository.renew_lease(self.lease, self.seconds)
+                return method(self.lease, *arguments, **keywords)
+        except NotWritableError as error:
+            self._fault = error
+            raise
 
     def stop_renewing(self) -> None:
         """Ends the renewals; the lease itself stays until it expires or is released."""
@@ -92,8 +107,10 @@ class LeaseKeeper:
             try:
                 self._lease = self.repository.renew_lease(self.lease, self.seconds)
             except LeaseLostError as error:
-                self._lost = error
+                self._fault = error
                 return
+            except NotWritableError as error:
+                self._fault = error
             except DatabaseUnavailableError as error:
                 _log.warning("the database is unreachable, retrying: %s", error)
 

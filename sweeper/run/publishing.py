@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from storage.errors import LeaseHeldError
+from storage.errors import LeaseHeldError, NotWritableError
 from storage.records import Sweep
 from sweeper.errors import GridError
 from sweeper.grids.details import details_of
@@ -74,38 +74,46 @@ def publish(session: Session, study: Study, files: Sequence[Path]) -> None:
     Holds the sweep's lease meanwhile; a coordinator that holds it does the same at its end. An unreachable MLflow is a
     line on the console: the spools keep what it lacks, and the sweep's note (`sweeper.run.unpublished`) stays.
     """
-    from workers.tracking import TrackingUnavailableError
+    from workers.tracking import TrackingDamagedError, TrackingUnavailableError
 
     settings, sweep_name = session.settings, study.sweep.name
     try:
         with LeaseKeeper(session.repository, sweep_name, settings.lease_seconds, running=False) as keeper:
             unpublished.note(settings, sweep_name)
-            _send(session, keeper, study, files)
+            send(session, keeper, study, files)
             if session.repository.sweep(sweep_name).state is not SweepState.RUNNING:
                 unpublished.forget(settings, sweep_name)
     except LeaseHeldError:
         pass
-    except TrackingUnavailableError as error:
+    except TrackingDamagedError as error:
+        session.console.print(str(error), markup=False)
+    except (TrackingUnavailableError, NotWritableError) as error:
         session.console.print(
             f"{error}; `sweeper serve` sends later what MLflow lacks, and so does: sweeper resume {sweep_name}",
             markup=False,
         )
 
 
-def _send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Path]) -> None:
+def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Path]) -> None:
+    """Sends MLflow what it lacks of a sweep that this process holds.
+
+    Raises:
+        TrackingUnavailableError, TrackingInputError: it could not be sent.
+    """
     from workers.process.child import SPOOL_FILE
     from workers.tracking import replay, run_id
 
     settings, sweep = session.settings, session.repository.sweep(keeper.sweep)
     trials = session.repository.trials(sweep.name)
     tracker = parent_run(session, sweep)
+    if tracker.run_id != sweep.mlflow_run:
+        keeper.write(session.repository.set_mlflow_run, tracker.run_id)
     for trial in trials:
         spool = below(settings.trials, trial.hash) / SPOOL_FILE
         replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
-        if trial.state is TrialState.FINISHED and not trial.mlflow_run and (run := run_id(spool)):
-            keeper.write(
-                session.repository.set_mlflow_run, run, trial=trial.hash
-            )  # MLflow was unreachable when it finished
+        # MLflow was unreachable when the trial finished, or its store was made anew.
+        if trial.state is TrialState.FINISHED and (run := run_id(spool)) and run != trial.mlflow_run:
+            keeper.write(session.repository.set_mlflow_run, run, trial=trial.hash)
     tracker.report(sweep.description, files, "report.html")
     tracker.register_best(study.answers.best_models)
     tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")

@@ -7,6 +7,7 @@ TensorFlow is imported by the training process alone (`workers.process.child`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import socket
@@ -131,7 +132,7 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             failure, text = FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST, str(error)
             if isinstance(error, TimedOutError):
                 failure, text = FailureKind.TIMED_OUT, over_text(self._limits, time.monotonic() - self._since)
-            with Spool(self._spool) as spool:
+            with contextlib.suppress(OSError), Spool(self._spool) as spool:  # the disk may be full, the folder gone
                 spool.fail(failure, text)
             self._flush()
             return Report(Failed(failure, text, error.stderr_tail))

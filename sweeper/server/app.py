@@ -40,6 +40,7 @@ from sweeper.verbs.requests import in_one_line
 from sweeper.views.objects import Health
 from trials.errors import ExpectedError
 from workers.errors import DataError
+from workers.files import is_disk_full
 
 API = "/api/v1"
 RETRY_AFTER_SECONDS = 5
@@ -113,6 +114,12 @@ def _explain_errors(app: FastAPI) -> None:
         return answer
 
     app.add_exception_handler(ExpectedError, ours)
+
+    @app.exception_handler(OSError)
+    async def full(request: Request, error: OSError) -> JSONResponse:
+        if is_disk_full(error):
+            return _problem(507, f"the service cannot write ({error.strerror}); make room on its disk (sweeper gc)")
+        raise error
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:

@@ -20,6 +20,7 @@ from sweeper.services import mlflow_fault
 from sweeper.verbs.host import Host
 from trials.places import below
 from trials.states import SweepState
+from workers.files import is_disk_full
 
 LONGEST_WAIT_SECONDS = 3600.0
 
@@ -110,6 +111,11 @@ def main() -> None:
                 finish(Session(settings, repository, Console()), name)
     except ExpectedError as error:
         sys.stderr.write(f"sweeper: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.stderr.write(f"sweeper: {error}; make room (sweeper gc), then run this again\n")
         sys.exit(2)
 
 

@@ -21,8 +21,8 @@ from sweeper.errors import StartingError
 from sweeper.server.tokens import without_tokens
 from sweeper.settings import Settings
 from sweeper.verbs.host import Start
-from trials.places import below
-from workers.files import atomic_write
+from trials.places import PlaceError, below, is_name
+from workers.files import atomic_write, is_disk_full
 
 _log = logging.getLogger(__name__)
 
@@ -120,8 +120,15 @@ class Starts:
 
 
 def read_start(path: Path) -> Start:
-    """The start in a file."""
-    return Start(**json.loads(path.read_text(encoding="utf-8")))
+    """The start in a file.
+
+    Raises:
+        PlaceError: it is not of the sweep that the file is named after.
+    """
+    start = Start(**json.loads(path.read_text(encoding="utf-8")))
+    if not is_name(start.sweep) or start.sweep != path.stem:
+        raise PlaceError(f"{path} names the sweep {start.sweep!r}; it was refused")
+    return start
 
 
 def run_process(path: Path, log: Path) -> tuple[int, str]:
@@ -177,6 +184,11 @@ def main() -> None:
         carry_out(Path(sys.argv[1]))
     except ExpectedError as error:
         sys.stderr.write(f"sweeper: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.stderr.write(f"sweeper: {error}; make room (sweeper gc), then run this again\n")
         sys.exit(2)
 
 

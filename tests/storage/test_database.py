@@ -238,7 +238,7 @@ class TestFullDisk:
             fill(disk)
             begun: list[Connection] = []
             event.listen(database.engine, "begin", begun.append)
-            with pytest.raises(DatabaseFullError, match=r"the disk is full: make room \(sweeper gc\)"):
+            with pytest.raises(DatabaseFullError, match=r"disk is full; make room on its disk \(sweeper gc\)"):
                 repository.create_sweep("large", grid={}, trials=new_trials(500))
             assert len(begun) == 1, "what needs room must not be tried again"
             (disk / "ballast").unlink()
@@ -252,7 +252,7 @@ class TestFullDisk:
         fill(disk)
         with open_database(url, create=False) as database:
             assert [sweep.name for sweep in Repository(database).sweeps()] == ["study"]
-            with pytest.raises(DatabaseFullError, match="the disk is full"):
+            with pytest.raises(DatabaseFullError, match="make room on its disk"):
                 Repository(database).acquire_lease("study", "h", 10)
         with pytest.raises(DatabaseFullError):
             open_database(sqlite_url(disk / "new.db"))
@@ -263,7 +263,7 @@ class TestFullDisk:
         open_database(url).close()
         (said,) = run_together((write_with_small_files, url))
         assert "DatabaseFullError" in said
-        assert "though its disk has room: a quota, a limit on the size of files" in said
+        assert f"the disk of {tmp_path} has room: put right what forbids to write, a quota" in said
         open_database(url, create=False).close()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from workers.files import atomic_write
+from trials.states import FailureKind
+from workers.files import atomic_write, is_disk_full
+from workers.process.child import classify
 
 
 def test_appears_only_at_the_end(tmp_path: Path) -> None:
@@ -42,3 +45,17 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> Non
         write_half(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_known_whatever_library_tells_of_it() -> None:
+    class ResourceExhaustedError(Exception):
+        """As TensorFlow names it."""
+
+    said = "[Errno 28] Unable to synchronously create file (errno = 28, error message = 'No space left on device')"
+    for error in (OSError(errno.ENOSPC, "x"), OSError(errno.EDQUOT, "x"), OSError(errno.EROFS, "x"), OSError(said)):
+        assert is_disk_full(error)
+        assert classify(error) is FailureKind.DISK_FULL
+    assert classify(ResourceExhaustedError("a.keras; No space left on device")) is FailureKind.DISK_FULL
+    assert classify(ResourceExhaustedError("OOM when allocating tensor")) is FailureKind.OUT_OF_MEMORY
+    assert not is_disk_full(OSError(errno.EACCES, "x"))
+    assert not is_disk_full(ValueError("No space left on device"))

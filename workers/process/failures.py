@@ -6,7 +6,6 @@ person looks for stands somewhere below.
 
 from __future__ import annotations
 
-import errno
 import re
 from itertools import dropwhile, takewhile
 
@@ -22,6 +21,7 @@ _TYPED = re.compile(r"[A-Za-z_][\w.]*: ")
 def classify(error: Exception) -> FailureKind:
     """The kind of a failure: it decides whether the trial is retried."""
     from workers.errors import DataError, DivergedError, FolderBusyError, InputError, WorkerLostError
+    from workers.files import is_disk_full
 
     if isinstance(error, DivergedError):
         return FailureKind.DIVERGED
@@ -33,11 +33,11 @@ def classify(error: Exception) -> FailureKind:
         return FailureKind.BAD_DATA
     if isinstance(error, InputError):
         return FailureKind.BAD_SETTINGS
+    if is_disk_full(error):
+        return FailureKind.DISK_FULL
     # By name: this module must stay importable where TensorFlow is not.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return FailureKind.OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FailureKind.DISK_FULL
     return FailureKind.BUG
 
 

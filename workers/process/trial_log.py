@@ -52,9 +52,11 @@ class TrialLog:
         self._file.close()
 
     def _cut(self) -> None:
-        self._file.close()
-        cut(self.path)
-        self._file = self.path.open("ab")
+        try:
+            self._file.close()
+            cut(self.path)
+        finally:  # on a full disk the next line tries again
+            self._file = self.path.open("ab")
         self._size = os.fstat(self._file.fileno()).st_size
 
 

@@ -79,9 +79,9 @@ class WarmProcess:
     def train(self, request: TrainRequest, log: Path) -> None:
         """Starts a trial; its messages come from `receive`. What the process prints is appended to `log`."""
         with self._lock:
-            if self._log is not None:
-                self._log.close()
-            self._log = TrialLog(log)
+            self._close_log()
+            with contextlib.suppress(OSError):  # on a full disk the trial itself says so
+                self._log = TrialLog(log)
             self._tail.clear()
         self._send(request)
 
@@ -126,9 +126,13 @@ class WarmProcess:
                     stream.close()
         self._pump.join(timeout=5)
         with self._lock:
-            if self._log is not None:
-                self._log.close()
-                self._log = None
+            self._close_log()
+
+    def _close_log(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            with contextlib.suppress(OSError):
+                log.close()
 
     @contextlib.contextmanager
     def _ended_after(self, seconds: float | None, late: threading.Event) -> Iterator[None]:
@@ -183,7 +187,9 @@ class WarmProcess:
             with self._lock:
                 self._tail.append(line)
                 if self._log is not None:
-                    self._log.write(line)
+                    # Whoever stopped to read here would stop the process, which waits until its words are read.
+                    with contextlib.suppress(OSError):
+                        self._log.write(line)
         source.close()
 
 

@@ -6,8 +6,9 @@ is imported only when something is sent, so that importing this package costs no
 """
 
 from workers.tracking.client import ensure_store
-from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
-from workers.tracking.replay import ReplayResult, replay, run_id
+from workers.tracking.errors import TrackingDamagedError, TrackingInputError, TrackingUnavailableError
+from workers.tracking.repair import put_damaged_aside, restore_experiment
+from workers.tracking.replay import ReplayResult, forget_sent, replay, run_id
 from workers.tracking.replayer import Replayer
 from workers.tracking.spool import Spool
 from workers.tracking.sweep import BestModel, SweepTracker
@@ -19,10 +20,14 @@ __all__ = [
     "Replayer",
     "Spool",
     "SweepTracker",
+    "TrackingDamagedError",
     "TrackingInputError",
     "TrackingUnavailableError",
     "ensure_store",
+    "forget_sent",
+    "put_damaged_aside",
     "replay",
+    "restore_experiment",
     "run_id",
     "run_page",
     "runs_page",

@@ -5,6 +5,7 @@ MLflow is imported here on first use, never at import time: it takes a second or
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -14,8 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tenacity
 
 from trials.addresses import hide_password
-from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
-from workers.tracking.sqlite_store import make_store
+from workers.tracking.errors import (
+    REBUILD,
+    TrackingDamagedError,
+    TrackingFullError,
+    TrackingInputError,
+    TrackingUnavailableError,
+)
+from workers.tracking.sqlite_store import make_store, refuse_damaged
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,6 +47,11 @@ _FINAL_CODES = {"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST", "RESO
 _MISSING_CODE = "RESOURCE_DOES_NOT_EXIST"
 
 
+_FULL = ("database or disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_DAMAGED = ("file is not a database", "disk image is malformed", "no such table", "Can't locate revision")
+"""What SQLite and Alembic say of a file that is no MLflow store (any more)."""
+
+
 class RefusedError(TrackingInputError):
     """MLflow answers that it refuses this record; `missing` if it does not know the run or experiment."""
 
@@ -54,6 +66,7 @@ def connect(tracking_uri: str) -> MlflowClient:
 
     Raises:
         TrackingInputError: the URI is one that MLflow cannot use.
+        TrackingDamagedError: the SQLite file is no MLflow store (any more).
         TrackingUnavailableError: a database behind the URI cannot be opened now.
     """
     for name, value in _ENVIRONMENT.items():
@@ -63,6 +76,7 @@ def connect(tracking_uri: str) -> MlflowClient:
 
     if tracking_uri.startswith(_SQLITE):
         call(partial(make_store, _file_of(tracking_uri)), "making its store")
+        refuse_damaged(_file_of(tracking_uri))
     elif not tracking_uri.startswith(("http", "databricks")):
         call(partial(_probe, tracking_uri), "connecting")
     return call(lambda: MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri), "connecting")
@@ -106,6 +120,11 @@ def _file_of(sqlite_uri: str) -> Path:
     return Path(make_url(sqlite_uri).database or "")
 
 
+def sqlite_store_of(tracking_uri: str) -> Path | None:
+    """The file of a store in SQLite; None for another one."""
+    return _file_of(tracking_uri) if tracking_uri.startswith(_SQLITE) else None
+
+
 def ensure_store(
     tracking_uri: str, *, experiment: str = "sweeper", artifact_root: Path | None = None, description: str = ""
 ) -> str:
@@ -121,7 +140,8 @@ def ensure_store(
         description: markdown that the UI shows above the experiment's runs.
 
     Raises:
-        TrackingInputError: the URI or the experiment's name cannot be used, or the experiment was deleted in the UI.
+        TrackingInputError: the URI or the experiment's name cannot be used.
+        TrackingDamagedError: the store is damaged, or the experiment was deleted in the UI.
         TrackingUnavailableError: no answer from the server or database.
     """
     if tracking_uri.startswith(_SQLITE):
@@ -143,10 +163,7 @@ def ensure_store(
                 raise
     if found is not None:
         if found.lifecycle_stage != "active":
-            raise TrackingInputError(
-                f"MLflow experiment {experiment!r} was deleted; restore it with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}` or choose another name"
-            )
+            raise TrackingDamagedError(f"MLflow's experiment {experiment!r} was deleted; restore it with: {REBUILD}")
         identity = found.experiment_id
     # Without its kind the UI takes an experiment for one of language models and hides the runs behind traces.
     tags = {"mlflow.experimentKind": "custom_model_development"}
@@ -179,10 +196,14 @@ def call(function: Callable[[], T], doing: str, *, attempts: int = 1, patience: 
         RefusedError: MLflow refuses this; a retry would not help.
         TrackingUnavailableError: MLflow, its database or its artifact store could not be reached.
     """
+
+    def may_pass(error: BaseException) -> bool:
+        return type(error) is TrackingUnavailableError
+
     retrying = tenacity.Retrying(
         stop=tenacity.stop_all(tenacity.stop_after_attempt(attempts), tenacity.stop_after_delay(patience)),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
-        retry=tenacity.retry_if_exception_type(TrackingUnavailableError),
+        retry=tenacity.retry_if_exception(may_pass),
         reraise=True,
     )
     result: T = retrying(_translated, function, doing)
@@ -197,15 +218,25 @@ def _translated(function: Callable[[], T], doing: str) -> T:
         return function()
     except MlflowException as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if error.error_code in _FINAL_CODES or error.error_code == _MISSING_CODE:
+        lasting = any(words in str(error) for words in (*_FULL, *_DAMAGED))  # of SQLite: MLflow calls them bad requests
+        if not lasting and (error.error_code in _FINAL_CODES or error.error_code == _MISSING_CODE):
             missing = error.error_code == _MISSING_CODE
             raise RefusedError(f"MLflow refuses {doing}: {hide_password(text)}", missing=missing) from error
-        shown = hide_password(text)
-        raise TrackingUnavailableError(f"MLflow could not be reached while {doing}: {shown}") from error
+        raise _unavailable(doing, text, str(error)) from error
     except (OSError, SQLAlchemyError) as error:  # requests' errors are OSErrors
-        raise TrackingUnavailableError(
-            f"MLflow could not be reached while {doing}: {hide_password(str(error))}"
-        ) from error
+        raise _unavailable(doing, str(error)) from error
+
+
+def _unavailable(doing: str, said: str, all_said: str = "") -> TrackingUnavailableError:
+    """What MLflow says when it does not do what was asked, in one line, as the kind of error that it is."""
+    first, text = hide_password(said.strip().partition("\n")[0]), f"{said}\n{all_said}"
+    if any(words in text for words in _FULL):
+        return TrackingFullError(f"MLflow's disk is full, as it said while {doing}: {first}; make room (sweeper gc)")
+    if any(words in text for words in _DAMAGED):
+        return TrackingDamagedError(
+            f"MLflow's store is damaged, as it said while {doing}: {first}; make it anew with: {REBUILD}"
+        )
+    return TrackingUnavailableError(f"MLflow could not be reached while {doing}: {first}")
 
 
 def _folder_name(experiment: str) -> str:

@@ -126,6 +126,13 @@ def run_id(spool: Path) -> str:
     return _load_position(_position_file(spool), None).run_id
 
 
+def forget_sent(spool: Path) -> None:
+    """Makes the next `replay` of a spool send everything from its start: into the run that is there, or a new one."""
+    if spool.exists():
+        with FileLock(spool.with_suffix(".lock"), timeout=10):
+            _position_file(spool).unlink(missing_ok=True)
+
+
 class _Sender:
     def __init__(
         self, spool: Path, place: Path, uri: str, experiment: str, parent_run: str | None, attempts: int

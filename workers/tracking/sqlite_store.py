@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from workers.tracking.errors import TrackingUnavailableError
+from workers.tracking.errors import REBUILD, TrackingDamagedError, TrackingUnavailableError
 
 PATIENCE = 120.0
 """Seconds to wait for another process that makes the same store; it takes some five."""
@@ -41,6 +41,35 @@ def make_store(file: Path) -> None:
             beside.replace(file)
     except TimeoutError as error:
         raise TrackingUnavailableError(f"another process is still making the MLflow store {file}") from error
+
+
+def is_damaged(file: Path) -> bool:
+    """Whether SQLite finds fault with an MLflow store, or it is none; every page is read."""
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.OperationalError as error:
+        return "no such table" in str(error)  # else it is locked, or may not be read
+    except sqlite3.DatabaseError:
+        return True
+
+
+def refuse_damaged(file: Path) -> None:
+    """Refuses a file that is no SQLite database: MLflow itself would try it again for an hour.
+
+    Raises:
+        TrackingDamagedError: see above.
+    """
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+        if any(words in said for words in ("not a database", "malformed", "no such table")):
+            raise TrackingDamagedError(
+                f"MLflow's store {file} is damaged ({said}); make it anew with: {REBUILD}"
+            ) from error
 
 
 def _make(file: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from storage.database import Database, open_database
-from storage.errors import LeaseLostError
+from storage.errors import DatabaseFullError, LeaseLostError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from storage.studies import Studies
@@ -110,6 +113,19 @@ class Bench:
 
     def state(self, trial_hash: str) -> TrialState:
         return self.repository.trial(trial_hash, "s").state
+
+    def fill_the_disk(self) -> None:
+        """As if the disk of the database had no byte left."""
+        engine = self.repository.database.engine
+
+        def full(connection: Any, cursor: Any, statement: str, *rest: object) -> None:
+            if statement.startswith(("INSERT", "UPDATE")):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorname = "SQLITE_FULL"
+                raise OperationalError(statement, None, error)
+
+        event.listen(engine, "before_cursor_execute", full)
+        self.make_room = lambda: event.remove(engine, "before_cursor_execute", full)
 
 
 @pytest.fixture
@@ -386,3 +402,22 @@ def test_missing_study_entries_are_caught_up(bench: Bench) -> None:
     for _ in range(2):
         bench.studies.record_finished(bench.coordinator.trials)
     assert list(bench.studies.values("s/nuclei/unified_focal_asym")) == [trial]
+
+
+def test_a_full_database_breaks_the_sweep_off_and_costs_no_trial(bench: Bench) -> None:
+    running = bench.coordinator.next()
+    assert running is not None
+    bench.fill_the_disk()
+    with pytest.raises(DatabaseFullError) as full:
+        bench.coordinator.handle(running.trial.hash, finished(running.trial.hash))
+    bench.make_room()
+    # What Tune makes of the error is not written down: it would be a failure that never was.
+    with pytest.raises(DatabaseFullError):
+        bench.coordinator.lost(running.trial.hash, "Tune met an error")
+    with pytest.raises(DatabaseFullError):
+        bench.coordinator.poll()
+    bench.coordinator.halt(full.value)
+    assert bench.coordinator.close() is SweepState.BROKEN
+    assert bench.repository.sweep("s").reason.startswith("disk full: ")
+    assert {bench.state(trial) for trial in COSTS} == {TrialState.QUEUED}
+    assert "make room on its disk (sweeper gc); then: sweeper resume s" in bench.notes.lines[-1]
