@@ -43,6 +43,10 @@ class CheckpointError(WorkerError):
     """A file of a checkpoint is damaged."""
 
 
+class FolderRemovedError(WorkerError):
+    """A trial's folder was removed while the trial trained: its checkpoints are gone."""
+
+
 class FolderBusyError(WorkerError):
     """The process of an earlier attempt still writes in the trial's folder."""
 

@@ -21,6 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from workers.files import atomic_write
+
 INK, MUTED, RULE, GROUND = "#1b1c1d", "#5b5c5d", "#d8d9da", "#fefdfc"
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
 YELLOW = "#f0e442"
@@ -124,8 +126,9 @@ class Drawing:
     def write(self, folder: Path) -> list[Path]:
         """Writes NAME.svg and NAME.png into the folder and returns both paths."""
         vector, raster = folder / f"{self.name}.svg", folder / f"{self.name}.png"
-        vector.write_text(self.svg, encoding="utf-8")
-        raster.write_bytes(self.png)
+        for path, content in ((vector, self.svg.encode("utf-8")), (raster, self.png)):
+            with atomic_write(path) as file:
+                file.write(content)
         return [vector, raster]
 
 

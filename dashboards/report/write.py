@@ -27,6 +27,7 @@ from sweeper.analysis import Answers
 from sweeper.study import Study
 from trials.errors import ExpectedError
 from trials.spreadsheets import harmless
+from workers.files import atomic_write
 
 FORMATS = ("html", "pdf", "latex", "csv")
 
@@ -192,7 +193,8 @@ def _write(
     html = None
     if "html" in formats or "pdf" in formats:
         html = out / "report.html"
-        html.write_text(page_html(data, sections), encoding="utf-8")
+        with atomic_write(html) as file:  # a report that was there stays until the new one is whole
+            file.write(page_html(data, sections).encode("utf-8"))
     pdf = print_pdf(html, out / "report.pdf") if html is not None and "pdf" in formats else None
     return ReportFiles(html, pdf, tuple(written), tuple(tables))
 
@@ -231,7 +233,8 @@ def _write_csv(data: StudyData, folder: Path) -> list[Path]:
     paths = []
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
-        _without_formulas(frame).to_csv(path, index=False)
+        with atomic_write(path) as file:
+            _without_formulas(frame).to_csv(file, index=False)
         paths.append(path)
     return paths
 
@@ -251,6 +254,7 @@ def _write_latex(answers: Answers, folder: Path) -> list[Path]:
     paths = []
     for stem, text in {**tables, "tables": latex.document(list(tables))}.items():
         path = folder / f"{stem}.tex"
-        path.write_text(text, encoding="utf-8")
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8"))
         paths.append(path)
     return paths

@@ -21,9 +21,10 @@ def mlflow(context: typer.Context) -> None:
 
 @app.command()
 def rebuild(sweep: SweepArgument = None) -> None:
-    """Fill MLflow's store anew from what is stored here, nothing twice: of one sweep, or of all.
+    """Fill MLflow's store anew from what is stored here.
 
-    A damaged store is put aside, a deleted experiment restored.
+    Of one sweep, or of all, and nothing twice. A damaged store is put aside, a
+    deleted experiment restored.
 
     Example: sweeper mlflow rebuild
     """

@@ -217,6 +217,10 @@ class Coordinator:
             case Interrupted(order=Order.PRUNE):
                 self._on_pruned(running)
             case Interrupted():
+                if not self.stopping:
+                    self.observer.say(
+                        f"{running.trial.label}: ended after epoch {event.epoch}, since another process has its folder"
+                    )
                 self._end(running)
                 self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
         self._tell()

@@ -11,7 +11,7 @@ import pytest
 
 from trials.states import FailureKind
 from workers.files import atomic_write, is_disk_full
-from workers.process.child import classify
+from workers.process.failures import classify
 
 
 def test_appears_only_at_the_end(tmp_path: Path) -> None:

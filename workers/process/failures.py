@@ -20,14 +20,21 @@ _TYPED = re.compile(r"[A-Za-z_][\w.]*: ")
 
 def classify(error: Exception) -> FailureKind:
     """The kind of a failure: it decides whether the trial is retried."""
-    from workers.errors import DataError, DivergedError, FolderBusyError, InputError, WorkerLostError
+    from workers.errors import (
+        DataError,
+        DivergedError,
+        FolderBusyError,
+        FolderRemovedError,
+        InputError,
+        WorkerLostError,
+    )
     from workers.files import is_disk_full
 
     if isinstance(error, DivergedError):
         return FailureKind.DIVERGED
     if isinstance(error, WorkerLostError):
         return FailureKind.OUT_OF_MEMORY if error.out_of_memory else FailureKind.LOST
-    if isinstance(error, FolderBusyError):
+    if isinstance(error, FolderBusyError | FolderRemovedError):
         return FailureKind.LOST
     if isinstance(error, DataError):
         return FailureKind.BAD_DATA

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import filelock
 
-from workers.errors import FolderBusyError
+from workers.errors import FolderBusyError, FolderRemovedError
 
 OWNER_FILE = ".owner"
 LOCK_FILE = ".lock"
@@ -60,7 +60,15 @@ class Occupancy:
         self._lock.release()
 
     def superseded(self) -> bool:
-        """Whether a newer attempt waits for the folder."""
+        """Whether a newer attempt waits for the folder.
+
+        Raises:
+            FolderRemovedError: somebody removed the folder.
+        """
+        if not (self.folder / OWNER_FILE).exists():
+            raise FolderRemovedError(
+                f"the trial's folder {self.folder.name} was removed while it trained, and its checkpoints with it"
+            )
         return self._owner() != self._name
 
     def _owner(self) -> str:

@@ -222,15 +222,18 @@ def test_a_trial_says_from_which_epoch_it_goes_on(bench: Bench) -> None:
     def started(resumed_from: int, *remarks: str) -> str:
         trial = claim(bench.coordinator)
         bench.coordinator.handle(trial, Report(Started(resumed_from, remarks), worker=Worker(7, "here", "CPU")))
+        said = " | ".join(bench.notes.lines)
         bench.coordinator.handle(trial, Report(Interrupted(Order.STOP, resumed_from)))
         bench.coordinator._queue.insert(0, trial)
-        return " | ".join(bench.notes.lines)
+        assert bench.notes.lines[-1] == (
+            f"{NAME_OF_B}: ended after epoch {resumed_from}, since another process has its folder"
+        )
+        bench.notes.lines.clear()
+        return said
 
     assert started(0) == ""
     assert started(0) == f"{NAME_OF_B}: starts from its first epoch, since no earlier attempt left a checkpoint"
-    bench.notes.lines.clear()
     assert started(3) == f"{NAME_OF_B}: resumes after epoch 3"
-    bench.notes.lines.clear()
     assert started(0, "it is damaged") == f"{NAME_OF_B}: starts from its first epoch | {NAME_OF_B}: it is damaged"
 
 

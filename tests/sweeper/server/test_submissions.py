@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from sweeper.grids.files import load_grid, parse_grid
+from sweeper.server.starts import read_start
 from sweeper.verbs.host import Start
+from trials.places import PlaceError
 
 API = "/api/v1"
 OWN = """
@@ -61,6 +63,19 @@ def test_a_start_that_the_service_was_stopped_in_goes_on(served: Any, stored: Pa
     served.starts.repeat()
     served.starts.join(120)
     assert served.recorded.starts == [start]
+
+
+@pytest.mark.parametrize("named", ["../../out", "another", ""])
+def test_a_start_that_names_another_place_is_ignored(served: Any, stored: Path, named: str) -> None:
+    (stored / "starts").mkdir()
+    path = stored / "starts" / "cut.json"
+    path.write_text(json.dumps(asdict(Start(named, 1.0, {"name": "cut"}))))
+    served.starts.repeat()
+    served.starts.join(120)
+    assert served.recorded.starts == []
+    assert served.starts.all() == []
+    with pytest.raises(PlaceError, match="names the sweep"):
+        read_start(path)
 
 
 def test_a_rehearsal_says_how_it_differs(served: Any) -> None:

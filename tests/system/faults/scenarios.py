@@ -6,7 +6,9 @@ and the output show; nothing waits for a time to pass in the hope that something
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +23,11 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from sqlalchemy import update
 
 from storage.database import open_database
 from storage.errors import StorageError
+from storage.models import LeaseRow
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.study import read_study
@@ -75,6 +79,21 @@ def wait_for(what: Callable[[], Any], described: str, *, alive: Run | None = Non
         assert time.monotonic() < deadline, f"{described}: did not happen\n{alive.output() if alive else ''}"
         time.sleep(0.05)
     return value
+
+
+def small_disk(folder: Path, size: int) -> bool:
+    """Mounts a disk of so many bytes, where this user may."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    return bool(shutil.which("mount")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def fill(ballast: Path) -> None:
+    """Takes all the space that is left."""
+    with ballast.open("ab", buffering=0) as file:
+        for size in (2**16, 2**12):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
 
 
 @dataclass
@@ -236,6 +255,12 @@ class Sweep:
                 return True
 
         wait_for(expired, "the end of the lease")
+
+    def set_clock_back(self, seconds: float) -> None:
+        """As if the sweep's lease were held from another machine, and the clock set back since: what is left of it."""
+        later = update(LeaseRow).values(expires_at=LeaseRow.expires_at + seconds, process="")
+        with self.repository() as repository:
+            repository.database.write(lambda connection: connection.execute(later))
 
     def end(self) -> None:
         """Ends whatever a failed test has left."""

@@ -24,9 +24,14 @@ from pathlib import Path
 
 import psutil
 
-from tests.system.faults.scenarios import PATIENCE, Reference, Run, Sweep
+from tests.postgres_server import PostgresServer, PostgresUnavailableError
+from tests.system.faults.scenarios import PATIENCE, Reference, Run, Sweep, fill, small_disk
 
-FAULTS = ("coordinator", "worker", "actor", "ray", "everything", "sleep", "terminate", "ctrl-c", "damage")
+FAULTS = (
+    "coordinator", "worker", "actor", "ray", "everything", "sleep", "pause", "terminate", "group", "ctrl-c", "damage",
+    "disk", "clock",
+)  # fmt: skip
+DISK = 512 * 2**20
 ROUNDS = 40
 """So many faults may a sweep suffer before it must have finished: then it is left alone."""
 
@@ -95,6 +100,36 @@ class Soak:
         run.process.terminate()
         run.process.wait(timeout=self.patience)
 
+    def _group(self, sweep: Sweep, run: Run) -> None:
+        os.killpg(run.pid, signal.SIGTERM)
+        run.process.wait(timeout=self.patience)
+
+    def _pause(self, sweep: Sweep, run: Run) -> None:
+        """Any process of the sweep stands still for a while, shorter or longer than the lease."""
+        with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+            process = self.random.choice(sweep.processes())
+            process.suspend()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(self.random.uniform(0, 8))
+            process.resume()
+
+    def _disk(self, sweep: Sweep, run: Run) -> None:
+        """No byte is left until the coordinator has ended. Without a disk of its own nothing is done."""
+        if not sweep.home.folder.is_mount():
+            return
+        ballast = sweep.home.folder / "ballast"
+        fill(ballast)
+        try:
+            run.process.wait(timeout=self.patience)
+        finally:
+            ballast.unlink()
+
+    def _clock(self, sweep: Sweep, run: Run) -> None:
+        """The coordinator dies on another machine, and then the clock is set back by an hour."""
+        run.kill()
+        sweep.set_clock_back(3600)
+        sweep.alone()
+
     def _ctrl_c(self, sweep: Sweep, run: Run) -> None:
         for _ in range(2):
             os.killpg(run.pid, signal.SIGINT)
@@ -127,20 +162,38 @@ def undisturbed(folder: Path) -> tuple[Reference, float]:
 
 
 def soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None]) -> int:
-    """Disturbs one sweep after another until the time is over; how many of them gave other answers."""
+    """Disturbs one sweep after another until the time is over, on SQLite and on Postgres in turn; how many of them gave
+    other answers than the undisturbed one."""
+    try:
+        server = PostgresServer()
+    except PostgresUnavailableError as error:
+        say(f"on SQLite alone: {error}")
+        return _soak(folder, minutes, seed, say, None)
+    try:
+        return _soak(folder, minutes, seed, say, server)
+    finally:
+        server.stop()
+
+
+def _soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None], server: PostgresServer | None) -> int:
     end = time.monotonic() + 60 * minutes
     reference, typical = undisturbed(folder / "undisturbed")
     say(f"seed {seed}; undisturbed in {typical:.0f} s")
     made = Soak(seed, typical, say)
     finished = wrong = starts = 0
     while time.monotonic() < end:
-        sweep = Sweep(folder / f"sweep-{finished + wrong}")
-        say(f"sweep {finished + wrong + 1}")
+        number = finished + wrong
+        on_server = server is not None and number % 2 == 1
+        variables = {"SWEEPER_DATABASE_URL": server.new_database()} if server is not None and on_server else {}
+        sweep = Sweep(folder / f"sweep-{number}", variables)
+        sweep.home.folder.mkdir()
+        mounted = small_disk(sweep.home.folder, DISK)
+        say(f"sweep {number + 1} on {'Postgres' if on_server else 'SQLite'}{'' if mounted else ', no disk of its own'}")
         try:
-            for number in range(ROUNDS):
+            for round_ in range(ROUNDS):
                 starts += 1
                 run = sweep.start("launch", "--grid", sweep.home.grid(sweep.grid))
-                while run.process.poll() is None and time.monotonic() < end and number < ROUNDS - 1:
+                while run.process.poll() is None and time.monotonic() < end and round_ < ROUNDS - 1:
                     made.disturb(sweep, run)
                 run.process.wait(timeout=made.patience)
                 sweep.alone()
@@ -148,6 +201,8 @@ def soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None]) ->
                     break
             reference.equals(sweep)
             finished += 1
+            sweep.end()
+            _unmount(sweep, mounted=mounted)
             shutil.rmtree(sweep.folder)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             wrong += 1
@@ -157,6 +212,11 @@ def soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None]) ->
     told = ", ".join(f"{count} {fault}" for fault, count in sorted(made.suffered.items()))
     say(f"{finished} sweeps gave the undisturbed answers, {wrong} did not; {starts} starts; faults: {told or 'none'}")
     return wrong
+
+
+def _unmount(sweep: Sweep, *, mounted: bool) -> None:
+    if mounted:
+        subprocess.run(["umount", "--lazy", sweep.home.folder], check=True)
 
 
 def main() -> None:

@@ -5,9 +5,7 @@ Each test leaves work for those that follow, and none needs another to have run 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,30 +14,27 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.faults.scenarios import SWEEP, Reference, Sweep
+from tests.system.faults.scenarios import SWEEP, Reference, Sweep, fill, small_disk
 from trials.states import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SMALL_DISK = 32 * 2**20
+DISK = 256 * 2**20
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
     made = Sweep(tmp_path_factory.mktemp("local") / "sweep")
-    trials = made.home.folder / "trials"
-    trials.mkdir(parents=True)
-    mounted = _mount(trials)
+    mounted = []
+    for folder, size in ((made.home.folder, DISK), (made.home.folder / "trials", SMALL_DISK)):
+        folder.mkdir(parents=True)
+        if small_disk(folder, size):
+            mounted.append(folder)
     yield made
     made.end()
-    if mounted:
-        subprocess.run(["umount", "--lazy", trials], check=True)
-
-
-def _mount(folder: Path) -> bool:
-    """A disk of its own for the trials' folders, where this user may mount one."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)]
-    return bool(shutil.which("mount")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    for folder in reversed(mounted):
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_second_coordinator_is_refused_and_lost_workers_are_replaced(sweep: Sweep, reference: Reference) -> None:
@@ -103,7 +98,7 @@ def test_a_full_disk_at_the_checkpoint(sweep: Sweep, reference: Reference) -> No
     run = sweep.go()
     sweep.hold("save", run)
     ballast = trials / "ballast"
-    _fill(ballast)
+    fill(ballast)
     sweep.release()
     said = run.ends()
     assert "No space left on device" in said
@@ -115,11 +110,26 @@ def test_a_full_disk_at_the_checkpoint(sweep: Sweep, reference: Reference) -> No
     reference.so_far(sweep)
 
 
-def _fill(ballast: Path) -> None:
-    """Takes all the space that is left."""
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(2**16))
+def test_a_full_disk_under_the_database(sweep: Sweep, reference: Reference) -> None:
+    home = sweep.home.folder
+    if not home.is_mount():
+        pytest.skip("this user may not mount a small disk")
+    run = sweep.go()
+    sweep.hold("mid-epoch", run)
+    ballast = home / "ballast"
+    fill(ballast)
+    sweep.release()
+    said = run.ends(None)
+    assert "stopping: disk full" in said
+    assert f"then: sweeper resume {SWEEP}" in said
+    fill(ballast)  # what was kept for this, too
+    for command in ("status", "results"):
+        sweep.home.run(command, SWEEP)
+    sweep.home.run("gc")
+    assert sweep.state() == "broken"
+    assert not {TrialState.RUNNING, TrialState.FAILED} & {state for state, n in sweep.counts().items() if n}
+    ballast.unlink()
+    reference.so_far(sweep)
 
 
 def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) -> None:

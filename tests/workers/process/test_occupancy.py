@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from workers.errors import FolderBusyError
+from trials.states import FailureKind
+from workers.errors import FolderBusyError, FolderRemovedError
+from workers.process.failures import classify
 from workers.process.occupancy import Occupancy
 
 
@@ -41,3 +44,11 @@ def test_a_dead_one_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     with Occupancy(tmp_path, wait=0.05) as ours:
         assert not ours.superseded()
+
+
+def test_a_folder_that_was_removed_is_no_newer_attempt(tmp_path: Path) -> None:
+    with Occupancy(tmp_path / "trial") as ours:
+        shutil.rmtree(tmp_path / "trial")
+        with pytest.raises(FolderRemovedError, match="trial's folder trial was removed while it trained") as removed:
+            ours.superseded()
+    assert classify(removed.value) is FailureKind.LOST  # so it is told, and retried
