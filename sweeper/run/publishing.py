@@ -18,7 +18,7 @@ from sweeper.run import unpublished
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
 from trials.places import below
-from trials.states import SweepState, TrialState
+from trials.states import SweepState
 
 if TYPE_CHECKING:
     from sweeper.study import Study
@@ -111,8 +111,8 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Pa
     for trial in trials:
         spool = below(settings.trials, trial.hash) / SPOOL_FILE
         replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
-        # MLflow was unreachable when the trial finished, or its store was made anew.
-        if trial.state is TrialState.FINISHED and (run := run_id(spool)) and run != trial.mlflow_run:
+        # MLflow was unreachable when the trial ended, or it lost the run, and the spool went into a new one.
+        if (run := run_id(spool)) and run != trial.mlflow_run:
             keeper.write(session.repository.set_mlflow_run, run, trial=trial.hash)
     tracker.report(sweep.description, files, "report.html")
     tracker.register_best(study.answers.best_models)
