@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import BLUE, GROUND, INK, MUTED, Drawing, draw, short
 from sweeper.analysis.curves import DELTA, modified_focal_term, modified_tversky_term
-from sweeper.analysis.family import LEVELS, SPECIAL_CASES
+from workers.losses.family import SPECIAL_CASES, SpecialCase
+
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("unified_focal_asym", "unified_focal_sym"),
+    ("combo", "focal", "focal_tversky"),
+    ("dice", "ce", "tversky"),
+)
+"""The paper's family, from the most general losses to the most special."""
 
 _GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def family_figure() -> Drawing:
-    """The graph of `sweeper.analysis.family`: an arrow leads to the special case, its label says at which setting."""
+    """The graph of `workers.losses.family`: an arrow leads to the special case, its label says at which setting.
+
+    Above the paper's losses; below, in two columns, the arrows of all others, those to one loss beneath each other.
+    """
     places = {
         loss: ((i + 0.5) / len(level), float(len(LEVELS) - 1 - row))
         for row, level in enumerate(LEVELS)
         for i, loss in enumerate(level)
     }
 
+    own = [case for case in SPECIAL_CASES if case.parent in places and case.child in places]
+    others = [case for case in SPECIAL_CASES if case not in own]
+
     def paint(figure: Figure) -> None:
-        axes = figure.subplots()
+        above, below = figure.subplots(2, 1, height_ratios=(1.15, 1))
+        _paint_others(below, others)
+        axes = above
         axes.axis("off")
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.55, len(LEVELS) - 0.8)
-        for case in SPECIAL_CASES:
+        for case in own:
             start, end = places[case.parent], places[case.child]
             level = start[1] == end[1]
             bend = -0.22 if level else 0.0
@@ -48,12 +66,41 @@ def family_figure() -> Drawing:
     return draw(
         "fig1-family",
         "Fig. 1 · The family of losses",
-        "An arrow leads from a loss to its special case, at the setting on the arrow, up to a constant and smoothing. "
-        "λ weighs the focal part, δ rare classes and false negatives.",
+        "An arrow leads from a loss to its special or limiting case, at the setting on the arrow, up to a constant and "
+        "smoothing: above the paper's losses, below all others. λ weighs the focal part, δ rare classes and false "
+        "negatives.",
         f"Graph of the losses. {edges}.",
-        (7.4, 4.6),
+        (7.4, 8.2),
         paint,
     )
+
+
+def _paint_others(axes: Axes, cases: Sequence[SpecialCase]) -> None:
+    axes.axis("off")
+    groups: dict[str, list[SpecialCase]] = {}
+    for case in cases:
+        groups.setdefault(case.child, []).append(case)
+    columns: list[list[tuple[str, list[SpecialCase]]]] = [[], []]
+    for item in sorted(groups.items(), key=lambda item: -len(item[1])):
+        min(columns, key=lambda column: sum(len(c) + 0.3 for _, c in column)).append(item)
+    axes.set_xlim(0, 2)
+    axes.set_ylim(-max(sum(len(c) + 0.3 for _, c in column) for column in columns), 0.6)
+    box = {"boxstyle": "round,pad=0.3", "facecolor": GROUND, "edgecolor": MUTED, "linewidth": 0.9}
+    for left, column in enumerate(columns):
+        y = 0.0
+        for child, group in column:
+            middle = y - (len(group) - 1) / 2
+            end = axes.text(left + 0.97, middle, short(child), ha="right", va="center", fontsize=7.5, zorder=3,
+                            bbox={**box, "edgecolor": BLUE})  # fmt: skip
+            for case in group:
+                label = f"{short(case.parent)}:  {case.condition}"
+                start = axes.text(left + 0.02, y, label, va="center", fontsize=7.5, zorder=3, bbox=box)
+                axes.annotate(
+                    "", (-0.02, 0.5), (1.02, 0.5), xycoords=end, textcoords=start, zorder=1,
+                    arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 0.9, "shrinkA": 3, "shrinkB": 3},
+                )  # fmt: skip
+                y -= 1.0
+            y -= 0.3
 
 
 def suppression_figure() -> Drawing:

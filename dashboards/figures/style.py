@@ -60,6 +60,7 @@ _SHORT = {
     "hybrid_focal": "Hybrid focal",
     "unified_focal_sym": "Unified focal (sym)",
     "unified_focal_asym": "Unified focal (asym)",
+    "generalised_wasserstein_dice": "Wasserstein Dice",
 }
 
 _RC: Any = {

@@ -1,10 +1,9 @@
-"""Fig. 1's special cases and Fig. 2's curves, against the losses that the trials are trained with."""
+"""Fig. 2's curves, against the losses that the trials are trained with."""
 
 import numpy as np
 import pytest
 
 from sweeper.analysis.curves import DELTA, modified_focal_term, modified_tversky_term
-from sweeper.analysis.family import LEVELS, SPECIAL_CASES
 from workers.losses import get_loss
 
 pytest.importorskip("tensorflow", reason="the losses need TensorFlow, which is an optional dependency")
@@ -14,27 +13,6 @@ GAMMAS = (0.0, 0.1, 0.5, 0.9)
 
 def value(name, parameters, truth, prediction):
     return float(get_loss(name, **parameters)(truth.astype("float64"), prediction.astype("float64")))
-
-
-@pytest.fixture(scope="module")
-def images():
-    """Two images of 6 × 5 pixels with two classes, one-hot truth and softmax probabilities away from 0 and 1."""
-    rng = np.random.default_rng(2)
-    rare = rng.random((2, 6, 5)) < 0.3
-    truth = np.stack([~rare, rare], axis=-1).astype(float)
-    p = rng.uniform(0.05, 0.95, (2, 6, 5))
-    return truth, np.stack([1 - p, p], axis=-1)
-
-
-@pytest.mark.parametrize("case", SPECIAL_CASES, ids=lambda c: f"{c.parent}-{c.child}")
-def test_every_edge_of_the_family_is_an_identity(case, images):
-    parent = value(case.parent, case.settings, *images)
-    child = value(case.child, case.child_settings, *images)
-    assert parent == pytest.approx(case.scale * child + case.offset, abs=2e-6)
-
-
-def test_the_levels_name_every_loss_of_the_edges():
-    assert {n for level in LEVELS for n in level} == {n for c in SPECIAL_CASES for n in (c.parent, c.child)}
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)

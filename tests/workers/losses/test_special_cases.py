@@ -144,22 +144,6 @@ def test_equal_vectors_are_the_scalar(case: Any, variant: str, gamma: float, del
     assert vectors == same(scalar, rel=1e-12)
 
 
-@pytest.mark.slow
-@quick
-@given(cases(inside=False))
-def test_the_families_own_special_cases(case: Any) -> None:
-    assert value("focal", case, alpha=1.0, gamma=0.0) == same(value("ce", case), rel=1e-12)
-    assert value("tversky", case, alpha=0.5, beta=0.5) == same(value("dice", case), rel=1e-12)
-    assert value("asymmetric_similarity", case, beta=1.0) == same(value("dice", case), rel=1e-12)
-    assert value("combo", case, alpha=1.0, beta=0.5) == same(0.5 * value("ce", case), rel=1e-12)
-    assert value("combo", case, alpha=0.0) == same(value("dice", case) - 1.0, rel=1e-9, abs=1e-12)
-    assert value("hybrid_focal", case, lambda_=1.0) == same(value("focal", case), rel=1e-12)
-    assert value("hybrid_focal", case, lambda_=0.0) == same(value("focal_tversky", case), rel=1e-12)
-    assert value("dice_focal", case, lambda_=0.0) == same(value("dice", case), rel=1e-12)
-    assert value("dice_topk", case, k=100.0) == same(value("dice", case) + value("ce", case), rel=1e-12)
-    assert value("boundary", case, alpha=0.0) == same(value("generalised_dice", case), rel=1e-12)
-
-
 @quick
 @given(cases(), st.floats(0.1, 0.9))
 def test_focal_tversky_at_gamma_one_is_tversky(case: Any, alpha: float) -> None:
