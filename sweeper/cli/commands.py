@@ -28,6 +28,7 @@ from sweeper.cli.options import (
     DataOption,
     DetachOption,
     GridOption,
+    HoursOption,
     JsonOption,
     LimitOption,
     NameOption,
@@ -37,6 +38,7 @@ from sweeper.cli.options import (
     RestOption,
     SetOption,
     SweepArgument,
+    UntilOption,
     check_folder,
     chosen_grid,
     chosen_sweep,
@@ -129,6 +131,8 @@ def launch(
     name: NameOption = None,
     plugin: PluginOption = None,
     limit: LimitOption = None,
+    hours: HoursOption = None,
+    until: UntilOption = None,
     rehearse: RehearseOption = False,
     extend: Annotated[bool, typer.Option("--extend", help="Add the grid's new cells to an existing sweep.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Also train cells that other sweeps have finished.")] = False,
@@ -142,9 +146,11 @@ def launch(
     """
     from sweeper.data.rehearsal import write_files
     from sweeper.data.resolved import resolve
+    from sweeper.run.deadline import deadline, now
     from sweeper.run.launch import check_services_and_data, create
     from sweeper.settings import load_settings
 
+    end = deadline(hours, until, now())
     if (there := service()) is not None:
         remote.refuse_notify(notify)
         wanted = remote.chosen_grid(grid, sets, name, data, plugin, rehearse=rehearse, fresh=fresh)
@@ -152,7 +158,7 @@ def launch(
             if dry_run:
                 remote.plan(there, wanted, as_json=False)
             else:
-                remote.launch(there, {**wanted, "extend": extend, "limit": limit})
+                remote.launch(there, {**wanted, "extend": extend, "limit": limit, "hours": remote.hours_until(end)})
         return
     settings = load_settings(data=data, notify=notify)
     chosen, messages = _grid(grid, [*(sets or ()), *(["share=false"] if fresh else ())], name, plugin)
@@ -168,7 +174,7 @@ def launch(
         write_files(chosen)
     with open_session(data, notify=notify, create=True) as session:
         created = create(session, resolved, messages, extend=extend)
-        _run(session, created.sweep.name, detach=detach, limit=limit, prepared=created.grid)
+        _run(session, created.sweep.name, detach=detach, limit=limit, until=end, prepared=created.grid)
 
 
 @app.command()
@@ -202,6 +208,8 @@ def plan(
 def resume(
     sweep: SweepArgument = None,
     limit: RestOption = None,
+    hours: HoursOption = None,
+    until: UntilOption = None,
     detach: DetachOption = False,
     notify: NotifyOption = None,
     plugin: AllowOption = None,
@@ -212,19 +220,22 @@ def resume(
     """
     from sweeper import verbs
     from sweeper.grids.plugged import allow_files
+    from sweeper.run.deadline import deadline, now
     from sweeper.verbs.requests import ResumeRequest, request
 
+    end = deadline(hours, until, now())
     if (there := service()) is not None:
         remote.refuse_notify(notify)
         remote.refuse_plugins(plugin)
         with there:
-            say(verbs.resume(there, there.name(sweep), request(ResumeRequest, limit=limit)).message)
+            asked = request(ResumeRequest, limit=limit, hours=remote.hours_until(end))
+            say(verbs.resume(there, there.name(sweep), asked).message)
         return
     with open_session(notify=notify) as session:
         name = chosen_sweep(session, sweep)
         allow_files(session.repository, name, plugin or ())
         _make_ready(session)
-        _run(session, name, detach=detach, limit=limit)
+        _run(session, name, detach=detach, limit=limit, until=end)
 
 
 @app.command()
@@ -484,6 +495,7 @@ def _run(
     *,
     detach: bool = False,
     limit: int | None = None,
+    until: float | None = None,
     prepared: ResolvedGrid | None = None,
 ) -> None:
     """Runs a sweep here to its end, or starts a coordinator for it: in the background, or as a job of the cluster."""
@@ -495,10 +507,11 @@ def _run(
 
     if detach:
         if in_cluster(session.settings):
-            job = start_job(session.settings, session.repository, name, limit)
+            job = start_job(session.settings, session.repository, name, limit, until)
             where, prints = f"as job {job} of the cluster", f"ray job logs {job}"
         else:
-            where, prints = "in the background", str(start_detached(session.settings, session.repository, name, limit))
+            log = start_detached(session.settings, session.repository, name, limit, until)
+            where, prints = "in the background", str(log)
         console().print(
             f"{name} runs {where}; watch it with: sweeper attach {name} (its output: {prints})",
             markup=False,
@@ -506,6 +519,6 @@ def _run(
             soft_wrap=True,
         )
         return
-    run(session, name, limit=limit, prepared=prepared)
+    run(session, name, limit=limit, until=until, prepared=prepared)
     done = finish(session, name)
     session.console.print(closing_text(session.settings, name, done.study.answers, done.files))

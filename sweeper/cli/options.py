@@ -74,6 +74,12 @@ LimitOption = Annotated[
 RestOption = Annotated[
     int | None, typer.Option("--limit", min=0, metavar="N", help="Start at most N trials; the others stay queued.")
 ]
+HoursOption = Annotated[
+    float | None, typer.Option("--hours", metavar="N", help="End after so many hours; `resume` continues.")
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="End by 07:00, or by 2030-01-31T07:00.")
+]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Run in the background, or as a job of the cluster.")]
 NotifyOption = Annotated[
     str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Send JSON here when it ends, breaks or stalls.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,11 @@ def refuse_notify(notify: str | None) -> None:
     """
     if notify is not None:
         raise ServerError("--notify: a service uses its own SWEEPER_NOTIFY; omit the option")
+
+
+def hours_until(end: float | None) -> float | None:
+    """A time as hours from now: the clock of a service's machine may be another one."""
+    return None if end is None else (end - time.time()) / 3600
 
 
 def launch(there: Client, wanted: Mapping[str, object]) -> None:

@@ -16,6 +16,7 @@ from storage.repository import Repository
 from sweeper.errors import DetachError
 from sweeper.grids.names import Naming, naming_of
 from sweeper.run.coordinator import Running
+from sweeper.run.deadline import as_option
 from sweeper.run.lease import refuse_running, running
 from sweeper.run.progress import display
 from sweeper.settings import Settings
@@ -26,7 +27,13 @@ START_SECONDS = 120.0
 POLL_SECONDS = 1.0
 
 
-def start_detached(settings: Settings, repository: Repository, sweep: str, limit: int | None = None) -> Path:
+def start_detached(
+    settings: Settings,
+    repository: Repository,
+    sweep: str,
+    limit: int | None = None,
+    until: float | None = None,
+) -> Path:
     """Starts `sweeper resume SWEEP` in a session of its own, and waits until it holds the sweep.
 
     Returns:
@@ -39,7 +46,8 @@ def start_detached(settings: Settings, repository: Repository, sweep: str, limit
     refuse_running(repository, sweep)
     log = below(settings.logs, f"{sweep}.coordinator.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "sweeper", "resume", sweep, *([] if limit is None else ["--limit", str(limit)])]
+    limited = [] if limit is None else ["--limit", str(limit)]
+    command = [sys.executable, "-m", "sweeper", "resume", sweep, *limited, *(as_option(until) if until else ())]
     with log.open("a", encoding="utf-8") as file:
         start = file.tell()
         process = subprocess.Popen(

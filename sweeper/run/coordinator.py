@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -58,7 +58,8 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Running:
-    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `pruned` says why its search pruned it."""
+    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `longest` is its longest epoch in
+    seconds, `pruned` says why its search pruned it."""
 
     trial: Trial
     attempt: Attempt
@@ -66,6 +67,7 @@ class Running:
     epoch: int = 0
     val_dsc: float | None = None
     seconds: float = 0.0
+    longest: float = 0.0
     pruned: str = ""
     mlflow_run: str | None = None
 
@@ -98,6 +100,8 @@ class Coordinator:
         observer: gets every change.
         limit: at most so many trials are started; the others stay queued.
         adaptive: the sweep's searches, if its grid has any.
+        until: when it is to have ended, in seconds since 1970. What runs then ends after an epoch, early enough.
+        clock: seconds since 1970.
     """
 
     def __init__(
@@ -111,7 +115,10 @@ class Coordinator:
         observer: Observer,
         limit: int | None = None,
         adaptive: Adaptive | None = None,
+        until: float | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self.until, self._clock = until, clock
         self.repository, self.sweep, self.keeper = repository, sweep, keeper
         self.studies, self.work = studies, work
         self.observer, self.limit, self.adaptive = observer, limit, adaptive
@@ -246,10 +253,21 @@ class Coordinator:
         if now - self._polled < POLL_SECONDS:
             return
         self._polled = now
+        self._end_in_time()
         for request in self.keeper.write(self.repository.pending_requests):
             outcome = self._answer(request)
             self.keeper.write(self.repository.complete_request, request.id, outcome)
             self.observer.say(f"{request.verb}: {outcome}")
+
+    def _end_in_time(self) -> None:
+        """Ends what runs after its epoch where the next one would end too late."""
+        longest = max((running.longest for running in self.running.values()), default=0.0)
+        if self.until is not None and not self.stopping and self._clock() + longest >= self.until:
+            self.stop_now("its time is over")
+            self.observer.say(
+                "its time is over: running trials end after this epoch; resume later with: "
+                f"sweeper resume {self.sweep.name}"
+            )
 
     def drain(self, reason: str) -> None:
         """Starts no more trials; running trials train to their end."""
@@ -369,6 +387,7 @@ class Coordinator:
     def _on_epoch(self, running: Running, epoch: Epoch) -> None:
         running.epoch, running.val_dsc = epoch.epoch, epoch.val_dsc
         running.seconds += epoch.seconds
+        running.longest = max(running.longest, epoch.seconds)
         self.progressed = time.monotonic()
         self.keeper.write(self.repository.record_epoch, running.attempt.id, epoch)
         if self.adaptive is not None and self.adaptive.epoch_ended(

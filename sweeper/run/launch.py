@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -262,13 +263,21 @@ def new_trial(resolved: ResolvedGrid, spec: TrialSpec, costs: CostModel, study: 
     )
 
 
-def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared: ResolvedGrid | None = None) -> bool:
+def run(
+    session: Session,
+    sweep_name: str,
+    *,
+    limit: int | None = None,
+    until: float | None = None,
+    prepared: ResolvedGrid | None = None,
+) -> bool:
     """Runs what is not finished of a sweep, and reports to MLflow. Prints what happens.
 
     Args:
         session: settings, the database and a console.
         sweep_name: the sweep's.
         limit: at most so many trials are started.
+        until: when to end, in seconds since 1970; None: where the last coordinator was killed or handed over, as it.
         prepared: the sweep's grid with its data, where the same command has them; None: they are looked for.
 
     Returns:
@@ -326,13 +335,16 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                 _fill(session, grid)
                 _plain(console)(f"nothing to train: {_all_done(trials)}")
                 return False
+    if until is None and sweep.state is SweepState.RUNNING:
+        until = unpublished.until(settings, sweep_name)
+        until = until if until is not None and until > time.time() else None  # whoever resumes later wants it to run
     with (
         signals(sweep_name) as ending,
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
         reserve.keep(repository.database)
-        unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit))
+        unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit, until))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
         tracked = aside.submit(parent_run, session, sweep)
         cut_off: list[str] = []
@@ -367,6 +379,7 @@ def run(session: Session, sweep_name: str, *, limit: int | None = None, prepared
                     observer=Lasting(shown, ending),
                     limit=limit,
                     adaptive=adaptive,
+                    until=until,
                 )
                 ending.use(coordinator)
                 with alerting(coordinator, settings.notify, settings.stall_seconds, _plain(console)):

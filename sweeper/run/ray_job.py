@@ -20,6 +20,7 @@ from uuid import uuid4
 from storage.repository import Repository
 from sweeper.errors import RayUnavailableError
 from sweeper.run.background import wait_until_held
+from sweeper.run.deadline import as_option
 from sweeper.run.lease import refuse_running
 from sweeper.settings import Settings
 from trials.addresses import hide_password
@@ -27,7 +28,13 @@ from trials.addresses import hide_password
 PREFIXES = ("SWEEPER_", "MLFLOW_")
 
 
-def start_job(settings: Settings, repository: Repository, sweep: str, limit: int | None = None) -> str:
+def start_job(
+    settings: Settings,
+    repository: Repository,
+    sweep: str,
+    limit: int | None = None,
+    until: float | None = None,
+) -> str:
     """Submits `sweeper resume SWEEP` to the cluster at RAY_ADDRESS, and waits until it holds the sweep.
 
     Returns:
@@ -45,7 +52,7 @@ def start_job(settings: Settings, repository: Repository, sweep: str, limit: int
     logging.getLogger("ray.dashboard.modules").setLevel(logging.ERROR)
     job = f"sweeper-{sweep}-{uuid4().hex[:8]}"
     file = write_environment(settings, job)
-    limited = [] if limit is None else ["--limit", str(limit)]
+    limited = [*([] if limit is None else ["--limit", str(limit)]), *(as_option(until) if until else ())]
     command = [sys.executable, "-m", "sweeper.run.ray_job", str(file), "resume", sweep, *limited]
     try:
         client = JobSubmissionClient(settings.ray_address)

@@ -24,10 +24,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StartedRun:
-    """`at` is when the run started, by the database's clock; `limit` is how many trials it may start at most."""
+    """`at` is when the run started, by the database's clock; `limit` is how many trials it may start at most, `until`
+    when it is to have ended, in seconds since 1970."""
 
     at: float = 0.0
     limit: int | None = None
+    until: float | None = None
 
 
 def start(settings: Settings, sweep: str, run: StartedRun) -> None:
@@ -54,19 +56,28 @@ def noted(settings: Settings) -> list[str]:
 
 def left(settings: Settings, repository: Repository, sweep: str) -> int | None:
     """How many trials the sweep's last run may still start or resume; None where it had no limit."""
-    path = _path(settings, sweep)
-    try:
-        run = StartedRun(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError):
-        _log.exception("%s is damaged; there is no limit then", path)
-        return None
+    run = _read(settings, sweep)
     if run.limit is None:
         return None
     ended = {trial.hash for trial in repository.trials(sweep) if trial.state in FINAL}
     done = {one.trial for one in repository.attempts_of_sweep(sweep) if one.started_at >= run.at} & ended
     return max(run.limit - len(done), 0)
+
+
+def until(settings: Settings, sweep: str) -> float | None:
+    """When the sweep's last run was to have ended; None where nobody said so."""
+    return _read(settings, sweep).until
+
+
+def _read(settings: Settings, sweep: str) -> StartedRun:
+    path = _path(settings, sweep)
+    try:
+        return StartedRun(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return StartedRun()
+    except (OSError, ValueError, TypeError):
+        _log.exception("%s is damaged; there is no limit then", path)
+        return StartedRun()
 
 
 def _folder(settings: Settings) -> Path:

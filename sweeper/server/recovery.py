@@ -27,7 +27,7 @@ class Recovery:
     A sweep that is abandoned again and again is resumed after 1, 2, 4 … minutes, at most an hour: one whose coordinator
     dies of its own work must not be restarted in a fast loop. One that is running when its wait ends has recovered.
 
-    A new coordinator keeps the limit of the lost one.
+    A new coordinator keeps the limit of the lost one, and its end.
 
     Args:
         host: where they are resumed.
@@ -51,12 +51,19 @@ class Recovery:
                 continue
             self._waits[name] = now, min(max(2 * wait, EVERY_SECONDS), LONGEST_WAIT_SECONDS)
             try:
-                start(self.host, name, unpublished.left(self.host.settings, repository, name))
+                start(self.host, name, self._left(name))
                 resumed.append(name)
                 _log.warning("the coordinator of %s is lost; resuming the sweep", name)
             except ExpectedError as error:
                 _log.warning("%s is abandoned and cannot be resumed yet: %s", name, error)
         return resumed
+
+    def _left(self, sweep: str) -> int | None:
+        """How many trials the next coordinator may start; none where the time of the lost one is over."""
+        end = unpublished.until(self.host.settings, sweep)
+        if end is not None and end <= time.time():
+            return 0
+        return unpublished.left(self.host.settings, self.host.repository, sweep)
 
 
 def abandoned(repository: Repository) -> list[str]:

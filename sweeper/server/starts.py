@@ -173,7 +173,7 @@ def carry_out(path: Path) -> None:
             if grid.rehearsal:
                 write_files(grid)
             create(session, resolve(grid, settings), plugins, extend=start.extend)
-        start_detached(settings, session.repository, start.sweep, start.limit)
+        start_detached(settings, session.repository, start.sweep, start.limit, start.until)
 
 
 def main() -> None:

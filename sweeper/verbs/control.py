@@ -52,16 +52,22 @@ def retry(host: Host, sweep: SweepName, asked: RetryRequest) -> Reply:
 def resume(host: Host, sweep: SweepName, asked: ResumeRequest) -> Reply:
     """Resumes a stopped or killed sweep, from its checkpoints."""
     name = host.settled(sweep)
-    return Reply(sweep=name, message=start(host, name, asked.limit))
+    return Reply(sweep=name, message=start(host, name, asked.limit, end_of(asked.hours)))
 
 
-def start(host: Host, sweep: str, limit: int | None = None) -> str:
+def end_of(hours: float | None) -> float | None:
+    """When so many hours from now are over."""
+    return None if hours is None else time.time() + 3600 * hours
+
+
+def start(host: Host, sweep: str, limit: int | None = None, until: float | None = None) -> str:
     """Starts a coordinator of a stored sweep; a line that says so.
 
     Args:
         host: a service.
         sweep: its name.
         limit: at most so many trials are started, 0 for none.
+        until: when it is to have ended, in seconds since 1970.
 
     Raises:
         LeaseHeldError: somebody runs the sweep.
@@ -72,7 +78,7 @@ def start(host: Host, sweep: str, limit: int | None = None) -> str:
     refuse_running(host.repository, sweep)
     refuse_inert(host.repository.sweep(sweep))
     check_services(host.settings)
-    host.starts.start(Start(sweep, time.time(), limit=limit))
+    host.starts.start(Start(sweep, time.time(), limit=limit, until=until))
     return BEING_STARTED.format(sweep)
 
 

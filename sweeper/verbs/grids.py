@@ -7,7 +7,7 @@ import time
 from sweeper.errors import StartingError
 from sweeper.run.lease import refuse_running
 from sweeper.settings import Settings
-from sweeper.verbs.control import BEING_STARTED
+from sweeper.verbs.control import BEING_STARTED, end_of
 from sweeper.verbs.declaration import Role, verb
 from sweeper.verbs.host import Host, Start
 from sweeper.verbs.requests import LaunchRequest, PlanRequest
@@ -42,5 +42,5 @@ def launch(host: Host, asked: LaunchRequest) -> Launched:
     check_services_and_data(resolved, host.settings)
     if check_name_and_space(host.settings, host.repository, resolved, extend=asked.extend).trials:
         refuse_running(host.repository, grid.name)
-    host.starts.start(Start(grid.name, time.time(), grid.to_dict(), asked.extend, asked.limit))
+    host.starts.start(Start(grid.name, time.time(), grid.to_dict(), asked.extend, asked.limit, end_of(asked.hours)))
     return Launched(sweep=grid.name, message=BEING_STARTED.format(grid.name), differences=differences)

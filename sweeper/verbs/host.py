@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of a coordinator: it makes the sweep by its grid (None: the sweep exists), and runs it.
+    """One start of a coordinator: it makes the sweep by its grid (None: the sweep exists), and runs it until a time.
 
     `grid` is a checked grid as a plain table; `failure` the last words of a start that failed, None until then; `at`
     seconds since the epoch.
@@ -33,6 +33,7 @@ class Start:
     grid: Mapping[str, object] | None = None
     extend: bool = False
     limit: int | None = None
+    until: float | None = None
     failure: str | None = None
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from sweeper.grids.files import shipped
+from sweeper.run.deadline import LONGEST_HOURS
 from trials.errors import InputError
 from trials.places import NAME_PATTERN
 
@@ -36,6 +37,9 @@ Concurrency = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_whole)]
 ResultsTable = Literal["scores", "trials"]
 """The two tables of results."""
 Limit = Annotated[int, Field(ge=1, le=1_000_000, description="Start at most so many trials."), BeforeValidator(_whole)]
+
+
+Hours = Annotated[float, Field(gt=0, le=LONGEST_HOURS, description="End after so many hours; resume continues.")]
 
 
 class _Asked(BaseModel):
@@ -105,9 +109,10 @@ class RenameRequest(_Asked):
 
 
 class ResumeRequest(_Asked):
-    """`limit`: at most so many trials are started; the rest stays queued."""
+    """`limit`: at most so many trials are started; the rest stays queued. `hours`: when to end."""
 
     limit: Limit | None = None
+    hours: Hours | None = None
 
 
 class PlanRequest(_Asked):
@@ -145,6 +150,7 @@ class LaunchRequest(PlanRequest):
 
     extend: bool = False
     limit: Limit | None = None
+    hours: Hours | None = None
 
 
 Request = TypeVar("Request", bound=BaseModel)

@@ -159,6 +159,26 @@ def test_longest_first(bench: Bench) -> None:
     assert not bench.coordinator.done()
 
 
+def test_a_sweep_ends_in_time(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.run.coordinator.POLL_SECONDS", 0.0)
+    clock = [1000.0]
+    bench = Bench(database, tmp_path, until=1500.0, clock=lambda: clock[0])
+    trial = claim(bench.coordinator)
+    epoch = Epoch(1, 0.5, 0.5, 0.5, 0.01, 10, 100.0)
+    bench.coordinator.handle(trial, Report(EpochEnded(epoch)))
+    clock[0] = 1399.0
+    bench.coordinator.poll()
+    assert not bench.coordinator.stopping
+    clock[0] = 1400.0  # the next epoch would end as the time does
+    bench.coordinator.poll()
+    assert bench.coordinator.stopping
+    assert bench.coordinator.next() is None
+    assert bench.coordinator.close() is SweepState.STOPPED
+    assert bench.repository.sweep("s").reason == "its time is over"
+    assert bench.state(trial) is TrialState.QUEUED, "it resumes from its checkpoint"
+    bench.keeper.__exit__(None, None, None)
+
+
 def test_a_finished_trial_is_written_whole(bench: Bench) -> None:
     trial = claim(bench.coordinator)
     bench.coordinator.handle(trial, Report(Started(), worker=Worker(7, "here", "CPU")))

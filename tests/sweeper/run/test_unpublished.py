@@ -19,6 +19,9 @@ def test_a_note_stands_until_it_is_forgotten(stored: Path) -> None:
     unpublished.note(settings, "demo")
     unpublished.note(settings, "a.b")
     assert unpublished.noted(settings) == ["a.b", "demo"]
+    assert unpublished.until(settings, "demo") is None
+    unpublished.start(settings, "demo", unpublished.StartedRun(1.0, until=7.0))
+    assert unpublished.until(settings, "demo") == 7.0
     unpublished.forget(settings, "demo")
     unpublished.forget(settings, "demo")
     assert unpublished.noted(settings) == ["a.b"]

@@ -171,6 +171,7 @@ def test_what_is_not_there(served: Any, path: str, words: str) -> None:
         ("retry", {}, "say which trials"),
         ("retry", {"trials": ["../../etc/passwd"]}, "body.trials.0"),
         ("resume", {"limit": 0}, "body.limit"),
+        ("resume", {"hours": -1}, "body.hours"),
     ],
 )
 def test_wrong_input_is_one_message(served: Any, path: str, asked: dict[str, Any], words: str) -> None:

@@ -76,10 +76,12 @@ def test_results_as_a_file(sweeper: Any, address: str, tmp_path: Path) -> None:
 
 
 def test_verbs_that_change_something(sweeper: Any, address: str, served: Any) -> None:
-    answer = sweeper("--server", address, "resume", "demo", "--limit", "3")
+    answer = sweeper("--server", address, "resume", "demo", "--limit", "3", "--hours", "2")
     assert answer.out == "demo is being started; see: sweeper status demo\n"
     served.starts.join(120)
     assert [start.limit for start in served.recorded.starts] == [3]
+    (start,) = served.recorded.starts
+    assert start.until == pytest.approx(start.at + 2 * 3600, abs=60)
     assert "2 trials of demo are queued for a retry" in sweeper("--server", address, "retry", "--failed").out
     served.starts.join(120)
     served.repository.acquire_lease("demo", "test", 60)

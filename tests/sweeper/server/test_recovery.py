@@ -78,6 +78,14 @@ def test_one_that_is_held_when_its_wait_is_over_is_mended(served: Any, recovery:
     served.starts.join(120)
 
 
+def test_a_sweep_whose_time_is_over_starts_no_trial(served: Any, recovery: Recovery) -> None:
+    unpublished.start(served.host.settings, "demo", unpublished.StartedRun(0.0, until=1e9))
+    served.repository.renew_lease(served.repository.acquire_lease("demo", "test", 60), -1)
+    assert recovery.run_once() == ["demo"]
+    assert starts(served) == 1
+    assert served.recorded.starts[0].limit == 0
+
+
 @pytest.mark.parametrize(("begun_at", "limit"), [(0.0, 3), (1e12, 5)])
 def test_what_the_lost_coordinator_was_limited_to_its_successor_is(
     served: Any, recovery: Recovery, begun_at: float, limit: int
