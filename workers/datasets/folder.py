@@ -45,6 +45,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 MANIFEST = "manifest.json"
 SPLITS = "splits"
+INTAKE = "intake.json"
+"""How an image alone is read, of data that an older version prepared; elsewhere it is in the manifest."""
 
 VERIFIED_SECONDS = 3600
 """So long a host trusts its check of the hashes. Launch and resume always check."""
@@ -119,6 +121,7 @@ class PreparedDataset:
         channelwise: the channels are images of their own, each with its own z-score; not the colours of one.
         ignores: labels may hold `IGNORED`, which enters neither loss nor score.
         members: the classes of each nested region (`workers.datasets.regions`); empty without regions.
+        intake: how an image alone is read (`workers.datasets.intake`), as JSON; empty where the reader does not say so.
     """
 
     path: Path
@@ -135,6 +138,7 @@ class PreparedDataset:
     channelwise: bool = False
     ignores: bool = False
     members: Members = ()
+    intake: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _by_id(self) -> dict[str, PreparedCase]:
@@ -314,6 +318,8 @@ def open_prepared(path: Path) -> PreparedDataset:
         values["cases"] = tuple(map(_without_own_group(values["reader"]), map(PreparedCase.from_dict, values["cases"])))
         values["excluded"] = tuple(Excluded(*pair) for pair in values["excluded"])
         values["members"] = tuple(map(tuple, values.get("members", ())))
+        if "intake" not in values and (path / INTAKE).is_file():
+            values["intake"] = json.loads((path / INTAKE).read_text(encoding="utf-8"))
         prepared = PreparedDataset(path=path, **(values | {"classes": tuple(values["classes"])}))
     except FileNotFoundError as error:
         raise DataError(f"{path}: not a prepared data set (no {MANIFEST}); run `sweeper data prepare`") from error

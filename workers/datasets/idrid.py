@@ -61,6 +61,10 @@ class Idrid(Reader):
         lesions = ("background", "microaneurysm", "haemorrhage", "hard exudate", "soft exudate")
         return (*lesions, "optic disc") if self.optic_disc else lesions
 
+    @property
+    def masks_apart(self) -> bool:
+        return True
+
     def find_cases(self, source: Path) -> list[CaseFiles]:
         return self._part(source, "a. Training Set", "train") + self._part(source, "b. Testing Set", "test")
 

@@ -17,8 +17,8 @@ from workers.datasets.images import (
     read_binary_mask,
     read_class_mask,
     read_colour_mask,
-    read_image,
 )
+from workers.datasets.intake import Intake, read_pictures
 from workers.datasets.layouts import Layout, find_cases
 from workers.datasets.masks import Foreground
 from workers.datasets.patterns import GROUP
@@ -135,6 +135,10 @@ class ImageFolder(LabelOptions, Reader):
         return not isinstance(self.masks, str)
 
     @property
+    def masks_apart(self) -> bool:
+        return self._a_mask_each
+
+    @property
     def layout(self) -> Layout:
         """Where the files of a case are."""
         images = (self.images,) if isinstance(self.images, str) else self.images
@@ -164,14 +168,7 @@ class ImageFolder(LabelOptions, Reader):
         return [replace(case, group=group_of(case.id, self.group)) for case in cases] if self.group else cases
 
     def read_case(self, case: CaseFiles) -> Case:
-        images = [read_image(path, self.channels // len(case.images), self.orientation) for path in case.images]
-        for path, image in zip(case.images[1:], images[1:], strict=True):
-            if image.shape != images[0].shape:
-                raise DataError(
-                    f"{path}: {image.shape[0]}×{image.shape[1]} pixels, but {case.images[0].name} has "
-                    f"{images[0].shape[0]}×{images[0].shape[1]}; register and resize them first, or exclude the case"
-                )
-        image = np.concatenate(images, axis=-1) if len(images) > 1 else images[0]
+        image = read_pictures(case.images, self.channels, self.orientation)
         label = self._label(case)
         swapped = label.shape != image.shape[:2] == label.T.shape
         if swapped and self.turns and is_turned(case.images[0]):
@@ -181,6 +178,16 @@ class ImageFolder(LabelOptions, Reader):
                 'options.orientation = "stored"'
             )
         return Case(image, label, (1.0, 1.0))
+
+    def intake(self, channels: int) -> Intake:
+        patterns = () if isinstance(self.images, str) else self.images
+        return Intake(
+            volumes=False,
+            channels=channels,
+            preprocessing=self.preprocessing,
+            orientation=self.orientation,
+            patterns=patterns,
+        )
 
     def _label(self, case: CaseFiles) -> Label:
         if not case.masks:

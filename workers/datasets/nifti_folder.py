@@ -13,17 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
-
 from workers.datasets.dataset_json import described_cases, read_description
-from workers.datasets.grids import Header, turn_onto, turned
+from workers.datasets.grids import Header
 from workers.datasets.image_folder import check_classes, check_group, check_ignored, classes_of, group_of
+from workers.datasets.intake import Intake, Raw, cut, joined, read_volumes, windows
 from workers.datasets.patterns import GROUP, match_files, match_groups, match_several, pair, require_partners
 from workers.datasets.preprocessing import (
     IGNORED,
     Image,
     Label,
-    canonical_affine,
     canonical_order,
     check_clip,
     to_canonical,
@@ -31,14 +29,11 @@ from workers.datasets.preprocessing import (
 from workers.datasets.reader import About, Case, CaseFiles, Reader
 from workers.datasets.regions import LabelOptions, check_regions, values_of
 from workers.datasets.volume_formats import companions, dicom_files
-from workers.datasets.volumes import read_channels, read_header, read_labels, read_volume
+from workers.datasets.volumes import read_header, read_labels
 from workers.errors import DataError, ParameterError
 
 MAX_VALUE = (1 << 20) - 1
 """Largest value of a label: atlases number their structures by thousands."""
-
-_PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
-"""Axis of the canonical volume (z, y, x) that a slice is taken across."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,29 +169,32 @@ class NiftiFolder(LabelOptions, Reader):
             return cases
         return sorted((part for case in cases for part in self._parts(case)), key=lambda case: case.id)
 
+    def read_whole(self, case: CaseFiles) -> Case:
+        image, label, header = self._read(case)
+        return Case(image, label, header.spacing, header.affine, notes=header.notes)
+
     def read_case(self, case: CaseFiles) -> Case:
         if not case.part:
-            image, label, header = self._read(case)
+            whole = self.read_whole(case)
             if self._in_parts:  # a volume that could not be cut, for the error that reading it gives
                 raise DataError(f"{case.images[0]}: changed while it was read; do the same again")
-            return Case(image, label, header.spacing, header.affine, notes=header.notes)
-        image, label, header = self._read_canonical(case)
-        window = _window(case.part)
-        affine = canonical_affine(header.shape, header.affine)
-        spacing = canonical_order(header.spacing, header.affine)
-        if self.slices:
-            axis = _PLANES[self.slices]
-            # Rows run from the head down (or from front to back), as radiologists view them.
-            flipped = (slice(None, None, -1), slice(None))
-            return Case(
-                np.take(image, window[axis].start, axis)[flipped].copy(),
-                np.take(label, window[axis].start, axis)[flipped].copy(),
-                (1.0, 1.0),
-                notes=header.notes,
-            )
-        affine = affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
-        return Case(image[window].copy(), label[window].copy(), spacing, affine, notes=header.notes)
+            return whole
+        image, label, header = self._read_cached(case)
+        part = cut(Raw(image, header.spacing, header.affine, label), _window(case.part), self.slices)
+        if part.label is None:
+            raise DataError(f"{case.where}: no label belongs to it")
+        return Case(part.image, part.label, part.spacing, part.affine, notes=header.notes)
+
+    def intake(self, channels: int) -> Intake:
+        return Intake(
+            volumes=True,
+            channels=channels,
+            preprocessing=self.preprocessing,
+            trust=self.grid == "trust",
+            plane=self.slices,
+            blocks=self.blocks,
+            patterns=self.images,
+        )
 
     def _by_pattern(self, source: Path) -> list[CaseFiles]:
         channels = [_match(source, pattern) for pattern in self.images]
@@ -284,16 +282,8 @@ class NiftiFolder(LabelOptions, Reader):
 
     def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
         """Name of each part, and its window as `z0:z1,y0:y1,x0:x1` on the canonical grid."""
-        if self.slices:
-            axis = _PLANES[self.slices]
-            for i in range(0, shape[axis], self.step):
-                limits = [(i, i + 1) if a == axis else (0, n) for a, n in enumerate(shape)]
-                yield f"{self.slices}-{i:03d}", _part(limits)
-            return
-        edges = [np.linspace(0, n, count + 1).round().astype(int) for n, count in zip(shape, self.blocks, strict=True)]
-        for index in np.ndindex(self.blocks):
-            limits = [(int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True)]
-            yield "block-" + "".join(str(i) for i in index), _part(limits)
+        for suffix, window in windows(shape, self.slices, self.step, self.blocks):
+            yield suffix, ",".join(f"{part.start}:{part.stop}" for part in window)
 
     def _asked(self, case: CaseFiles) -> _Asked:
         several = self.channels or (0 if not self.images else len(self.images))
@@ -303,9 +293,9 @@ class NiftiFolder(LabelOptions, Reader):
     def _read(self, case: CaseFiles) -> tuple[Image, Label, Header]:
         return _read(self._asked(case))
 
-    def _read_canonical(self, case: CaseFiles) -> tuple[Image, Label, Header]:
+    def _read_cached(self, case: CaseFiles) -> tuple[Image, Label, Header]:
         stamps = tuple(path.stat().st_mtime_ns for path in case.files)
-        read = _read_canonical(self._asked(case), stamps)
+        read = _read_cached(self._asked(case), stamps)
         if isinstance(read, str):
             raise DataError(read)
         return read
@@ -334,50 +324,27 @@ class _Asked(NamedTuple):
 
 def _read(asked: _Asked) -> tuple[Image, Label, Header]:
     """Image (x, y, z, channels), label (x, y, z) and the header, in the first file's own axis order."""
-    one_each = asked.channels == len(asked.images)
-    channels: list[Image] = []
-    header: Header | None = None
-    for path in asked.images:
-        if one_each:
-            volume, own = read_volume(path)
-            volume = volume[..., None]
-        else:
-            volume, own = read_channels(path)
-        if header is None:
-            header = own
-            if not (own.sized or asked.sized):
-                raise DataError(
-                    f"{path}: the file gives no size of a voxel, so it cannot be resampled; leave spacing out, or save "
-                    "it in a format that has sizes"
-                )
-        else:
-            volume = turned(volume, turn_onto(path, own, header, trust=asked.trust, image=str(asked.images[0])))
-        channels.append(volume)
-    if header is None:
+    if not asked.images:
         raise DataError(f"{asked.labels}: no image belongs to it")
-    image = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
-    if asked.channels and image.shape[-1] != asked.channels:
-        raise DataError(
-            f"{asked.images[0]}: the image has {image.shape[-1]} channels, expected {asked.channels} (options.channels)"
-        )
+    volumes, header = read_volumes(asked.images, asked.channels, trust=asked.trust, sized=asked.sized)
+    image = joined(volumes)
     label = read_labels(asked.labels, dict(asked.label_map), header, trust=asked.trust)
     if asked.nonzero is not None:
-        label[(label == 0) & (channels[0][..., 0] != 0)] = asked.nonzero
+        label[(label == 0) & (image[..., 0] != 0)] = asked.nonzero
     return image, label, header
 
 
 @lru_cache(maxsize=1)
-def _read_canonical(asked: _Asked, stamps: tuple[int, ...]) -> tuple[Image, Label, Header] | str:
-    """As `_read`, turned to the canonical axes. The last volume is kept, because its parts follow one another.
+def _read_cached(asked: _Asked, stamps: tuple[int, ...]) -> tuple[Image, Label, Header] | str:
+    """As `_read`. The last volume is kept, because its parts follow one another.
 
     Of a volume that cannot be read the error's message is kept, so that it is not read again for each part. `stamps`
     are the files' times of change: a changed file is read again.
     """
     try:
-        image, label, header = _read(asked)
+        return _read(asked)
     except DataError as error:
         return str(error)
-    return to_canonical(image, header.affine), to_canonical(label, header.affine), header
 
 
 def _match(source: Path, pattern: str) -> dict[str, Path]:
@@ -394,10 +361,6 @@ def _companions(case: CaseFiles) -> tuple[Path, ...]:
         return tuple(dict.fromkeys(other for path in (*case.images, case.label) for other in companions(path)))
     except DataError:
         return ()  # read_case says what is wrong
-
-
-def _part(limits: list[tuple[int, int]]) -> str:
-    return ",".join(f"{low}:{high}" for low, high in limits)
 
 
 def _window(part: str) -> tuple[slice, ...]:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from workers.datasets.cases import read_and_preprocess
 from workers.datasets.folder import (
     FILES,
+    INTAKE,
     MANIFEST,
     SPLITS,
     PreparedCase,
@@ -34,7 +35,7 @@ from workers.datasets.folder import (
 from workers.datasets.keys import preparation_key
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import IGNORED
-from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader
+from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, intake_for
 from workers.datasets.regions import count_pixels
 from workers.datasets.sources import included_cases, provenance, sha256
 from workers.errors import DataError
@@ -86,7 +87,7 @@ def prepare(
             try:
                 whole = open_prepared(path)
                 whole.verify_here(trusted=0)
-                return whole
+                return _with_intake(whole, reader)
             except DataError as error:
                 if damaged is not None:
                     damaged(str(error))
@@ -106,6 +107,19 @@ def prepare(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return open_prepared(path)
+
+
+def _with_intake(prepared: PreparedDataset, reader: Reader) -> PreparedDataset:
+    """Data that an older version prepared are told how an image alone is read; no array is touched."""
+    intake = None if prepared.intake else intake_for(reader, prepared.channels)
+    if intake is None:
+        return prepared
+    try:
+        with atomic_write(prepared.path / INTAKE) as file:
+            file.write(json.dumps(intake.to_dict()).encode())
+    except OSError:  # a folder that may only be read
+        return prepared
+    return open_prepared(prepared.path)
 
 
 def _fill(
@@ -135,6 +149,7 @@ def _fill(
     if not done:
         raise DataError(f"data set {reader.name!r}: no case is left in {source}; {excluded[-1].reason}")
     channels = _channels(folder, done)
+    intake = intake_for(reader, channels)
     return PreparedDataset(
         path=folder,
         key=key,
@@ -150,6 +165,7 @@ def _fill(
         channelwise=reader.channelwise,
         ignores=reader.ignores,
         members=reader.members,
+        intake={} if intake is None else intake.to_dict(),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import PlainValidator
 
+from workers.datasets.intake import Intake
 from workers.datasets.preprocessing import Affine, Clip, Image, Label, MaskResampling, Preprocessing, clip_of
 from workers.datasets.regions import Members
 from workers.errors import ParameterError, WorkerError
@@ -258,6 +259,27 @@ class Reader(ABC):
             DataError: not this data set's folder, a partner is missing, or two cases have one id.
         """
 
+    def read_whole(self, case: CaseFiles) -> Case:
+        """A case without a part: the whole of its files, also where this reader's cases are slices or blocks.
+
+        Raises:
+            DataError, ExcludedCaseError: as `read_case`.
+        """
+        return self.read_case(case)
+
+    def intake(self, channels: int) -> Intake:
+        """How an image alone is read, without a mask, see `intake_for`.
+
+        Args:
+            channels: of the prepared images.
+        """
+        return Intake(volumes=self.dimensions == 3, channels=channels, preprocessing=self.preprocessing)
+
+    @property
+    def masks_apart(self) -> bool:
+        """Whether each class has a mask file of its own."""
+        return False
+
     @abstractmethod
     def read_case(self, case: CaseFiles) -> Case:
         """Read one case.
@@ -266,3 +288,16 @@ class Reader(ABC):
             DataError: a file is damaged or not what it should be; the message names it.
             ExcludedCaseError: the data set's own rules leave this case out.
         """
+
+
+def intake_for(reader: Reader, channels: int) -> Intake | None:
+    """How the images of a reader are read without their masks; None where that is not known.
+
+    It is not where a plug-in's class reads cases by itself and has no `intake` of its own: what it does to an image is
+    not known here, and another network input would be silently wrong.
+    """
+    order = type(reader).__mro__
+    reads = next(n for n, kind in enumerate(order) if "read_case" in vars(kind))
+    says = next(n for n, kind in enumerate(order) if "intake" in vars(kind))
+    ours = order[reads].__module__.split(".")[0] == "workers"
+    return reader.intake(channels) if ours or says <= reads else None

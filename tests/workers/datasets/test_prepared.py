@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trials.spec import content_hash
 from workers.datasets import get_reader, sources
 from workers.datasets.folder import MANIFEST
 from workers.datasets.prepared import is_prepared, locate, open_prepared, preparation_key, prepare
@@ -56,6 +57,21 @@ def test_the_carried_nuclei_from_folder_to_split(tmp_path: Path) -> None:
     assert 0.06 < np.mean(shares) < 0.09  # 7.4% in the set's description
     split = make_split(prepared.cases, seed=0)
     assert (len(split.train), len(split.validation), len(split.test)) == (38, 10, 12)
+
+
+def test_older_prepared_data_learn_how_an_image_alone_is_read(source: Path, tmp_path: Path) -> None:
+    prepared = prepare(READER, source, tmp_path / "root", processes=1)
+    wanted = prepared.intake
+    assert wanted["preprocessing"]["size"] == [12, 16]
+    manifest = prepared.path / MANIFEST
+    values = json.loads(manifest.read_text())
+    del values["intake"], values["checksum"]
+    manifest.write_text(json.dumps(values | {"checksum": content_hash(values)}))
+    assert open_prepared(prepared.path).intake == {}
+    again = prepare(READER, source, tmp_path / "root", processes=1)
+    assert again.key == prepared.key
+    assert again.intake == wanted
+    assert open_prepared(prepared.path).intake == wanted
 
 
 def test_arrays_hold_what_the_manifest_says(source: Path, tmp_path: Path) -> None:
