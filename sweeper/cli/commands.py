@@ -18,6 +18,7 @@ from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
 from sweeper.cli import losses as losses_commands
 from sweeper.cli import mlflow as mlflow_commands
+from sweeper.cli import predict as predict_commands
 from sweeper.cli import remote
 from sweeper.cli import results as results_commands
 from sweeper.cli import score as score_commands
@@ -71,6 +72,7 @@ app = typer.Typer(
 app.add_typer(control_commands.app)
 app.add_typer(results_commands.app)
 app.add_typer(score_commands.app)
+app.add_typer(predict_commands.app)
 app.add_typer(analyse_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(upkeep_commands.app)

@@ -8,7 +8,7 @@ the same code.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,49 @@ from nibabel.affines import voxel_sizes
 
 from trials.results import Score
 from trials.spec import EvaluationSpec
-from workers.datasets.prepared import PreparedCase, PreparedDataset
-from workers.datasets.preprocessing import IGNORED, Label
+from workers.datasets.prepared import PreparedCase
+from workers.datasets.preprocessing import IGNORED, Label, MaskResampling
+from workers.datasets.regions import Members
 from workers.scoring.masks import Softmax, score_case
 from workers.scoring.native import to_original, to_prepared
 
 Partition = Literal["validation", "test"]
 
 
+class Truths(Protocol):
+    """What is needed of a data set to score its cases; `workers.datasets.prepared.PreparedDataset` has it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by index."""
+
+    @property
+    def ignores(self) -> bool:
+        """Whether labels may hold `IGNORED`."""
+
+    @property
+    def members(self) -> Members:
+        """The classes of each nested region."""
+
+    @property
+    def mask_resampling(self) -> MaskResampling:
+        """How masks are brought to the prepared grid."""
+
+    def case(self, case: str) -> PreparedCase:
+        """Its grids."""
+
+    def label(self, case: str) -> Label:
+        """The truth on the prepared grid."""
+
+    def native_label(self, case: str) -> Label:
+        """The truth on the source's own grid."""
+
+    def field(self, case: str) -> Label:
+        """The field of view on the source's own grid."""
+
+
 def score_prediction(
-    prepared: PreparedDataset,
+    prepared: Truths,
     case: str,
     prediction: Label,
     evaluation: EvaluationSpec,
@@ -55,7 +88,7 @@ def score_prediction(
 
 
 def score_original(
-    prepared: PreparedDataset,
+    prepared: Truths,
     case: str,
     mask: Label,
     evaluation: EvaluationSpec,
@@ -70,7 +103,7 @@ def score_original(
 
 
 def _softmax(
-    prepared: PreparedDataset, case: str, probabilities: npt.NDArray[np.float32], evaluation: EvaluationSpec
+    prepared: Truths, case: str, probabilities: npt.NDArray[np.float32], evaluation: EvaluationSpec
 ) -> Softmax:
     """The softmax with the truth of the prepared grid, whichever grid the masks are scored on."""
     inside = None
@@ -84,7 +117,7 @@ def _softmax(
 
 
 def _score(
-    prepared: PreparedDataset,
+    prepared: Truths,
     case: str,
     mask: Label,
     evaluation: EvaluationSpec,

@@ -47,7 +47,7 @@ def to_original(prediction: Label, case: PreparedCase) -> Label:
         DataError: the prediction has another shape.
     """
     _check_shape("the prediction", prediction.shape, case.shape, case)
-    label = resample_label(prediction, _canonical_shape(case), tuple(1 / step for step in _steps(case)))
+    label = resample_label(prediction, _canonical_shape(case), tuple(1 / step for step in steps_of(case)))
     return label if case.affine is None else np.ascontiguousarray(from_canonical(label, _affine(case)))
 
 
@@ -65,7 +65,7 @@ def to_prepared(mask: Label, case: PreparedCase, how: MaskResampling = "nearest"
     _check_shape("the mask", mask.shape, case.original_shape, case)
     if case.affine is not None:
         mask = to_canonical(mask, _affine(case))
-    return np.ascontiguousarray(resample_mask(mask, case.shape, _steps(case), how))
+    return np.ascontiguousarray(resample_mask(mask, case.shape, steps_of(case), how))
 
 
 def save_mask(mask: Label, path: Path, case: PreparedCase) -> None:
@@ -152,7 +152,7 @@ def _canonical_shape(case: PreparedCase) -> tuple[int, ...]:
     return case.original_shape if case.affine is None else canonical_order(case.original_shape, _affine(case))
 
 
-def _steps(case: PreparedCase) -> tuple[float, ...]:
+def steps_of(case: PreparedCase) -> tuple[float, ...]:
     """Size of a prepared voxel in original ones, per prepared axis."""
     if case.affine is None:
         return tuple(n / m for n, m in zip(case.original_shape, case.shape, strict=True))

@@ -9,6 +9,7 @@ patient is written into them unless the caller passes a caption.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ FALSE_NEGATIVE = (0, 114, 178)
 TRUTH_OUTLINE = (255, 255, 255)
 OUTLINE_OUTSIDE = (0, 0, 0)
 _OPACITY = 0.7
+_INSIDE = 0.35
 _GAP = 6
 _LINE = 18
 _BACKGROUND = (255, 255, 255)
@@ -66,6 +68,69 @@ def overlay_png(cases: Sequence[Segmentation], *, height: int = 240) -> bytes:
     if not cases:
         raise DataError("an overlay needs at least one segmentation, got none")
     return _encode(_stack([_row(case, height) for case in cases]))
+
+
+CLASS_COLOURS = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+)  # fmt: skip
+"""Okabe and Ito's palette: of the classes after the background, from the first again after the last."""
+
+
+def labels_png(
+    image: npt.NDArray[np.floating],
+    labels: Labels,
+    classes: Sequence[str],
+    *,
+    spacing: tuple[float, ...] | None = None,
+    truth: Labels | None = None,
+    height: int = 360,
+) -> bytes:
+    """A PNG with an image and the same image with what was found in it, a colour for each class; volumes in three
+    planes.
+
+    Args:
+        image: (*spatial, channels), finite.
+        labels: what was found (*spatial).
+        classes: their names, for the legend.
+        spacing: size of a voxel along each axis.
+        truth: its outline is drawn, where it is known.
+        height: of a picture in pixels.
+
+    Raises:
+        DataError: shapes that disagree, or values that are not finite.
+    """
+    known = labels if truth is None else truth * (truth != IGNORED)
+    case = Segmentation(image, known, labels, spacing=spacing)
+    _check(case)
+    shown = Segmentation(to_grey_or_colour(image), labels if truth is None else known, labels, spacing=spacing)
+    pictures = []
+    for plane, true, found, ratio in planes(shown):
+        plain = _scale(np.asarray(plane, dtype=np.uint8), height, ratio)
+        mask = _scale(found.astype(np.uint8), height, ratio, labels=True)
+        coloured = _coloured(plain, mask)
+        if truth is not None:
+            inside, outside = outline(_scale(true.astype(np.uint8), height, ratio, labels=True))
+            coloured[outside], coloured[inside] = OUTLINE_OUTSIDE, TRUTH_OUTLINE
+        pictures += [Image.fromarray(plain), Image.fromarray(coloured)]
+    row = _beside(pictures, height, "")
+    entries = [(_class_colour(index), name) for index, name in enumerate(classes) if index]
+    outlined = [] if truth is None else [(TRUTH_OUTLINE, "truth (outline)")]
+    return _encode(_stack([row], [*outlined, *entries]))
+
+
+def _class_colour(index: int) -> tuple[int, int, int]:
+    return CLASS_COLOURS[(index - 1) % len(CLASS_COLOURS)]
+
+
+def _coloured(image: Pixels, labels: Labels) -> Pixels:
+    """Each class in its colour: its edge in full, its inside so that the image remains visible."""
+    result = image.astype(np.float64)
+    edge, _ = outline(labels)
+    for index in np.unique(labels[labels > 0]):
+        colour, where = np.array(_class_colour(int(index)), np.float64), labels == index
+        result[where] = (1 - _INSIDE) * result[where] + _INSIDE * colour
+        result[where & edge] = colour
+    return np.rint(result).astype(np.uint8)
 
 
 def blend(image: Pixels, truth: Labels, prediction: Labels) -> Pixels:
@@ -166,14 +231,19 @@ def _row(case: Segmentation, height: int) -> Image.Image:
         plain = _scale(np.asarray(image, dtype=np.uint8), height, ratio)
         masks = (_scale(mask.astype(np.uint8), height, ratio, labels=True) for mask in (truth, prediction))
         pictures += [Image.fromarray(plain), Image.fromarray(blend(plain, *masks))]
+    return _beside(pictures, height, case.caption)
+
+
+def _beside(pictures: Sequence[Image.Image], height: int, caption: str) -> Image.Image:
+    """Pictures of one height in a row, below their caption."""
     width = sum(picture.width for picture in pictures) + _GAP * (len(pictures) - 1)
-    row = Image.new("RGB", (width, height + (_LINE if case.caption else 0)), _BACKGROUND)
+    row = Image.new("RGB", (width, height + (_LINE if caption else 0)), _BACKGROUND)
     left = 0
     for picture in pictures:
         row.paste(picture, (left, row.height - height))
         left += picture.width + _GAP
-    if case.caption:
-        ImageDraw.Draw(row).text((0, 2), case.caption, fill=_INK, font=ImageFont.load_default(12))
+    if caption:
+        ImageDraw.Draw(row).text((0, 2), caption, fill=_INK, font=ImageFont.load_default(12))
     return row
 
 
@@ -184,9 +254,19 @@ def _scale(pixels: Pixels, height: int, ratio: float, *, labels: bool = False) -
     return np.asarray(Image.fromarray(pixels).resize((width, height), method))
 
 
-def _stack(rows: Sequence[Image.Image]) -> Image.Image:
+Entries = Sequence[tuple[tuple[int, int, int], str]]
+"""The colours of a legend with what they mean."""
+
+_ERRORS: Entries = (
+    (TRUTH_OUTLINE, "truth (outline)"),
+    (FALSE_POSITIVE, "false positive"),
+    (FALSE_NEGATIVE, "false negative"),
+)
+
+
+def _stack(rows: Sequence[Image.Image], entries: Entries = _ERRORS) -> Image.Image:
     """The rows under each other, and below them the legend."""
-    legend = _legend()
+    legend = _legend(entries)
     width = max(legend.width, *(row.width for row in rows))
     height = sum(row.height + _GAP for row in rows) + legend.height
     page = Image.new("RGB", (width, height), _BACKGROUND)
@@ -197,19 +277,16 @@ def _stack(rows: Sequence[Image.Image]) -> Image.Image:
     return page
 
 
-def _legend() -> Image.Image:
-    entries = (
-        (TRUTH_OUTLINE, "truth (outline)"),
-        (FALSE_POSITIVE, "false positive"),
-        (FALSE_NEGATIVE, "false negative"),
-    )
-    page = Image.new("RGB", (380, _LINE), _BACKGROUND)
+def _legend(entries: Entries) -> Image.Image:
+    font = ImageFont.load_default(12)
+    widths = [max(125, 17 + math.ceil(font.getlength(text)) + 12) for _, text in entries]
+    page = Image.new("RGB", (sum(widths) + 5, _LINE), _BACKGROUND)
     draw = ImageDraw.Draw(page)
     left = 0
-    for colour, text in entries:
+    for (colour, text), width in zip(entries, widths, strict=True):
         draw.rectangle((left, 3, left + 11, 14), fill=colour, outline=OUTLINE_OUTSIDE)
-        draw.text((left + 17, 2), text, fill=_INK, font=ImageFont.load_default(12))
-        left += 125
+        draw.text((left + 17, 2), text, fill=_INK, font=font)
+        left += width
     return page
 
 
