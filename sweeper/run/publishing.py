@@ -100,6 +100,7 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Pa
     Raises:
         TrackingUnavailableError, TrackingInputError: it could not be sent.
     """
+    from sweeper.run.model_card import model_cards  # with the analysis
     from workers.process.child import SPOOL_FILE
     from workers.tracking import replay, run_id
 
@@ -115,7 +116,8 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Pa
         if (run := run_id(spool)) and run != trial.mlflow_run:
             keeper.write(session.repository.set_mlflow_run, run, trial=trial.hash)
     tracker.report(sweep.description, files, "report.html")
-    tracker.register_best(study.answers.best_models)
+    best = study.answers.best_models
+    tracker.register_best(best, descriptions=model_cards(study, best))
     tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
 
 

@@ -3,6 +3,9 @@
 `mlflow.keras.log_model` would import TensorFlow a second time and block the training for seconds. The folder it writes
 is simple (Keras' own file, and what describes it), so it is written here by hand and read back by `mlflow.pyfunc` and
 `mlflow.keras` like any other; a test does both.
+
+With a recipe (`workers.inference.recipe`), `mlflow.pyfunc` gives a model that takes raw images, as arrays or paths, and
+`mlflow.keras` the network alone. Without one both take preprocessed batches.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workers.inference.model import RECIPE_FILE
 from workers.tracking.client import RefusedError, artifacts_at, call
 from workers.tracking.records import ModelRecord, StartRecord
 
@@ -120,13 +124,17 @@ def write_model_folder(folder: Path, record: ModelRecord, *, run_id: str, model_
     (data / "keras_module.txt").write_text("keras")
     _link(record.path, data / "model.keras")
     model = Model(artifact_path=location, run_id=run_id, model_uuid=model_id, model_id=model_id)
-    model.signature = _signature(record)
+    if record.recipe:
+        # Raw images are paths or arrays of any size and type: no signature of MLflow can say that.
+        (data / RECIPE_FILE).write_text(record.recipe, encoding="utf-8")
+    else:
+        model.signature = _signature(record)
+        _write_example(model, record, folder)
     model.metadata = {"classes": ", ".join(("background", *record.classes))}
-    _write_example(model, record, folder)
     model.add_flavor(
         "keras", data="data", keras_version=keras_version, keras_backend="tensorflow", save_exported_model=False
     )
-    _add_environment(model, folder, requirements)
+    _add_environment(model, folder, requirements, "workers.inference.model" if record.recipe else "mlflow.keras")
     model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     model.save(str(folder / "MLmodel"))
 
@@ -169,11 +177,13 @@ def _example(shape: tuple[int, ...], data: bytes) -> Any:
     return _Example(np.frombuffer(data, np.float32).reshape(shape))
 
 
-def _add_environment(model: Model, folder: Path, requirements: list[str]) -> None:
+def _add_environment(model: Model, folder: Path, requirements: list[str], loader: str) -> None:
     """Adds the `python_function` flavour and its environment files (JSON, which is YAML too)."""
     from mlflow import pyfunc
 
-    pyfunc.add_to_model(model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml")
+    # Keras' own loader is given the model's folder, ours that of the files.
+    data = "data" if loader != "mlflow.keras" else None
+    pyfunc.add_to_model(model, loader_module=loader, data=data, conda_env="conda.yaml", python_env="python_env.yaml")
     python = platform.python_version()
     conda = {
         "name": "mlflow-env",

@@ -58,7 +58,10 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """The trained network; see `Spool.model`. Both paths are relative to the trial's folder."""
+    """The trained network; see `Spool.model`. Both paths are relative to the trial's folder.
+
+    `recipe` is how it is applied to raw images, as JSON; empty where that is not known.
+    """
 
     kind: ClassVar = "model"
 
@@ -67,6 +70,7 @@ class ModelRecord:
     classes: tuple[str, ...]
     input_example: Path | None
     requirements: Mapping[str, str]
+    recipe: str = ""
 
     def inside(self, folder: Path) -> ModelRecord:
         """The record with the paths that the files of this folder have."""
@@ -150,6 +154,7 @@ def _model(values: Mapping[str, Any]) -> ModelRecord:
         classes=tuple(values["classes"]),
         input_example=None if example is None else Path(example),
         requirements=values["requirements"],
+        recipe=values.get("recipe", ""),
     )
 
 

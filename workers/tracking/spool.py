@@ -151,6 +151,7 @@ class Spool:
         *,
         input_example: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        recipe: str = "",
     ) -> None:
         """The trained network, as Keras' own `.keras` file, saved without its loss (`compile=False` loads it).
 
@@ -160,6 +161,8 @@ class Spool:
             classes: the foreground classes; the output has one channel more, the background, as its first.
             input_example: a `.npy` file with a batch of input images, float32 (batch, *spatial, channels).
             environment: package versions that the network needs, such as `{"keras": "3.15.0"}`.
+            recipe: how it is applied to raw images (`workers.inference.recipe`). With it MLflow's `pyfunc` takes raw
+                images; without it, preprocessed batches.
         """
         self.append(
             ModelRecord(
@@ -168,6 +171,7 @@ class Spool:
                 classes=tuple(classes),
                 input_example=None if input_example is None else self._relative(input_example),
                 requirements=dict(environment or {}),
+                recipe=recipe,
             )
         )
 

@@ -147,20 +147,25 @@ class SweepTracker:
         self._tag({"state": {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}[status]})
         self._call(lambda: self._client.set_terminated(self.run_id, status=status), "ending the sweep's run")
 
-    def register_best(self, best: Mapping[str, str], *, alias: str = "best") -> list[BestModel]:
+    def register_best(
+        self, best: Mapping[str, str], *, alias: str = "best", descriptions: Mapping[str, str] | None = None
+    ) -> list[BestModel]:
         """Registers each data set's best model, under `<sweep>-<data set>` and an alias.
 
         Args:
             best: data set → hash of its best trial. Which one is best is for the caller to say, by validation scores.
             alias: `models:/<sweep>-<data set>@<alias>` loads the model.
+            descriptions: of the models, by data set, in Markdown.
 
         Returns:
             One entry for each data set whose trial has a model in MLflow; a trial without one is left out. `score` is
             the trial's `val_dsc_best`, NaN where it has none.
         """
-        return [found for dataset, trial in sorted(best.items()) if (found := self._register(dataset, trial, alias))]
+        texts = descriptions or {}
+        registered = (self._register(name, trial, alias, texts.get(name, "")) for name, trial in sorted(best.items()))
+        return [found for found in registered if found is not None]
 
-    def _register(self, dataset: str, trial: str, alias: str) -> BestModel | None:
+    def _register(self, dataset: str, trial: str, alias: str, description: str) -> BestModel | None:
         from mlflow.entities import LoggedModelStatus
 
         client = self._client
@@ -209,6 +214,8 @@ class SweepTracker:
                 "registering a version",
             )
             version = str(made.version)
+        if description:
+            self._call(lambda: client.update_model_version(name, version, description), "describing a version")
         self._call(lambda: client.set_registered_model_alias(name, alias, version), "setting the alias")
         return BestModel(name, version, trial, score)
 

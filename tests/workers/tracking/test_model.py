@@ -81,3 +81,48 @@ def test_the_model_loads_with_pyfunc_and_keras_and_predicts_the_same(
     ).read_text()
     assert "tensorflow-cpu==2.21.0" in requirements
     assert f"keras=={keras.__version__}" in requirements
+
+
+@pytest.mark.slow
+def test_a_model_with_its_recipe_takes_raw_images_by_itself(uri: str, tmp_path: Path) -> None:
+    import mlflow
+    import numpy as np
+    from PIL import Image
+
+    from trials.spec import ModelSpec
+    from workers import networks
+    from workers.datasets.intake import Intake, read_raw
+    from workers.datasets.preprocessing import Preprocessing
+    from workers.inference.recipe import Recipe
+
+    spec = ModelSpec(base_filters=4, depth=1)
+    network = networks.build(spec, input_shape=(32, 32, 3), classes=3)
+    network.set_weights(networks.initial_weights(network, 0))
+    network.save(tmp_path / "model.keras")
+    recipe = Recipe(Intake(False, 3, Preprocessing(size=(32, 32))), ("background", *CLASSES), spec)
+    with Spool(tmp_path / "spool.jsonl") as spool:
+        spool.start(trial(), label=NAME, sweep="s")
+        spool.model(tmp_path / "model.keras", (32, 32, 3), CLASSES, recipe=recipe.to_json())
+        spool.finish(outcome(trial()))
+    result = replay(tmp_path / "spool.jsonl", uri, experiment="tests")
+    assert result.refused == ()
+    client = connect(uri)
+    model = client.search_logged_models([client.get_run(result.run_id).info.experiment_id])[0]
+    mlflow.set_tracking_uri(uri)
+    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 52, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "raw.png")
+    from_path = loaded.predict(str(tmp_path / "raw.png"))
+    assert from_path.shape == (40, 52)
+    assert from_path.dtype == np.uint8
+    assert len(np.unique(from_path)) > 1
+    np.testing.assert_array_equal(loaded.predict(pixels), from_path)
+    first, second = loaded.predict(np.stack([pixels, pixels[::-1]]))
+    np.testing.assert_array_equal(first, from_path)
+    assert second.shape == (40, 52)
+    # The network alone is there, too.
+    again = mlflow.keras.load_model(f"models:/{model.model_id}")
+    batch = read_raw(recipe.intake, [tmp_path / "raw.png"]).image[None, :32, :32]
+    np.testing.assert_allclose(again.predict(batch, verbose=0), network.predict(batch, verbose=0), atol=1e-6)
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}"))
+    assert not list(folder.rglob("*.pkl"))

@@ -135,7 +135,8 @@ def test_the_best_model_is_registered_once_and_its_alias_moves(uri: str, tmp_pat
     (best,) = tracker.register_best({"kits19": first.hash, "nuclei": "0" * 16})
     assert (best.name, best.version, best.trial) == ("demo-kits19", "1", first.hash)
     assert best.score == pytest.approx(0.55)
-    assert tracker.register_best({"kits19": first.hash}) == [best]
+    assert tracker.register_best({"kits19": first.hash}, descriptions={"kits19": "What it is not for."}) == [best]
+    assert connect(uri).get_model_version("demo-kits19", "1").description == "What it is not for."
     (moved,) = tracker.register_best({"kits19": second.hash})
     assert moved.version == "2"
     client = connect(uri)
