@@ -21,7 +21,7 @@ from sweeper.grids.names import Naming
 from sweeper.run.filling import asked_metrics
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
-from sweeper.views.examples import PREDICTIONS
+from sweeper.views.examples import PREDICTIONS, VALIDATION_FILE
 from trials.places import NAME_PATTERN, below
 from trials.results import Score, TrialResult
 from trials.spec import EXTERNAL, LossSpec, ModelSpec, TrainingSpec, TrialSpec, content_hash, is_external
@@ -93,8 +93,10 @@ def score_masks(
     result = _result(spec, scores)
     trial_folder = below(settings.trials, spec.hash)
     trial_folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(trial_folder / PREDICTIONS) as file:
-        np.savez_compressed(file, allow_pickle=False, **predictions)
+    for partition, name in (("test", PREDICTIONS), ("validation", VALIDATION_FILE)):
+        if predictions[partition]:
+            with atomic_write(trial_folder / name) as file:
+                np.savez_compressed(file, allow_pickle=False, **predictions[partition])
     trial = _store(repository, settings, sweep_name, spec, result)
     if not (trial_folder / SPOOL_FILE).exists():
         with Spool(trial_folder / SPOOL_FILE) as spool:
@@ -176,17 +178,16 @@ def _spec(template: TrialSpec, label: str, masks: Mapping[str, Path]) -> TrialSp
 
 def _score(
     prepared: PreparedDataset, split: Split, masks: Mapping[str, Path], template: TrialSpec, chosen: Sequence[str]
-) -> tuple[list[Score], dict[str, Label]]:
-    """The scores, and the test masks on the prepared grid for the report's pictures."""
+) -> tuple[list[Score], dict[str, dict[str, Label]]]:
+    """The scores, and the masks on the prepared grid by partition, for the report's pictures and for later metrics."""
     scores: list[Score] = []
-    predictions: dict[str, Label] = {}
+    predictions: dict[str, dict[str, Label]] = {"test": {}, "validation": {}}
     for case, path in masks.items():
         known = prepared.case(case)
         mask = read_mask(path, known, prepared.classes)
         partition: Partition = "validation" if case in split.validation else "test"
         scores += score_original(prepared, case, mask, template.evaluation, partition, chosen=chosen)
-        if partition == "test":
-            predictions[case] = to_prepared(mask, known, prepared.mask_resampling)
+        predictions[partition][case] = to_prepared(mask, known, prepared.mask_resampling)
     return scores, predictions
 
 

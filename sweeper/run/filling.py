@@ -1,9 +1,10 @@
 """Metrics that stored scores lack, filled from what is kept of a trial; nothing is trained.
 
 A grid may ask for further metrics after its trials have finished, and a trial may come from a sweep that did not ask
-for them. The predictions of the test images are kept, so that masks are scored again; metrics of the softmax need the
-network itself (`workers.process.evaluation`). What is stored stays: a trial whose predictions do not give its stored
-DSC gets nothing. Predictions of the validation images are not kept, so their scores stay as they are.
+for them. The predictions of the test and validation images are kept, so that masks are scored again; metrics of the
+softmax need the network itself (`workers.process.evaluation`). What is stored stays: a trial whose predictions do not
+give its stored DSC gets nothing. Trials of an older version kept no predictions of the validation images: `rescore`
+applies their networks again.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from storage.records import Sweep, Trial
 from storage.repository import Repository
+from sweeper.grids.details import details_of
 from sweeper.grids.expansion import metrics_of
 from sweeper.grids.files import parse_grid
 from sweeper.grids.names import naming_of
@@ -25,10 +28,11 @@ from sweeper.grids.plugged import load_plugins, refuse_inert
 from sweeper.run.lease import LeaseKeeper
 from sweeper.session import Session
 from sweeper.settings import Settings
-from sweeper.views.examples import PREDICTIONS
+from sweeper.views.examples import PREDICTIONS, VALIDATION_FILE
+from trials.messages import PluginSource
 from trials.metrics import DESCRIPTION, OVERLAP, in_order, names
 from trials.places import below
-from trials.results import Score
+from trials.results import Partition, Score
 from trials.spec import RESULTS_VERSION, TrialSpec, is_external
 from trials.states import TrialState
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
@@ -40,8 +44,13 @@ from workers.scoring.masks import needs_softmax
 SHOWN = 3
 """So many trials are named for each reason, the others counted."""
 
-Stored = Mapping[tuple[str, str], float | None]
-"""The stored DSC of a trial's test images by case and class."""
+Stored = Mapping[tuple[Partition, str, str], float | None]
+"""The stored DSC of a trial's images by partition, case and class."""
+
+PARTITIONS: tuple[Partition, ...] = ("test", "validation")
+
+KEPT: Mapping[Partition, str] = {"test": PREDICTIONS, "validation": VALIDATION_FILE}
+"""Where a trial's predictions are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,24 @@ def asked_metrics(sweep: Sweep) -> dict[str, tuple[str, ...]]:
     return {dataset.name: metrics_of(grid, dataset) for dataset in grid.datasets}
 
 
-def fill_scores(repository: Repository, settings: Settings, keeper: LeaseKeeper, *, described: bool = False) -> Filled:
-    """Adds the metrics that a sweep's grid asks for to the test scores that lack them. Repeating it changes nothing.
+def fill_scores(
+    repository: Repository,
+    settings: Settings,
+    keeper: LeaseKeeper,
+    *,
+    described: bool = False,
+    further: Sequence[str] = (),
+) -> Filled:
+    """Adds the metrics that a sweep's grid asks for to the scores that lack them. Repeating it changes nothing.
 
     Args:
         repository: the database.
         settings: where predictions, networks and prepared data are.
         keeper: the sweep's lease.
         described: whether what always is computed is added as well: the image's diagonal and the structures' sizes,
-            which scores of an older version lack, and metrics of the sweep's plug-ins.
+            which scores of an older version lack, and metrics of the sweep's plug-ins. Also, networks are then applied
+            to validation images again where no predictions of these are kept.
+        further: metrics that no grid asks for, by the names under which they are stored.
 
     Raises:
         LeaseLostError: another coordinator has taken the sweep over.
@@ -103,73 +121,99 @@ def fill_scores(repository: Repository, settings: Settings, keeper: LeaseKeeper,
     sweep = repository.sweep(keeper.sweep)
     asked = asked_metrics(sweep)
     always = (*names(OVERLAP), *names(DESCRIPTION)) if described else ()
-    if not always and not any(asked.values()):
+    if not always and not further and not any(asked.values()):
         return Filled(0)
-    stored = repository.stored_metrics(sweep.name)
-    lacking: list[tuple[Trial, list[str]]] = []
+    stored = {partition: repository.stored_metrics(sweep.name, partition) for partition in PARTITIONS}
+    lacking: list[tuple[Trial, Lack]] = []
     for trial in repository.trials(sweep.name):
-        if trial.state is TrialState.FINISHED and trial.results_version == RESULTS_VERSION and trial.hash in stored:
-            wanted = in_order([*asked.get(trial.dataset, ()), *always])
-            if absent := [name for name in wanted if name not in stored[trial.hash]]:
-                lacking.append((trial, absent))
+        if trial.state is not TrialState.FINISHED or trial.results_version != RESULTS_VERSION:
+            continue
+        wanted = in_order([*asked.get(trial.dataset, ()), *always, *further])
+        lack: Lack = {}
+        for partition in PARTITIONS:
+            if trial.hash not in stored[partition]:
+                continue
+            kept = (below(settings.trials, trial.hash) / KEPT[partition]).is_file()
+            absent = [name for name in wanted if name not in stored[partition][trial.hash]]
+            if absent and (partition == "test" or described or kept):
+                lack[partition] = absent
+        if lack:
+            lacking.append((trial, lack))
     if not lacking:
         return Filled(0)
     scores = _stored_scores(repository, sweep.name)
-    naming = naming_of(sweep.grid)
+    naming, plugins = naming_of(sweep.grid), details_of(sweep).runnable
     filled, unfilled = 0, []
-    for trial, absent in lacking:
+    for trial, lack in lacking:
         added = False
-        for part, compute in _ways(absent):
+        for parts, compute in _ways(trial, settings, lack, plugins):
             try:
-                found = compute(trial, settings, part)
-                _check(scores[trial.hash], found, external=is_external(trial.spec))
+                found = compute()
+                for partition in parts:
+                    _check(scores[trial.hash], found, partition, external=is_external(trial.spec))
             except (InputError, WorkerError, OSError) as error:
-                unfilled.append(Unfilled(naming.label(trial.spec), tuple(part), str(error)))
+                for partition, part in parts.items():
+                    where = "" if partition == "test" else "of the validation images: "
+                    unfilled.append(Unfilled(naming.label(trial.spec), tuple(part), f"{where}{error}"))
                 continue
-            only = [replace(s, values={n: v for n, v in s.values.items() if n in part}) for s in found]
+            only = [replace(s, values={n: v for n, v in s.values.items() if n in parts[s.partition]}) for s in found]
             keeper.write(repository.add_metrics, trial.hash, only)
             added = True
         filled += added
     return Filled(filled, tuple(unfilled))
 
 
-def fill(session: Session, sweep_name: str, *, described: bool = False) -> Filled:
+def fill(session: Session, sweep_name: str, *, described: bool = False, further: Sequence[str] = ()) -> Filled:
     """`fill_scores` under a lease of its own, for a sweep that nobody runs; says what came of it.
 
     Raises:
         LeaseHeldError: somebody runs the sweep.
     """
     with LeaseKeeper(session.repository, sweep_name, session.settings.lease_seconds, running=False) as keeper:
-        filled = fill_scores(session.repository, session.settings, keeper, described=described)
+        filled = fill_scores(session.repository, session.settings, keeper, described=described, further=further)
     for line in filled.lines():
         session.console.print(line, markup=False, highlight=False, soft_wrap=True)
     return filled
 
 
-Way = Callable[[Trial, Settings, Sequence[str]], list[Score]]
+Lack = dict[Partition, list[str]]
+"""Which metrics a trial's scores lack, by partition."""
 
 
-def _ways(absent: Iterable[str]) -> list[tuple[list[str], Way]]:
-    """What lacks, in two parts: from kept masks, and from the network."""
-    parts: dict[bool, list[str]] = {False: [], True: []}
-    for name in absent:
-        parts[needs_softmax([name])].append(name)
-    ways: list[tuple[list[str], Way]] = [(parts[False], _from_predictions), (parts[True], _from_network)]
-    return [(part, way) for part, way in ways if part]
+def _ways(
+    trial: Trial, settings: Settings, lack: Lack, plugins: Sequence[PluginSource]
+) -> list[tuple[Lack, Callable[[], list[Score]]]]:
+    """What lacks, in parts: from each file of kept masks, and from the network, which is opened once."""
+    ways: list[tuple[Lack, Callable[[], list[Score]]]] = []
+    again: Lack = {}
+    for partition, absent in lack.items():
+        masks = [name for name in absent if not needs_softmax([name])]
+        softmax = [name for name in absent if needs_softmax([name])]
+        kept = (below(settings.trials, trial.hash) / KEPT[partition]).is_file()
+        if masks and (kept or partition == "test" or is_external(trial.spec)):
+            ways.append(({partition: masks}, partial(_from_predictions, trial, settings, partition, masks)))
+        elif masks:
+            softmax = absent
+        if softmax:
+            again[partition] = softmax
+    if again:
+        ways.append((again, partial(_from_network, trial, settings, again, plugins)))
+    return ways
 
 
-def _stored_scores(repository: Repository, sweep_name: str) -> dict[str, dict[tuple[str, str], float | None]]:
+def _stored_scores(
+    repository: Repository, sweep_name: str
+) -> dict[str, dict[tuple[Partition, str, str], float | None]]:
     columns = repository.score_columns(sweep_name)
-    found: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
+    found: dict[str, dict[tuple[Partition, str, str], float | None]] = defaultdict(dict)
     keys = ("trial", "partition", "case", "label", "dsc")
     for trial, partition, case, label, dsc in zip(*(columns[key] for key in keys), strict=True):
-        if partition == "test":
-            found[trial][case, label] = dsc
+        found[trial][partition, case, label] = dsc
     return found
 
 
-def _from_predictions(trial: Trial, settings: Settings, chosen: Sequence[str]) -> list[Score]:
-    path = below(settings.trials, trial.hash) / PREDICTIONS
+def _from_predictions(trial: Trial, settings: Settings, partition: Partition, chosen: Sequence[str]) -> list[Score]:
+    path = below(settings.trials, trial.hash) / KEPT[partition]
     if not path.is_file():
         raise UnfillableError("the predictions are not kept on this machine; only training the trial again gives them")
     prepared = _prepared(settings, trial.spec)
@@ -178,7 +222,7 @@ def _from_predictions(trial: Trial, settings: Settings, chosen: Sequence[str]) -
         with np.load(path, allow_pickle=False) as predictions:
             for case in predictions.files:
                 mask = predictions[case]
-                scores += score_prediction(prepared, case, mask, trial.spec.evaluation, "test", chosen=chosen)
+                scores += score_prediction(prepared, case, mask, trial.spec.evaluation, partition, chosen=chosen)
     except (zipfile.BadZipFile, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
@@ -186,7 +230,7 @@ def _from_predictions(trial: Trial, settings: Settings, chosen: Sequence[str]) -
     return scores
 
 
-def _from_network(trial: Trial, settings: Settings, chosen: Sequence[str]) -> list[Score]:
+def _from_network(trial: Trial, settings: Settings, lack: Lack, plugins: Sequence[PluginSource]) -> list[Score]:
     folder: Path = below(settings.trials, trial.hash)
     if is_external(trial.spec):
         raise UnfillableError("masks of another program have no softmax")
@@ -195,19 +239,21 @@ def _from_network(trial: Trial, settings: Settings, chosen: Sequence[str]) -> li
             "they need the softmax, which is not stored, and the trained network is not kept on this machine; only "
             "training the trial again gives them"
         )
-    return evaluate_again(trial.spec, folder, settings.prepared, chosen)
+    chosen = in_order([name for absent in lack.values() for name in absent])
+    return evaluate_again(trial.spec, folder, settings.prepared, chosen, partitions=tuple(lack), plugins=plugins)
 
 
 def _prepared(settings: Settings, spec: TrialSpec) -> PreparedDataset:
     return open_prepared(prepared_path(settings.prepared, spec.data.dataset, spec.data.prepared))
 
 
-def _check(stored: Stored, found: Iterable[Score], *, external: bool) -> None:
+def _check(stored: Stored, found: Iterable[Score], partition: Partition, *, external: bool) -> None:
     """Refuses scores of other masks than those that the stored scores are of."""
-    again = {(score.case, score.label): score["dsc"] for score in found}
-    for place in sorted(stored.keys() | again.keys()):
+    again = {(score.partition, score.case, score.label): score["dsc"] for score in found}
+    places = {place for place in stored.keys() | again.keys() if place[0] == partition}
+    for place in sorted(places):
         if place not in again or place not in stored or again[place] != stored[place]:
-            case, label = place
+            _, case, label = place
             raise UnfillableError(
                 f"what is kept does not give the stored scores (image {case!r}, class {label!r}: DSC "
                 f"{again.get(place)}, stored {stored.get(place)}); "

@@ -23,6 +23,7 @@ from workers.errors import DataError
 from workers.privacy import without_folders
 
 PREDICTIONS = "predictions.npz"
+VALIDATION_FILE = "validation_predictions.npz"
 """The file in a trial's folder with one uint8 array of class indices per test case, on the prepared grid."""
 
 Labels = npt.NDArray[np.uint8]

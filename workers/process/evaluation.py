@@ -1,4 +1,4 @@
-"""A trained network applied to its test images again, in a process of its own: for metrics of the softmax.
+"""A trained network applied to its images again, in a process of its own: for metrics of the softmax.
 
 Run as `python -m workers.process.evaluation --threads N` with a request as one line of JSON on its input. It writes the
 scores as one line of JSON, or the error.
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trials.errors import ExpectedError
-from trials.results import Score
+from trials.messages import PluginSource
+from trials.results import Partition, Score
 from trials.spec import TrialSpec
 from workers.errors import WorkerError, WorkerLostError
 
@@ -27,24 +28,35 @@ class EvaluationError(WorkerError):
     """The network could not be applied; the message says why."""
 
 
-def evaluate_again(spec: TrialSpec, folder: Path, prepared_root: Path, metrics: Sequence[str]) -> list[Score]:
-    """The scores of a finished trial's network on its test images, by metrics that may need the softmax.
+def evaluate_again(
+    spec: TrialSpec,
+    folder: Path,
+    prepared_root: Path,
+    metrics: Sequence[str],
+    *,
+    partitions: Sequence[Partition] = ("test",),
+    plugins: Sequence[PluginSource] = (),
+) -> list[Score]:
+    """The scores of a finished trial's network on its images, by metrics that may need the softmax.
 
     Args:
         spec: the trial.
         folder: its own folder, with the trained network.
         prepared_root: the folder that holds the prepared data sets.
         metrics: by the names under which they are stored.
+        partitions: which images.
+        plugins: that may run here, for a network or metric of theirs.
 
     Raises:
-        EvaluationError: the network or the data are missing or damaged, or the network is a plug-in's.
+        EvaluationError: the network or the data are missing or damaged, or the network is of another plug-in.
         WorkerLostError: the process ended without an answer.
     """
-    if spec.model.source:
+    if spec.model.source and spec.model.source not in {plugin.source for plugin in plugins}:
         raise EvaluationError("the network is of a plug-in; only training the trial again gives them")
     root = str(Path(__file__).absolute().parents[2])
     request = {
         "spec": spec.to_dict(), "folder": str(folder), "prepared_root": str(prepared_root), "metrics": list(metrics),
+        "partitions": list(partitions), "plugins": [plugin.to_dict() for plugin in plugins],
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "workers.process.evaluation", "--threads", str(spec.training.threads)],
@@ -77,12 +89,16 @@ def main() -> None:
     from workers.training.learner import configure_device
 
     configure_device(arguments.threads, memory_share=None)
+    from workers.plugins import load_plugin_texts
+
     try:
+        load_plugin_texts(map(PluginSource.from_dict, request["plugins"]))
         scores = _scores(
             TrialSpec.from_dict(request["spec"]),
             Path(request["folder"]),
             Path(request["prepared_root"]),
             request["metrics"],
+            request["partitions"],
         )
         answer: dict[str, object] = {"scores": [score.to_dict() for score in scores]}
     except (ExpectedError, OSError, ValueError, zipfile.BadZipFile) as error:
@@ -91,7 +107,9 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
 
 
-def _scores(spec: TrialSpec, folder: Path, prepared_root: Path, metrics: Sequence[str]) -> list[Score]:
+def _scores(
+    spec: TrialSpec, folder: Path, prepared_root: Path, metrics: Sequence[str], partitions: Sequence[Partition]
+) -> list[Score]:
     from workers.datasets.prepared import open_prepared, prepared_path
     from workers.training.learner import Learners
     from workers.training.trial import evaluate
@@ -102,8 +120,9 @@ def _scores(spec: TrialSpec, folder: Path, prepared_root: Path, metrics: Sequenc
     learner = Learners().get(spec, (*spatial, prepared.channels), len(prepared.classes))
     learner.model.load_weights(folder / MODEL_FILE)
     scores: list[Score] = []
-    for case in split.test:
-        scores += evaluate(learner, prepared, spec, case, "test", metrics)[0]
+    for partition in partitions:
+        for case in split.test if partition == "test" else split.validation:
+            scores += evaluate(learner, prepared, spec, case, partition, metrics)[0]
     return scores
 
 

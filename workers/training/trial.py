@@ -1,7 +1,8 @@
 """One trial from its spec to its scores: prepare nothing, train, keep the best epoch, evaluate.
 
 Everything a trial writes lies in its own folder (named by its hash, given by the caller): checkpoints while it runs,
-then `result.json`, `model.keras` and `predictions.npz`. A folder that holds a whole result is not trained again.
+then `result.json`, `model.keras`, `predictions.npz` and `validation_predictions.npz`. A folder that holds a whole
+result is not trained again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from workers.training.plateau import PlateauState, advance
 RESULT_FILE = "result.json"
 MODEL_FILE = "model.keras"
 PREDICTIONS_FILE = "predictions.npz"
+VALIDATION_FILE = "validation_predictions.npz"
 
 
 class InterruptedTrialError(WorkerError):
@@ -203,14 +205,19 @@ class _Run:
 
     def _evaluate(self) -> list[Score]:
         scores: list[Score] = []
-        predictions: dict[str, npt.NDArray[np.uint8]] = {}
-        for case in self.split.validation:
-            scores += evaluate(self.learner, self.prepared, self.spec, case, "validation", self.metrics)[0]
-        for case in self.split.test:
-            found, predictions[case] = evaluate(self.learner, self.prepared, self.spec, case, "test", self.metrics)
-            scores += found
-        with atomic_write(self.folder / PREDICTIONS_FILE) as file:
-            np.savez_compressed(file, allow_pickle=False, **predictions)
+        parts: tuple[tuple[Partition, Sequence[str], str], ...] = (
+            ("validation", self.split.validation, VALIDATION_FILE),
+            ("test", self.split.test, PREDICTIONS_FILE),
+        )
+        for partition, cases, name in parts:
+            predictions: dict[str, npt.NDArray[np.uint8]] = {}
+            for case in cases:
+                found, predictions[case] = evaluate(
+                    self.learner, self.prepared, self.spec, case, partition, self.metrics
+                )
+                scores += found
+            with atomic_write(self.folder / name) as file:
+                np.savez_compressed(file, allow_pickle=False, **predictions)
         return scores
 
 

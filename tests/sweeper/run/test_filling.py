@@ -51,7 +51,7 @@ class Bench:
         for moved, trial in enumerate(self.repository.trials("own"), start=1):
             attempt = self.repository.claim(lease, trial.hash)
             assert attempt is not None
-            self.repository.finish(lease, attempt.id, self._result(trial.spec, moved))
+            self.repository.finish(lease, attempt.id, self.result(trial.spec, moved))
         self.repository.set_sweep_state(lease, SweepState.FINISHED)
         self.repository.release_lease(lease)
 
@@ -61,14 +61,14 @@ class Bench:
     def prepared(self, spec: TrialSpec):
         return open_prepared(prepared_path(self.session.settings.prepared, "drive", spec.data.prepared))
 
-    def _result(self, spec: TrialSpec, moved: int) -> TrialResult:
+    def result(self, spec: TrialSpec, moved: int, *, folder: bool = True) -> TrialResult:
         prepared = self.prepared(spec)
         masks = {c: np.roll(prepared.label(c), moved, 0) for c in prepared.read_split(spec.data.split).test}
         scores = [s for c, mask in masks.items() for s in score_prediction(prepared, c, mask, spec.evaluation, "test")]
         old = [replace(s, values={n: v for n, v in s.values.items() if n not in DESCRIBED}) for s in scores]
-        folder = self.session.settings.trials / spec.hash
-        folder.mkdir(parents=True)
-        np.savez_compressed(folder / "predictions.npz", **masks)
+        if folder:
+            (self.session.settings.trials / spec.hash).mkdir(parents=True)
+            np.savez_compressed(self.session.settings.trials / spec.hash / "predictions.npz", **masks)
         epochs = (Epoch(1, 0.5, 0.4, 0.3, 0.1, 5, 1.0),)
         return TrialResult(spec.hash, tuple(old), epochs, 1, False, 0, 5, 10, 1.0, 0.1, 9.0)
 
@@ -214,3 +214,47 @@ def test_scoring_again_adds_a_metric_that_was_registered_since(bench: Bench) -> 
     columns = bench.columns()
     # The marks are the truth, moved: as large as it.
     assert columns["marked_share"] == [pytest.approx(size / 32**2) for size in columns["size"]]
+
+
+def test_rescoring_adds_a_metric_that_no_grid_asks_for_and_moves_no_hash(bench: Bench) -> None:
+    hashes = [t.hash for t in bench.repository.trials("own")]
+    before = bench.columns()
+    assert fill(bench.session, "own", described=True, further=("nsd(tolerance=2)",)).trials == 2
+    after = bench.columns()
+    assert {name: after[name] for name in before} == before
+    assert min(after["nsd(tolerance=2)"]) > 0.97
+    assert [t.hash for t in bench.repository.trials("own")] == hashes
+
+
+def test_validation_images_are_rescored_from_their_kept_predictions(tmp_path: Path, bench: Bench) -> None:
+    _, second = bench.repository.trials("own")
+    prepared = bench.prepared(second.spec)
+    cases = prepared.read_split(second.spec.data.split).validation
+    folder = bench.session.settings.trials / second.hash
+    np.savez_compressed(folder / "validation_predictions.npz", **{case: prepared.label(case) for case in cases})
+    # A trial of this version: with scores of the validation images, too.
+    with open_database(f"sqlite:///{tmp_path / 'other.db'}") as database:
+        session = replace(bench.session, repository=Repository(database))
+        create(session, resolve(grid(), session.settings), [])
+        lease = session.repository.acquire_lease("own", "test", 60)
+        for trial in session.repository.trials("own"):
+            attempt = session.repository.claim(lease, trial.hash)
+            assert attempt is not None
+            own = bench.result(trial.spec, 1 if trial.hash != second.hash else 2, folder=False)
+            truth = [(case, prepared.label(case)) for case in cases]
+            scores = [
+                s
+                for case, mask in truth
+                for s in score_prediction(prepared, case, mask, trial.spec.evaluation, "validation")
+            ]
+            session.repository.finish(lease, attempt.id, replace(own, scores=(*own.scores, *scores)))
+        session.repository.release_lease(lease)
+        fill(session, "own", further=("nsd",))
+        columns = session.repository.score_columns("own")
+        rows = zip(columns["trial"], columns["partition"], columns["nsd"], strict=True)
+        values = {(trial, partition): value for trial, partition, value in rows}
+        assert values[second.hash, "validation"] == 1
+        assert 0 < values[second.hash, "test"] < 1
+        # The other trial kept none, and its network is not looked for unless that is asked for.
+        (first,) = {t.hash for t in session.repository.trials("own")} - {second.hash}
+        assert values[first, "validation"] is None
