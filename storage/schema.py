@@ -9,7 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, column, inspect, select, table, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
 from storage.errors import DatabaseURLError, SchemaMismatchError
 from storage.models import Base
@@ -25,6 +36,14 @@ NEWEST = "0005"
 """The version that this program writes: that of the last file in `migrations/versions`."""
 
 VERSION_TABLE = "sweeper_schema"
+_VERSION = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
+"""As Alembic makes it."""
+
 _UPGRADE_LOCK = 7_305_128_001
 """Key of the Postgres advisory lock under which one process at a time changes the schema (any fixed number)."""
 
@@ -33,7 +52,7 @@ def current(connection: Connection) -> str | None:
     """The version of the tables that `connection` sees, None if they were never made."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    return connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar_one_or_none()
+    return connection.execute(select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
 def ensure(database: Database, *, create: bool) -> None:
@@ -68,15 +87,16 @@ def upgrade(database: Database) -> str:
             _refuse_strangers(database, connection)
         else:
             _refuse_newer(database, version)
-        from alembic import command
-
-        config = _config()
-        config.attributes["connection"] = connection
         if version is None:
-            # As all migrations would make them, in a third of the time.
-            Base.metadata.create_all(connection)
-            command.stamp(config, "head")
+            # As all migrations would make them, in a tenth of the time.
+            Base.metadata.create_all(connection, checkfirst=False)
+            _VERSION.create(connection)
+            connection.execute(insert(_VERSION).values(version_num=NEWEST))
         else:
+            from alembic import command
+
+            config = _config()
+            config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     database.write(work)
