@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,14 +86,14 @@ def sweeper(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
-@pytest.fixture
-def stored(home: Path) -> Path:
-    """A home with the demo sweep: first trial finished, second diverged, third lost its worker, the others queued."""
-    home.mkdir()
+@pytest.fixture(scope="session")
+def stored_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of `stored`, made once."""
+    file = tmp_path_factory.mktemp("stored") / "sweeper.db"
     grid = load_grid("demo", ["training.epochs=2"])
     resolved = resolve_known(grid, {"nuclei": KnownDataset(NUCLEI, None, 38, 128 * 128)})
     specs = resolved.specs
-    with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
+    with open_database(f"sqlite:///{file}") as database:
         repository = Repository(database)
         trials = new_trials(resolved, learn_costs([]))
         repository.create_sweep("demo", grid=grid.to_dict(), trials=trials, description=grid.description)
@@ -109,6 +110,14 @@ def stored(home: Path) -> Path:
             lease, claimed(2), FailureKind.LOST, "killed by [red] signal 9", stderr_tail="last words", requeue=False
         )
         repository.release_lease(lease)
+    return file
+
+
+@pytest.fixture
+def stored(home: Path, stored_file: Path) -> Path:
+    """A home with the demo sweep: first trial finished, second diverged, third lost its worker, the others queued."""
+    home.mkdir()
+    shutil.copy(stored_file, home)
     return home
 
 
