@@ -75,7 +75,8 @@ def two_losses():
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    study = paper_like(("cvc_clinicdb", "nuclei"), labels=("polyp",), gammas=(0.3, 0.5), images=8, repeats=2)
+    places, losses = ("cvc_clinicdb", "nuclei"), ("ce", "focal", "dice")
+    study = paper_like(places, labels=("polyp",), baselines=losses, gammas=(0.3, 0.5), images=8, repeats=2)
     study.trials.append(
         make_trial("nuclei", "boundary", state=TrialState.FAILED, failure=FailureKind.DIVERGED, error="NaN in epoch 3")
     )

@@ -39,7 +39,18 @@ def study_on(dataset, dsc=(0.5, 0.9, 0.7, 0.6, 0.8)):
     return study
 
 
+KNOWN = {}
+
+
 def answers_of(study):
+    """Most tests here ask about the same study."""
+    content = repr(study)
+    if content not in KNOWN:
+        KNOWN[content] = analysed(study)
+    return KNOWN[content]
+
+
+def analysed(study):
     return analyse(trial_frame(study.trials), score_frame(study.columns))
 
 
