@@ -113,9 +113,30 @@ def sweeper(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+        use_server(server)
+        say(f"\n{_next_step()}")
     elif server and not _reads_the_variable_itself(context):
         remote.check_command(context.invoked_subcommand)
     use_server(server)
+
+
+def _next_step() -> str:
+    """What a person would do next, who has only typed `sweeper`."""
+    from storage.errors import UnknownSweepError
+    from sweeper import verbs
+    from sweeper.verbs.requests import StatusRequest
+    from sweeper.views.status import next_step
+    from trials.errors import ExpectedError
+
+    try:
+        with open_place() as place:
+            found = verbs.list_sweeps(place)
+            newest = place.name(None) if found else None
+            return next_step(None if newest is None else verbs.status(place, newest, StatusRequest(brief=True)))
+    except UnknownSweepError:
+        return next_step(None)
+    except ExpectedError as error:
+        return f"Next: sweeper doctor ({error})"
 
 
 def _reads_the_variable_itself(context: typer.Context) -> bool:

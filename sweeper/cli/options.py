@@ -55,7 +55,7 @@ SetOption = Annotated[
 ]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="Python file with losses, networks, data sets and so on."),
+    typer.Option("--plugin", metavar="FILE", help="A file with losses, networks, data sets and so on."),
 ]
 AllowOption = Annotated[
     list[Path] | None,

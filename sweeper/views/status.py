@@ -321,6 +321,20 @@ def _advice(status: SweepStatus, *, alive: bool) -> list[str]:
     return lines
 
 
+def next_step(status: SweepStatus | None) -> str:
+    """What a person would do next, by how the newest sweep stands; None where there is no sweep yet."""
+    if status is None:
+        return "Next: no sweep yet. A small one on images that come with it: sweeper launch --grid demo"
+    name, alive = status.sweep, status.lease is not None and not status.lease.expired
+    if alive:
+        return f"Next: {name} is running; watch it: sweeper status {name} --watch"
+    if status.counts.queued or status.counts.running:
+        return f"Next: {name} is unfinished; resume it: sweeper resume {name}"
+    if status.counts.failed:
+        return f"Next: {status.counts.failed} trials of {name} have failed; see why: sweeper status {name}"
+    return f"Next: {name} has ended; its answers: sweeper report {name}"
+
+
 def _kinds(counts: Mapping[FailureKind, int]) -> str:
     """`2 lost, 1 out of memory`."""
     return ", ".join(f"{count} {_words(kind)}" for kind, count in Counter(counts).most_common())

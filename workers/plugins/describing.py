@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from workers.plugins.sources import installed_plugins, is_file, read_text, sourc
 
 DESCRIBE_SECONDS = 300.0
 """How long a plug-in's import may take: TensorFlow from a cold disk is minutes on a slow machine."""
+
+SILENT_SECONDS = 5.0
+"""After this time a person is told what is waited for."""
 
 DESCRIBED = ("losses", "networks")
 """The kinds that are known here by their description alone; their functions run in workers."""
@@ -167,6 +171,11 @@ class _OnlyInWorkers:
         )
 
 
+def _say_waiting(reference: str) -> None:
+    what = "a process imports it, TensorFlow with it, and tries each of its losses"
+    sys.stderr.write(f"waiting for plug-in {reference}: {what}; for {DESCRIBE_SECONDS / 60:g} min at most\n")
+
+
 def _ask_child(reference: str) -> Description:
     root = str(Path(__file__).absolute().parent.parent.parent)
     environment = {
@@ -175,6 +184,8 @@ def _ask_child(reference: str) -> Description:
         "CUDA_VISIBLE_DEVICES": "-1",  # a description must not take a device from a trial
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+    told = threading.Timer(SILENT_SECONDS, _say_waiting, (reference,))
+    told.start()
     try:
         child = subprocess.run(
             [sys.executable, "-m", "workers.plugins", reference],
@@ -187,6 +198,8 @@ def _ask_child(reference: str) -> Description:
         )
     except subprocess.TimeoutExpired:
         raise PluginError(f"plug-in {reference} was not imported within {DESCRIBE_SECONDS:g} s") from None
+    finally:
+        told.cancel()
     try:
         found = json.loads(child.stdout)
     except json.JSONDecodeError:

@@ -13,8 +13,8 @@ from rich.console import Console
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
-from sweeper.views.objects import SweepStatus
-from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, status_of, status_text
+from sweeper.views.objects import Counts, Lease, SweepStatus
+from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, next_step, status_of, status_text
 from tests.live_sweeps import Planned, new_trial
 from trials.states import FailureKind, TrialState
 
@@ -67,6 +67,33 @@ def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
         "failed: lost", "failed: out of memory", "failed: out of memory", "failed: bug",
         "queued (after 2 lost, 1 out of memory)", "finished",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("states", "held", "command"),
+    [
+        (("finished", "queued"), True, "sweeper status s --watch"),
+        (("finished", "queued"), False, "sweeper resume s"),
+        (("finished", "failed"), False, "sweeper status s"),
+        (("finished", "finished"), False, "sweeper report s"),
+    ],
+)
+def test_the_next_step(states: tuple[TrialState, ...], held: bool, command: str) -> None:
+    counts = Counts(**{state.value: states.count(state.value) for state in TrialState})
+    lease = Lease(holder="gpu-1", expires_at=0.0, expired=False, seconds_left=9.0) if held else None
+    status = SweepStatus(
+        sweep="s",
+        state="running",
+        reason="",
+        rehearsal=False,
+        counts=counts,
+        failures={},
+        again={},
+        lease=lease,
+        trials=[],
+    )
+    assert next_step(status).endswith(f": {command}")
+    assert "sweeper launch --grid demo" in next_step(None)
 
 
 def test_the_lease_says_when_it_runs_out_and_ran_out() -> None:
