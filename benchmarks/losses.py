@@ -31,6 +31,8 @@ from benchmarks import harness
 from benchmarks.harness import Measured, Row, Setting
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses
+from workers.losses import cost
+from workers.losses.cost import inputs
 from workers.losses.distances import signed_distances
 from workers.training.learner import Learner, LossInput
 
@@ -43,10 +45,15 @@ STEPPED = ("ce", "dice", "hybrid_focal", "unified_focal_asym", "dice_topk", "bou
 """Losses of the whole steps: tracing each takes seconds."""
 
 
+DEAR = ("lovasz_softmax", "hausdorff_erosion", "cldice_dice", "exponential_logarithmic")
+"""Losses that sort, or look at neighbours many times, or take more powers: docs/losses.md has their cost and why."""
+
+
 def measure(setting: Setting) -> Measured:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     rounds = 2 if setting == Setting.QUICK else ROUNDS
-    names = ["ce", "unified_focal_asym", "boundary"] if setting == Setting.QUICK else list(losses.names())
+    every = [name for name in losses.names() if name not in DEAR]
+    names = ["ce", "unified_focal_asym", "boundary"] if setting == Setting.QUICK else every
     rows: list[Row] = []
     raw: dict[str, Any] = {}
     for size, shape in (SMALL if setting == Setting.QUICK else SHAPES).items():
@@ -90,22 +97,9 @@ def milliseconds(seconds: Sequence[float]) -> str:
     return harness.number(round(1e3 * statistics.median(seconds), 3))
 
 
-def inputs(shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Truth with a foreground of a tenth, and the softmax of random logits that lean towards it."""
-    rng = np.random.default_rng(0)
-    truth = np.eye(shape[-1], dtype=np.float32)[(rng.random(shape[:-1]) < 0.1).astype(int)]
-    prediction = tf.nn.softmax(rng.standard_normal(shape, dtype=np.float32) + 2 * truth)
-    return tf.constant(truth), prediction
-
-
 def truth_map(name: str, truth: np.ndarray) -> np.ndarray | None:
     """What the batch brings for the loss besides its labels."""
-    if name == KERAS or not losses.definition(name).truth_map:
-        return None
-    values, line = losses.resolve_parameters(name), losses.definition(name)
-    keywords = {keyword: values[keyword] for keyword in line.truth_map_parameters}
-    function = partial(line.load_truth_map(), **keywords)
-    return np.stack([function(labels, truth.shape[-1]) for labels in truth.argmax(-1).astype(np.uint8)])
+    return None if name == KERAS else cost.truth_map(name, truth)
 
 
 def distance_map(shape: tuple[int, ...]) -> None:
@@ -121,12 +115,9 @@ def made(name: str, tensors: dict[str, Any]) -> Callable[..., Any]:
     return function
 
 
-def parameters(name: str) -> dict[str, np.ndarray]:
+def parameters(name: str) -> dict[str, Any]:
     """The parameters that are inputs of the graph."""
-    if name == KERAS:
-        return {}
-    values = losses.resolve_parameters(name)
-    return {k: np.float32(values[k]) for k in losses.graph_parameters(name)}  # type: ignore[arg-type,misc]
+    return {} if name == KERAS else cost.graph_values(name)
 
 
 def value_and_gradient(name: str, *, xla: bool) -> Callable[..., Any]:
@@ -160,38 +151,7 @@ def alone(names: Sequence[str], shape: tuple[int, ...], rounds: int, *, xla: boo
 
 def extra_memory(name: str, shape: tuple[int, ...]) -> float:
     """Highest sum of live allocations of one value and gradient, in multiples of the softmax output."""
-    truth, prediction = (array.numpy() for array in inputs(shape))
-    v1 = tf.compat.v1
-    with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(inter_op_parallelism_threads=1)) as session:
-        feeds = {v1.placeholder(tf.float32, shape): array for array in (truth, prediction)}
-        given, predicted = feeds
-        tensors = {k: v1.placeholder_with_default(v, ()) for k, v in parameters(name).items()}
-        maps = {}
-        if (found := truth_map(name, truth)) is not None:
-            maps["truth_map"] = v1.placeholder(tf.float32, found.shape)
-            feeds[maps["truth_map"]] = found
-        value = made(name, tensors)(given, predicted, **maps)
-        wanted = [value, tf.gradients(value, predicted)[0].op]
-        session.run(wanted, feeds)
-        records = v1.RunMetadata()
-        options = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
-        session.run(wanted, feeds, options=options, run_metadata=records)
-    changes = [
-        (record.alloc_micros, -record.alloc_bytes)
-        for device in records.step_stats.dev_stats
-        for node in device.node_stats
-        for memory in node.memory
-        for record in memory.allocation_records
-    ]
-    live = highest = 0
-    for _, freed in sorted(changes):  # within one microsecond, what is taken comes before what is given back
-        live -= freed
-        highest = max(highest, live)
-    return highest / predicted_bytes(shape)
-
-
-def predicted_bytes(shape: tuple[int, ...]) -> float:
-    return float(np.prod(shape)) * 4
+    return cost.extra_memory(partial(made, name), parameters(name), truth_map(name, inputs(shape)[0].numpy()), shape)
 
 
 def whole_steps(names: Sequence[str], rounds: int) -> dict[str, list[float]]:

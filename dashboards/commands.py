@@ -1,10 +1,11 @@
-"""What `sweeper report` and `sweeper analyse` call, through the entry-point group `sweeper.reports`."""
+"""What `sweeper report`, `analyse` and `losses plot` call, through the entry-point group `sweeper.reports`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dashboards.figures.loss_curves import loss_figure
 from dashboards.report.write import check_formats, write_report, write_study_report
 from dashboards.study_data import data_of_scores
 from storage.repository import Repository
@@ -53,3 +54,8 @@ def write_scores(file: Path, out: Path, formats: Sequence[str] = ("html",)) -> l
     check_formats(formats)
     study = study_of(read_scores(file), file.name)
     return write_report(data_of_scores(study, file.name), out, formats=formats).all
+
+
+def draw_loss(name: str, curves: Mapping[str, Sequence[float]], out: Path) -> list[Path]:
+    """Writes the figure of one loss into a folder: its SVG and its PNG."""
+    return loss_figure(name, curves).write(out)

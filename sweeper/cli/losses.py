@@ -1,7 +1,8 @@
-"""`sweeper losses`: list, show and check loss functions."""
+"""`sweeper losses`: list, show, draw and check loss functions."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.cli.options import console
+from sweeper.cli.options import check_folder, console, say
 from sweeper.errors import SettingsError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -19,7 +20,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def losses(context: typer.Context) -> None:
-    """List, show and check loss functions.
+    """List, show, draw and check loss functions.
 
     Example: sweeper losses list
     """
@@ -55,6 +56,34 @@ def show(
 
     for line in shown(name):
         console().print(Text(line))
+
+
+@app.command()
+def plot(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A loss (sweeper losses list), or a sum such as dice+ce.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to write loss-NAME.svg and .png to.")
+    ] = Path(),
+) -> None:
+    """Draw a loss: value and slope over p and over overlap.
+
+    Example: sweeper losses plot focal --out figures
+    """
+    from sweeper.run.publishing import draw_loss
+    from workers.losses import definition
+
+    definition(name)  # what is unknown is refused before a process starts
+    check_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    # A process of its own, since it imports TensorFlow.
+    command = [sys.executable, "-m", "workers.losses.curves", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SettingsError(f"loss {name!r} can't be drawn: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
+    for file in draw_loss(name, json.loads(done.stdout), out):
+        say(str(file))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -60,8 +60,14 @@ def report_scores(file: Path, out: Path, formats: Sequence[str] = ("html",)) -> 
     return files
 
 
+def draw_loss(name: str, curves: Mapping[str, Sequence[float]], out: Path) -> list[Path]:
+    """Writes the figure of a loss's curves (`workers.losses.curves`) into a folder, with the same package."""
+    files: list[Path] = _writer().draw_loss(name, curves, out)
+    return files
+
+
 def _writer() -> ModuleType:
-    """The module that the installed package names: it has `write` and `write_scores`."""
+    """The module that the installed package names: it has `write`, `write_scores` and `draw_loss`."""
     offers = entry_points(group="sweeper.reports")
     if not offers:
         raise GridError("no package offers a report: install sweeper with its package `dashboards`")

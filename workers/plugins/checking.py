@@ -46,6 +46,8 @@ def _checked(name: str) -> bool:
             _say(f"{name}: holds   {check.replace('_', ' ')}")
     if holds:
         _say(f"{name}: cost    value and gradient take {_ratio(name):.1f} times those of ce")
+        memory = " and ".join(f"{_memory(loss):.1f} times the softmax output ({loss})" for loss in (name, "ce"))
+        _say(f"{name}: memory  {memory}")
     return holds
 
 
@@ -55,23 +57,22 @@ def _say(line: str) -> None:
 
 
 def _ratio(name: str) -> float:
-    """Median time of value and gradient against cross entropy's, in turns."""
-    import numpy as np
+    """Median time of value and gradient against cross entropy's, in turns; maps of the truth come with the batch."""
     import tensorflow as tf
 
+    from workers.losses.cost import inputs, truth_map
     from workers.losses.registry import get_loss
 
-    rng = np.random.default_rng(0)
-    truth = tf.constant(np.eye(2, dtype=np.float32)[rng.integers(0, 2, SHAPE[:-1])])
-    prediction = tf.nn.softmax(rng.standard_normal(SHAPE).astype(np.float32))
+    truth, prediction = inputs(SHAPE)
 
     def compiled(loss: str) -> tf.types.experimental.PolymorphicFunction:
-        function = get_loss(loss)
+        function, maps = get_loss(loss), truth_map(loss, truth.numpy())
+        more = {} if maps is None else {"truth_map": tf.constant(maps)}
 
         def step(p: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 tape.watch(p)
-                value = function(truth, p)
+                value = function(truth, p, **more)
             return tape.gradient(value, p)
 
         return tf.function(step)
@@ -86,6 +87,15 @@ def _ratio(name: str) -> float:
             seconds.append(time.perf_counter() - begin)
         ratios.append(seconds[0] / seconds[1])
     return statistics.median(ratios[1:])  # the first traces
+
+
+def _memory(name: str) -> float:
+    """Memory of value and gradient, in multiples of the softmax output."""
+    from workers.losses.cost import extra_memory, graph_values, inputs, truth_map
+    from workers.losses.registry import get_loss
+
+    maps = truth_map(name, inputs(SHAPE)[0].numpy())
+    return extra_memory(lambda tensors: get_loss(name, **tensors), graph_values(name), maps, SHAPE)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from workers import losses
+from workers.losses.cost import extra_memory, graph_values
+from workers.losses.curves import curves
 
 
 def test_the_list_has_every_loss_and_show_its_parameters(sweeper: Any) -> None:
@@ -24,6 +27,7 @@ def test_the_list_has_every_loss_and_show_its_parameters(sweeper: Any) -> None:
 def test_what_is_wrong_is_one_line(sweeper: Any, tmp_path: Path) -> None:
     for words, message in (
         (("show", "dize"), "unknown loss 'dize', did you mean 'dice'"),
+        (("plot", "dize"), "unknown loss 'dize', did you mean 'dice'"),
         (("check", str(tmp_path / "none.py")), "is no file"),
     ):
         done = sweeper("losses", *words)
@@ -44,3 +48,24 @@ def test_a_file_s_losses_are_checked(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "steep: holds   returns a scalar" in done.stdout
     assert "steep: fails   finite at extremes" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_loss_is_drawn_over_p_and_over_overlap(sweeper: Any, tmp_path: Path) -> None:
+    done = sweeper("losses", "plot", "dice+ce", "--out", str(tmp_path / "new"))
+    assert done.status == 0, done.err
+    assert {file.suffix for file in (tmp_path / "new").iterdir()} == {".svg", ".png"}
+
+
+def test_curves_are_those_of_the_formula() -> None:
+    found = curves("ce")
+    assert found["value"] == pytest.approx([-math.log(p) for p in found["p"]])
+    assert found["slope"] == pytest.approx([-1 / p for p in found["p"]])
+    assert found["overlap_value"] == sorted(found["overlap_value"], reverse=True)
+    assert found["overlap_value"][-1] == pytest.approx(-math.log(0.95))
+
+
+def test_the_memory_of_cross_entropy_is_some_arrays() -> None:
+    shape = (1, 32, 32, 2)
+    memory = extra_memory(lambda tensors: losses.get_loss("ce", **tensors), graph_values("ce"), None, shape)
+    assert 1 <= memory <= 8  # the gradient, and what the values are made of
