@@ -16,6 +16,7 @@ from sweeper.cli import analyse as analyse_commands
 from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
+from sweeper.cli import init as init_commands
 from sweeper.cli import losses as losses_commands
 from sweeper.cli import mlflow as mlflow_commands
 from sweeper.cli import predict as predict_commands
@@ -69,6 +70,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(init_commands.app)
 app.add_typer(control_commands.app)
 app.add_typer(results_commands.app)
 app.add_typer(score_commands.app)

@@ -73,6 +73,16 @@ def read_image(path: Path, channels: int = 3, orientation: Orientation = "tag") 
     return pixels
 
 
+def read_pixels(path: Path) -> npt.NDArray[np.generic]:
+    """A picture or mask as its file holds it, turned as its tag says and without alpha: (height, width), or with
+    channels behind.
+
+    Raises:
+        DataError: as `read_image`, but for the channels.
+    """
+    return _read(path, "index", "tag")
+
+
 def read_binary_mask(
     path: Path, foreground: Foreground = "binary", orientation: Orientation = "tag", ignore: int | None = None
 ) -> Label:

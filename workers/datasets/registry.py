@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -46,7 +47,7 @@ def get_reader(reader: str, options: Mapping[str, Any] | None = None) -> Reader:
             )
     values = {option: None if value in ([], ()) else value for option, value in (options or {}).items()}
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return _adapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -54,3 +55,9 @@ def get_reader(reader: str, options: Mapping[str, Any] | None = None) -> Reader:
         given = f" (given: {first['input']!r})" if where else ""
         option = f"option {where}: " if where else ""
         raise ParameterError(f"data set reader {reader!r}: {option}{message}{given}") from None
+
+
+@cache
+def _adapter(kind: type[Reader]) -> TypeAdapter[Reader]:
+    """Made once: it takes longer than to read a picture."""
+    return TypeAdapter(kind)
