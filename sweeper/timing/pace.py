@@ -9,6 +9,9 @@ from storage.records import Attempt, Trial
 from sweeper.timing.schedule import finish_in
 from trials.states import AttemptState, TrialState
 
+SLOW, GRACE = 2.0, 120.0
+"""A trial is slow after so many times what was predicted, and the seconds in which a process starts and traces."""
+
 WINDOW = 3600.0
 """Seconds back from now over which throughput and the devices' use are measured."""
 
@@ -58,6 +61,34 @@ def pace(trials: Sequence[Trial], attempts: Iterable[Attempt], now: float) -> Pa
     ended = sum(a.state in (AttemptState.FINISHED, AttemptState.PRUNED) for a in recent)
     per_hour = ended / (now - since) * 3600 if ended and running and now > since else None
     return Pace(left, scale is not None, per_hour)
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """Of a running trial: about how many seconds ago its last epoch ended (or its attempt began, where none has), and
+    whether it is much slower than was predicted."""
+
+    quiet: float
+    slow: bool
+
+
+def liveness(attempt: Attempt, epochs: Sequence[float], predicted: float | None, planned: int, now: float) -> Liveness:
+    """How a running attempt goes.
+
+    Args:
+        attempt: it, running.
+        epochs: seconds of each epoch that it has trained.
+        predicted: seconds of the whole trial, None where nothing tells.
+        planned: epochs of the whole trial.
+        now: by the clock of the attempt's times.
+    """
+    elapsed = max(now - attempt.started_at, 0.0)
+    quiet = max(elapsed - sum(epochs), 0.0)
+    usual = max([*epochs, (predicted or 0.0) / max(planned, 1)])
+    slow = (bool(usual) and quiet > SLOW * usual + GRACE) or (
+        predicted is not None and elapsed > SLOW * predicted + GRACE
+    )
+    return Liveness(quiet, slow)
 
 
 def time_scale(trials: Iterable[Trial]) -> float | None:

@@ -225,7 +225,8 @@ class Lease(BaseModel):
 
 class TrialStatus(Shown):
     """How a trial stands. `variant` is the loss with whatever else tells trials apart, `setbacks` counts its failed
-    and lost attempts by kind."""
+    and lost attempts by kind. `quiet_seconds`: while it runs, about how long ago its last epoch ended, or it began;
+    `slow`: it is much slower than was predicted."""
 
     hash: str
     label: str
@@ -247,6 +248,8 @@ class TrialStatus(Shown):
     train_seconds: float | None
     mlflow_run: str | None
     sweep: str | None
+    quiet_seconds: float | None = None
+    slow: bool = False
 
 
 class SearchStatus(Shown):

@@ -16,6 +16,7 @@ from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of, number, variants
 from sweeper.search.details import SearchDetails
 from sweeper.search.space import family, point
+from sweeper.timing.pace import Liveness, liveness, time_scale
 from sweeper.units import duration
 from sweeper.views.objects import (
     AttemptObject,
@@ -27,7 +28,7 @@ from sweeper.views.objects import (
     TrialObject,
     TrialStatus,
 )
-from trials.states import FailureKind, SweepState, TrialState
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 if TYPE_CHECKING:
     pass
@@ -59,6 +60,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
     named = zip(naming.labelled(trials), variants(trials, naming), strict=True)
     everything = repository.trials(name) if searches and some else trials
     now = repository.database.now()
+    alive = _liveness(repository, name, trials, now) if counts[TrialState.RUNNING] else {}
     return SweepStatus(
         sweep=sweep.name,
         state=sweep.state,
@@ -85,11 +87,26 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
             )
             for study, search in searches.items()
         ],
-        trials=[_trial_status(t, variant, setbacks.get(t.hash, {})) for t, variant in named],
+        trials=[_trial_status(t, variant, setbacks.get(t.hash, {}), alive.get(t.hash)) for t, variant in named],
     )
 
 
-def _trial_status(trial: Trial, variant: str, setbacks: Mapping[FailureKind, int]) -> TrialStatus:
+def _liveness(repository: Repository, name: str, trials: Sequence[Trial], now: float) -> dict[str, Liveness]:
+    """Of each running trial."""
+    known, scale = {t.hash: t for t in trials}, time_scale(trials)
+    found = {}
+    for attempt in repository.attempts_of_sweep(name):
+        trial = known.get(attempt.trial)
+        if attempt.state is AttemptState.RUNNING and trial is not None and trial.state is TrialState.RUNNING:
+            own = [e.seconds for e in repository.epochs(trial.hash) if e.epoch > attempt.resumed_from]
+            predicted = None if trial.cost is None or scale is None else trial.cost * scale
+            found[trial.hash] = liveness(attempt, own, predicted, trial.spec.training.epochs, now)
+    return found
+
+
+def _trial_status(
+    trial: Trial, variant: str, setbacks: Mapping[FailureKind, int], alive: Liveness | None
+) -> TrialStatus:
     return TrialStatus(
         hash=trial.hash,
         label=trial.label,
@@ -111,6 +128,8 @@ def _trial_status(trial: Trial, variant: str, setbacks: Mapping[FailureKind, int
         train_seconds=trial.train_seconds,
         mlflow_run=trial.mlflow_run,
         sweep=trial.sweep,
+        quiet_seconds=None if alive is None else alive.quiet,
+        slow=alive is not None and alive.slow,
     )
 
 
@@ -169,6 +188,10 @@ def status_text(status: SweepStatus) -> RenderableType:
         state = t.state.value if t.failure is None else f"{t.state}: {_words(t.failure)}"
         if t.state is TrialState.QUEUED and t.setbacks:
             state += f" (after {_kinds(t.setbacks)})"
+        if t.quiet_seconds is not None:
+            state += f", {'last epoch' if t.epochs else 'began'} {duration(t.quiet_seconds)} ago"
+        if t.slow:
+            state += ", slow"
         cells = [
             t.hash[:8],
             *([t.dataset] if with_dataset else []),

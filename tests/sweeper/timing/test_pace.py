@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Attempt, Trial
-from sweeper.timing.pace import WINDOW, device_use, pace, remaining
+from sweeper.timing.pace import WINDOW, Liveness, device_use, liveness, pace, remaining
 from trials.states import AttemptState, TrialState
 
 NOW = 1_000_000.0
@@ -85,3 +85,21 @@ def test_use_is_a_share(spans: list[tuple[float, float | None]]) -> None:
     attempts = [attempt("a", max(s, e or 0), None if e is None else min(s, e)) for s, e in spans]
     for use in device_use(attempts, NOW):
         assert 0 <= use.busy <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("began", "epochs", "predicted", "quiet", "slow"),
+    [
+        (100.0, [], None, 100.0, False),
+        (1e6, [], None, 1e6, False),  # nothing tells what it would take
+        (500.0, [100.0, 150.0], None, 250.0, False),
+        (1000.0, [100.0, 150.0], None, 750.0, True),
+        (300.0, [], 1000.0, 300.0, False),
+        (500.0, [], 1000.0, 500.0, True),  # one of ten epochs
+        (2300.0, [2200.0], 1000.0, 100.0, True),  # all of it
+    ],
+)
+def test_how_a_running_trial_goes(
+    began: float, epochs: list[float], predicted: float | None, quiet: float, slow: bool
+) -> None:
+    assert liveness(attempt("a", began), epochs, predicted, 10, NOW) == Liveness(quiet, slow)

@@ -69,6 +69,15 @@ def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
     ]  # fmt: skip
 
 
+def test_a_running_trial_says_how_long_it_is_quiet() -> None:
+    lines = said(
+        {"state": "running", "epochs": 3, "quiet_seconds": 720.0, "slow": True},
+        {"state": "running", "quiet_seconds": 30.0},
+    )
+    assert any("running, last epoch 12 min ago, slow" in line for line in lines)
+    assert any("running, began 30 s ago" in line and "slow" not in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("states", "held", "command"),
     [
