@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ SECONDS = 60
 """How long anything on a page may take on a machine that does other work, too. Nothing is expected to take it."""
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts" / "screens"
-"""Pictures of the pages, for a person to look at; not in git."""
+"""Pictures of the pages, for a person to look at, with SWEEPER_TEST_PICTURES=1; not in git."""
 
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 """A data set's name that would change the page's title if any page took it for HTML."""
@@ -82,7 +83,9 @@ def grave_faults(page: Page) -> list[str]:
 
 
 def picture(page: Page, name: str) -> None:
-    """Keeps a picture of the whole page."""
+    """Keeps a picture of the whole page, where somebody wants to look at it."""
+    if not os.environ.get("SWEEPER_TEST_PICTURES"):
+        return
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
 

@@ -112,5 +112,5 @@ def test_several_writers_lose_and_double_nothing(postgres_url: str) -> None:
 @pytest.mark.postgres
 @pytest.mark.timeout(4 * 3600)
 def test_eight_writers_of_thousands_of_results(postgres_url: str) -> None:
-    """By default a tenth of what was run by hand: SWEEPER_TEST_RESULTS=10000 takes eight minutes on 2 cores."""
-    check_writers(postgres_url, PROCESSES, int(os.environ.get("SWEEPER_TEST_RESULTS", "1000")))
+    """By hand SWEEPER_TEST_RESULTS=10000 of each, which takes eight minutes on 2 cores."""
+    check_writers(postgres_url, PROCESSES, int(os.environ.get("SWEEPER_TEST_RESULTS", "250")))

@@ -120,8 +120,7 @@ def loaded(page: Page) -> None:
         expect(page.locator("#curves svg.main-svg").first).to_be_visible()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["wide-light", "narrow-dark"])
 def test_it_fits_its_window_and_axe_finds_no_grave_fault(
     browser: Browser, board: Board, width: int, dark: bool
 ) -> None:

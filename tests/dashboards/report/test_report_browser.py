@@ -47,8 +47,7 @@ def everything_open(page: Page) -> None:
     assert page.locator("details:not([open])").count() == 0
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["wide-light", "narrow-dark"])
 def test_it_fits_its_window_and_axe_finds_no_grave_fault(browser: Browser, whole: str, width: int, dark: bool) -> None:
     # The page's own policy allows no script; axe is one, and the tester's, not the page's.
     with opened(browser, whole, width=width, dark=dark, bypass_csp=True) as page:

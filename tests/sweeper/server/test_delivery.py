@@ -135,8 +135,8 @@ def test_a_note_of_a_sweep_that_is_not_here_is_left_alone(served: Any, delivery:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[MlflowServer]:
+    """Not started yet."""
     server = MlflowServer(tmp_path / "mlflow")
-    server.start()
     yield server
     server.kill()
 
@@ -145,7 +145,7 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
 def test_a_server_that_comes_back_gets_all_of_it_once(
     served: Any, clock: Clock, server: MlflowServer, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    """In processes of their own, as the service does it: one that MLflow goes away from, one when it is back."""
+    """In processes of their own, as the service does it: one while MLflow is away, one when it is back."""
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
@@ -172,7 +172,6 @@ def test_a_server_that_comes_back_gets_all_of_it_once(
             time.sleep(0.1)
         return going
 
-    server.kill()
     waiting("demo", log := settings.logs / "demo.delivery.log")
     assert "could not be reached" in log.read_text()
     assert unpublished.noted(settings) == ["demo"]

@@ -20,7 +20,7 @@ from tests.sweeper.server.listening import listening
 
 FORMATS = Path(__file__).with_name("schemathesis_formats.py")
 TOKEN = "t" * 32
-EXAMPLES = 4
+EXAMPLES = 2
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_all_checks_find_nothing(address: str) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{address}/api/v1/openapi.json"),
-            *("--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--max-examples", "10", "--seed", "1"),
+            *("--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--max-examples", "5", "--seed", "1"),
             "--no-color",
         ],
         env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_formats", "PYTHONPATH": str(FORMATS.parent)},

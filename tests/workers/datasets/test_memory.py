@@ -51,13 +51,13 @@ def write_slowly(path: Path, shape: tuple[int, int, int], dtype: type, affine: n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.int16, np.float64])
-def test_a_ct_of_1000_slices_is_prepared_within_4_gib(tmp_path: Path, dtype: type) -> None:
+def test_a_ct_of_1000_slices_is_prepared_within_4_gib(tmp_path: Path) -> None:
+    """Of float64, the widest numbers that an image has."""
     case = tmp_path / "kits19" / "case_00000"
     case.mkdir(parents=True)
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = -0.8, -0.78, -0.78, 1
-    write_slowly(case / "imaging.nii.gz", (1000, 512, 512), dtype, affine, labels=False)
+    write_slowly(case / "imaging.nii.gz", (1000, 512, 512), np.float64, affine, labels=False)
     write_slowly(case / "segmentation.nii.gz", (1000, 512, 512), np.uint8, affine, labels=True)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "kits19"), str(tmp_path / "root")],

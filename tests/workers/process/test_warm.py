@@ -211,20 +211,9 @@ def test_a_process_that_says_nothing_in_time_is_ended(data: TinyData, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_lost_with_its_last_words(data: TinyData, tmp_path: Path) -> None:
-    process = WarmProcess(threads=1)
-    process.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
-    assert process.receive() == Started()
-    os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(WorkerLostError, match="SIGKILL") as lost:
-        receive_for_ever(process)
-    assert not lost.value.out_of_memory
-    assert not process.alive()
-    process.close()
-
-
-@pytest.mark.slow
-def test_a_trial_killed_in_an_epoch_ends_as_one_left_alone(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
+def test_a_trial_killed_in_an_epoch_is_told_and_ends_as_one_left_alone(
+    shared: WarmProcess, data: TinyData, tmp_path: Path
+) -> None:
     spec = data.spec(gamma=0.4, epochs=30, momentum=0.9, min_delta=0.1, plateau_patience=3)
     alone = messages(shared, data, spec, tmp_path / "alone")[-1]
     process = WarmProcess(threads=1)
@@ -232,6 +221,10 @@ def test_a_trial_killed_in_an_epoch_ends_as_one_left_alone(shared: WarmProcess, 
     while not (isinstance(message := process.receive(), EpochEnded) and message.record.epoch == 7):
         pass
     os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerLostError, match="SIGKILL") as lost:
+        receive_for_ever(process)
+    assert not lost.value.out_of_memory
+    assert not process.alive()
     process.close()
     resumed = messages(shared, data, spec, tmp_path / "killed")
     assert isinstance(resumed[0], Started)
@@ -257,18 +250,18 @@ def test_the_process_ends_with_its_owner(data: TinyData, tmp_path: Path) -> None
 def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp_path: Path, cores: int) -> None:
     spec = data.spec(gamma=0.4, epochs=4, threads=cores)
     results: dict[int, object] = {}
+    processes = [WarmProcess(threads=cores) for _ in range(2)]
 
     def work(index: int) -> None:
-        process = WarmProcess(threads=cores)
-        results[index] = numbers(messages(process, data, spec, tmp_path / str(index))[-1])
-        process.close()
+        results[index] = numbers(messages(processes[index], data, spec, tmp_path / str(index))[-1])
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    alone = WarmProcess(threads=cores)
+    processes[1].close()
+    alone = processes[0]
     messages(alone, data, data.spec("dice", epochs=1), tmp_path / "before")
     results[2] = numbers(messages(alone, data, spec, tmp_path / "alone")[-1])
     alone.close()

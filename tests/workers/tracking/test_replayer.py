@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.mlflow_server import MlflowServer
 from tests.workers.tracking.tracking_samples import NOBODY, state, trial, write_trial
 from workers.tracking import Replayer, ReplayResult, ensure_store, replay
 
@@ -71,49 +68,24 @@ def test_a_replayer_without_a_server_delays_nobody(
 
 @pytest.mark.slow
 def test_a_server_killed_and_started_again_gets_everything_once(tmp_path: Path) -> None:
-    import socket
-    import urllib.request
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/s.db", "--artifacts-destination", str(tmp_path / "art")]
-
-    def serve() -> subprocess.Popen[bytes]:
-        with (tmp_path / "server.log").open("ab") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310
-            except OSError:
-                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()[-2000:]
-                time.sleep(0.3)
-            else:
-                return server
-
-    def kill(server: subprocess.Popen[bytes]) -> None:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-    server = serve()
+    server = MlflowServer(tmp_path / "server")
+    server.start()
+    address = server.url
     try:
         ensure_store(address, experiment="tests", artifact_root=tmp_path / "ignored")
-        specs = [trial(g / 10) for g in range(1, 6)]
+        specs = [trial(g / 10) for g in range(1, 5)]
         with Replayer(address, experiment="tests", every=0.1, longest_pause=1) as replayer:
             for number, spec in enumerate(specs):
                 replayer.watch(write_trial(tmp_path / spec.hash, spec))
                 if number == 2:
-                    kill(server)
+                    server.kill()
             while not any(result and result.unreachable for result in replayer.pending().values()):
                 time.sleep(0.1)
-            server = serve()
+            server.start()
             assert replayer.wait(timeout=PATIENCE)
         ensure_store(f"sqlite:///{tmp_path}/other.db", experiment="tests", artifact_root=tmp_path / "a2")
         for spec in specs:
             replay(tmp_path / spec.hash / "spool.jsonl", f"sqlite:///{tmp_path}/other.db", experiment="tests")
         assert state(address) == state(f"sqlite:///{tmp_path}/other.db")
     finally:
-        kill(server)
+        server.kill()
