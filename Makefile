@@ -21,7 +21,7 @@ test: install-dev lint  ## Install, check, and run the fast tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: install-dev  ## The tests with real training and real faults
-	$(BIN)/pytest -m slow -n 3 --dist loadfile --durations=25
+	$(BIN)/pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations=25
 
 docs: install-dev  ## The site in docs/_build, from the pages and the docstrings; a broken link fails
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build

@@ -97,17 +97,18 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Extent:
     """How much of each is run: values of γ for each loss, by sweeper with all workers, with one, by Tune, and by one
-    process; and rounds."""
+    process; rounds; and losses."""
 
     workers: int
     one: int
     tune: int
     process: int
     rounds: int
+    losses: int = len(LOSSES)
 
 
 EXTENTS = {
-    Setting.QUICK: {SHORT: Extent(1, 0, 0, 1, 1)},
+    Setting.QUICK: {SHORT: Extent(1, 0, 0, 1, 1, losses=1)},
     Setting.NORMAL: {SHORT: Extent(8, 4, 1, 1, ROUNDS), LONG: Extent(2, 2, 1, 1, ROUNDS)},
     Setting.LONG: {SHORT: Extent(8, 8, 8, 8, ROUNDS), LONG: Extent(8, 8, 8, 8, 1)},
 }
@@ -123,14 +124,14 @@ class Bench:
         self.data = _arrays(scratch)
         self._number = 0
 
-    def sweeper(self, gammas: int, epochs: int, *, workers: int) -> Run:
-        """`sweeper launch` of a grid, with so many values of γ for each loss, in an empty home."""
+    def sweeper(self, gammas: int, epochs: int, *, workers: int, losses: int = len(LOSSES)) -> Run:
+        """`sweeper launch` of a grid, with so many values of γ for each of the losses, in an empty home."""
         folder = self._folder("sweeper")
         cpus = 1.0 if workers > 1 else max(ONE_WORKER * self.cores, 1.0)
         grid = folder / "speed.toml"
-        grid.write_text(grid_text(gammas, epochs, cpus))
+        grid.write_text(grid_text(gammas, epochs, cpus, losses))
         command = [sys.executable, "-m", "sweeper", "launch", "--grid", str(grid)]
-        return run(command, len(LOSSES) * gammas, {"SWEEPER_HOME": str(folder / "home"), "COLUMNS": "200"})
+        return run(command, losses * gammas, {"SWEEPER_HOME": str(folder / "home"), "COLUMNS": "200"})
 
     def script(self, trials: Sequence[str], epochs: int) -> Run:
         """The plain script, in one process."""
@@ -152,14 +153,14 @@ class Bench:
         return folder
 
 
-def grid_text(gammas: int, epochs: int, cpus: float) -> str:
-    losses = "".join(LOSS.format(name=name, gammas=list(GAMMAS[:gammas])) for name in LOSSES)
-    return GRID.format(size=SIZE, losses=losses, epochs=epochs, cpus=cpus)
+def grid_text(gammas: int, epochs: int, cpus: float, losses: int = len(LOSSES)) -> str:
+    tables = "".join(LOSS.format(name=name, gammas=list(GAMMAS[:gammas])) for name in LOSSES[:losses])
+    return GRID.format(size=SIZE, losses=tables, epochs=epochs, cpus=cpus)
 
 
-def plain_trials(gammas: int) -> list[str]:
+def plain_trials(gammas: int, losses: int = len(LOSSES)) -> list[str]:
     """`LOSS:GAMMA` of each trial, the losses in turn."""
-    return [f"{loss}:{gamma}" for loss in LOSSES for gamma in GAMMAS[:gammas]]
+    return [f"{loss}:{gamma}" for loss in LOSSES[:losses] for gamma in GAMMAS[:gammas]]
 
 
 def run(command: Sequence[str], trials: int, variables: Mapping[str, str]) -> Run:
@@ -222,9 +223,11 @@ def _rounds(bench: Bench, extent: Extent, epochs: int) -> dict[str, list[Run]]:
 
     numbers = iter(one_of)
     calls = {
-        "sweeper": kept("sweeper", lambda: bench.sweeper(extent.workers, epochs, workers=bench.cores)),
+        "sweeper": kept(
+            "sweeper", lambda: bench.sweeper(extent.workers, epochs, workers=bench.cores, losses=extent.losses)
+        ),
         "loop": kept("loop", lambda: bench.script([next(numbers)], epochs)),
-        "process": kept("process", lambda: bench.script(plain_trials(extent.process), epochs)),
+        "process": kept("process", lambda: bench.script(plain_trials(extent.process, extent.losses), epochs)),
     }
     if extent.one:
         calls["one worker"] = kept("one worker", lambda: bench.sweeper(extent.one, epochs, workers=1))

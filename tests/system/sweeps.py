@@ -10,15 +10,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from storage.database import open_database
+from storage.errors import StorageError
+from storage.repository import Repository
 from workers.tracking.sqlite_store import make_store
 
-TINY_GRID = """
+# A second training process imports TensorFlow and traces everything again, which takes longer than a tiny sweep.
+ONE_AT_ONCE = f"""
+[resources]
+cpus = {max(1.0, 0.75 * len(os.sched_getaffinity(0)))}
+"""
+
+TINY_GRID = (
+    """
 name = "tiny"
 
 [[datasets]]
@@ -39,6 +50,8 @@ depth = 2
 [training]
 epochs = 2
 """
+    + ONE_AT_ONCE
+)
 
 # Longer than any test waits: neither its epochs nor a plateau may end it.
 LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 1000000\nearly_stopping_patience = 1000000").replace(
@@ -76,8 +89,8 @@ class Home:
 
     def before(self, command: str) -> None:
         """What `start` and `run` do before a command."""
-        if command == "launch" and not self.folder.exists():
-            self.folder.mkdir(mode=0o700, parents=True)
+        if command == "launch" and not (self.folder / "mlflow.db").exists():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copy(_mlflow_store(), self.folder / "mlflow.db")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -114,13 +127,21 @@ class Home:
         )
         return json.loads(done.stdout)
 
+    @contextmanager
+    def repository(self) -> Iterator[Repository]:
+        """The home's database, without the seconds that a command takes to start."""
+        with open_database(f"sqlite:///{self.folder / 'sweeper.db'}", create=False) as database:
+            yield Repository(database)
+
     def states(self, sweep: str) -> dict[str, str]:
         """Trial hash to state."""
-        return {t["hash"]: t["state"] for t in self.json("status", sweep)["trials"]}
+        with self.repository() as repository:
+            return {t.hash: t.state.value for t in repository.trials(sweep)}
 
     def attempts(self, sweep: str) -> dict[str, int]:
         """Trial hash to the number of its attempts."""
-        return {t["hash"]: t["attempts"] for t in self.json("status", sweep)["trials"]}
+        with self.repository() as repository:
+            return {t.hash: t.attempts for t in repository.trials(sweep)}
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
@@ -131,5 +152,11 @@ def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
 
 
 def some_epoch(home: Home, sweep: str) -> Callable[[], bool]:
-    """Whether a trial of the sweep has told of an epoch."""
-    return lambda: any(t["epochs"] > 0 for t in home.json("status", sweep)["trials"])
+    """Whether a running trial of the sweep has ended an epoch since it was started the last time."""
+
+    def found() -> bool:
+        with suppress(StorageError), home.repository() as repository:
+            return bool(repository.newest_epochs(sweep))
+        return False  # there is no such database or sweep yet
+
+    return found

@@ -20,11 +20,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.system.sweeps import LONG_GRID, Home, some_epoch, wait_for
+from tests.system.sweeps import LONG_GRID, ONE_AT_ONCE, Home, some_epoch, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PASSWORD = "hush-hush"
+
+GRID = LONG_GRID.replace(ONE_AT_ONCE, "")  # the cluster has one CPU, whatever the machine has
 
 
 def free_ports(count: int) -> list[int]:
@@ -53,7 +55,7 @@ def cluster() -> Iterator[dict[str, str]]:
         "start",
         "--head",
         "--block",
-        "--num-cpus=2",
+        "--num-cpus=1",
         "--num-gpus=0",
     ]
     command += [f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
@@ -93,7 +95,7 @@ def home(cluster: dict[str, str], tmp_path: Path) -> Iterator[Home]:
 
 def test_a_wrong_token_is_told_before_anything_is_written(cluster: dict[str, str], tmp_path: Path) -> None:
     home = Home(tmp_path / "home", {**cluster, "RAY_AUTH_TOKEN": "of another cluster"})
-    said = home.run("launch", "--grid", home.grid(LONG_GRID), code=2)
+    said = home.run("launch", "--grid", home.grid(GRID), code=2)
     assert said.startswith(f"sweeper: the Ray cluster at RAY_ADDRESS={cluster['RAY_ADDRESS']} refuses the token")
     assert "set RAY_AUTH_MODE=token" in said
     assert said.count("\n") == 1
@@ -104,7 +106,7 @@ def test_a_detached_coordinator_is_a_job_that_needs_no_terminal_and_shows_no_pas
     home: Home, cluster: dict[str, str]
 ) -> None:
     home.variables["MLFLOW_TRACKING_PASSWORD"] = PASSWORD
-    terminal = home.start("launch", "--grid", home.grid(LONG_GRID, "long.toml"), "--detach")
+    terminal = home.start("launch", "--grid", home.grid(GRID, "long.toml"), "--detach")
     said, _ = terminal.communicate(timeout=300)
     assert terminal.returncode == 0, said
     with contextlib.suppress(ProcessLookupError):
@@ -123,7 +125,7 @@ def test_a_detached_coordinator_is_a_job_that_needs_no_terminal_and_shows_no_pas
     assert coordinator.environ()["MLFLOW_TRACKING_PASSWORD"] == PASSWORD
     assert not list(home.folder.glob("*.environment.json"))
 
-    assert "is run by" in home.run("launch", "--grid", home.grid(LONG_GRID, "long.toml"), "--detach", code=2)
+    assert "is run by" in home.run("launch", "--grid", home.grid(GRID, "long.toml"), "--detach", code=2)
     watching = home.start("attach", "long")
     home.run("stop", "long", "--now")
     out, _ = watching.communicate(timeout=300)

@@ -1,4 +1,5 @@
-"""docs/recipes through the command line: what a page adds, by `--plugin` and by a package, from launch to report."""
+"""Code of a user's own through the command line: what docs/recipes add, by `--plugin` and by a package, from launch to
+report; and a loss whose file is edited."""
 
 from __future__ import annotations
 
@@ -9,23 +10,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.database import open_database
-from storage.repository import Repository
 from tests.docs.recipe_pages import own_files
 from tests.docs.test_recipes import install
-from tests.system.sweeps import Home
+from tests.system.sweeps import ONE_AT_ONCE, Home
+from workers.plugins import source_hash
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-GRID = """
+GRID = (
+    """
 name = "mine"
 
 [[datasets]]
 name = "nuclei"
 options = { size = [32, 32] }
 
+[[losses]]
+name = "ce"
+
 [training]
-epochs = 2
+epochs = 1
+"""
+    + ONE_AT_ONCE
+)
+
+PHANTOMS = """
+[[datasets]]
+name = "phantoms"
+reader = "my_npy"
 """
 
 
@@ -37,35 +49,86 @@ def grid() -> str:
 def check(home: Home, sweep: str) -> None:
     """The sweep was scored, and reported, with all that the pages add."""
     assert set(home.states(sweep).values()) == {"finished"}
-    with open_database(f"sqlite:///{home.folder / 'sweeper.db'}", create=False) as database:
-        repository = Repository(database)
+    with home.repository() as repository:
         assert "my_specificity" in repository.score_columns(sweep)
         assert "my_t" in {test.test for test in repository.significance(sweep)}
-    report = home.folder / "reports" / sweep
-    page = (report / "report.html").read_text(encoding="utf-8")
+    page = (home.folder / "reports" / sweep / "report.html").read_text(encoding="utf-8")
     assert "read by our lab" in page
     assert "What a score costs" in page
     assert "my_jaccard" in page
 
 
-def test_files_of_one_s_own(tmp_path: Path) -> None:
+def sources(home: Home, sweep: str) -> set[tuple[str, str, str, str]]:
+    """Loss and network of each trial, each with the hash of the code that it was trained by."""
+    with home.repository() as repository:
+        specs = [trial.spec for trial in repository.trials(sweep)]
+    return {(s.loss.name, s.loss.source, s.model.name, s.model.source) for s in specs}
+
+
+def hashes(home: Home, *arguments: str) -> dict[str, set[str]]:
+    """The hashes of a plan's trials by their losses."""
+    found: dict[str, set[str]] = {}
+    for trial in home.json("plan", *arguments)["trials"]:
+        found.setdefault(trial["loss"], set()).add(trial["hash"])
+    return found
+
+
+def test_files_of_one_s_own_and_an_edited_loss_is_another_trial(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     options = []
     for name, text in own_files().items():
         if name.startswith("my_") and name.endswith(".py"):
             (tmp_path / name).write_text(text, encoding="utf-8")
             options += ["--plugin", str(tmp_path / name)]
-    home.run("launch", "--grid", home.grid(grid()), *options)
+    loss, network = tmp_path / "my_loss.py", source_hash(tmp_path / "my_network.py")
+    launch = ("--grid", home.grid(grid()), *options)
+    assert "unknown" in home.run("launch", *launch[:2], code=2)
+
+    home.run("launch", *launch)
     check(home, "mine")
+    written = source_hash(loss)
+    assert sources(home, "mine") == {("ce", "", "my_plain", network), ("my_jaccard", written, "my_plain", network)}
+    before = hashes(home, *launch)
+
+    loss.write_text(loss.read_text().replace("1.0 - (overlap", "2.0 - (overlap"))
+    after = hashes(home, *launch)
+    assert after["ce"] == before["ce"]
+    assert not after["my_jaccard"] & before["my_jaccard"]
+    assert "exists with another grid" in home.run("launch", *launch, code=2)
+
+    home.run("launch", *launch, "--name", "edited")
+    check(home, "edited")
+    assert set(home.states("edited")) == after["ce"] | after["my_jaccard"]
+    assert set(home.attempts("edited").values()) == {1}  # cross entropy was not trained again
+    edited = source_hash(loss)
+    assert edited != written
+    assert sources(home, "edited") == {("ce", "", "my_plain", network), ("my_jaccard", edited, "my_plain", network)}
 
 
 def test_a_package_of_one_s_own(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     install(tmp_path / "site")
     home.variables["PYTHONPATH"] = str(tmp_path / "site")
-    home.run("launch", "--grid", home.grid(grid()))
+    for number in range(12):
+        phantom(home.folder / "data" / "phantoms", str(number), 5 + number % 4)
+    _, _, rest = grid().partition("[[losses]]")
+    text = 'name = "mine"\n' + PHANTOMS + "\n[[losses]]" + rest
+    home.run("launch", "--grid", home.grid(text))
     check(home, "mine")
+    package = tmp_path / "site" / "my_lab"
+    loss, network = source_hash(package / "my_loss.py"), source_hash(package / "my_network.py")
+    assert sources(home, "mine") == {("ce", "", "my_plain", network), ("my_jaccard", loss, "my_plain", network)}
     assert "my_grid" in home.run("grids")
+
+
+def phantom(folder: Path, case: str, radius: int) -> None:
+    """A bright disc on a dark ground, as docs/recipes/reader.md lays it out."""
+    rows, columns = np.ogrid[:24, :24]
+    disc = (rows - 12) ** 2 + (columns - 10) ** 2 < radius**2
+    noise = np.random.default_rng(radius).normal(0, 0.2, disc.shape)
+    for kind, array in (("images", disc + noise), ("masks", disc.astype(np.uint8))):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        np.save(folder / kind / f"{case}.npy", array)
 
 
 def test_the_checks_of_the_pages_pass(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.system.sweeps import ONE_AT_ONCE
 from workers.datasets import get_reader
 
 PAGE = (Path(__file__).parents[3] / "docs" / "grids.md").read_text(encoding="utf-8")
@@ -67,10 +68,14 @@ def test_the_second_grid_shares_the_first_one_s_trials(sweeper: Any, folder: Pat
 
 @pytest.mark.slow
 def test_the_launch_trains_all_and_a_second_one_nothing(sweeper: Any, folder: Path, home: Path) -> None:
+    with (folder / "cells.toml").open("a", encoding="utf-8") as grid:
+        grid.write(ONE_AT_ONCE)
     launch = next(words for words in COMMANDS if words.startswith("launch"))
     assert sweeper(*launch.split()).status == 0
     status = json.loads(sweeper("status", "cells", "--json").out)
     assert [t["state"] for t in status["trials"]] == ["finished"] * 4
     assert all(t["epochs"] == 1 for t in status["trials"])
     assert "nothing to train" in sweeper(*launch.split()).out
+    again = json.loads(sweeper("status", "cells", "--json").out)
+    assert [t["attempts"] for t in again["trials"]] == [1] * 4
     assert (home / "reports" / "cells" / "report.html").stat().st_size > 10_000
