@@ -3,6 +3,7 @@ report; and a loss whose file is edited."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +109,8 @@ def test_files_of_one_s_own_and_an_edited_loss_is_another_trial(tmp_path: Path) 
 def test_a_package_of_one_s_own(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     install(tmp_path / "site")
-    home.variables["PYTHONPATH"] = str(tmp_path / "site")
+    others = filter(None, [os.environ.get("PYTHONPATH")])
+    home.variables["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "site"), *others])
     for number in range(12):
         phantom(home.folder / "data" / "phantoms", str(number), 5 + number % 4)
     _, _, rest = grid().partition("[[losses]]")
