@@ -40,6 +40,7 @@ def predict(
 
     if fields is not None and masks is None:
         raise GridError("--fields goes with --masks: it says which pixels are scored")
+    work.check_apart(to, files)
     check_folder(to)
     with open_session() as session:
         choice = work.Choice(dataset, trial, loss, gamma, ensemble)

@@ -191,6 +191,19 @@ def make_request(
     )
 
 
+def check_apart(to: Path, named: Sequence[Path]) -> None:
+    """Refuses a folder in which what is written could replace an image, or be taken for one the next time.
+
+    Raises:
+        SettingsError: it is or lies in a folder that was named, or holds a file that was.
+    """
+    for path in named:
+        if path.is_dir() and to.resolve().is_relative_to(path.resolve()):
+            raise SettingsError(f"--to {to} lies in {path}, whose images are predicted; name a folder outside of it")
+        if path.is_file() and path.parent.resolve() == to.resolve():
+            raise SettingsError(f"--to {to} holds {path.name}, which could be written over; name another folder")
+
+
 def find_jobs(intake: Intake, named: Sequence[Path]) -> tuple[list[Job], list[str]]:
     """The images that files and folders stand for, and what is wrong with some.
 

@@ -11,10 +11,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from trials.errors import ExpectedError
 from trials.messages import PluginSource
@@ -151,12 +152,13 @@ def predict_all(request: PredictionRequest, jobs: Sequence[Job]) -> Iterator[Ans
 def _until_lost(request: PredictionRequest, left: list[Job]) -> Iterator[Answer]:
     """The answers of one process, which are taken out of what is left."""
     root = str(Path(__file__).absolute().parents[2])
+    printed = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
     process = subprocess.Popen(
         [sys.executable, "-m", "workers.process.prediction", "--threads", str(request.threads)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if not os.environ.get("SWEEPER_DEBUG") else None,
+        stderr=printed,
         text=True,
         encoding="utf-8",
     )
@@ -181,15 +183,25 @@ def _until_lost(request: PredictionRequest, left: list[Job]) -> Iterator[Answer]
             )
         status = process.wait()
         if left and not begun:
-            raise WorkerLostError(f"the process that predicts ended with status {status} before it began")
+            raise WorkerLostError(f"the process that predicts ended before it began, {_why(status, printed)}")
         if left:
             lost = left.pop(0)
-            yield Answer(lost, f"{lost.files[0]}: its process ended with status {status}; is the memory too small?")
+            yield Answer(lost, f"{lost.files[0]}: its process ended, {_why(status, printed)}")
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
         process.stdout.close()
+        printed.close()
+
+
+def _why(status: int, printed: IO[str]) -> str:
+    """Why a process ended: the last line that it printed, or the signal."""
+    if status < 0:
+        return f"killed by signal {-status}" + ("; is the memory too small?" if status == -9 else "")
+    printed.seek(0)
+    lines = printed.read().strip().splitlines()
+    return f"status {status}: {lines[-1] if lines else 'it printed nothing'}"
 
 
 def main() -> None:

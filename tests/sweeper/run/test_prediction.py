@@ -26,7 +26,7 @@ from sweeper.errors import GridError, SettingsError
 from sweeper.grids.files import parse_grid
 from sweeper.run.filling import fill
 from sweeper.run.launch import create
-from sweeper.run.prediction import Choice, choose, find_jobs, predict, with_masks
+from sweeper.run.prediction import Choice, check_apart, choose, find_jobs, predict, with_masks
 from sweeper.session import Session
 from sweeper.settings import Settings
 from trials.messages import Failed, Finished, TrainRequest
@@ -56,6 +56,14 @@ def test_a_folder_stands_for_the_images_in_it(tmp_path: Path) -> None:
     assert errors == [f"{tmp_path}/gone.png: no such file"]
     volumes, _ = find_jobs(Intake(True, 1), [tmp_path])
     assert [job.name for job in volumes] == ["a/d", "v"]
+
+
+def test_what_is_written_lies_apart_from_the_images(tmp_path: Path) -> None:
+    touched(tmp_path / "scans", "a.png")
+    check_apart(tmp_path / "out", [tmp_path / "scans", tmp_path / "scans" / "a.png"])
+    for to, named in (("scans", "scans"), ("scans/out", "scans"), ("scans", "scans/a.png")):
+        with pytest.raises(SettingsError, match=f"--to {tmp_path / to} "):
+            check_apart(tmp_path / to, [tmp_path / named])
 
 
 def test_two_images_of_one_name_are_not_written_over_each_other(tmp_path: Path) -> None:
