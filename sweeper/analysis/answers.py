@@ -11,7 +11,7 @@ from sweeper.analysis.comparisons import compare_metrics
 from sweeper.analysis.conclusions import chosen_on_validation, three_sentences
 from sweeper.analysis.costs import costs, unfinished
 from sweeper.analysis.denominators import counted
-from sweeper.analysis.frames import scores_hash, without_arrow
+from sweeper.analysis.frames import scores_hash
 from sweeper.analysis.gamma_differences import gamma_differences
 from sweeper.analysis.paper import ranking_agreement, side_by_side
 from sweeper.analysis.power import Enough, enough_of
@@ -83,7 +83,6 @@ class Answers:
         return chosen_on_validation(self.best)
 
 
-@without_arrow
 def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = False, margin: float = MARGIN) -> Answers:
     """All answers of a sweep.
 

@@ -26,12 +26,6 @@ METRICS = metrics.paper_metrics()
 SURFACE_DISTANCES = metrics.names(metrics.SURFACE_DISTANCES)
 """Optional distances in the unit of the spacing; smaller is better; infinite where one mask alone is empty."""
 
-without_arrow = pd.option_context("mode.string_storage", "python")
-"""Texts in Python's own strings: a small study is analysed in two thirds of the time, and a large one as fast as ever.
-
-It decides about time alone, so it matters not if two threads that analyse at once leave it on.
-"""
-
 SCORE_KEYS = ("trial", "partition", "case", "label")
 """What tells one score from another."""
 
@@ -100,7 +94,6 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
     return typed_trials(rows)
 
 
-@without_arrow
 def typed_trials(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows with `TRIAL_COLUMNS` as a trial frame, each column of its type."""
     frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
@@ -123,7 +116,6 @@ def typed_trials(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame
 
 
-@without_arrow
 def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """One row per trial, image and class: `SCORE_TEXTS`, then each metric of `trials.metrics.listed`, then further
     columns as they are.
