@@ -27,9 +27,9 @@ def predict(
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of the same names, to score by.")] = None,
     fields: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of what the camera saw.")] = None,
 ) -> None:
-    """Apply what validation chose to new images or volumes. A label map is written for each.
+    """Apply what validation chose to new images or volumes.
 
-    A folder that is named again is continued. Status 1 if an image could not be predicted.
+    Go on in a folder that is named again. Status 1 if an image failed.
 
     Example: sweeper predict demo images --to predicted --overlay
     """

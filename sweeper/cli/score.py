@@ -77,7 +77,9 @@ def rescore(
         typer.Option("--metric", metavar="NAME", help="A further metric, such as nsd or 'nsd(tolerance=2)'."),
     ] = None,
 ) -> None:
-    """Add metrics to the scores of finished trials, from kept predictions and networks. Nothing is trained.
+    """Add metrics to the scores of finished trials.
+
+    From kept predictions and networks: nothing is trained.
 
     Added are those that the grid asks for, those of --metric, and each structure's size. No hash changes.
 

@@ -347,7 +347,10 @@ def _advice(status: SweepStatus, *, alive: bool) -> list[str]:
 def next_step(status: SweepStatus | None) -> str:
     """What a person would do next, by how the newest sweep stands; None where there is no sweep yet."""
     if status is None:
-        return "Next: no sweep yet. A small one on images that come with it: sweeper launch --grid demo"
+        return (
+            "Next: no sweep yet. On images of your own: sweeper init FOLDER; on those that come with it: "
+            "sweeper launch --grid demo"
+        )
     name, alive = status.sweep, status.lease is not None and not status.lease.expired
     if alive:
         return f"Next: {name} is running; watch it: sweeper status {name} --watch"
