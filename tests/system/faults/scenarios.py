@@ -7,8 +7,8 @@ and the output show; nothing waits for a time to pass in the hope that something
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,11 +35,13 @@ from tests.system.sweeps import Home
 from trials.states import TrialState
 
 POINTS = Path(__file__).parent / "points"
-PATIENCE = 300.0
+PLAIN_REPORT = Path(__file__).parents[1] / "plain_report"
+PATIENCE = 900.0
 """Seconds until something that must happen counts as not happening; how long it takes decides nothing."""
 
 EPOCHS = 8
 GAMMAS = "[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]"
+CPUS = os.cpu_count() or 2
 GRID = f"""
 name = "faults"
 
@@ -63,12 +65,19 @@ epochs = {EPOCHS}
 early_stopping_patience = 100
 
 [resources]
-cpus = {(os.cpu_count() or 2) / 2}
+cpus = {CPUS / 2}
 """
-"""Ten trials, two at a time whatever the machine: enough that each fault of `test_local` still meets one, for one
-worker goes on while a test holds the other."""
+"""Ten trials, two at a time whatever the machine: for `soak`."""
+
+SHORT = GRID.replace(GAMMAS, "[0.3, 0.5, 0.7]").replace(f"epochs = {EPOCHS}", "epochs = 5")
+"""Four trials: what the faults at defined moments need. To start takes most of the time, not to train."""
 
 SWEEP = "faults"
+
+
+def one_by_one(grid: str) -> str:
+    """The grid with one training process, whose start is the longest part of a sweep's. It moves no number."""
+    return grid.replace(f"cpus = {CPUS / 2}", f"cpus = {CPUS}")
 
 
 def wait_for(what: Callable[[], Any], described: str, *, alive: Run | None = None) -> Any:
@@ -77,14 +86,19 @@ def wait_for(what: Callable[[], Any], described: str, *, alive: Run | None = Non
     while not (value := what()):
         assert alive is None or alive.process.poll() is None, f"{described}: it ended before\n{alive.output()}"
         assert time.monotonic() < deadline, f"{described}: did not happen\n{alive.output() if alive else ''}"
-        time.sleep(0.05)
+        time.sleep(0.2)  # to look at all processes takes as long as some of them need to end
     return value
 
 
 def small_disk(folder: Path, size: int) -> bool:
-    """Mounts a disk of so many bytes, where this user may."""
+    """Mounts a disk of so many bytes, where this user may. Only this process sees it, and those that it starts: it goes
+    with them, however they end."""
+    namespace = 0x00020000  # of mounts; `os.unshare` is there from Python 3.12 on
+    if ctypes.CDLL(None).unshare(namespace) != 0:
+        return False
+    private = subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True, check=False)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    return bool(shutil.which("mount")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return private.returncode == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def fill(ballast: Path) -> None:
@@ -141,7 +155,7 @@ class Sweep:
     def __post_init__(self) -> None:
         self.points = self.folder / "points"
         self.points.mkdir(parents=True)
-        path = os.pathsep.join([str(POINTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(POINTS), str(PLAIN_REPORT), *filter(None, [os.environ.get("PYTHONPATH")])])
         own = {
             "SWEEPER_LEASE_SECONDS": "4",
             "SWEEPER_TEST_POINTS": str(self.points),
@@ -175,18 +189,27 @@ class Sweep:
         known = self._commands > 0
         return self.start("resume", SWEEP) if known else self.start("launch", "--grid", self.home.grid(self.grid))
 
-    def overslept(self) -> None:
-        """A coordinator is paused past its lease, and another one takes over; woken up, it says so and ends."""
-        sleeper = self.go()
-        self.hold("mid-epoch", sleeper)
+    def oversleep(self, sleeper: Run) -> Run:
+        """A coordinator is paused past its lease, and another one takes over and trains; woken up, it says so and ends.
+
+        Returns:
+            The other one, which goes on.
+        """
         sleeper.process.send_signal(signal.SIGSTOP)
         self.release()
         self.free()
         other = self.go()
-        other.says(" epoch")  # from which one a trial of the sleeper goes on
+        self.hold("mid-epoch", other)
         sleeper.process.send_signal(signal.SIGCONT)
         assert "lease" in sleeper.ends(2)
-        other.ends()
+        self.release()
+        return other
+
+    def page(self) -> str:
+        """The page of the report that a user gets, drawn now: each end of the sweep writes a line (`PLAIN_REPORT`)."""
+        path = self.home.variables["PYTHONPATH"].replace(f"{os.pathsep}{PLAIN_REPORT}", "")
+        Home(self.home.folder, {**self.home.variables, "PYTHONPATH": path}).run("report", SWEEP)
+        return (self.home.folder / "reports" / SWEEP / "report.html").read_text(encoding="utf-8")
 
     # Break points.
 
@@ -232,10 +255,9 @@ class Sweep:
                 continue
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
-    def named(self, name: str) -> psutil.Process:
-        """The one process of this home whose program is called so."""
-        (process,) = [p for p in self.processes() if p.name().startswith(name)]
-        return process
+    def named(self, name: str) -> list[psutil.Process]:
+        """The processes of this home whose program is called so."""
+        return [p for p in self.processes() if p.name().startswith(name)]
 
     def alone(self) -> None:
         """Waits until nothing of a killed coordinator runs any more, and its lease has run out."""
@@ -265,8 +287,9 @@ class Sweep:
     def end(self) -> None:
         """Ends whatever a failed test has left."""
         for process in self.processes():
-            process.send_signal(signal.SIGCONT)
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+                process.kill()
 
     # Checkpoints.
 

@@ -6,17 +6,15 @@ database, in Optuna and in MLflow.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 import pytest
 
 from storage.database import open_database
 from storage.studies import Studies
-from tests.system.faults.scenarios import GAMMAS, GRID, SWEEP, Sweep
+from tests.system.faults.scenarios import GAMMAS, GRID, SWEEP, Sweep, one_by_one
 from trials.states import AttemptState, TrialState
 from workers.tracking.client import connect
 
@@ -24,11 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 POINTS = 4
 SEARCH = (
-    (
-        GRID.replace('[[losses]]\nname = "ce"\n\n', "")
-        .replace(f"gamma = {GAMMAS}", "gamma = { low = 0.5, high = 0.99 }")
-        .replace(f"cpus = {(os.cpu_count() or 2) / 2}", f"cpus = {os.cpu_count() or 2}")
-    )
+    one_by_one(GRID)
+    .replace('[[losses]]\nname = "ce"\n\n', "")
+    .replace(f"gamma = {GAMMAS}", "gamma = { low = 0.5, high = 0.99 }")
     + f"""
 [search]
 sampler = "tpe"
@@ -93,7 +89,7 @@ def test_the_sweep_is_done_and_its_report_tells_of_the_search(sweep: Sweep) -> N
     assert "nothing to train" in sweep.home.run("resume", SWEEP)
     status = sweep.home.run("status", SWEEP)
     assert f"{POINTS} of {POINTS} points tried (tpe, pruner median)" in status
-    page = Path(sweep.home.folder / "reports" / SWEEP / "report.html").read_text(encoding="utf-8")
+    page = sweep.page()
     assert "What the search tried" in page
     assert "pruned after epoch" in page
     assert "not swept over a full grid" in page

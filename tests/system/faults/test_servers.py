@@ -10,7 +10,7 @@ import pytest
 
 from tests.mlflow_server import MlflowServer
 from tests.postgres_server import PostgresServer, running_server
-from tests.system.faults.scenarios import Reference, Sweep, wait_for
+from tests.system.faults.scenarios import SHORT, Reference, Sweep, one_by_one
 from trials.states import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(1800)]
@@ -38,7 +38,7 @@ def sweep(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, mlflow_server: MlflowServer
 ) -> Iterator[Sweep]:
     variables = {"SWEEPER_DATABASE_URL": postgres.new_database(), "MLFLOW_TRACKING_URI": mlflow_server.url}
-    made = Sweep(tmp_path_factory.mktemp("servers") / "sweep", variables)
+    made = Sweep(tmp_path_factory.mktemp("servers") / "sweep", variables, grid=one_by_one(SHORT))
     yield made
     made.end()
 
@@ -50,25 +50,20 @@ def test_database_and_mlflow_crash_and_come_back(
     sweep.hold("mid-epoch", run)
     mlflow_server.kill()
     postgres.kill()
-    sweep.release()
+    sweep.arm("result")
+    sweep.release_only("mid-epoch")
     time.sleep(OUTAGE)
     assert run.process.poll() is None, run.output()
     postgres.start()
-    wait_for(lambda: sweep.counts()[TrialState.FINISHED], "a finished trial", alive=run)
-    sweep.hold("mid-epoch", run)
+    sweep.held("result", run)
+    sweep.arm("mid-epoch")
+    sweep.release_only("result")
+    sweep.held("mid-epoch", run)
+    assert sweep.counts()[TrialState.FINISHED] == 1
     mlflow_server.start()
     # Nobody had to resume, and no attempt was lost.
     assert set(sweep.attempts()) <= {("running", None), ("finished", None)}
     reference.so_far(sweep)
-    # The coordinator dies between the record and the study.
-    sweep.arm("study")
-    sweep.release_only("mid-epoch")
-    assert sweep.held("study", run) == run.pid
-    run.kill()
-    sweep.alone()
-    reference.so_far(sweep)
-
-
-def test_another_coordinator_takes_over_from_a_sleeping_one(sweep: Sweep, reference: Reference) -> None:
-    sweep.overslept()
+    # Then it falls asleep, and another coordinator takes over.
+    sweep.oversleep(run).ends()
     reference.equals(sweep)
