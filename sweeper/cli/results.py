@@ -19,6 +19,7 @@ from sweeper.cli.options import (
     open_place,
     print_json,
     say,
+    sweep_names,
 )
 from sweeper.errors import GridError
 
@@ -79,6 +80,34 @@ def results(
     else:
         to.write_bytes(content)
         say(str(to))
+
+
+@app.command()
+def compare(
+    sweeps: Annotated[
+        list[str], typer.Argument(metavar="A B [C…]", help="Names of two sweeps or more.", autocompletion=sweep_names)
+    ],
+    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="The metric to show.")] = "dsc",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare sweeps: shared trials, settings, differences.
+
+    Example: sweeper compare demo demo-again
+    """
+    from sweeper import verbs
+    from sweeper.run.compared import compared_lines
+    from sweeper.verbs.requests import CompareRequest
+
+    if len(sweeps) < 2:
+        raise GridError("a comparison needs two sweeps or more: sweeper compare A B")
+    with open_place() as place:
+        first, *others = map(place.name, sweeps)
+        found = verbs.compare(place, first, CompareRequest(others=",".join(others)))
+    if as_json:
+        print_json(found)
+        return
+    for line in compared_lines(found, metric):
+        say(line)
 
 
 @app.command()

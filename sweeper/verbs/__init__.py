@@ -15,7 +15,7 @@ from sweeper.verbs.control import resume, retry, scale, stop
 from sweeper.verbs.declaration import VERBS, File, Place, Role, Verb, verb
 from sweeper.verbs.grids import launch, plan
 from sweeper.verbs.host import Host
-from sweeper.verbs.looks import list_sweeps, power, results, status, trial
+from sweeper.verbs.looks import compare, list_sweeps, power, results, status, trial
 from sweeper.verbs.texts import log, report, trial_log, trial_log_part
 from sweeper.verbs.upkeep import delete, deletion, rename
 
@@ -26,6 +26,7 @@ __all__ = [
     "Place",
     "Role",
     "Verb",
+    "compare",
     "delete",
     "deletion",
     "launch",

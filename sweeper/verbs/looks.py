@@ -5,8 +5,17 @@ from __future__ import annotations
 from storage.errors import UnknownSweepError
 from sweeper.verbs.declaration import File, Role, verb
 from sweeper.verbs.host import Host, Start
-from sweeper.verbs.requests import HashPrefix, ResultsRequest, StatusRequest, SweepName
-from sweeper.views.objects import Counts, PowerObject, Results, SweepPower, SweepStatus, SweepSummary, TrialObject
+from sweeper.verbs.requests import CompareRequest, HashPrefix, ResultsRequest, StatusRequest, SweepName
+from sweeper.views.objects import (
+    ComparedObject,
+    Counts,
+    PowerObject,
+    Results,
+    SweepPower,
+    SweepStatus,
+    SweepSummary,
+    TrialObject,
+)
 from sweeper.views.result_tables import results_object, results_parquet
 from sweeper.views.status import status_of, summaries, trial_of
 
@@ -62,6 +71,15 @@ def power(host: Host, sweep: SweepName) -> SweepPower:
 
     found = power_of_sweep(host.repository, host.name(sweep))
     return SweepPower(sweep=sweep, power=[PowerObject.model_validate(one.to_dict()) for one in found])
+
+
+@verb("compare", "GET", "/sweeps/{sweep}/compare", Role.READ, command="compare")
+def compare(host: Host, sweep: SweepName, asked: CompareRequest) -> ComparedObject:
+    """Which trials sweeps share, which settings differ, and how the same losses score in each."""
+    from sweeper.run.compared import compare_sweeps  # with the analysis
+
+    names = [sweep, *(name.strip() for name in asked.others.split(","))]
+    return compare_sweeps(host.repository, [host.name(name) for name in names])
 
 
 @verb("trial", "GET", "/trials/{hash}", Role.READ, command="show")

@@ -102,6 +102,12 @@ class RetryRequest(_Asked):
         return self
 
 
+class CompareRequest(BaseModel):
+    """The other sweeps."""
+
+    others: str = Field(min_length=1, max_length=2000, description="Names of the other sweeps, with commas.")
+
+
 class RenameRequest(_Asked):
     """`to`: a name that no sweep has."""
 

@@ -69,6 +69,40 @@ class Shown(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class SettingObject(Shown):
+    """A setting in which sweeps differ: the values that the trials of each have."""
+
+    setting: str
+    values: dict[str, list[str]]
+
+
+class DifferenceObject(Shown):
+    """What a variant scores in `sweep_a` less what it scores in `sweep_b`; null bounds: without repeats no interval."""
+
+    dataset: str
+    label: str
+    metric: str
+    variant: str
+    sweep_a: str
+    sweep_b: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    images: int
+    runs_a: int
+    runs_b: int
+
+
+class ComparedObject(Shown):
+    """Sweeps side by side; `shared` counts the trials that all of them have."""
+
+    sweeps: list[str]
+    trials: dict[str, int]
+    shared: int
+    settings: list[SettingObject]
+    differences: list[DifferenceObject]
+
+
 class PlannedTrialObject(Shown):
     """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`."""
 
