@@ -1,18 +1,22 @@
 """The records of a spool: what a line may hold, and how it is written as JSON.
 
 A line is one JSON object `{"n": sequence number, "kind": …, "at": milliseconds since 1970, …}`; the rest are the fields
-of the record of that kind. Spools outlive the program that wrote them: a field that is added needs a default.
+of the record of that kind. Spools outlive the program that wrote them: a field that is added needs a default, and is
+left out of the line while it has it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+_ADDED = {"added": True}
+"""Marks a field that lines of earlier versions do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class ModelRecord:
     classes: tuple[str, ...]
     input_example: Path | None
     requirements: Mapping[str, str]
-    recipe: str = ""
+    recipe: str = field(default="", metadata=_ADDED)
 
     def inside(self, folder: Path) -> ModelRecord:
         """The record with the paths that the files of this folder have."""
@@ -129,14 +133,15 @@ def from_line(line: bytes, end: int) -> Line:
 
 
 def _fields(record: Record | Dataset) -> dict[str, object]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    values = {part: getattr(record, part.name) for part in fields(record)}
+    return {p.name: value for p, value in values.items() if not ("added" in p.metadata and value == p.default)}
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {part.name: getattr(value, part.name) for part in fields(value)}
     raise TypeError(f"{type(value).__name__} cannot be part of a spool")
 
 

@@ -25,7 +25,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no number": (["launch", "--limit", "few"], ["--limit", "integer"]),
     "limit of nothing": (["launch", "--limit", "0"], ["--limit", "1"]),
     "unknown grid": (["launch", "--grid", "dmeo"], ["'dmeo'", "'demo'", "gamma", "paper", ".toml"]),
-    "no such file": (["plan", "--grid", "none.toml"], ["none.toml", "demo, gamma, paper"]),
+    "no such file": (["plan", "--grid", "none.toml"], ["none.toml", "demo, gamma, odyssey, paper"]),
     "a folder as grid": (["plan", "--grid", "./"], ["cannot be read", "directory"]),
     "unknown key": (["plan", "--set", "training.epoch=5"], ["'training.epoch'", "'epochs'", "learning_rate"]),
     "unknown table": (["plan", "--set", "trainin.epochs=5"], ["'trainin'", "'training'"]),

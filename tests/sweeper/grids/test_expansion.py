@@ -142,9 +142,11 @@ def test_excluding_a_loss_is_not_listing_it(table: dict[str, Any], loss: str) ->
     assert hashes({**table, "exclude": [{"loss": loss}]}) == hashes({**table, "losses": rest})
 
 
-def test_every_parameter_is_explicit() -> None:
+def test_every_parameter_is_explicit_but_for_added_ones_at_their_default() -> None:
     for spec in cells({"name": "g", "datasets": [{"name": "a"}], "losses": [{"name": n} for n in losses.names()]}):
-        assert spec.loss.parameters == losses.resolve_parameters(spec.loss.name)
+        every = losses.resolve_parameters(spec.loss.name)
+        assert spec.loss.parameters == losses.spec_parameters(spec.loss.name, every)
+        assert losses.resolve_parameters(spec.loss.name, spec.loss.parameters) == every
 
 
 def test_settings_of_a_data_set_win_over_those_of_the_grid_and_a_listed_network_over_both() -> None:
