@@ -93,7 +93,7 @@ def queue(host: Host, sweep: str, trials: Sequence[str], *, failed: bool) -> tup
     """
     if not failed and not trials:
         raise GridError("say which trials: --failed, or --trial HASH")
-    hashes = [host.repository.trial(prefix, sweep).hash for prefix in trials]
+    hashes = [host.repository.trial(prefix, sweep).hash for prefix in dict.fromkeys(trials)]
     if failed:
         hashes += [t.hash for t in host.repository.trials(sweep) if t.state is TrialState.FAILED]
     if not hashes:

@@ -67,6 +67,8 @@ def test_all_checks_find_nothing(address: str) -> None:
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{address}/api/v1/openapi.json"),
             *("--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--max-examples", "5", "--seed", "1"),
+            # These would take the sweep away that all other requests are about.
+            *("--exclude-operation-id", "delete", "--exclude-operation-id", "rename"),
             "--no-color",
         ],
         env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_formats", "PYTHONPATH": str(FORMATS.parent)},
