@@ -1,4 +1,4 @@
-"""A sweep that fails again and again stops by itself, says why, tells it outside, and is mended and retried."""
+"""A sweep that fails again and again stops by itself, says why, tells it outside, and is mended and resumed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_five_failures_of_a_kind_stop_the_sweep_and_it_says_why(sweep: Sweep, tm
     assert "the flag is up" in alert["reason"]
 
     flag.unlink()
-    sweep.start("retry", SWEEP, "--failed", "--notify", f"tee {told}").ends()
+    sweep.start("resume", SWEEP, "--notify", f"tee {told}").ends()  # as the reason says
     assert sweep.state() == "finished"
     assert sweep.counts()[TrialState.FINISHED] == 5
     alert = json.loads(told.read_text())
