@@ -49,6 +49,7 @@ from workers.tracking import Replayer, Spool, run_id
 import ray
 from ray import tune
 from ray.actor import ActorHandle
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -376,6 +377,7 @@ def execute(
     Raises:
         RayUnavailableError: the cluster has no slot for a single trial.
         LeaseLostError: another coordinator has taken the sweep over.
+        NotWritableError: the database cannot be written any more.
     """
     at_once = max(slots(one) for one in resources.values())
     # It lists trials that did not complete as an error; the coordinator reports each of them.
@@ -402,7 +404,11 @@ def execute(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except TuneError:
+            coordinator.keeper.check()  # what was raised while a report was stored, Tune wraps as text
+            raise
 
 
 def _placement(config: Mapping[str, Mapping[str, float]]) -> tune.PlacementGroupFactory:
