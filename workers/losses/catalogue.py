@@ -185,5 +185,7 @@ _BUILT_IN = (
 )
 
 for _line in (*_BUILT_IN, *FURTHER):
-    _notes = NOTES[_line.name]
-    register(replace(_line, equation=_notes.equation, reference=_notes.reference, use=_notes.use, traps=_notes.traps))
+    _notes = NOTES.get(_line.name)  # an entry may say them itself
+    if _notes is not None:
+        _line = replace(_line, equation=_notes.equation, reference=_notes.reference, use=_notes.use, traps=_notes.traps)
+    register(_line)
