@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from functools import partial
+from multiprocessing import shared_memory
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -265,17 +266,14 @@ def test_leaving_the_loop_early_ends_the_thread():
     assert threading.active_count() == before
 
 
-def shared_memory():
-    return {p.name for p in Path("/dev/shm").glob("psm_*")}
-
-
 @pytest.fixture
-def nothing_left():
-    """No process and no shared memory of ours remains."""
-    before = shared_memory()
+def nothing_left(monkeypatch):
+    """No process and no shared memory of ours remains; other tests may have theirs."""
+    ours = f"t{os.getpid():x}_"
+    monkeypatch.setattr(shared_memory, "_SHM_NAME_PREFIX", f"/{ours}")
     yield
     assert not [p for p in multiprocessing.active_children() if p.name.startswith("SpawnProcess")]
-    assert shared_memory() <= before
+    assert not list(Path("/dev/shm").glob(f"{ours}*"))
 
 
 @pytest.mark.slow
