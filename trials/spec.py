@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -33,6 +33,15 @@ def content_hash(value: object) -> str:
     """First 16 hex digits of the SHA-256 of `value` as canonical JSON (sorted keys, no white space, no NaN)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def dotted(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
+    """Each value of nested tables, such as `TrialSpec.to_dict`, under its dotted name: `training.learning_rate`."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def is_external(spec: TrialSpec) -> bool:

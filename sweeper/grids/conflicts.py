@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from operator import attrgetter
 
@@ -10,7 +10,7 @@ from storage.errors import SweepConflictError
 from storage.records import Trial
 from sweeper.grids.names import Naming
 from sweeper.search.details import SearchDetails
-from trials.spec import RESULTS_VERSION, TrialSpec, is_external
+from trials.spec import RESULTS_VERSION, TrialSpec, dotted, is_external
 
 SHOWN = 3
 """So many trials or settings are named, the others counted."""
@@ -162,19 +162,11 @@ def _settings(lacking: Sequence[Trial], added: Sequence[TrialSpec], naming: Nami
         f"{key} {_shown(old.get(key))} → {_shown(new.get(key))}"
         for spec in added
         if (label := naming.label(spec)) in before
-        for old, new in [(dict(_flat(before[label])), dict(_flat(spec.to_dict())))]
+        for old, new in [(dict(dotted(before[label])), dict(dotted(spec.to_dict())))]
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     ]
     return f"; {_some(dict.fromkeys(changes))}" if changes else ""
-
-
-def _flat(value: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
-    for key, entry in value.items():
-        if isinstance(entry, Mapping):
-            yield from _flat(entry, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", list(entry) if isinstance(entry, tuple) else entry
 
 
 def _shown(value: object) -> str:

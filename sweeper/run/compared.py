@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from storage.records import Trial
@@ -13,8 +13,9 @@ from sweeper.analysis.between import between
 from sweeper.errors import GridError
 from sweeper.study import read_study
 from sweeper.views.objects import ComparedObject, DifferenceObject, SettingObject
+from trials.spec import dotted
 
-_OWN = ("repeat", "seed", "scope", "loss", "data.prepared", "data.split")
+_OWN = {"repeat", "seed", "scope", "data.prepared", "data.split"}
 """What differs from cell to cell, or is a hash of what is told otherwise."""
 
 
@@ -69,26 +70,16 @@ def _settings(trials: Mapping[str, Sequence[Trial]]) -> list[SettingObject]:
     values: dict[str, dict[str, set[str]]] = {}
     for name, own in trials.items():
         for trial in own:
-            spec = trial.spec.to_dict(complete=True)
-            losses = {"loss": spec["loss"]["name"], "repeats": trial.repeat}
-            for setting, value in (*_flat(spec), *losses.items()):
-                values.setdefault(setting, {one: set() for one in trials})[name].add(json.dumps(value, default=str))
+            table = trial.spec.to_dict(complete=True)
+            settings = {"loss": table.pop("loss")["name"], "repeats": trial.repeat, **dict(dotted(table))}
+            for setting in settings.keys() - _OWN:
+                text = json.dumps(settings[setting], default=str)
+                values.setdefault(setting, {one: set() for one in trials})[name].add(text)
     return [
         SettingObject(setting=setting, values={name: sorted(_plain(one) for one in own) for name, own in by.items()})
         for setting, by in sorted(values.items())
         if len({frozenset(own) for own in by.values()}) > 1
     ]
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        if name in _OWN:
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
-        else:
-            yield name, value
 
 
 def _plain(text: str) -> str:

@@ -8,11 +8,11 @@ images with the final weights), and one for each class, such as `test_dsc_tumour
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from trials.metrics import paper_metrics
 from trials.results import Epoch, Score, TrialResult
-from trials.spec import TrialSpec
+from trials.spec import TrialSpec, dotted
 
 MAXIMUM_PARAMETER_LENGTH = 6000
 """Characters that MLflow keeps of a parameter's value."""
@@ -48,7 +48,7 @@ def run_params(spec: TrialSpec) -> dict[str, str]:
     """Every field of the spec under a dotted name, such as `training.learning_rate` or `loss.gamma`."""
     values = spec.to_dict(complete=True)
     values["loss"] = {"name": spec.loss.name, "source": spec.loss.source, **values["loss"]["parameters"]}
-    return dict(_flatten(values))
+    return {name: _text(value) for name, value in dotted(values) if value is not None and value != ""}
 
 
 def epoch_values(record: Epoch) -> dict[str, float]:
@@ -103,10 +103,6 @@ def _mean(scores: Iterable[Score], label: str, metric: str) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        elif value is not None and value != "":
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield prefix + name, text[:MAXIMUM_PARAMETER_LENGTH]
+def _text(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text[:MAXIMUM_PARAMETER_LENGTH]
