@@ -199,6 +199,8 @@ class Sweep:
         self.release()
         self.free()
         other = self.go()
+        # Not before: the worker of the sleeper comes to the point, too, and a lease that nobody took would be renewed.
+        wait_for(lambda: self.holder() == other.pid, "taking the lease", alive=other)
         self.hold("mid-epoch", other)
         sleeper.process.send_signal(signal.SIGCONT)
         assert "lease" in sleeper.ends(2)
@@ -277,6 +279,12 @@ class Sweep:
                 return True
 
         wait_for(expired, "the end of the lease")
+
+    def holder(self) -> int | None:
+        """The process number of the coordinator that holds the lease, or held it last; None after it was given back."""
+        with self.repository() as repository:
+            lease = repository.lease(SWEEP)
+        return None if lease is None else int(lease.holder.partition("pid ")[2].rstrip(")"))
 
     def set_clock_back(self, seconds: float) -> None:
         """As if the sweep's lease were held from another machine, and the clock set back since: what is left of it."""
