@@ -92,6 +92,7 @@ class TrainRequest:
         loaders: processes that load training batches.
         metrics: what the images are scored by beside what always is, by the names under which it is stored
             (`trials.metrics`). No part of the spec: they move no number.
+        data_source: where the data set comes from, for MLflow: its page, or words.
     """
 
     kind: ClassVar = "train"
@@ -109,6 +110,7 @@ class TrainRequest:
     supervised: bool = False
     loaders: int = 0
     metrics: tuple[str, ...] = ()
+    data_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ class Running:
 class Work:
     """Where a worker finds and leaves things, the same for every trial of a sweep.
 
-    `metrics` are those of the grid's choice by data set, by the names under which they are stored.
+    `metrics` are those of the grid's choice by data set, by the names under which they are stored; `sources` says where
+    each data set comes from.
     """
 
     prepared_root: Path
@@ -86,6 +87,7 @@ class Work:
     provenance: str = ""
     revision: str = ""
     metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class Coordinator:
@@ -194,6 +196,7 @@ class Coordinator:
             pictures=self.work.pictures.get(trial.dataset, True),
             supervised=self.adaptive is not None and self.adaptive.supervised(trial),
             metrics=self.work.metrics.get(trial.dataset, ()),
+            data_source=self.work.sources.get(trial.dataset, ""),
         )
 
     def order(self, trial_hash: str) -> Order:

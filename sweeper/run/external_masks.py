@@ -17,7 +17,7 @@ from storage.errors import StorageError
 from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.errors import GridError
-from sweeper.grids.names import Naming
+from sweeper.grids.names import Naming, naming_of
 from sweeper.run.filling import asked_metrics
 from sweeper.run.lease import holder_name
 from sweeper.settings import Settings
@@ -100,7 +100,7 @@ def score_masks(
     trial = _store(repository, settings, sweep_name, spec, result)
     if not (trial_folder / SPOOL_FILE).exists():
         with Spool(trial_folder / SPOOL_FILE) as spool:
-            spool.start(spec, label=Naming().label(spec), sweep=sweep_name, provenance=EXTERNAL)
+            spool.start(spec, label=naming_of(sweep.grid).label(spec), sweep=sweep_name, provenance=EXTERNAL)
             spool.finish(result)
     return Scored(trial, len(split.test), any(s.partition == "validation" for s in scores))
 

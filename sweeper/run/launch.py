@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +44,7 @@ from sweeper.run.limits import limits_of
 from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
 from sweeper.run.signals import Lasting, signals
+from sweeper.run.spools import end_spools, sources_of
 from sweeper.run.upkeep import finish_changes
 from sweeper.search.adaptive import Adaptive, Search
 from sweeper.search.space import family
@@ -55,7 +55,6 @@ from sweeper.timing.costs import CostModel
 from sweeper.timing.measured import measured_costs
 from sweeper.units import size
 from trials.messages import PluginSource, Tracking
-from trials.places import below
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
 from workers.files import is_disk_full
@@ -346,7 +345,8 @@ def run(
         reserve.keep(repository.database)
         unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit, until))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
-        tracked = aside.submit(parent_run, session, sweep)
+        cut_short = end_spools(settings, repository.trials(sweep_name))  # before their next attempts write to them
+        tracked = aside.submit(_track, session, sweep, cut_short)
         cut_off: list[str] = []
         with ray_cluster(settings.ray_address), Studies(repository.database) as studies:
             # Before Optuna is used: it makes its tables by the same library, which knows one database at a time.
@@ -375,6 +375,7 @@ def run(
                         provenance=provenance(sweep),
                         revision=revision(),
                         metrics={d.name: metrics_of(grid, d) for d in grid.datasets},
+                        sources=sources_of(sweep),
                     ),
                     observer=Lasting(shown, ending),
                     limit=limit,
@@ -403,22 +404,20 @@ def run(
                     finally:
                         cut_off += coordinator.running
                         coordinator.close(failed=failed)
-        _end_spools(settings, cut_off)
+        end_spools(settings, [t for t in repository.trials(sweep_name) if t.hash in cut_off])
     if repository.sweep(sweep_name).state is SweepState.FINISHED:
         _fill(session, grid)
     return True
 
 
-def _end_spools(settings: Settings, trials: Sequence[str]) -> None:
-    """Ends the MLflow runs of trials whose training processes were ended before they could."""
-    from workers.process.child import SPOOL_FILE
-    from workers.tracking import Spool
+def _track(session: Session, sweep: Sweep, cut_short: Sequence[Path]) -> SweepTracker:
+    """The sweep's run in MLflow; under it those of trials that a killed coordinator left behind end now."""
+    from workers.tracking import replay
 
-    for trial in trials:
-        path = below(settings.trials, trial) / SPOOL_FILE
-        if path.exists():
-            with suppress(OSError), Spool(path) as spool:  # its disk may be full
-                spool.stop("stopped with its sweep")
+    tracker = parent_run(session, sweep)
+    for spool in cut_short:
+        replay(spool, session.settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id)
+    return tracker
 
 
 def _parent(tracked: Future[SweepTracker], say: Callable[[str], None]) -> str:

@@ -107,7 +107,7 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Pa
         TrackingUnavailableError, TrackingInputError: it could not be sent.
     """
     from sweeper.run.model_card import model_cards  # with the analysis
-    from workers.process.child import SPOOL_FILE
+    from sweeper.run.spools import complete_spools, spool_of
     from workers.tracking import replay, run_id
 
     settings, sweep = session.settings, session.repository.sweep(keeper.sweep)
@@ -115,8 +115,9 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Pa
     tracker = parent_run(session, sweep)
     if tracker.run_id != sweep.mlflow_run:
         keeper.write(session.repository.set_mlflow_run, tracker.run_id)
+    complete_spools(settings, session.repository, sweep.name)
     for trial in trials:
-        spool = below(settings.trials, trial.hash) / SPOOL_FILE
+        spool = spool_of(settings, trial.hash)
         replay(spool, settings.mlflow, experiment=EXPERIMENT, parent_run=tracker.run_id, strict=True)
         # MLflow was unreachable when the trial ended, or it lost the run, and the spool went into a new one.
         if (run := run_id(spool)) and run != trial.mlflow_run:

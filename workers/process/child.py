@@ -145,6 +145,7 @@ def train(
             sweep=request.sweep,
             attempt=request.attempt,
             provenance=request.provenance,
+            source=request.data_source,
         )
 
         def started(epoch: int, remarks: tuple[str, ...]) -> None:

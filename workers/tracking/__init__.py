@@ -7,6 +7,7 @@ is imported only when something is sent, so that importing this package costs no
 
 from workers.tracking.client import ensure_store
 from workers.tracking.errors import TrackingDamagedError, TrackingInputError, TrackingUnavailableError
+from workers.tracking.lacking import lacking_metrics, unended
 from workers.tracking.repair import put_damaged_aside, restore_experiment
 from workers.tracking.replay import ReplayResult, forget_sent, replay, run_id
 from workers.tracking.replayer import Replayer
@@ -25,10 +26,12 @@ __all__ = [
     "TrackingUnavailableError",
     "ensure_store",
     "forget_sent",
+    "lacking_metrics",
     "put_damaged_aside",
     "replay",
     "restore_experiment",
     "run_id",
     "run_page",
     "runs_page",
+    "unended",
 ]

@@ -1,18 +1,21 @@
 """How a trial reads in MLflow: its tags, parameters and metric names, in the field's terms. Pure functions.
 
 Metric names: `loss`, `val_loss`, `val_dsc`, `learning_rate` per epoch; at the end `test_dsc` (mean over the foreground
-classes of the class's mean over images; likewise iou, precision, recall), `val_dsc_best` (the same on the validation
-images with the final weights), and one for each class, such as `test_dsc_tumour`.
+classes of the class's mean over images; likewise every other metric that the trial is scored by), `val_dsc_best` (the
+same on the validation images with the final weights), and one for each class, such as `test_dsc_tumour`. An infinite
+distance counts as the image's diagonal, as in the tables.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from trials.metrics import paper_metrics
+from trials.metrics import DIAGONAL, find, in_order
 from trials.results import Epoch, Score, TrialResult
-from trials.spec import TrialSpec, dotted
+from trials.spec import DataSpec, TrialSpec, dotted
+from workers.tracking.records import Dataset
 
 MAXIMUM_PARAMETER_LENGTH = 6000
 """Characters that MLflow keeps of a parameter's value."""
@@ -51,6 +54,12 @@ def run_params(spec: TrialSpec) -> dict[str, str]:
     return {name: _text(value) for name, value in dotted(values) if value is not None and value != ""}
 
 
+def dataset_of(data: DataSpec, source: str = "") -> Dataset:
+    """The data set of a trial as MLflow knows it; `source` says where it comes from."""
+    fold = "" if data.fold is None else str(data.fold)
+    return Dataset(data.dataset, data.prepared or "unprepared", data.split, fold, source)
+
+
 def epoch_values(record: Epoch) -> dict[str, float]:
     """The metrics of one epoch."""
     return {
@@ -64,19 +73,7 @@ def epoch_values(record: Epoch) -> dict[str, float]:
 
 def final_values(result: TrialResult) -> dict[str, float]:
     """The metrics of a finished trial; a metric without any defined value is left out."""
-    values: dict[str, float] = {}
-    for partition, prefix in _SHORT.items():
-        scores = [score for score in result.scores if score.partition == partition]
-        labels = sorted({score.label for score in scores})
-        for metric in paper_metrics():
-            means = {label: _mean(scores, label, metric) for label in labels}
-            defined = {label: mean for label, mean in means.items() if mean is not None}
-            values.update({f"{prefix}_{metric}_{metric_key(label)}": mean for label, mean in defined.items()})
-            if defined:
-                # `val_dsc` is the history's name, so the final weights' own mean is called the best.
-                name = f"{prefix}_{metric}" if prefix == "test" else f"{prefix}_{metric}_best"
-                values[name] = sum(defined.values()) / len(defined)
-    values |= {
+    return score_values(result.scores) | {
         "best_epoch": float(result.best_epoch),
         "steps": float(result.steps),
         "parameters": float(result.parameters),
@@ -84,7 +81,46 @@ def final_values(result: TrialResult) -> dict[str, float]:
         "evaluate_seconds": float(result.evaluate_seconds),
         "peak_memory_mib": float(result.peak_memory_mib),
     }
+
+
+def score_values(scores: Sequence[Score]) -> dict[str, float]:
+    """The means of every metric that compares segmentations; see `final_values`."""
+    values: dict[str, float] = {}
+    for partition, prefix in _SHORT.items():
+        by_label: dict[str, list[Score]] = {}
+        for score in scores:
+            if score.partition == partition:
+                by_label.setdefault(score.label, []).append(score)
+        for metric in stored_metrics(name for own in by_label.values() for score in own for name in score.values):
+            means = {label: _mean(by_label[label], metric) for label in sorted(by_label)}
+            defined = {label: mean for label, mean in means.items() if mean is not None}
+            key = metric_name(metric)
+            values.update({f"{prefix}_{key}_{metric_key(label)}": mean for label, mean in defined.items()})
+            if defined:
+                values[overall_name(partition, metric)] = sum(defined.values()) / len(defined)
     return values
+
+
+def overall_name(partition: str, metric: str) -> str:
+    """The name of a metric's mean over all classes: `test_dsc`, `val_dsc_best`.
+
+    `val_dsc` is the history's name, so that the final weights' own mean is called the best.
+    """
+    prefix, key = _SHORT[partition], metric_name(metric)
+    return f"{prefix}_{key}" if prefix == "test" else f"{prefix}_{key}_best"
+
+
+def stored_metrics(names: Iterable[str]) -> list[str]:
+    """Those of the names that say how good a segmentation is, each once, in the order of the registry.
+
+    A metric of a plug-in that is not loaded is one of them.
+    """
+    return [name for name in in_order(list(dict.fromkeys(names))) if (m := find(name)) is None or m.compared]
+
+
+def metric_name(stored: str) -> str:
+    """A metric in MLflow's names: `nsd_tolerance_2` for `nsd(tolerance=2)`."""
+    return metric_key(re.sub(r"[(,=]", "_", stored).rstrip(")"))
 
 
 def metric_key(label: str) -> str:
@@ -97,10 +133,19 @@ def model_name(label: str) -> str:
     return re.sub(r"[/:.%\"']", "_", label)
 
 
-def _mean(scores: Iterable[Score], label: str, metric: str) -> float | None:
-    values = [score[metric] for score in scores if score.label == label]
-    defined = [float(value) for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
+def _mean(scores: Iterable[Score], metric: str) -> float | None:
+    """The mean over the images of one class; None where no image has a value, or where it is infinite."""
+    known = find(metric)
+    distance = known is not None and known.distance
+    defined = []
+    for score in scores:
+        value = score[metric]
+        if value is not None and distance and math.isinf(value):
+            value = math.inf if score[DIAGONAL] is None else score[DIAGONAL]
+        if value is not None:
+            defined.append(float(value))
+    mean = sum(defined) / len(defined) if defined else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -21,10 +24,21 @@ _ADDED = {"added": True}
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set as MLflow knows it: its name, and the key of its prepared arrays."""
+    """A data set as MLflow knows it.
+
+    Attributes:
+        name: its name.
+        digest: the key of its prepared arrays.
+        split: the hash of its split.
+        fold: the number of the fold that is the test set; empty without folds.
+        source: the page where a person gets it, or words that say where it is.
+    """
 
     name: str
     digest: str
+    split: str = field(default="", metadata=_ADDED)
+    fold: str = field(default="", metadata=_ADDED)
+    source: str = field(default="", metadata=_ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +109,23 @@ class EndRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoresRecord:
+    """Final metrics that the trial got after its end, at the step of the others."""
+
+    kind: ClassVar = "scores"
+
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownRecord:
     """A record of a kind that this version does not know."""
 
     kind: str
 
 
-Record = StartRecord | MetricsRecord | ArtifactRecord | ModelRecord | EndRecord
+Record = StartRecord | MetricsRecord | ArtifactRecord | ModelRecord | EndRecord | ScoresRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,7 @@ def from_line(line: bytes, end: int) -> Line:
     return Line(number, at, UnknownRecord(kind) if read is None else read(values), end)
 
 
-def _fields(record: Record | Dataset) -> dict[str, object]:
+def _fields(record: DataclassInstance) -> dict[str, object]:
     values = {part: getattr(record, part.name) for part in fields(record)}
     return {p.name: value for p, value in values.items() if not ("added" in p.metadata and value == p.default)}
 
@@ -140,8 +164,8 @@ def _fields(record: Record | Dataset) -> dict[str, object]:
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    if is_dataclass(value):
-        return {part.name: getattr(value, part.name) for part in fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields(value)
     raise TypeError(f"{type(value).__name__} cannot be part of a spool")
 
 
@@ -169,4 +193,5 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Record]] = {
     ArtifactRecord.kind: lambda values: ArtifactRecord(Path(values["path"]), values["folder"]),
     ModelRecord.kind: _model,
     EndRecord.kind: lambda values: EndRecord(values["status"], values["tags"], int(values["step"]), values["values"]),
+    ScoresRecord.kind: lambda values: ScoresRecord(int(values["step"]), values["values"]),
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,22 @@ from trials.spec import content_hash
 from workers.tracking.client import RefusedError, artifacts_at, call, connect
 from workers.tracking.describe import TRIAL_TAG
 from workers.tracking.errors import TrackingInputError, TrackingUnavailableError
+from workers.tracking.inputs import dataset_input
 from workers.tracking.model import upload_model
-from workers.tracking.records import ArtifactRecord, EndRecord, Line, MetricsRecord, ModelRecord, StartRecord
+from workers.tracking.records import (
+    ArtifactRecord,
+    EndRecord,
+    Line,
+    MetricsRecord,
+    ModelRecord,
+    ScoresRecord,
+    StartRecord,
+)
 from workers.tracking.spool import read_lines
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 T = TypeVar("T")
 
@@ -197,6 +207,10 @@ class _Sender:
         if isinstance(record, MetricsRecord):
             self._metrics(client, batch)
             return replace(self.position, ended=False)
+        if isinstance(record, ScoresRecord):
+            metrics = self._final(record.values, record.step, line.at)
+            self._call(lambda: client.log_batch(self.position.run_id, metrics=metrics), "logging further metrics")
+            return self.position
         if isinstance(record, ArtifactRecord):
             self._artifact(client, record)
             return self.position
@@ -218,7 +232,7 @@ class _Sender:
         raise RefusedError(f"record {line.number} of {self.spool} has the unknown kind {record.kind!r}", missing=False)
 
     def _start(self, client: MlflowClient, record: StartRecord, at: int) -> _Position:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+        from mlflow.entities import Param, RunTag
 
         tags = dict(record.tags)
         if self.parent_run:
@@ -242,10 +256,7 @@ class _Sender:
         )
         params = [Param(k, v) for k, v in record.params.items()]
         self._call(lambda: client.log_batch(run_id, params=params), "logging parameters")
-        dataset = Dataset(
-            name=record.dataset.name, digest=record.dataset.digest, source_type="local", source="prepared"
-        )
-        used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        used = dataset_input(record.dataset)
         self._call(lambda: client.log_inputs(run_id, datasets=[used]), "logging the data set")
         return self.position
 
@@ -279,23 +290,23 @@ class _Sender:
         self._call(send, f"sending {path.name}")
 
     def _end(self, client: MlflowClient, record: EndRecord, at: int) -> None:
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import RunTag
 
-        run_id, model_id = self.position.run_id, self.position.model_id
-        # A metric that names a model is one of the run and of the model: MLflow writes both.
-        metrics = [
-            Metric(
-                key,
-                float(value),
-                at,
-                record.step,
-                **({"model_id": model_id, "run_id": run_id} if model_id and key.startswith(("test_", "val_")) else {}),
-            )
-            for key, value in record.values.items()
-        ]
+        run_id, metrics = self.position.run_id, self._final(record.values, record.step, at)
         tags = [RunTag(key, str(value)[:5000]) for key, value in record.tags.items()]
         self._call(lambda: client.log_batch(run_id, metrics=metrics, tags=tags), "logging the outcome")
         self._call(lambda: client.set_terminated(run_id, status=record.status, end_time=at), "ending the run")
+
+    def _final(self, values: Mapping[str, float], step: int, at: int) -> list[Metric]:
+        """Final metrics as MLflow's. One that names a model is one of the run and of the model: MLflow writes both."""
+        from mlflow.entities import Metric
+
+        run_id, model_id = self.position.run_id, self.position.model_id
+        of_model = {"model_id": model_id, "run_id": run_id} if model_id else {}
+        return [
+            Metric(key, float(value), at, step, **(of_model if key.startswith(("test_", "val_")) else {}))
+            for key, value in values.items()
+        ]
 
     def _find_run(self, client: MlflowClient, trial: str) -> str:
         """The trial's run if one was created before; the oldest, should there be several."""

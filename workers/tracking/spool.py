@@ -9,6 +9,7 @@ Writing a record costs microseconds and needs no MLflow, no network and no serve
 | `artifact` | for each file that belongs to the run |
 | `model` | for the trained network |
 | `end` | when the attempt has ended |
+| `scores` | when a trial that has finished got further metrics |
 
 One process writes at a time (the training process, or its parent once that has ended). A line that was cut off by a
 kill has no line feed: readers ignore it, the next writer removes it. `replay` does the sending.
@@ -28,16 +29,16 @@ from trials.messages import Order
 from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
 from trials.states import FailureKind
-from workers.tracking.describe import epoch_values, final_values, model_name, run_params, run_tags
+from workers.tracking.describe import dataset_of, epoch_values, final_values, model_name, run_params, run_tags
 from workers.tracking.records import (
     ArtifactRecord,
-    Dataset,
     EndRecord,
     Line,
     MetricsRecord,
     ModelRecord,
     Record,
     RunStatus,
+    ScoresRecord,
     StartRecord,
     from_line,
     to_line,
@@ -105,6 +106,7 @@ class Spool:
         sweep: str,
         attempt: int = 1,
         provenance: str = "",
+        source: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Starts attempt number `attempt` of the trial.
@@ -115,6 +117,7 @@ class Spool:
             sweep: the sweep's name.
             attempt: counted from 1; a later attempt continues the same MLflow run.
             provenance: for example `rehearsal`; where empty, that of the data (`real`, `synthetic`).
+            source: where the data set comes from: its page, or words.
             tags: further tags of the run.
         """
         described = run_tags(spec, sweep=sweep, attempt=attempt, provenance=provenance)
@@ -123,7 +126,7 @@ class Spool:
                 name=label,
                 tags={**described, **(tags or {})},
                 params=run_params(spec),
-                dataset=Dataset(spec.data.dataset, spec.data.prepared or "unprepared"),
+                dataset=dataset_of(spec.data, source),
                 model_name=model_name(label),
             )
         )
@@ -180,6 +183,11 @@ class Spool:
         tags = {f"environment.{name}": value for name, value in result.environment.items()}
         tags["state"] = "finished"
         self._end("FINISHED", tags, step=result.best_epoch, values=final_values(result))
+
+    def scores(self, step: int, values: Mapping[str, float]) -> None:
+        """Final metrics that the trial got after it had finished, at the step of the others."""
+        self.append(ScoresRecord(step, values))
+        os.fsync(self._file.fileno())
 
     def fail(self, kind: FailureKind, message: str) -> None:
         """The attempt failed; `message` says why."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.results import scored
 from tests.workers.tracking.tracking_samples import trial
-from trials.results import TrialResult
+from trials.results import Score, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
-from workers.tracking.describe import final_values, metric_key, model_name, run_params, run_tags
+from workers.tracking.describe import final_values, metric_key, model_name, run_params, run_tags, score_values
 
 
 def test_tags_and_parameters_name_all_that_a_person_filters_by() -> None:
@@ -46,6 +48,19 @@ def test_final_metrics_are_means_over_images_then_classes() -> None:
     assert values["val_dsc_best"] == pytest.approx(0.6)
     assert "test_precision" not in values  # undefined everywhere
     assert "val_dsc" not in values  # the history's name
+
+
+def test_every_metric_that_a_trial_is_scored_by_is_there_and_a_missed_structure_costs_the_diagonal() -> None:
+    missed = {"hd95": math.inf, "diagonal": 10.0, "size": 7.0, "nsd(tolerance=2)": None}
+    found = {"hd95": 2.0, "diagonal": 10.0, "size": 9.0, "nsd(tolerance=2)": 0.5, "of_a_plug_in": 0.25}
+    values = score_values([Score("test", "a", "kidney", missed), Score("test", "b", "kidney", found)])
+    assert values == {
+        f"test_{name}{end}": value
+        for name, value in {"hd95": 6.0, "nsd_tolerance_2": 0.5, "of_a_plug_in": 0.25}.items()
+        for end in ("", "_kidney")
+    }
+    # of an older version, which knew no diagonal
+    assert score_values([Score("validation", "a", "kidney", {"hd95": math.inf})]) == {}
 
 
 @given(st.text(max_size=40))

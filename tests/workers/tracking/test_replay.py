@@ -47,7 +47,8 @@ def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, 
     assert [(step, value) for step, value, _ in run["metrics"]["val_dsc"]] == [(1, 0.8), (2, 0.8), (3, 0.8)]
     assert run["metrics"]["test_dsc"][0][:2] == (2, pytest.approx(0.55))
     assert run["files"] == ["overlays/overlay.png"]
-    assert run["datasets"] == ["kits19"]
+    inputs = {"mlflow.data.context": "training", "split": "s" * 16}
+    assert run["datasets"] == [("kits19", "p" * 16, '{"url": "https://example.org/kits"}', inputs)]
     again = replay(path, uri, experiment="tests", parent_run="the-parent")
     assert (again.sent, again.left) == (0, 0)
     assert state(uri) == [run]

@@ -40,7 +40,7 @@ def outcome(spec: TrialSpec) -> TrialResult:
 def write_trial(folder: Path, spec: TrialSpec, *, finish: bool = True) -> Path:
     path = folder / "spool.jsonl"
     with Spool(path) as spool:
-        spool.start(spec, label=NAME, sweep="sweep one")
+        spool.start(spec, label=NAME, sweep="sweep one", source="https://example.org/kits")
         for number in (1, 2, 3):
             spool.epoch(epoch(number))
         (folder / "overlay.png").write_bytes(b"\x89PNG")
@@ -79,7 +79,10 @@ def state(uri: str, experiment: str = "tests") -> list[dict]:
                     (model.name, model.status, {m.key: m.value for m in model.metrics or []})
                     for model in client.search_logged_models([run.info.experiment_id], ours)
                 ],
-                "datasets": [d.dataset.name for d in run.inputs.dataset_inputs],
+                "datasets": [
+                    (d.dataset.name, d.dataset.digest, d.dataset.source, {t.key: t.value for t in d.tags})
+                    for d in run.inputs.dataset_inputs
+                ],
             }
         )
     return sorted(found, key=lambda run: run["name"])
