@@ -36,7 +36,7 @@ def init(
 
     Example: sweeper init ~/data/cells --budget 2h
     """
-    from sweeper.drafts.make import draft
+    from sweeper.drafts.make import draft, place_of
     from sweeper.settings import load_settings
     from workers.files import atomic_write
 
@@ -44,8 +44,8 @@ def init(
         _refuse_existing(out)
         check_file(out)
     seconds = None if budget is None else _seconds(budget)
-    done = draft(folder, load_settings(data=folder.expanduser().absolute().parent), budget=seconds, gpus=gpus,
-                 losses=losses)  # fmt: skip
+    data = place_of(folder).parent
+    done = draft(folder, load_settings(data=data), budget=seconds, gpus=gpus, losses=losses)
     target = out or Path(f"{done.name}.toml")
     _refuse_existing(target)
     check_file(target)
@@ -53,7 +53,6 @@ def init(
         file.write(done.text.encode())
     for line in done.lines:
         say(line)
-    data = folder.expanduser().absolute().parent
     say(f"written: {target}; next: sweeper plan --grid {target} --data {data}")
 
 

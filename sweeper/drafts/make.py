@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -107,7 +109,7 @@ def draft(
         DataError: no images with masks were found, or none can be read.
         GridError: an unknown loss.
     """
-    folder = folder.expanduser().absolute()
+    folder = place_of(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name the one that holds the images and masks of one data set")
     chosen = _losses(losses)
@@ -139,6 +141,11 @@ def draft(
         return Draft(grid.name, text, tuple(_screen(data, found, fitted, chosen, budget, devices, power)))
 
 
+def place_of(folder: Path) -> Path:
+    """A folder as it was named, as an absolute path without `..`; a link keeps its own name."""
+    return Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100 (`resolve` follows links)
+
+
 def _losses(text: str) -> tuple[str, ...]:
     if not text:
         return USUAL
@@ -154,6 +161,13 @@ def _losses(text: str) -> tuple[str, ...]:
 
 def _recognised(folder: Path) -> _Data:
     name = folder.name if is_dataset_name(folder.name) else _plain(folder.name)
+    described = []
+    if (folder / DESCRIPTION).is_file():  # before the built-in sets: ten of them have this file, and it tells more
+        try:
+            get_reader("nifti-folder").find_cases(folder)
+            return _Data(name, folder.name, "nifti-folder", {}, f"described by {DESCRIPTION}")
+        except ExpectedError as error:
+            described = [f"{DESCRIPTION} was not used: {error}"]
     for known in names():
         if READERS[known].any_folder and known != name:
             continue  # it would read any folder
@@ -164,14 +178,6 @@ def _recognised(folder: Path) -> _Data:
         if len(cases) >= SURE_CASES:
             about = get_reader(known).about
             return _Data(name, folder.name, known, {}, f"the built-in set {about.title}")
-    if (folder / DESCRIPTION).is_file():
-        try:
-            get_reader("nifti-folder").find_cases(folder)
-            return _Data(name, folder.name, "nifti-folder", {}, f"described by {DESCRIPTION}")
-        except ExpectedError as error:
-            described = [f"{DESCRIPTION} was not used: {error}"]
-    else:
-        described = []
     layout = find_layout(folder)
     data = _volumes(name, folder, layout) if layout.volumes else _pictures(name, folder, layout)
     data.notes = [*described, *layout.notes, *data.notes]
@@ -437,7 +443,7 @@ def _written(
 
 _REASONS = {
     "size": "{sizes.why}",
-    "spacing": "{sizes.why}, in mm along z, y and x",
+    "spacing": "{sizes.spaced}, in mm along z, y and x",
     "clip": "0.5% to 99.5% of the foreground's intensities",
     "group": "which part of a name is the patient",
     "mask_resampling": "so that thin structures survive resizing",
@@ -493,7 +499,7 @@ def _screen(
     lines.append("chosen")
     what = f"patches of {shown(sizes.patch)}" if sizes.patch else f"pictures of {shown(sizes.size or found.shape)}"
     if sizes.spacing:
-        what += f" at {shown(sizes.spacing)} mm"
+        what += f" at {shown(sizes.spacing)} mm ({sizes.spaced})"
     lines.append(f"  {what}: {sizes.why}")
     epochs = "epochs of the paper (early stopping)" if fitted.epochs is None else f"{fitted.epochs} epochs"
     lines.append(f"  U-Net of depth {sizes.depth} with {fitted.filters} filters, {epochs}")
@@ -512,5 +518,6 @@ def _texts(value: Mapping[str, str] | Sequence[str]) -> list[str]:
 
 def _plain(name: str) -> str:
     """A name as that of a sweep."""
-    clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:80].rstrip("-")
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", letters).strip("-._")[:80].rstrip("-")
     return clean if re.fullmatch(NAME_PATTERN, clean) else "study"

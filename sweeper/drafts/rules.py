@@ -45,7 +45,8 @@ class Sizes:
         patches: of each case in an epoch.
         depth: of the network.
         area: whether masks are made smaller by area, so that nothing vanishes.
-        why: in a few words.
+        why: of the size or the patch, in a few words.
+        spaced: why this spacing; empty without one.
     """
 
     size: tuple[int, int] | None
@@ -55,6 +56,7 @@ class Sizes:
     depth: int
     area: bool
     why: str
+    spaced: str = ""
 
     def voxels(self, shape: Sequence[int]) -> int:
         """Pixels or voxels that are trained on for each case in an epoch; `shape` is that of whole pictures."""
@@ -103,7 +105,7 @@ def _of_pictures(found: Fingerprint, scale: float) -> Sizes:
 
 
 def _of_volumes(found: Fingerprint, scale: float) -> Sizes:
-    spacing, why = _target(found.spacings)
+    spacing, spaced = _target(found.spacings)
     median = [statistics.median(axis) for axis in zip(*found.spacings, strict=True)]
     shape = [n * have / want for n, have, want in zip(found.shape, median, spacing or median, strict=True)]
     most = PATCH[3] * scale**3
@@ -112,14 +114,16 @@ def _of_volumes(found: Fingerprint, scale: float) -> Sizes:
         longest = max(range(3), key=lambda axis: sides[axis])
         sides[longest] *= 0.95
     patch = tuple(_multiple(side, 8, 16) if side >= 16 else _multiple(side, 4, 8) for side in sides)
-    return Sizes(None, spacing, patch, 1, _depth(patch, 3), False, why)
+    whole = math.prod(shape) <= most
+    why = "the median shape" if whole else f"of the median shape, at most {round(most ** (1 / 3))}³ voxels"
+    return Sizes(None, spacing, patch, 1, _depth(patch, 3), False, why, spaced)
 
 
 def _target(spacings: Sequence[Sequence[float]]) -> tuple[tuple[float, ...] | None, str]:
     """The spacing to resample to; None where all volumes have one."""
     axes = [sorted(axis) for axis in zip(*spacings, strict=True)]
     if all(axis[-1] - axis[0] <= 0.05 * axis[0] for axis in axes):
-        return None, "all volumes have one spacing"
+        return None, ""
     target = [statistics.median(axis) for axis in axes]
     widest = max(range(3), key=lambda axis: target[axis])
     others = [target[axis] for axis in range(3) if axis != widest]

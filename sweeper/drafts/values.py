@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ LOOKED_AT = 100
 """So many files are read, spread evenly."""
 
 MOST_CLASSES = 32
+MOST_EVEN = 8
+"""Masks with more values than this, at uneven distances, are taken for smoothed ones."""
+
 IGNORED = 255
 
 
@@ -69,7 +73,19 @@ def picture_options(paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
             ordered.insert(0, 0)
         names = {f"#{colour:06x}": index for index, colour in enumerate(ordered)}
         return {"colours": names, "classes": _names(len(ordered))}, ["the names of the classes are not in the files"]
+    if _smoothed(values):
+        return {"foreground": "half"}, [
+            f"the masks have {len(values)} values from 0 to {max(values)} at uneven distances, as smoothed outlines "
+            "have them; what is above half scale is taken for the structure; if the values are classes, set label_map"
+        ]
     return class_options(values)
+
+
+def _smoothed(values: Iterable[int]) -> bool:
+    """Whether grey values are outlines between 0 and the brightest, and not classes: many, far apart, no even row."""
+    ordered = sorted(values)
+    steps = {after - before for before, after in pairwise(ordered)}
+    return len(ordered) > MOST_EVEN and ordered[-1] > IGNORED // 2 and len(steps - {1}) > 2
 
 
 def class_options(values: Iterable[int]) -> tuple[dict[str, Any], list[str]]:

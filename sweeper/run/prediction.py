@@ -35,7 +35,7 @@ from workers.datasets.volume_formats import dicom_files
 from workers.errors import DataError, nearest, shortened
 from workers.files import atomic_write
 from workers.inference.outputs import mask_name, overlay_name, probabilities_name
-from workers.inference.recipe import Recipe, intake_of
+from workers.inference.recipe import Recipe, intake_of, largest_of
 from workers.process.evaluation import MODEL_FILE
 from workers.process.prediction import Answer, Job, PredictionRequest, predict_all
 
@@ -177,7 +177,7 @@ def make_request(
             "a method `intake` (docs/predict.md)"
         )
     return PredictionRequest(
-        recipe=Recipe.of(spec, intake),
+        recipe=Recipe.of(spec, intake, largest_of(prepared)),
         networks=tuple(files),
         threads=spec.training.threads,
         to=to,

@@ -138,16 +138,17 @@ def _predict_part(
     ready = preprocess(raw.image, blank, raw.spacing, raw.affine, settings, where=case, part=part.window is not None)
     known = prepared_case(case, ready.label.shape, original, ready.spacing, raw.affine)
     softmax: Probabilities | None = None
-    applied = networks(recipe.patch or known.shape)
+    window = recipe.window(known.shape)
+    applied = networks(known.shape if window is None else window.patch)
     for apply in applied:
         one = predict_case(
             apply,
             ready.image,
-            patch=recipe.patch,
-            overlap=recipe.overlap,
+            patch=None if window is None else window.patch,
+            overlap=None if window is None else window.overlap,
             classes=len(recipe.classes),
-            weighting=recipe.weighting,
-            batch=recipe.batch,
+            weighting="uniform" if window is None else window.weighting,
+            batch=1 if window is None else window.batch,
         )
         softmax = one if softmax is None else softmax + one
     if softmax is None:

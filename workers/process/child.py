@@ -199,7 +199,7 @@ def _report(spool: Spool, request: TrainRequest, result: TrialResult) -> None:
 
     from workers.datasets.prepared import open_prepared, prepared_path
     from workers.files import atomic_write
-    from workers.inference.recipe import Recipe, intake_of
+    from workers.inference.recipe import Recipe, intake_of, largest_of
     from workers.scoring.overlays import Segmentation, overlay_png
     from workers.training.trial import MODEL_FILE, PREDICTIONS_FILE
 
@@ -222,7 +222,7 @@ def _report(spool: Spool, request: TrainRequest, result: TrialResult) -> None:
     size = spec.training.patch or prepared.image(prepared.case_ids[0]).shape[:-1]
     intake = intake_of(prepared)
     # A plug-in's network cannot be built where the plug-in is not.
-    recipe = "" if intake is None or spec.model.source else Recipe.of(spec, intake).to_json()
+    recipe = "" if intake is None or spec.model.source else Recipe.of(spec, intake, largest_of(prepared)).to_json()
     versions = {name: result.environment[name] for name in ("keras", "tensorflow", "numpy")}
     spool.model(
         folder / MODEL_FILE,

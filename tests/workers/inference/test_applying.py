@@ -131,6 +131,26 @@ def test_a_slice_in_which_nothing_is_to_be_seen_is_background() -> None:
         predict_raw(networks(), empty, whole, "one")
 
 
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [((30, 2500), [(30, 2500), (30, 1024)]), ((12, 300, 130), [(130, 300, 12), (128, 128, 12)])],
+)
+def test_a_larger_image_than_the_data_s_is_covered_by_windows(
+    shape: tuple[int, ...], seen: list[tuple[int, ...]]
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def remember(spatial: tuple[int, ...]) -> Sequence[Apply]:
+        asked.append(spatial)
+        return (bright,)
+
+    own = recipe(Intake(len(shape) == 3, 1))
+    image = from_array(own.intake, np.random.default_rng(2).normal(size=shape))
+    whole, covered = (predict_raw(remember, image, one, "one") for one in (own, replace(own, whole=1000)))
+    assert asked == seen
+    np.testing.assert_array_equal(covered.labels, whole.labels)
+
+
 def test_of_several_networks_the_mean_softmax_counts() -> None:
     own = recipe(Intake(False, 1))
 
