@@ -93,10 +93,10 @@ def measure(setting: Setting) -> Measured:
 
 def _start(home: Path) -> tuple[subprocess.Popen[str], str]:
     variables = {**os.environ, "SWEEPER_HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "sweeper", "board", "--port", "0"]
+    command = [sys.executable, "-m", "sweeper", "board", "large", "--port", "0"]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline() if process.stdout else ""
-    found = re.search(r"http://[\d.]+:\d+/", line)
+    found = re.search(r"http://[\d.]+:\d+/[^;\s]*", line)
     if found is None:
         raise RuntimeError(f"the board did not start: {line!r}")
     return process, found.group()

@@ -11,3 +11,11 @@ class ReportError(SweeperError):
 
 class BoardError(SweeperError):
     """The live board cannot be served as asked, or the API refused what a button asked for."""
+
+
+class PageError(SweeperError):
+    """The board has no page for what an address asks; `status` is the answer's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

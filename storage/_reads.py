@@ -35,7 +35,7 @@ from storage.models import (
     SweepRow,
     TrialRow,
 )
-from storage.records import Attempt, Request, Sweep, TrainingTime, Trial
+from storage.records import Attempt, Request, Sweep, SweepProgress, TrainingTime, Trial
 from trials import metrics
 from trials.results import Epoch
 from trials.spec import TrialSpec
@@ -68,6 +68,30 @@ class ReadMethods(LeaseMethods):
         """All sweeps, oldest first."""
         statement = select(*SweepRow.__table__.c).order_by(SweepRow.id)
         return self.database.read(lambda c: [to_sweep(row) for row in c.execute(statement)])
+
+    def progress(self) -> list[SweepProgress]:
+        """Every sweep with the counts of its trials, oldest first: three reads, however many sweeps and trials."""
+
+        def work(connection: Connection) -> list[SweepProgress]:
+            counts: dict[int, dict[TrialState, int]] = {}
+            ended: dict[int, float] = {}
+            statement = (
+                select(MembershipRow.sweep_id, TrialRow.state, func.count(), func.max(TrialRow.finished_at))
+                .join(TrialRow, TrialRow.hash == MembershipRow.trial)
+                .group_by(MembershipRow.sweep_id, TrialRow.state)
+            )
+            for sweep, state, count, last in connection.execute(statement):
+                counts.setdefault(sweep, {})[TrialState(state)] = count
+                ended[sweep] = max(ended.get(sweep, 0.0), last or 0.0)
+            leases = connection.execute(lease_columns().where(LeaseRow.holder != ""))
+            held = {row.sweep_id for row in leases if end_of(row) > row.now}
+            sweeps = connection.execute(select(*SweepRow.__table__.c).order_by(SweepRow.id))
+            return [
+                SweepProgress(to_sweep(row), counts.get(row.id, {}), row.id in held, ended.get(row.id, 0.0))
+                for row in sweeps
+            ]
+
+        return self.database.read(work)
 
     def trials(self, sweep_name: str, at_most: int | None = None) -> list[Trial]:
         """The sweep's trials in the order of its grid: all, or so many, which one would look for first.
@@ -239,6 +263,21 @@ class ReadMethods(LeaseMethods):
         statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial)
         return self.database.read(lambda c: [Epoch(**row._mapping) for row in c.execute(statement)])
 
+    def epochs_of(self, trials: Sequence[str]) -> dict[str, list[Epoch]]:
+        """The history of each of these trials, as `epochs` gives it; at most `AT_ONCE` of them."""
+        columns = [EpochRow.__table__.c[f.name] for f in dataclasses.fields(Epoch)]
+        statement = select(EpochRow.trial, *columns).where(EpochRow.trial.in_(trials), _in_history())
+        statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial).order_by(EpochRow.trial, EpochRow.epoch)
+
+        def work(connection: Connection) -> dict[str, list[Epoch]]:
+            found: dict[str, list[Epoch]] = {}
+            for row in connection.execute(statement):
+                values = dict(row._mapping)
+                found.setdefault(values.pop("trial"), []).append(Epoch(**values))
+            return found
+
+        return self.database.read(work)
+
     def training_times(self) -> list[TrainingTime]:
         """What the training of each finished trial took, once for every sweep that has the trial."""
         statement = (
@@ -336,9 +375,9 @@ class ReadMethods(LeaseMethods):
         )
         return self._columns(sweep_name, statement, EPOCH_COLUMNS)
 
-    def score_columns(self, sweep_name: str) -> Mapping[str, list[Any]]:
-        """The scores of all finished trials of the sweep by column, in the order of its grid, then partition, case and
-        label by code point.
+    def score_columns(self, sweep_name: str, trials: Sequence[str] | None = None) -> Mapping[str, list[Any]]:
+        """The scores of the sweep's finished trials, or of these of them, by column, in the order of its grid, then
+        partition, case and label by code point.
 
         The columns are trial, partition, case, label, group (empty where it is not known), then every metric that is
         computed without being asked for and every other one that is stored, in the order of the registry, then those
@@ -352,6 +391,8 @@ class ReadMethods(LeaseMethods):
             .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
             .order_by(MembershipRow.position, ScoreRow.partition, ScoreRow.case, ScoreRow.label)
         )
+        if trials is not None:
+            statement = statement.where(ScoreRow.trial.in_(trials))
         columns = dict(self._columns(sweep_name, statement, (*SCORE_TEXTS, "metrics")))
         # All texts are parsed at once: with a large study that takes a third of the time.
         values = json.loads(f"[{','.join(columns.pop('metrics'))}]")

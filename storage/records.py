@@ -53,6 +53,23 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepProgress:
+    """A sweep and how far it is.
+
+    Attributes:
+        sweep: as it is stored.
+        counts: its trials in each state that one of them has.
+        held: whether a living coordinator runs it.
+        last_end: when the newest of its trials ended; 0 where none has.
+    """
+
+    sweep: Sweep
+    counts: Mapping[TrialState, int]
+    held: bool
+    last_end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """What goes with a sweep that is deleted.
 

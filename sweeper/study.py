@@ -20,6 +20,7 @@ from storage.errors import NotWritableError
 from storage.records import Sweep, Trial
 from storage.repository import Repository
 from sweeper.analysis import Answers, analyse, score_frame, trial_frame
+from sweeper.analysis.chosen import best_losses
 from sweeper.analysis.stored_tests import records
 from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
@@ -27,6 +28,7 @@ from sweeper.grids.schema import AnalysisTable
 from sweeper.search.details import SearchDetails
 from sweeper.settings import Settings
 from sweeper.views.status import tried_points
+from trials.metrics import SIZE
 from trials.states import TrialState
 
 
@@ -105,6 +107,28 @@ def read_study(repository: Repository, name: str) -> Study:
     stored = repository.trials(name)
     trials = counted(stored, details_of(sweep).searches)
     return Study(sweep, trial_frame(trials, naming_of(sweep.grid, stored)), score_frame(repository.score_columns(name)))
+
+
+def read_best_losses(repository: Repository, name: str) -> pd.DataFrame:
+    """`Answers.best` of a sweep at a small part of its cost: the loss of each data set that is best on validation.
+
+    Of the scores only those of one trial for each split are read, which tell the classes that its images show; all of
+    them where a class is missing.
+
+    Raises:
+        UnknownSweepError: there is no such sweep; the message names the nearest.
+        AnalysisError: a stored score is impossible.
+    """
+    sweep = repository.sweep(name)
+    stored = repository.trials(name)
+    trials = trial_frame(counted(stored, details_of(sweep).searches), naming_of(sweep.grid, stored))
+    current = trials[trials["current"]]
+    one_each = current.drop_duplicates(["dataset", "prepared", "split", "fold"])["hash"].tolist()
+    scores = score_frame(repository.score_columns(name, one_each))
+    told = SIZE in scores and scores[SIZE].notna().all()
+    if not told or (scores.groupby(["trial", "partition", "label"], observed=True)[SIZE].max() == 0).any():
+        scores = score_frame(repository.score_columns(name))
+    return best_losses(trials, scores)
 
 
 def counted(trials: Sequence[Trial], searches: Mapping[str, SearchDetails]) -> list[Trial]:

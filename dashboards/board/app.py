@@ -1,4 +1,4 @@
-"""The page: a Dash application over a `Source`. What the browser is sent holds no script but our own files.
+"""The live page of a sweep: a Dash application over a `Source`. No script is sent to the browser but our own files.
 
 Dash notifies every component in a page of every change; with a thousand of them a click is slow. Its components are
 therefore only those that never change, and the curves. The content of a sweep goes to the browser as data, and
@@ -23,6 +23,7 @@ from dashboards.board import content, parts
 from dashboards.board.asked import asked_by_a_page
 from dashboards.board.buttons import Api
 from dashboards.board.components import Component, Nodes
+from dashboards.board.pages import add_pages
 from dashboards.board.source import Snapshot, Source
 from dashboards.errors import BoardError
 from storage.errors import StorageError, UnknownSweepError
@@ -54,7 +55,6 @@ _INDEX = """<!doctype html>
 def make_app(
     source: Source,
     *,
-    sweep: str | None = None,
     server: str = "",
     mlflow: str = "",
     host: str = "",
@@ -64,7 +64,6 @@ def make_app(
 
     Args:
         source: where sweeps are read.
-        sweep: shown where the page's address names none; None for the newest.
         server: base URL of `sweeper serve`, for the buttons; without one the page has none.
         mlflow: MLflow's tracking URI; trials are linked to it where it is a web address.
         host: the address that the page is served on. On loopback, requests by another name than this machine's are
@@ -78,28 +77,27 @@ def make_app(
         update_title="",
         index_string=_INDEX,
         assets_folder=str(Path(__file__).parent / "assets"),
+        assets_ignore=r"pages\.js",
         serve_locally=True,
         suppress_callback_exceptions=True,
         enable_mcp=False,
     )
     app.layout = lambda: parts.page(server=bool(server), every=POLL_MILLISECONDS)
-    _add_reading(app, source, sweep, mlflow)
-    _add_buttons(app, source, sweep, Api(server))
+    _add_reading(app, source, mlflow)
+    _add_buttons(app, Api(server))
     _add_browser_side(app)
     _protect(app, host, tuple(hosts))
+    add_pages(app.server, source)
     return app
 
 
-def chosen(source: Source, search: str | None, preset: str | None) -> str | None:
-    """The sweep that the page's address names (`?sweep=NAME`), or the preset one, or the newest; None without any."""
-    wanted = parse_qs((search or "").removeprefix("?")).get("sweep", [preset])[0]
-    if wanted is not None:
-        return wanted.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a database server takes no zero
-    sweeps = source.sweeps()
-    return sweeps[0].name if sweeps else None
+def chosen(search: str | None) -> str | None:
+    """The sweep that the page's address names (`?sweep=NAME`); None where it names none."""
+    wanted = parse_qs((search or "").removeprefix("?")).get("sweep")
+    return wanted[0].replace("\0", "\N{REPLACEMENT CHARACTER}") if wanted else None  # a database server takes no zero
 
 
-def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> None:
+def _add_reading(app: Dash, source: Source, mlflow: str) -> None:
     @app.callback(
         Output("version", "data"),
         Output("grid-data", "data"),
@@ -111,14 +109,11 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         State("curves-version", "data"),
     )
     def poll(tick: int | None, search: str | None, known: str | None, known_curves: str | None) -> tuple[object, ...]:
-        name = None
+        name = chosen(search)
+        if name is None:
+            return _unless(known, "none", lambda: parts.problem("the address names no sweep", unknown=True))
         try:
-            sweeps = source.sweeps()
-            name = chosen(source, search, preset)
-            listed = _digest(*((s.name, s.state.value) for s in sweeps))
-            if name is None:
-                return _unless(known, "none", lambda: parts.nothing_yet())
-            version = f"{source.pulse(name)} {listed} {_digest(name)}"
+            version = f"{source.pulse(name)} {_digest(name)}"
             if version == known:
                 raise PreventUpdate
             snapshot = source.snapshot(name, version.split()[0])
@@ -127,7 +122,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
             missing = isinstance(error, UnknownSweepError)
             return _unless(known, _digest(message), lambda: parts.problem(message, unknown=missing))
         # A shared snapshot may be a little older than the pulse: then the next request gets a newer one.
-        shown = f"{snapshot.version} {listed} {_digest(name)}"
+        shown = f"{snapshot.version} {_digest(name)}"
         if shown == known:
             raise PreventUpdate
         return (
@@ -139,7 +134,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
                 "summary": parts.summary(snapshot, mlflow),
                 "workers": parts.workers(snapshot, mlflow),
                 "failures": parts.failures(snapshot, mlflow),
-                "sweeps": parts.sweeps(sweeps, name),
+                "links": parts.links(name),
             },
             no_update if snapshot.curves == known_curves else snapshot.curves,
         )
@@ -149,7 +144,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         if wanted is None:
             return []
         try:
-            snapshot = _snapshot(source, search, preset)
+            snapshot = _snapshot(source, search)
         except StorageError:
             return no_update
         return [] if snapshot is None else parts.curves(snapshot)
@@ -159,7 +154,7 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         if wanted is None:
             return None
         try:
-            name = chosen(source, search, preset)
+            name = chosen(search)
             return None if name is None else parts.significance(source.significance(name), name)
         except StorageError:
             return no_update
@@ -174,14 +169,14 @@ def _add_reading(app: Dash, source: Source, preset: str | None, mlflow: str) -> 
         if not selected:
             return None
         try:
-            snapshot = _snapshot(source, search, preset)
+            snapshot = _snapshot(source, search)
         except StorageError:
             return no_update
         trials = () if snapshot is None else content.trials_of(snapshot, *selected)
         return parts.cell(selected, trials, mlflow) if trials else None
 
 
-def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> None:
+def _add_buttons(app: Dash, api: Api) -> None:
     @app.callback(
         Output("answer", "children"),
         Input("retry", "data"),
@@ -206,13 +201,13 @@ def _add_buttons(app: Dash, source: Source, preset: str | None, api: Api) -> Non
         concurrency: object,
         search: str | None,
     ) -> Component:
+        name = chosen(search)
+        if name is None:
+            raise PreventUpdate
         try:
-            name = chosen(source, search, preset)
-            if name is None:
-                raise PreventUpdate
             trial = retry["trial"] if ctx.triggered_id == "retry" and retry else None
             said = _ask(api, name, ctx.triggered_id, trial, token or "", concurrency)
-        except (BoardError, StorageError) as error:
+        except BoardError as error:
             return html.P(f"Not done: {error}", className="refused")
         return html.P(said)
 
@@ -279,7 +274,7 @@ def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
             scripts = " ".join(["'self'", *app.csp_hashes()])
             policies.append(
                 f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: "
-                "blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+                "blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
                 "frame-ancestors 'none'"
             )
         response.headers["Content-Security-Policy"] = policies[0]
@@ -292,7 +287,7 @@ def _protect(app: Dash, host: str, hosts: tuple[str, ...]) -> None:
 
 def _smaller(response: Response) -> Response:
     """Compresses an answer where that saves something."""
-    worth = response.mimetype == "application/json" and not response.is_streamed
+    worth = response.mimetype in ("application/json", "text/html", "text/csv") and not response.is_streamed
     if worth and "gzip" in request.headers.get("Accept-Encoding", "") and len(response.get_data()) > 2000:
         response.set_data(gzip.compress(response.get_data(), compresslevel=1))
         response.headers["Content-Encoding"] = "gzip"
@@ -300,9 +295,9 @@ def _smaller(response: Response) -> Response:
     return response
 
 
-def _snapshot(source: Source, search: str | None, preset: str | None) -> Snapshot | None:
+def _snapshot(source: Source, search: str | None) -> Snapshot | None:
     """The snapshot that the page shows: the poll has just made it."""
-    name = chosen(source, search, preset)
+    name = chosen(search)
     return None if name is None else source.newest(name)
 
 

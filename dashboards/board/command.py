@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 
 
 def board(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The newest sweep unless named.")] = None,
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="All sweeps unless named.")] = None,
     host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where it listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 for a free one.")] = 8050,
     server: Annotated[
@@ -36,11 +37,11 @@ def board(
         hosts = [name for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name]
         app = make_app(
             source,
-            sweep=sweep,
             server=server or "",
             mlflow=settings.mlflow_url or settings.mlflow_uri,
             host=host,
             hosts=hosts,
         )
-        typer.echo(f"the board is at {listener.url}; Ctrl-C ends it")
+        at = "" if sweep is None else f"?{urlencode({'sweep': sweep})}"
+        typer.echo(f"the board is at {listener.url}{at}; Ctrl-C ends it")
         listener.serve(app.server)

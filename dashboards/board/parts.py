@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from dash import dcc, html
 
@@ -15,7 +14,7 @@ from dashboards.board import content
 from dashboards.board.components import Component, Node, Nodes
 from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
 from dashboards.board.source import Snapshot
-from storage.records import SignificanceTest, Sweep, Trial
+from storage.records import SignificanceTest, Trial
 from trials.states import TrialState
 from workers.tracking import run_page
 
@@ -47,9 +46,15 @@ def page(*, server: bool, every: int) -> Component:
             html.A("Skip to the grid", href="#grid", className="skip"),
             html.Header(
                 [
-                    html.P("Sweeper board", className="muted"),
+                    html.Nav(
+                        [
+                            html.Span("Sweeper board", className="muted"),
+                            html.Div(html.A("All sweeps", href="/"), id="links"),
+                        ],
+                        className="links",
+                        **_aria(label="Board"),
+                    ),
                     html.Div(html.H1("Loading …"), id="heading"),
-                    html.Div(id="sweeps"),
                 ]
             ),
             html.Main(
@@ -196,38 +201,18 @@ def banners(snapshot: Snapshot) -> list[Component]:
     return [html.P(text, className="banner", role="note") for text in content.banners(snapshot)]
 
 
-def nothing_yet() -> tuple[Nodes, Nodes]:
-    """Heading and message of a database without any sweep."""
-    return html.H1("No sweep yet"), html.P(["Start one: ", html.Code("sweeper launch --grid demo")])
-
-
 def problem(message: str, *, unknown: bool) -> tuple[Nodes, Nodes]:
     """Heading and message where the sweep cannot be read."""
     title = "No such sweep" if unknown else "The sweeps cannot be read"
     found: list[Node] = [html.P(message, className="banner", role="alert")]
     if unknown:
-        found.append(html.P(html.A("Back to the board", href="?")))
+        found.append(html.P(html.A("All sweeps", href="/")))
     return html.H1(title), found
 
 
-def sweeps(known: Sequence[Sweep], shown: str) -> Nodes:
-    """Links to all sweeps, newest first."""
-    if len(known) < 2:
-        return []
-    links = [
-        html.Li(
-            [
-                html.A(
-                    s.name,
-                    href=f"?sweep={quote(s.name, safe='')}",
-                    **(_aria(current="page") if s.name == shown else {}),
-                ),
-                f" {s.state.value}{' · rehearsal' if s.rehearsal else ''}",
-            ]
-        )
-        for s in known
-    ]
-    return html.Nav(html.Details([html.Summary(f"All {len(known)} sweeps"), html.Ul(links)]), **_aria(label="Sweeps"))
+def links(sweep: str) -> Nodes:
+    """Links to all sweeps, and to what there is of this one."""
+    return [html.A("All sweeps", href="/")]
 
 
 def summary(snapshot: Snapshot, mlflow: str) -> Nodes:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
+from dashboards.board.home import Best
 from storage.database import Database, open_database
-from storage.records import Attempt, Lease, Request, SignificanceTest, Sweep, Trial
+from storage.errors import DatabaseURLError
+from storage.records import Attempt, Lease, Request, SignificanceTest, Sweep, SweepProgress, Trial
 from storage.repository import Repository
+from sweeper.analysis import AnalysisError
 from sweeper.analysis.frames import trial_frame
 from sweeper.analysis.selection import means_by_gamma
 from sweeper.grids.names import Naming, naming_of, variants
+from sweeper.study import read_best_losses
 from sweeper.timing.pace import DeviceUse, Pace, device_use, pace
 from sweeper.views.heat_map import HeatMap, heat_map
 from trials.results import Epoch
+from trials.states import TrialState
 
 RETRY_SECONDS = 2.0
 """How long a page waits for an unreachable database before it says so."""
@@ -75,6 +81,7 @@ class Source:
         self._building: dict[str, threading.Lock] = {}
         self._names: dict[tuple[str, ...], _Names] = {}
         self._means: dict[str, pd.DataFrame] = {}
+        self._best: dict[int, tuple[tuple[int, int, float], list[Best] | None, float, float]] = {}
 
     def close(self) -> None:
         """Closes the connections; the next read opens new ones."""
@@ -91,9 +98,32 @@ class Source:
         """
         self._open().sweep(name)
 
-    def sweeps(self) -> list[Sweep]:
-        """All sweeps, newest first."""
-        return sorted(self._open().sweeps(), key=lambda sweep: (sweep.created_at, sweep.id), reverse=True)
+    def progress(self) -> list[SweepProgress]:
+        """All sweeps with the counts of their trials, oldest first; none where there is no database yet."""
+        try:
+            return self._open().progress()
+        except DatabaseURLError:
+            return []
+
+    def best(self, one: SweepProgress) -> list[Best] | None:
+        """The loss of each data set that is best on validation, from the analysis; None where a score is damaged.
+
+        It is computed anew when a trial has ended, and then at the earliest after `rest` times the time that it took.
+        """
+        version = (one.sweep.id, one.counts.get(TrialState.FINISHED, 0), one.last_end)
+        with self._lock:
+            computing = self._building.setdefault(f"best {one.sweep.id}", threading.Lock())
+        with computing:
+            kept = self._best.get(one.sweep.id)
+            if kept is not None and (kept[0] == version or time.monotonic() - kept[2] < self._rest * kept[3]):
+                return kept[1]
+            started = time.monotonic()
+            try:
+                found = [_best(row) for row in read_best_losses(self._open(), one.sweep.name).to_dict("records")]
+            except AnalysisError:
+                found = None
+            self._best[one.sweep.id] = version, found, time.monotonic(), time.monotonic() - started
+            return found
 
     def pulse(self, name: str) -> str:
         """See `Repository.pulse`.
@@ -180,3 +210,10 @@ class Source:
             means=self._means[curves],
             curves=curves,
         )
+
+
+def _best(row: Mapping[Hashable, Any]) -> Best:
+    gamma = row["gamma"]
+    return Best(
+        str(row["dataset"]), str(row["variant"]), None if gamma != gamma else gamma, row["val_dsc"], row["repeats"]
+    )

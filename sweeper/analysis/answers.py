@@ -6,30 +6,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sweeper.analysis.chosen import chosen_scores
 from sweeper.analysis.claims import Evidence, judge
 from sweeper.analysis.comparisons import compare_metrics
 from sweeper.analysis.conclusions import chosen_on_validation, three_sentences
 from sweeper.analysis.costs import costs, unfinished
-from sweeper.analysis.denominators import counted
 from sweeper.analysis.frames import scores_hash
 from sweeper.analysis.gamma_differences import gamma_differences
-from sweeper.analysis.paper import ranking_agreement, side_by_side
+from sweeper.analysis.paper import ranking_agreement
 from sweeper.analysis.power import Enough, enough_of
 from sweeper.analysis.rankings import Consensus, Ranking, consensus, rank_losses
 from sweeper.analysis.ranks import RankSummary, rank_across, rank_within
 from sweeper.analysis.scored import scored_metrics
-from sweeper.analysis.selection import (
-    at_selected_gamma,
-    best_on_validation,
-    best_trials,
-    image_scores,
-    select_gamma,
-    trial_scores,
-)
+from sweeper.analysis.selection import best_on_validation, best_trials
 from sweeper.analysis.significance import pairwise_tests
 from sweeper.analysis.sizes import by_size
 from sweeper.analysis.stability import gamma_curves, stability
-from sweeper.analysis.tables import result_table
 from sweeper.analysis.verdicts import MARGIN
 
 
@@ -92,14 +84,9 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         rehearsal: whether the sweep was a rehearsal, which tests no claim of the paper.
         margin: the difference of mean scores below which two losses, or two γ of one, count as equal.
     """
-    stored, whole = scores_hash(scores), counted(trials, scores)
-    trials, scores = whole.trials, whole.scores
-    images = image_scores(trials, scores)
-    per_trial = trial_scores(trials, scores)
-    selection = select_gamma(trials)
-    selected = at_selected_gamma(images, selection)
-    chosen = at_selected_gamma(per_trial, selection)
-    table = side_by_side(result_table(selected, chosen))
+    stored, whole = scores_hash(scores), chosen_scores(trials, scores)
+    trials, images, per_trial = whole.trials, whole.images, whole.per_trial
+    selection, selected, chosen, table = whole.selection, whole.selected, whole.chosen, whole.table
     tests = pairwise_tests(selected)
     pairs = compare_metrics(chosen, scored_metrics(selected))
     curves = gamma_curves(images, per_trial)
@@ -148,7 +135,7 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         unfit=unfit,
         margin=margin,
         sentences=three_sentences(rivals, compared, rankings, could_find, steadiness, claims),
-        counted_scores=scores,
+        counted_scores=whole.scores,
         absent=whole.absent,
         scores_hash=stored,
     )

@@ -27,6 +27,19 @@ def t_half_width(values: Floats, level: float = 0.95) -> float:
     return float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
 
 
+def t_half_widths(counts: Floats, deviations: Floats, level: float = 0.95) -> Floats:
+    """`t_half_width` of many samples at once.
+
+    Args:
+        counts: how many values each has.
+        deviations: the standard deviation (n − 1) of each.
+        level: of the intervals.
+    """
+    with np.errstate(invalid="ignore"):
+        widths = stats.t.ppf((1 + level) / 2, counts - 1) * deviations / np.sqrt(counts)
+    return np.where(counts > 1, widths, np.nan)
+
+
 def bootstrap_mean(values: Floats, level: float = 0.95) -> tuple[float, float]:
     """Percentile-bootstrap interval of the mean; (NaN, NaN) below two values."""
     if values.size < 2:

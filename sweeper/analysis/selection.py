@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from sweeper.analysis.intervals import t_half_widths
 from sweeper.analysis.scored import metric, metric_columns
 from trials.metrics import DIAGONAL
 
@@ -140,17 +141,27 @@ def means_by_gamma(trials: pd.DataFrame) -> pd.DataFrame:
     That of a repeat of a cross-validation is the mean over its finished folds.
 
     Returns:
-        Columns dataset, variant, loss, gamma (NaN for one that was not swept), val_dsc, test_dsc, repeats.
+        Columns dataset, variant, loss, gamma (NaN for one that was not swept), val_dsc, test_dsc, repeats, and
+        val_half_width and test_half_width: of Student's 95% interval over the repeats, NaN for a single one.
     """
     keys = ["dataset", "variant", "loss", "gamma"]
     current = trials[trials["current"]]
     by_repeat = current.groupby([*keys, "repeat"], dropna=False, observed=True)[["val_dsc", "test_dsc"]].mean()
-    return (
+    means = (
         by_repeat.reset_index()
         .groupby(keys, dropna=False, observed=True)
-        .agg(val_dsc=("val_dsc", "mean"), test_dsc=("test_dsc", "mean"), repeats=("repeat", "size"))
+        .agg(
+            val_dsc=("val_dsc", "mean"),
+            test_dsc=("test_dsc", "mean"),
+            repeats=("repeat", "size"),
+            **{f"{part}_{what}": (f"{part}_dsc", what) for part in ("val", "test") for what in ("count", "std")},
+        )
         .reset_index()
     )
+    for part in ("val", "test"):
+        counts, deviations = (means.pop(f"{part}_{what}").to_numpy(float) for what in ("count", "std"))
+        means[f"{part}_half_width"] = t_half_widths(counts, deviations)
+    return means
 
 
 def at_selected_gamma(frame: pd.DataFrame, selection: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from storage_samples import epoch, let_lease_run_out, new_trials, outcome, trial
 from storage.database import open_database
 from storage.errors import DatabaseURLError, NotWritableError, UnknownSweepError
 from storage.repository import Repository
-from trials.states import FailureKind
+from trials.states import FailureKind, TrialState
 
 
 def test_newest_epochs_are_those_of_the_running_attempts(repository: Repository) -> None:
@@ -33,6 +33,37 @@ def test_newest_epochs_are_those_of_the_running_attempts(repository: Repository)
     assert repository.newest_epochs("study") == {trial_hash(0): epoch(3, loss=0.25)}
     with pytest.raises(UnknownSweepError):
         repository.newest_epochs("other")
+
+
+def test_progress_tells_every_sweep_with_its_trials_in_each_state(repository: Repository) -> None:
+    repository.create_sweep("first", grid={}, trials=new_trials(3))
+    lease = repository.acquire_lease("first", "holder", 1000)
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    repository.finish(lease, attempt.id, outcome())
+    repository.create_sweep("second", grid={}, trials=new_trials(4))  # which has the trials of the first, too
+    repository.create_sweep("empty", grid={}, trials=[])
+    first, second, empty = repository.progress()
+    assert (first.sweep.name, first.held, second.held) == ("first", True, False)
+    assert first.counts == {TrialState.FINISHED: 1, TrialState.QUEUED: 2}
+    assert second.counts == {TrialState.FINISHED: 1, TrialState.QUEUED: 3}
+    assert first.last_end == second.last_end == repository.trials("first")[0].finished_at
+    assert (empty.counts, empty.last_end) == ({}, 0.0)
+    repository.release_lease(lease)
+    assert not repository.progress()[0].held
+
+
+def test_histories_of_several_trials_are_those_of_each(repository: Repository) -> None:
+    repository.create_sweep("study", grid={}, trials=new_trials(3))
+    lease = repository.acquire_lease("study", "holder", 1000)
+    for place, epochs in ((0, 3), (1, 1)):
+        attempt = repository.claim(lease, trial_hash(place))
+        assert attempt is not None
+        for number in range(1, epochs + 1):
+            repository.record_epoch(lease, attempt.id, epoch(number))
+    found = repository.epochs_of([trial_hash(n) for n in range(3)])
+    assert found == {trial_hash(n): repository.epochs(trial_hash(n)) for n in (0, 1)}
+    assert len(found[trial_hash(0)]) == 3
 
 
 def test_the_pulse_differs_after_each_change_and_only_then(repository: Repository) -> None:

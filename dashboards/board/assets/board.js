@@ -239,7 +239,7 @@
   }
 
   function show(parts) {
-    for (const name of ["heading", "banners", "summary", "workers", "failures", "sweeps"]) {
+    for (const name of ["heading", "banners", "summary", "workers", "failures", "links"]) {
       if (parts) patch(document.getElementById(name), parts[name]);
     }
     lock();

@@ -47,7 +47,7 @@ class Page:
     def get(self, path: str, **headers: str) -> Any:
         return self.client.get(path, headers={"Host": "127.0.0.1:8050", **headers})
 
-    def poll(self, search: str = "") -> Any:
+    def poll(self, search: str = "?sweep=demo") -> Any:
         outputs = [dict(zip(("id", "property"), o.rsplit(".", 1), strict=True)) for o in POLL.strip(".").split("...")]
         asked = {
             "output": POLL,
@@ -99,26 +99,25 @@ def test_an_unknown_sweep_names_the_nearest(page: Page) -> None:
     assert "did you mean 'demo'?" in json.dumps(found["parts"]["data"]["banners"])
     assert found["grid-data"]["data"] is None
     assert page.poll("?sweep=dem") is None
-    assert title(page.poll("?sweep=demo")) == "demo"
+    assert title(page.poll()) == "demo"
 
 
 def test_a_database_that_comes_later_is_found(tmp_path: Path) -> None:
     source = Source(f"sqlite:///{tmp_path / 'sweeper.db'}")
     page = Page(source)
-    assert "there is no database" in json.dumps(page.poll()["parts"]["data"]["banners"])
+    assert "No sweep yet" in page.get("/").get_data(as_text=True)
+    assert "there is no database" in json.dumps(page.poll("?sweep=first")["parts"]["data"]["banners"])
     assert not (tmp_path / "sweeper.db").exists()
     with open_database(f"sqlite:///{tmp_path / 'sweeper.db'}") as database:
-        assert "No sweep yet" in json.dumps(page.poll()["parts"]["data"]["heading"])
         store(Repository(database), [Planned()], "first")
-        assert title(page.poll()) == "first"
+        assert title(page.poll("?sweep=first")) == "first"
+        assert "first" in page.get("/").get_data(as_text=True)
     source.close()
 
 
-def test_the_newest_sweep_unless_named(source: Source, repository: Repository) -> None:
-    store(repository, [Planned(loss="combo")], "later & more")
-    assert chosen(source, "", None) == "later & more"
-    assert chosen(source, "", "demo") == "demo"
-    assert chosen(source, "?sweep=later%20%26%20more", "demo") == "later & more"
+def test_the_address_names_the_sweep() -> None:
+    assert chosen("?sweep=later%20%26%20more&state=failed") == "later & more"
+    assert chosen("") is None
 
 
 def test_it_only_reads(source: Source, file: Path) -> None:
@@ -133,7 +132,7 @@ def test_it_only_reads(source: Source, file: Path) -> None:
 
 
 def test_headers_allow_our_own_files_alone(page: Page) -> None:
-    answer = page.get("/")
+    answer = page.get("/?sweep=demo")
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe-eval" not in policy
@@ -207,7 +206,8 @@ def test_what_no_page_asks_is_refused(page: Page, body: bytes | dict[str, Any]) 
 
 
 def test_what_a_page_asks_is_answered(page: Page) -> None:
-    answer = page.client.post("/_dash-update-component", json=asked(), headers={"Host": "127.0.0.1:8050"})
+    state = [*asked()["state"][:2], {"id": "url", "property": "search", "value": "?sweep=demo"}]
+    answer = page.client.post("/_dash-update-component", json=asked(state=state), headers={"Host": "127.0.0.1:8050"})
     assert "this board has no API" in answer.get_data(as_text=True)
 
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -18,14 +19,14 @@ from storage.database import open_database
 from storage.records import Lease
 from storage.repository import Repository
 from tests.dashboards.browser import SCRIPT, SECONDS, chromium, grave_faults, opened, picture, wider_than_its_window
-from tests.live_sweeps import Planned, bring, mixed, store
-from trials.states import FailureKind, SweepState, TrialState
+from tests.live_sweeps import Planned, bring, mixed, outcome, store
+from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 expect.set_options(timeout=SECONDS * 1000)
 LONG = "a_very_long_name_" * 20
-READY = re.compile(r"http://127\.0\.0\.1:\d+")
+READY = re.compile(r"http://127\.0\.0\.1:\d+[^;\s]*")
 
 
 @dataclass
@@ -38,9 +39,11 @@ class Board:
     leases: dict[str, Lease]
 
     def address(self, sweep: str) -> str:
-        from urllib.parse import quote
+        return f"{self.home_page}?{urlencode({'sweep': sweep})}"
 
-        return f"{self.url}/?sweep={quote(sweep, safe='')}"
+    @property
+    def home_page(self) -> str:
+        return self.url.partition("?")[0]
 
     @property
     def token(self) -> str:
@@ -129,7 +132,6 @@ def test_it_fits_its_window_and_axe_finds_no_grave_fault(
         loaded(page)
         page.get_by_role("button", name="nuclei, dice: failed; diverged").click()
         expect(page.locator("#cell h3")).to_have_text("nuclei · dice")
-        page.locator("#sweeps summary").click()
         page.locator("#token").fill("x" * 32)
         expect(page.get_by_role("button", name="Retry all failed")).to_be_enabled()
         picture(page, f"board-{width}-{theme}")
@@ -138,10 +140,10 @@ def test_it_fits_its_window_and_axe_finds_no_grave_fault(
         assert page.locator("html").get_attribute("lang") == "en"
 
 
-@pytest.mark.parametrize("sweep", ["empty", "one", "failed", f"{SCRIPT} {LONG}", "no such sweep"])
+@pytest.mark.parametrize("sweep", ["empty", "one", "failed", f"{SCRIPT} {LONG}"])
 def test_odd_sweeps_look_right(browser: Browser, board: Board, sweep: str) -> None:
     with opened(browser, board.address(sweep), width=390) as page:
-        expect(page.locator("h1")).to_have_text("No such sweep" if sweep == "no such sweep" else sweep)
+        expect(page.locator("h1")).to_have_text(sweep)
         if sweep == "empty":
             expect(page.locator("#grid-note")).to_have_text("This sweep has no trials.")
             expect(page.locator("#curves")).to_contain_text("No trial has finished yet.")
@@ -152,10 +154,6 @@ def test_odd_sweeps_look_right(browser: Browser, board: Board, sweep: str) -> No
             expect(page.locator("#failures tbody tr")).to_have_count(3)
             expect(page.locator("#summary")).to_contain_text("10 trials in a row ended the same way")
             expect(page.locator("#workers")).to_contain_text("gpu-box")
-        elif sweep == "no such sweep":
-            expect(page.locator("#banners")).to_contain_text("no sweep is named 'no such sweep'")
-            page.get_by_role("link", name="Back to the board").click()
-            expect(page.locator("h1")).to_have_text("demo")
         else:
             loaded(page)
             page.get_by_role("button", name=re.compile("^<script>.*finished")).click()
@@ -166,6 +164,30 @@ def test_odd_sweeps_look_right(browser: Browser, board: Board, sweep: str) -> No
         assert wider_than_its_window(page) == 0
         assert grave_faults(page) == []
         picture(page, f"board-{re.sub('[^a-z]+', '-', sweep)[:20]}-390-light")
+
+
+def test_the_home_page_follows_all_sweeps(browser: Browser, board: Board) -> None:
+    with opened(browser, board.home_page, width=390, dark=True) as page:
+        row = page.locator("li").filter(has=page.get_by_role("link", name="changing", exact=True))
+        expect(row).to_contain_text("6 of 16 trials finished")
+        expect(row).to_contain_text("CE on nuclei, 0.761 over 1 run")
+        assert wider_than_its_window(page) == 0
+        assert grave_faults(page) == []
+        picture(page, "board-home-390-dark")
+        page.evaluate("window.neverReloaded = true")
+        row.get_by_role("link").focus()
+        best = Planned(loss="unified_focal_asym", gamma=0.7, repeat=10, state=TrialState.RUNNING)
+        attempt = next(a for a in board.repository.attempts(best.spec.hash) if a.state is AttemptState.RUNNING)
+        finished = outcome(replace(best, dsc=0.99))
+        board.repository.finish(board.leases["changing"], attempt.id, finished, best.spec.hash * 2)
+        expect(row).to_contain_text("7 of 16 trials finished")
+        expect(row).to_contain_text("Unified focal (asym) at γ = 0.7 on nuclei, 0.990 over 1 run")
+        expect(row.get_by_role("link")).to_be_focused()
+        assert page.evaluate("window.neverReloaded")
+        page.get_by_label("that are").select_option("broken")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("li")).to_have_count(1)
+        assert "state=broken" in page.url
 
 
 def test_zoomed_to_200_percent(browser: Browser, board: Board) -> None:
@@ -194,7 +216,7 @@ def test_cells_and_filters_by_clicks(browser: Browser, board: Board) -> None:
         expect(page.locator("#grid-note")).to_contain_text("4 of 8 rows")
         page.get_by_label("Show data sets and losses with").fill("nothing like it")
         expect(page.locator("#grid-note")).to_have_text("No row matches the filter.")
-        page.locator("#sweeps summary").click()
+        page.get_by_role("link", name="All sweeps").click()
         page.get_by_role("link", name="one", exact=True).click()
         expect(page.locator("h1")).to_have_text("one")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeper.analysis.intervals import bootstrap_mean, t_half_width
+from sweeper.analysis.intervals import bootstrap_mean, t_half_width, t_half_widths
 
 
 @pytest.fixture
@@ -15,6 +15,12 @@ def scores():
 def test_t_interval_is_scipy_s(scores):
     low, high = stats.t.interval(0.95, scores.size - 1, scores.mean(), stats.sem(scores))
     assert t_half_width(scores) == pytest.approx((high - low) / 2)
+
+
+def test_many_intervals_at_once_are_those_one_by_one(scores):
+    parts = [scores[:1], scores[1:4], scores[4:30]]
+    found = t_half_widths(np.array([len(p) for p in parts]), np.array([np.nan, *(p.std(ddof=1) for p in parts[1:])]))
+    assert found == pytest.approx([t_half_width(part) for part in parts], nan_ok=True)
 
 
 @pytest.mark.parametrize("n", [7, 8, 40])

@@ -5,8 +5,16 @@ import pytest
 from study_maker import Study, make_trial
 
 from sweeper.analysis import score_frame, scores_hash, trial_frame
+from sweeper.analysis.intervals import t_half_width
 from sweeper.analysis.scored import scored_metrics
-from sweeper.analysis.selection import at_selected_gamma, foreground_dsc, image_scores, select_gamma, trial_scores
+from sweeper.analysis.selection import (
+    at_selected_gamma,
+    foreground_dsc,
+    image_scores,
+    means_by_gamma,
+    select_gamma,
+    trial_scores,
+)
 from sweeper.analysis.stability import gamma_curves
 from sweeper.analysis.tables import result_table
 from trials.states import TrialState
@@ -44,6 +52,15 @@ def test_the_mean_over_repeats_counts():
     trials += [make_trial("a", LOSS, gamma=0.5, repeat=r, val_dsc=0.6) for r in range(2)]
     row = select_gamma(trial_frame(trials)).iloc[0]
     assert (row["gamma"], row["repeats"]) == (0.5, 2)
+
+
+def test_means_by_gamma_have_intervals_over_runs():
+    values = (0.9, 0.7, 0.5)
+    trials = [make_trial("a", LOSS, gamma=0.1, repeat=r, val_dsc=v, test_dsc=v / 2) for r, v in enumerate(values)]
+    several, single = means_by_gamma(trial_frame([*trials, make_trial("a", LOSS, gamma=0.5)])).to_dict("records")
+    assert several["val_half_width"] == pytest.approx(t_half_width(np.array(values)))
+    assert several["test_half_width"] == pytest.approx(several["val_half_width"] / 2)
+    assert np.isnan(single["val_half_width"])
 
 
 def test_unfinished_and_outdated_trials_are_not_chosen():

@@ -3,13 +3,18 @@
 import dataclasses
 
 import pytest
+from pandas.testing import assert_frame_equal
 from study_maker import Study, make_trial, paper_like, store
 
 from storage.database import open_database
 from storage.errors import DatabaseURLError, UnknownSweepError
 from storage.repository import Repository
 from sweeper.analysis import analyse, score_frame, trial_frame
-from sweeper.study import keep_significance, open_study, read_study
+from sweeper.analysis.chosen import best_losses
+from sweeper.study import keep_significance, open_study, read_best_losses, read_study
+from tests import live_sweeps
+from tests.live_sweeps import Planned
+from tests.results import result, scored
 from trials.states import TrialState
 
 
@@ -45,6 +50,7 @@ def test_what_is_stored_is_what_is_analysed(repository, url):
     assert len(study.stability) == 2
     assert set(study.table["metric"]) == {"dsc", "iou", "precision", "recall"}
     assert len(study.claims)
+    assert_frame_equal(read_best_losses(repository, "s"), study.answers.best)
 
 
 def test_a_sweep_without_results(repository, url):
@@ -107,3 +113,26 @@ def test_a_read_only_database_gives_all_answers_and_keeps_no_tests(repository, u
         assert not keep_significance(Repository(database), study)
     assert repository.significance("s") == []
     assert keep_significance(repository, study)
+
+
+@pytest.mark.parametrize("size", [5.0, 0.0, None], ids=["each class", "a class that no image shows", "older scores"])
+def test_the_best_losses_alone_are_those_of_all_scores(repository, size):
+    """A loss that marks nothing is perfect where a class is missing: that must not make it the best."""
+    cells = [Planned(loss=loss, repeat=n) for loss in ("ce", "dice") for n in range(2)]
+    lease = live_sweeps.store(repository, cells, "s")
+    told = {} if size is None else {"size": size}
+    seen = {} if size is None else {"size": 9.0}
+    for cell in cells:
+        scores = [
+            scored("validation", f"{case}", label, dsc, **sizes)
+            for case in range(3)
+            for label, dsc, sizes in (
+                ("nucleus", 0.6 if cell.loss == "ce" else 0.5, seen),
+                ("tumour", 0.2 if cell.loss == "ce" else 1.0, told),
+            )
+        ]
+        attempt = repository.claim(lease, cell.spec.hash)
+        repository.finish(lease, attempt.id, result(cell.spec.hash, scores, [live_sweeps.epoch(1, 0.5)]))
+    study, best = read_study(repository, "s"), read_best_losses(repository, "s")
+    assert_frame_equal(best, best_losses(study.trials, study.scores))
+    assert best["variant"].tolist() == ["ce" if size == 0 else "dice"]
