@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETTING ?= normal
 export MLFLOW_DISABLE_TELEMETRY := true
+# Without compiled modules beside the sources, each of some thousand processes of the tests would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow docs soak fuzz bench lint format install install-dev install-gpu lock audit secrets backup restore \

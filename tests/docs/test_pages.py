@@ -177,6 +177,7 @@ def test_the_hooks_run_what_make_lint_runs() -> None:
     assert run == {re.sub(r" (?:--check|\.)", "", line) for line in re.findall(r"\$\(BIN\)/(.*)", recipe)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "status"), [(72, 0), (73, 1)])
 def test_the_hook_refuses_a_long_subject(length: int, status: int, tmp_path: Path) -> None:
     message = tmp_path / "message"

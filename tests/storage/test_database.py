@@ -154,7 +154,7 @@ class TestSQLite:
                 repository.acquire_lease("study", "h", 10)
             assert len(begun) == 1, "a write that is refused must not be tried again"
 
-    @pytest.mark.parametrize("folder", [0o555, 0o777])
+    @pytest.mark.parametrize("folder", [0o555, pytest.param(0o777, marks=pytest.mark.slow)])
     def test_a_file_without_write_permission(self, folder: int) -> None:
         """Also in a folder that may not be written, where SQLite would have no place for its log."""
         place = folder_of("nobody" if os.geteuid() == 0 else None)  # not tmp_path, which only its owner may enter

@@ -172,6 +172,7 @@ def test_a_manifest_of_brackets_alone_is_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_that_unpacks_to_far_more_memory_is_refused(
     changed: Callable[[str, Change], Path], export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_server_ends_with_its_owner() -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ci", "outcomes"), [("true", {"errors": 1, "failed": 1}), ("", {"skipped": 2})])
 def test_one_that_did_not_run_fails_in_ci(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, outcomes: dict[str, int]

@@ -102,6 +102,7 @@ def test_continuous_integration_goes_on_only_where_nobody_could_be_asked(
     assert done.stdout.splitlines()[-1] == "audited with deploy/audit.py"
 
 
+@pytest.mark.slow
 def test_a_lock_file_that_pip_audit_cannot_read_is_a_failure(audit: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_text("not a requirement ===\n")
     with pytest.raises(RuntimeError, match="pip-audit ended with 1"):

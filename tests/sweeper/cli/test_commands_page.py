@@ -25,9 +25,13 @@ def shown(page: str) -> list[str]:
     return sorted({*INLINE.findall(text), *CONSOLE.findall(text)})
 
 
+ROOT: Any = typer.main.get_command(app)
+"""Made once: to make all commands takes longer than to parse one."""
+
+
 def parsed(words: list[str]) -> list[str]:
     """Parses words as the command would, without running it; the names of the commands on the way."""
-    command: Any = typer.main.get_command(app)
+    command = ROOT
     path: list[str] = []
     while True:
         group = hasattr(command, "commands")
@@ -51,9 +55,8 @@ def test_a_line_that_is_wrong_is_not() -> None:
 
 @pytest.mark.slow
 def test_every_command_has_its_line() -> None:
-    group: Any = typer.main.get_command(app)
     wanted: set[tuple[str, ...]] = set()
-    for name, one in group.commands.items():
+    for name, one in ROOT.commands.items():
         wanted |= {(name, below) for below in getattr(one, "commands", ())} or {(name,)}
     rows = (DOCS / "commands.md").read_text(encoding="utf-8").splitlines()
     examples = [INLINE.findall(row.rsplit("|", 2)[1]) for row in rows if row.startswith("| `") and "sweeper " in row]

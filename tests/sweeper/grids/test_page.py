@@ -36,6 +36,7 @@ def folder(home: Path) -> Path:
     return here
 
 
+@pytest.mark.slow
 def test_each_look_before_the_launch_works_and_writes_nothing(sweeper: Any, folder: Path, home: Path) -> None:
     for words in COMMANDS:
         if words.startswith(("plan", "data check")):

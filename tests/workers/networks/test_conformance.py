@@ -22,9 +22,8 @@ def _nothing_stays():
     NETWORKS.replace(before)
 
 
-@pytest.mark.parametrize(
-    "name", ["unet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("attention_unet", "residual_unet"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unet", "attention_unet", "residual_unet"])
 def test_ours(name):
     check_network(name)
 

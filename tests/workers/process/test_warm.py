@@ -141,6 +141,7 @@ def test_pictures_can_be_switched_off(shared: WarmProcess, data: TinyData, tmp_p
     assert [record.input_example for record in records if isinstance(record, ModelRecord)] == [None]
 
 
+@pytest.mark.slow
 def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     shared.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
     assert shared.receive() == Started()
@@ -268,6 +269,7 @@ def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.slow
 def test_stderr_reaches_the_log(shared: WarmProcess, data: TinyData, tmp_path: Path) -> None:
     messages(shared, data, data.spec("ce", epochs=1), tmp_path)
     assert (tmp_path / "log.txt").exists()

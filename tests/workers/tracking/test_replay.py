@@ -54,6 +54,7 @@ def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, 
     assert state(uri) == [run]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_mlflow_that_is_away(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_trial(tmp_path / "trial", trial())
 
