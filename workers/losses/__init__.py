@@ -1,6 +1,6 @@
 """The loss functions under study: a registry that needs no TensorFlow, and the functions, imported when one is called.
 
-Every loss takes one-hot truth and softmax probabilities, channels last, `(batch, h, w, classes)` or
+Every loss takes truth, one-hot or soft, and softmax probabilities, channels last, `(batch, h, w, classes)` or
 `(batch, d, h, w, classes)`, class 0 the background, and returns a scalar. A new loss is one function and one line in
 `workers.losses.catalogue`; a user's own loss is the same line in a plug-in file (`workers.plugins`).
 """

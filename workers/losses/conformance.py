@@ -59,6 +59,7 @@ def loss_checks(name: str, *, classes: Sequence[int] = (2, 3), **parameters: Par
         partial(_gradient_is_the_slope, loss, classes[-1]),
         partial(_order_of_images_does_not_matter, loss, shapes),
         partial(_better_predictions_have_smaller_losses, loss, shapes),
+        partial(_takes_soft_truth, loss, shapes),
         partial(_computes_halves_in_float32, loss, shapes),
         partial(_takes_unknown_shapes, loss, classes[0]),
         partial(_what_is_not_a_number_stays_so, loss, shapes),
@@ -146,6 +147,19 @@ def _better_predictions_have_smaller_losses(loss: Loss, shapes: Sequence[tuple[i
         found = [_value(loss, truth, share * truth + (1 - share) * prediction) for share in (0.0, 0.3, 0.6, 0.9)]
         expect(found == sorted(found, reverse=True), f"smaller losses for better predictions, not {found}")
         expect(found[-1] < found[0], f"a smaller loss for a better prediction, not {found}")
+
+
+def _takes_soft_truth(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Shares of classes in place of one class a pixel, as of smoothed labels and of several annotators."""
+    for shape in shapes:
+        truth, prediction = _case(shape)
+        for share in (0.3, 0.9):
+            soft = (1 - share) * truth + share * np.roll(prediction, 1, axis=0)
+            value, gradient = _gradient(loss, soft, tf.constant(prediction))
+            expect(np.isfinite(float(value)), f"a finite value for a soft truth of shape {shape}, not {float(value)}")
+            expect(np.isfinite(gradient.numpy()).all(), f"a finite gradient for a soft truth of shape {shape}")
+        nearly = (1 - STEP) * truth + STEP / shape[-1]
+        _same(_value(loss, truth, prediction), _value(loss, nearly, prediction), "for a truth that is nearly hard", 1e-3)
 
 
 def _computes_halves_in_float32(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -239,6 +253,6 @@ def _gradient(loss: Loss, truth: Tensor, prediction: Tensor) -> tuple[Tensor, Te
     return value, tape.gradient(value, prediction)
 
 
-def _same(expected: float, found: float, what: str, *, tolerance: float = 1e-9) -> None:
+def _same(expected: float, found: float, what: str, tolerance: float = 1e-9) -> None:
     close = abs(found - expected) <= max(tolerance * abs(expected), 1e-12)
     expect(close, f"the same value {what}: {expected:.12g}, not {found:.12g}")

@@ -98,6 +98,7 @@ WRONG: dict[str, Any] = {
     "order_of_images_does_not_matter": lambda g, p: mean_error(g[:1], p[:1]),
     "order_of_pixels_does_not_matter": lambda g, p: mean_error(g[:, :2], p[:, :2]),
     "better_predictions_have_smaller_losses": lambda g, p: -mean_error(g, p),
+    "takes_soft_truth": lambda g, p: mean_error(tf.where(g == 1, g, tf.zeros_like(g)), p),
     "what_is_not_a_number_stays_so": lambda g, p: mean_error(g, tf.where(tf.math.is_nan(p), tf.zeros_like(p), p)),
 }
 
