@@ -159,7 +159,7 @@ def _takes_soft_truth(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
             expect(np.isfinite(float(value)), f"a finite value for a soft truth of shape {shape}, not {float(value)}")
             expect(np.isfinite(gradient.numpy()).all(), f"a finite gradient for a soft truth of shape {shape}")
         nearly = (1 - STEP) * truth + STEP / shape[-1]
-        _same(_value(loss, truth, prediction), _value(loss, nearly, prediction), "for a truth that is nearly hard", 1e-3)
+        _same(_value(loss, truth, prediction), _value(loss, nearly, prediction), "for a nearly hard truth", 1e-3)
 
 
 def _computes_halves_in_float32(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
