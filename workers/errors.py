@@ -6,9 +6,12 @@ are failures of the machine, which may be tried again.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from trials.errors import ExpectedError, InputError, ParameterError, UnknownNameError, nearest, shortened
 
 __all__ = [
+    "ChannelsError",
     "CheckpointError",
     "DataError",
     "DivergedError",
@@ -29,6 +32,14 @@ class WorkerError(ExpectedError):
 
 class DataError(InputError):
     """A data set's files are missing, damaged or not what the reader expects; the message names the file."""
+
+
+class ChannelsError(DataError):
+    """An image has another number of channels than a data set's other images; `found` of them are in `file`."""
+
+    def __init__(self, message: str, *, file: Path, found: int) -> None:
+        super().__init__(message)
+        self.file, self.found = file, found
 
 
 class DivergedError(WorkerError):

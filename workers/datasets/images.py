@@ -30,7 +30,7 @@ from workers.datasets.picture_headers import (
     tiff_channels,
 )
 from workers.datasets.preprocessing import IGNORED, WHOLE, Image, Label
-from workers.errors import DataError
+from workers.errors import ChannelsError, DataError
 
 Orientation = Literal["tag", "stored"]
 """Whether a picture is turned as its orientation tag says and as every viewer shows it, or read as it is stored."""
@@ -66,9 +66,11 @@ def read_image(path: Path, channels: int = 3, orientation: Orientation = "tag") 
         luminance: Image = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]  # ITU-R BT.601
         return luminance
     if found != channels:
-        raise DataError(
+        raise ChannelsError(
             f"{path}: the image has {found} channels, expected {channels} (declared alpha is not counted); set "
-            f"options.channels = {found} of the image-folder reader to keep them all, or save it as grey, RGB or RGBA"
+            f"options.channels = {found} of the image-folder reader to keep them all, or save it as grey, RGB or RGBA",
+            file=path,
+            found=found,
         )
     return pixels
 

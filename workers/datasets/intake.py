@@ -27,7 +27,7 @@ from workers.datasets.preprocessing import (
     to_canonical,
 )
 from workers.datasets.volumes import read_channels, read_volume
-from workers.errors import DataError, ParameterError
+from workers.errors import ChannelsError, DataError, ParameterError
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -139,10 +139,14 @@ def read_raw(intake: Intake, paths: Sequence[Path]) -> Raw:
         DataError: a file is damaged, of another kind, or holds other channels; or it gives no size of a voxel where the
             network's data were resampled.
     """
-    if not intake.volumes:
-        return Raw(read_pictures(paths, intake.channels, intake.orientation), (1.0, 1.0))
     sized = intake.plane is not None or intake.preprocessing.spacing is None
-    volumes, header = read_volumes(paths, intake.channels, trust=intake.trust, sized=sized)
+    try:
+        if not intake.volumes:
+            return Raw(read_pictures(paths, intake.channels, intake.orientation), (1.0, 1.0))
+        volumes, header = read_volumes(paths, intake.channels, trust=intake.trust, sized=sized)
+    except ChannelsError as error:  # which speaks of the options of a data set
+        takes = f"{intake.channels}" + (f" from {len(paths)} files" if len(paths) > 1 else "")
+        raise DataError(f"{error.file}: {error.found} channels; the network takes {takes}") from error
     return Raw(joined(volumes), header.spacing, header.affine, notes=header.notes)
 
 
@@ -282,8 +286,8 @@ def read_volumes(paths: Sequence[Path], channels: int, *, trust: bool, sized: bo
             header = own
             if not (own.sized or sized):
                 raise DataError(
-                    f"{path}: the file gives no size of a voxel, so it cannot be resampled; leave spacing out, or save "
-                    "it in a format that has sizes"
+                    f"{path}: the file gives no size of a voxel, so it cannot be resampled; save it in a format that "
+                    "has sizes, or leave spacing out of the data set's options"
                 )
         else:
             volume = turned(volume, turn_onto(path, own, header, trust=trust, image=str(paths[0])))
@@ -292,7 +296,11 @@ def read_volumes(paths: Sequence[Path], channels: int, *, trust: bool, sized: bo
         raise DataError("no file of the image is named")
     found = sum(volume.shape[-1] for volume in volumes)
     if channels and found != channels:
-        raise DataError(f"{paths[0]}: the image has {found} channels, expected {channels} (options.channels)")
+        raise ChannelsError(
+            f"{paths[0]}: the image has {found} channels, expected {channels} (options.channels)",
+            file=paths[0],
+            found=found,
+        )
     return volumes, header
 
 

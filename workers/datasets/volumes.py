@@ -15,7 +15,7 @@ from workers.datasets.grids import Header, turn_onto, turned
 from workers.datasets.nifti import Slabs, open_nifti
 from workers.datasets.preprocessing import WHOLE, Image, Label, times
 from workers.datasets.volume_formats import opener_of
-from workers.errors import DataError
+from workers.errors import ChannelsError, DataError
 
 __all__ = ["Header", "read_channels", "read_header", "read_labels", "read_volume"]
 
@@ -96,7 +96,9 @@ def _opened(path: Path) -> Iterator[tuple[Header, Slabs]]:
 
 def _several(path: Path, header: Header) -> DataError:
     shape = times((*header.shape, header.channels))
-    return DataError(
+    return ChannelsError(
         f"{path}: a volume of shape {shape}; expected three axes. Store one volume per file, or set options.channels = "
-        f"{header.channels} for an image that holds all its channels"
+        f"{header.channels} for an image that holds all its channels",
+        file=path,
+        found=header.channels,
     )

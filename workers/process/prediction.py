@@ -21,7 +21,7 @@ from trials.errors import ExpectedError
 from trials.messages import PluginSource
 from trials.results import Score
 from trials.spec import EvaluationSpec
-from workers.errors import WorkerLostError
+from workers.errors import DataError, WorkerLostError
 from workers.inference.recipe import Recipe
 
 
@@ -240,7 +240,7 @@ def _answers(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield _answer(request, networks, reading, job)
         except ExpectedError as error:
             # Names the file, whatever the library that complains knows of it.
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).split()).removesuffix(" or exclude the case")  # of no data set
             yield {"error": text if str(job.files[0]) in text else f"{job.files[0]}: {text}"}
         except MemoryError:
             yield {"error": f"{job.files[0]}: it does not fit into the memory"}
@@ -278,6 +278,7 @@ class _Reading:
 
 def _answer(request: PredictionRequest, networks: Any, reading: _Reading, job: Job) -> dict[str, Any]:
     """Predicts one image and writes what was found."""
+    from workers.datasets.preprocessing import ConstantImageError
     from workers.inference.applying import Truth, predict_raw
     from workers.inference.outputs import write_outputs
 
@@ -286,9 +287,12 @@ def _answer(request: PredictionRequest, networks: Any, reading: _Reading, job: J
     if job.mask is not None:
         prepared = reading.prepared
         truth = Truth(request.evaluation, request.metrics, prepared.ignores, prepared.members, prepared.mask_resampling)
-    found = predict_raw(
-        networks, raw, request.recipe, Path(job.name).name, probabilities=request.probabilities, truth=truth
-    )
+    try:
+        found = predict_raw(
+            networks, raw, request.recipe, Path(job.name).name, probabilities=request.probabilities, truth=truth
+        )
+    except ConstantImageError as error:
+        raise DataError(f"{error.reason}, so there is nothing to find") from error
     write_outputs(request.to, job.name, raw, found, request.recipe.classes, overlay=request.overlay)
     return {"scores": [score.to_dict() for score in found.scores], "notes": list(found.notes)}
 

@@ -231,8 +231,9 @@ def test_what_cannot_be_predicted_is_a_line_and_the_rest_goes_on(study: Trained,
     assert "Traceback" not in said
     assert "and 1 more of its cell" in said
     assert f"{folder}/damaged.png: " in said
-    assert f"{folder}/five.tif: the image has 5 channels, expected 3" in said
-    assert "every value of the image is 7" in said
+    assert f"{folder}/five.tif: 5 channels; the network takes 3" in said
+    assert "empty.png: every value of the image is 7, so there is nothing to find" in said
+    assert "exclude the case" not in said
     assert "1 predicted, 3 not" in said
     assert np.asarray(Image.open(out / "odd.png")).shape == (45, 71)
     softmax = np.load(out / "odd.probabilities.npy")

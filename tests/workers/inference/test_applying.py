@@ -202,6 +202,21 @@ def test_an_array_that_is_no_image_of_the_network_is_refused(intake: Intake, arr
     assert words in str(raised.value)
 
 
+def test_a_file_with_other_channels_is_told_by_what_the_network_takes(volume, tmp_path: Path) -> None:
+    path, values, affine = volume
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "colour.png")
+    nibabel.Nifti1Image(np.stack([values] * 2, -1), affine).to_filename(tmp_path / "two.nii.gz")
+    for intake, files, words in (
+        (Intake(False, 2), [tmp_path / "colour.png"], "colour.png: 3 channels; the network takes 2"),
+        (Intake(True, 1), [tmp_path / "two.nii.gz"], "two.nii.gz: 2 channels; the network takes 1"),
+        (Intake(True, 4), [path], "one.nii.gz: 1 channels; the network takes 4"),
+        (Intake(True, 2), [path, tmp_path / "two.nii.gz"], "two.nii.gz: 2 channels; the network takes 2 from 2 files"),
+    ):
+        with pytest.raises(DataError) as raised:
+            read_raw(intake, files)
+        assert str(raised.value).endswith(words)
+
+
 def test_a_plug_in_s_reader_that_reads_cases_itself_has_to_say_how_an_image_is_read() -> None:
     class Own(ImageFolder):
         def read_case(self, case):
