@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from storage_samples import new_trials, outcome, scores
 
 from storage.database import open_database
@@ -96,6 +96,28 @@ def die_while_recording(url: str, moment: str) -> None:
 
         _optuna_rows.add = dying
         studies.record("s", trial_hash="a", gamma=0.5, value=0.75, user_attrs={"test_dsc": 0.5})
+
+
+def die_while_deleting(url: str, sweep_name: str, statement: int) -> None:
+    """Deletes a sweep, and is killed before so many statements that change something, or, of more than there are,
+    before their commit; after it for 0."""
+    with open_database(url) as database:
+        left = [statement]
+
+        def die(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def count(_connection: object, _cursor: object, text: str, *_: object) -> None:
+            if text.lstrip().upper().startswith(("DELETE", "UPDATE")):
+                left[0] -= 1
+                if left[0] == 0:
+                    die()
+
+        if statement:
+            event.listen(database.engine, "before_cursor_execute", count)
+            event.listen(database.engine, "commit", die)
+        Repository(database).delete_sweep(sweep_name)
+        die()
 
 
 def claim_all(url: str, lease: Lease, hashes: Sequence[str], meeting: Path, processes: int) -> list[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+from multiprocessing.process import BaseProcess
 
 import pytest
+from children import die_while_deleting, start
 from sqlalchemy import func, select
 from storage_samples import new_trials, outcome, trial_hash
 
+from storage.database import open_database
 from storage.errors import LeaseHeldError, SweepConflictError, UnknownSweepError, UnknownTrialError
 from storage.models import Base, LeaseRow
 from storage.records import NewTrial
@@ -124,3 +128,36 @@ def test_what_a_dead_coordinator_left_running_is_queued_for_the_other_sweep(repo
     repository.delete_sweep("gone")
     assert [t.state for t in repository.trials("stays")] == [TrialState.QUEUED]
     assert [a.state for a in repository.attempts(trial_hash(0))] == [AttemptState.LOST]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_deletes_has_deleted_all_or_nothing(url: str) -> None:
+    with open_database(url) as database:
+        repository = Repository(database)
+        repository.create_sweep("gone", grid={}, trials=studied("gone", 3))
+        finish(repository, "gone", 2)
+        repository.create_sweep("stays", grid={}, trials=studied("stays", 1))
+        (kept,) = repository.trials("stays")
+        before = contents(repository)
+        for statement in (1, 2, 5, 9, 1000):  # the last: all are made, and the commit is not
+            killed(start(die_while_deleting, url, "gone", statement))
+            assert contents(repository) == before
+        killed(start(die_while_deleting, url, "gone", 0))
+        assert [sweep.name for sweep in repository.sweeps()] == ["stays"]
+        assert repository.trials("stays") == [dataclasses.replace(kept, sweep="stays")]
+        assert study_names(repository) == []
+
+
+def killed(child: BaseProcess) -> None:
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+
+
+def contents(repository: Repository) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table."""
+    return repository.database.read(
+        lambda c: {
+            table.name: sorted((tuple(row) for row in c.execute(select(table))), key=repr)
+            for table in Base.metadata.tables.values()
+        }
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from storage.repository import Repository
 from sweeper.run import unpublished, upkeep
 from sweeper.settings import Settings, load_settings
 from tests.sweeper.conftest import Command
+from tests.sweeper.run.killed_delete import MOMENTS
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -92,6 +97,32 @@ def test_a_process_that_ends_before_the_database_leaves_the_sweep_whole(
         assert upkeep.finish_changes(there, Repository(database)) == []
         assert [sweep.name for sweep in Repository(database).sweeps()] == ["demo"]
     assert all((there.home / path.relative_to(settings.home)).exists() for path in files)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_whole_or_gone_whenever_the_process_that_deletes_it_is_killed(
+    settings: Settings, repository: Repository, files: list[Path], tmp_path: Path
+) -> None:
+    homes = {moment: tmp_path / f"killed-{number}" for number, moment in enumerate(MOMENTS)}
+    for home in homes.values():
+        shutil.copytree(settings.home, home)
+    words = [str(word) for pair in homes.items() for word in pair]
+    command = [sys.executable, "-m", "tests.sweeper.run.killed_delete", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kept = set()
+    for moment, home in homes.items():
+        there = settings.model_copy(update={"home": home})
+        with open_database(there.database) as database:
+            assert upkeep.finish_changes(there, Repository(database)) == []  # as the next command does
+            whole = bool(Repository(database).sweeps())
+            assert len(Repository(database).trials_by_hash([one.hash for one in repository.trials("demo")])) == (
+                18 if whole else 0
+            )
+        kept |= {moment} if whole else set()
+        assert [(home / path.relative_to(settings.home)).exists() for path in files] == [whole] * 4 + [True], moment
+        assert not list((home / "changes").glob("[!.]*.json"))
+    assert kept == {"noted", "before the database"}
 
 
 def test_a_trial_that_came_back_keeps_its_files(
