@@ -17,11 +17,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from trials.spreadsheets import harmless
 from workers.files import atomic_write
 
 INK, MUTED, RULE, GROUND = "#1b1c1d", "#5b5c5d", "#d8d9da", "#fefdfc"
@@ -96,9 +98,19 @@ _RESOLUTION = 160
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure. `svg` and `png` are the files' contents; `alt` says in words what the figure shows.
+    """A finished figure.
 
-    `place` is the data set and class that it belongs to, where the report has a part for each.
+    Attributes:
+        name: of its files.
+        title: shown in bold before the caption.
+        caption: what it shows, and how to read it.
+        alt: what it shows, in words.
+        svg: the content of the one file.
+        png: the content of the other.
+        data: the numbers that are drawn, one row each; None where it shows none.
+        how: how they were computed.
+        place: the data set and class that it belongs to, where the report has a part for each.
+        wide: whether it needs the page's whole width.
     """
 
     name: str
@@ -107,7 +119,15 @@ class Drawing:
     alt: str
     svg: str
     png: bytes
+    data: pd.DataFrame | None = None
+    how: str = ""
     place: tuple[str, str] | None = None
+    wide: bool = False
+
+    @property
+    def csv(self) -> str:
+        """The numbers as CSV; empty where there are none."""
+        return "" if self.data is None else without_formulas(self.data).to_csv(index=False, lineterminator="\n")
 
     def inline(self) -> str:
         """The SVG for the inside of a page: ids of its own, colours of the page's theme, its size free."""
@@ -125,24 +145,40 @@ class Drawing:
         return svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
 
     def write(self, folder: Path) -> list[Path]:
-        """Writes NAME.svg and NAME.png into the folder and returns both paths."""
-        vector, raster = folder / f"{self.name}.svg", folder / f"{self.name}.png"
-        for path, content in ((vector, self.svg.encode("utf-8")), (raster, self.png)):
-            with atomic_write(path) as file:
+        """Writes NAME.svg and NAME.png, and NAME.csv where it has numbers, into the folder and returns their paths."""
+        contents = {"svg": self.svg.encode("utf-8"), "png": self.png, "csv": self.csv.encode("utf-8")}
+        written = []
+        for suffix, content in contents.items():
+            if suffix == "csv" and self.data is None:
+                continue
+            written.append(folder / f"{self.name}.{suffix}")
+            with atomic_write(written[-1]) as file:
                 file.write(content)
-        return [vector, raster]
+        return written
 
 
 def draw(
-    name: str, title: str, caption: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    size: tuple[float, float],
+    paint: Callable[[Figure], None],
+    *,
+    data: pd.DataFrame | None = None,
+    how: str = "",
+    wide: bool = False,
 ) -> Drawing:
-    """Lets `paint` fill a figure of `size` inches and renders it, with no trace of when or by what it was made."""
+    """Lets `paint` fill a figure of `size` inches and renders it, with no trace of when or by what it was made.
+
+    The other arguments are those of a `Drawing`.
+    """
     with mpl.rc_context(_RC):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
         svg, png = render(figure)
-    return Drawing(_file_name(name), title, caption, alt, svg, png)
+    return Drawing(_file_name(name), title, caption, alt, svg, png, data, how, wide=wide)
 
 
 def finished(
@@ -214,6 +250,14 @@ def spread(heights: list[float], gap: float, low: float, high: float) -> list[fl
     result = np.empty_like(placed)
     result[order] = placed
     return [float(v) for v in result]
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names and texts that no spreadsheet runs: they come from files and from other people's sweeps."""
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    changed = {name: frame[name].map(lambda value: harmless(value) if isinstance(value, str) else value).astype(object)
+               for name in texts}  # fmt: skip
+    return frame.assign(**changed).rename(columns=lambda name: harmless(str(name)))
 
 
 def label_end(axes: Axes, text: str, at: tuple[float, float], height: float, colour: str) -> None:

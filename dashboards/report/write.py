@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import jinja2
-import pandas as pd
 
 from dashboards.errors import ReportError
 from dashboards.figures import FIGURES, Drawing
+from dashboards.figures.style import without_formulas
 from dashboards.report import SECTIONS, Section, SectionDrawings, latex
 from dashboards.report.blocks import Block
 from dashboards.report.numbers import time_text
@@ -26,7 +26,6 @@ from storage.repository import Repository
 from sweeper.analysis import Answers
 from sweeper.study import Study
 from trials.errors import ExpectedError
-from trials.spreadsheets import harmless
 from workers.files import atomic_write
 
 FORMATS = ("html", "pdf", "latex", "csv")
@@ -39,7 +38,7 @@ _OF_TRAININGS = ("gamma_differences", "gamma_curves", "stability", "selection", 
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """What was written. `figures` are SVG and PNG files, `tables` CSV and LaTeX files."""
+    """What was written. `figures` are SVG, PNG and CSV files, `tables` CSV and LaTeX files."""
 
     page: Path | None
     pdf: Path | None
@@ -234,17 +233,9 @@ def _write_csv(data: StudyData, folder: Path) -> list[Path]:
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
         with atomic_write(path) as file:
-            _without_formulas(frame).to_csv(file, index=False)
+            without_formulas(frame).to_csv(file, index=False)
         paths.append(path)
     return paths
-
-
-def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with names and texts that no spreadsheet runs: they come from files and from other people's sweeps."""
-    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
-    changed = {name: frame[name].map(lambda value: harmless(value) if isinstance(value, str) else value).astype(object)
-               for name in texts}  # fmt: skip
-    return frame.assign(**changed).rename(columns=lambda name: harmless(str(name)))
 
 
 def _write_latex(answers: Answers, folder: Path) -> list[Path]:

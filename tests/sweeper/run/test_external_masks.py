@@ -194,7 +194,7 @@ def test_the_report_shows_them_with_pictures_and_says_what_they_are(bench: Bench
     assert "drive: nnunet is not a loss of this sweep: its masks were made elsewhere" in page
     assert "drive: the test set is the official one" in page
     assert "Example segmentations, drive" in page
-    assert "nnunet, median: DSC 1.00" in page
+    assert "nnunet: DSC 1.000, FP 0 · FN 0" in page
     assert str(tmp_path) not in page
 
 
