@@ -25,11 +25,11 @@ def predict(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write the softmax.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture for each image.")] = False,
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of the same names, to score by.")] = None,
-    fields: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of what the camera saw.")] = None,
+    fields: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of the field of view.")] = None,
 ) -> None:
     """Apply what validation chose to new images or volumes.
 
-    Go on in a folder that is named again. Status 1 if an image failed.
+    The same command again resumes. Status 1 if an image failed.
 
     Example: sweeper predict demo images --to predicted --overlay
     """

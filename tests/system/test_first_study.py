@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 from PIL import Image
 
 import workers.datasets
+from sweeper.cli import main
 from sweeper.grids.files import grid_of_text
 from tests.system.sweeps import Home
 
@@ -60,10 +65,27 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     done = Session(folder, Home(folder / "home"), {})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for name in os.environ.keys() - done.home.environment.keys():
+            patch.delenv(name)
+        for name, value in done.home.environment.items():
+            patch.setenv(name, value)
         for line in re.findall(r"^\$ sweeper (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
             words = shlex.split(line)
-            done.printed[line] = done.home.run(*words, *(SMALL if words[0] == "launch" else ()))
+            if words[0] in ("launch", "predict"):
+                done.printed[line] = done.home.run(*words, *(SMALL if words[0] == "launch" else ()))
+            else:
+                done.printed[line] = here(words, patch)
     return done
+
+
+def here(words: list[str], patch: pytest.MonkeyPatch) -> str:
+    """What a command prints that starts no process: it runs in this one, which has imported everything."""
+    patch.setattr(sys, "argv", ["sweeper", *words])
+    with io.StringIO() as printed, contextlib.redirect_stdout(printed):
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code, words
+        return printed.getvalue()
 
 
 def test_the_grid_is_written_for_the_folder(session: Session) -> None:
