@@ -9,12 +9,14 @@ from dashboards.figures.family import FAMILY, SUPPRESSION
 from dashboards.figures.gamma import GAMMA
 from dashboards.figures.rankings import CONSENSUS, RANKINGS
 from dashboards.figures.registry import FIGURES, ReportFigure, dataset_figure, study_figure
+from dashboards.figures.scores import SCORES
 from dashboards.figures.segmentations import EXAMPLES
 from dashboards.figures.significance import MEAN_RANKS, MEAN_RANKS_ACROSS, P_VALUES
 from dashboards.figures.style import Drawing, draw
 from dashboards.figures.training import TRAINING
 
 for _figure in (
+    SCORES,
     FAMILY,
     SUPPRESSION,
     GAMMA,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -72,7 +73,11 @@ def family_figure() -> Drawing:
         f"Graph of the losses. {edges}.",
         (7.4, 8.2),
         paint,
-    )
+        data=pd.DataFrame([{"loss": c.parent, "setting": c.condition, "is": c.child, "for": c.where}
+                           for c in SPECIAL_CASES]),
+        how="Each arrow is an identity that a test of the program evaluates, in value. `for` in the CSV file says for "
+        "which predictions it holds: any, those that are 0 or 1 everywhere, or one image of two classes.",
+    )  # fmt: skip
 
 
 def _paint_others(axes: Axes, cases: Sequence[SpecialCase]) -> None:
@@ -106,13 +111,15 @@ def _paint_others(axes: Axes, cases: Sequence[SpecialCase]) -> None:
 def suppression_figure() -> Drawing:
     """The terms of the loss for one pixel and one class, at several γ."""
 
+    p = 1 - np.geomspace(1e-7, 0.98, 400)
+    terms = {gamma: (modified_focal_term(p, gamma), modified_tversky_term(p, gamma)) for gamma in _GAMMAS}
+
     def paint(figure: Figure) -> None:
         focal, tversky = figure.subplots(1, 2)
         colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(_GAMMAS)))
-        p = 1 - np.geomspace(1e-7, 0.98, 400)
-        for gamma, colour in zip(_GAMMAS, colours, strict=True):
-            focal.plot(p, modified_focal_term(p, gamma), color=colour, label=f"γ = {gamma:g}")
-            tversky.plot(p, modified_tversky_term(p, gamma), color=colour, label=f"γ = {gamma:g}")
+        for (gamma, (focal_term, tversky_term)), colour in zip(terms.items(), colours, strict=True):
+            focal.plot(p, focal_term, color=colour, label=f"γ = {gamma:g}")
+            tversky.plot(p, tversky_term, color=colour, label=f"γ = {gamma:g}")
         focal.set_title("Suppression: modified focal term")
         focal.set_xlabel("probability of the true class")
         focal.set_ylabel("δ (1 − p)^γ · (−log p)")
@@ -132,7 +139,13 @@ def suppression_figure() -> Drawing:
         "as γ grows. Right: the Tversky term stays higher near an index of one as γ grows.",
         (8.0, 3.3),
         paint,
-    )
+        data=pd.DataFrame(
+            [{"gamma": g, "x": x, "focal": f, "tversky": t} for g, (focal, tversky) in terms.items()
+             for x, f, t in list(zip(p, focal, tversky, strict=True))[::10]]
+        ).round(6),
+        how="x is the probability of the true class for the focal term, and the modified Tversky index for the other. "
+        "The CSV file has every tenth point.",
+    )  # fmt: skip
 
 
 FAMILY = ReportFigure("family", "family", lambda data: [family_figure()])

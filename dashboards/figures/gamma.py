@@ -13,17 +13,27 @@ from dashboards.figures.style import GROUND, Drawing, draw, label_end, loss_colo
 from dashboards.study_data import StudyData
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
+_BESIDE = 0.006
+"""How far beside its mean a single run is shown, in γ."""
+
+_KEYS = ["dataset", "variant", "loss", "gamma"]
+_NUMBERS = ["dsc", "half_width", "repeats_half_width", "n", "repeats"]
 
 
 def gamma_figure(
-    dataset: str, curves: pd.DataFrame, selection: pd.DataFrame, searched: Collection[str] = ()
+    dataset: str,
+    curves: pd.DataFrame,
+    selection: pd.DataFrame,
+    runs: pd.DataFrame | None = None,
+    searched: Collection[str] = (),
 ) -> Drawing:
-    """One panel: bands are the 95% interval of the mean over images, bars that over repeats where there are several, a
-    ring marks the γ chosen on validation.
+    """One panel: bands are the 95% interval of the mean over images, bars that over repeats where there are several,
+    beside which each run is a point; a ring marks the γ chosen on validation.
 
     Args:
         curves: `stability.gamma_curves` of the study.
         selection: `selection.select_gamma` of the study.
+        runs: `stability.curve_runs` of the study; None shows no single run.
         searched: variants whose γ a search chose: their curve is dotted, since it is not a full grid.
     """
     own = curves[curves["dataset"] == dataset].dropna(subset=["dsc"])
@@ -31,6 +41,8 @@ def gamma_figure(
     swept = [v for v in own["variant"].unique() if counts.get(v, 0) > 1]
     lines = own[~own["variant"].isin(swept)]
     variants = sorted(own["variant"].unique())
+    repeated = own["repeats_half_width"].notna() & own["variant"].isin(swept)
+    single = curves.iloc[:0] if runs is None or not repeated.any() else runs[runs["dataset"] == dataset]
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -46,6 +58,8 @@ def gamma_figure(
                 axes.errorbar(
                     gamma, scores, np.nan_to_num(repeats), fmt="none", ecolor=colour, capsize=4, elinewidth=1.2
                 )
+            points = single[single["variant"] == variant]
+            axes.plot(points["gamma"] + _BESIDE, points["dsc"], ".", color=colour, markersize=4, alpha=0.6, zorder=2)
             line = ":" if variant in searched else "-"
             axes.plot(gamma, scores, line, color=colour, marker=_MARKERS[i % len(_MARKERS)], markersize=5, zorder=3)
             chosen = selection[(selection["dataset"] == dataset) & (selection["variant"] == variant)]
@@ -74,8 +88,7 @@ def gamma_figure(
         for v in swept
     )
     chosen = [v for v in swept if v in searched]
-    repeated = own["repeats_half_width"].notna() & own["variant"].isin(swept)
-    bars = "bars that over repeats; " if repeated.any() else ""
+    bars = "bars that over runs, beside which each run is a point; " if repeated.any() else ""
     references = "; ".join(f"{v} {d:.3f}" for v, d in zip(lines["variant"], lines["dsc"], strict=True))
     return draw(
         f"fig3-gamma-{dataset}",
@@ -84,8 +97,12 @@ def gamma_figure(
         "are the losses without a sweep over γ; a ring marks the γ chosen on validation."
         + (f" Dotted is not a full grid: a search chose the γ of {', '.join(chosen)} on validation." if chosen else ""),
         f"Line chart of mean test DSC against γ on {dataset}. {shown}. Reference lines: {references or 'none'}.",
-        (7.4, 4.2),
+        (6.2, 4.0),
         paint,
+        data=pd.concat([own.assign(repeat="mean"), single])[[*_KEYS, "repeat", *_NUMBERS]] if len(single) else own,
+        how="DSC is the mean over the foreground classes of a test image. A point of a curve is its mean over the "
+        "images, after each image's score was averaged over the runs. Bands and bars are Student's 95% intervals: over "
+        "the images, and over the means of the runs. Rows of the CSV file with a repeat are single runs.",
     )
 
 
@@ -93,7 +110,9 @@ def _drawings(data: StudyData) -> Iterator[Drawing]:
     swept = set(data.answers.stability["dataset"])
     for dataset in data.datasets:
         if dataset in swept:
-            yield gamma_figure(dataset, data.answers.curves, data.answers.selection, data.searched_variants)
+            yield gamma_figure(
+                dataset, data.answers.curves, data.answers.selection, data.answers.curve_runs, data.searched_variants
+            )
 
 
 GAMMA = ReportFigure("gamma", "gamma", _drawings)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -13,13 +14,13 @@ from dashboards.figures.registry import ReportFigure
 from dashboards.figures.style import INK, MUTED, RULE, Drawing, draw, loss_colour, short
 from dashboards.study_data import StudyData
 from sweeper.analysis.comparisons import NEW_TRAININGS
+from sweeper.analysis.intervals import RESAMPLES
 from sweeper.analysis.rankings import Consensus, Ranking, chance
 
 _LARGEST = 330.0
 """Area of a dot whose share is 1, in square points."""
 
 _SMALLEST_SHARE = 0.005
-_NAME = 30
 
 
 def blob_figure(ranking: Ranking | Consensus, variants: list[str], name: str, title: str) -> Drawing:
@@ -62,7 +63,7 @@ def blob_figure(ranking: Ranking | Consensus, variants: list[str], name: str, ti
             "best with\nprobability", (1.02, -0.75), xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
             color=MUTED, annotation_clip=False,
         )  # fmt: skip
-        axes.set_yticks(range(size), [short(loss, _NAME) for loss in ranking.losses])
+        axes.set_yticks(range(size), [short(loss) for loss in ranking.losses])
         axes.set_ylim(size - 0.4, -0.6)
         axes.set_xlim(0.5, size + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
@@ -82,8 +83,13 @@ def blob_figure(ranking: Ranking | Consensus, variants: list[str], name: str, ti
         "upright stroke is the median rank, the line holds 95% of the ranks, and the number is the share in which the "
         "loss is best.",
         f"Dots by loss and rank. Probability of being best: {listed}.",
-        (7.4, 1.3 + 0.36 * size),
+        (6.2, 1.3 + 0.36 * size),
         paint,
+        data=pd.DataFrame(shares, columns=[f"rank_{rank}" for rank in range(1, size + 1)]).assign(
+            loss=ranking.losses, best_with_probability=[ranking.best_probability[loss] for loss in ranking.losses]
+        ),
+        how=f"{RESAMPLES:,} resamples: images (or patients, where they are known) are drawn with replacement, and each "
+        "loss gets the effect of new trainings, as large as its runs differ. The CSV file has the share of each rank.",
     )
 
 

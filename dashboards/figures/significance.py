@@ -126,6 +126,12 @@ def _matrix(
         f"below 0.05: {found or 'none'}.",
         (max(4.2, 2.0 + cell * size), max(3.6, 1.7 + cell * size)),
         paint,
+        data=pd.concat([h.rows.assign(half=place) for h, place in zip(halves, ("above", "below"), strict=True)])[
+            ["half", "first", "second", "difference", "p"]
+        ],
+        how="Losses stand in the order of their mean DSC. Each pair is tested twice: the column `half` of the CSV file "
+        "says which p stands above and which below the diagonal, and `difference` which of the two scores higher (the "
+        "first where it is positive; above the diagonal it is the effect of the rank test).",
     )
 
 
@@ -153,7 +159,7 @@ def critical_difference(summary: RankSummary) -> Drawing:
         )  # fmt: skip
         for text in artists["labels"]:
             place = int(text.get_text())
-            name, rank = short(names[place], 24), f"({ranks[place]:.2f})"
+            name, rank = short(names[place]), f"({ranks[place]:.2f})"
             text.set_text(f"{name} {rank}  " if text.get_ha() == "right" else f"  {rank} {name}")
         axes.spines["top"].set_visible(True)
         axes.set_xlim(1, len(ranks))
@@ -167,8 +173,12 @@ def critical_difference(summary: RankSummary) -> Drawing:
         "Mean rank of each loss by DSC. Of the losses with a dot on one bar no two were shown to differ "
         f"({summary.how}, Holm); a loss that a bar passes without a dot is not among them.",
         f"Critical-difference diagram of {summary.name}. Mean ranks, best first: {listed}.",
-        (7.4, 1.4 + 0.28 * len(ranks)),
+        (6.2, 1.4 + 0.28 * len(ranks)),
         paint,
+        data=pd.DataFrame({"loss": names, "mean_rank": list(summary.mean_ranks.values())}),
+        how=f"In each of {summary.blocks} blocks (images; over data sets, data sets) the losses are ranked by DSC, "
+        "equal scores share their mean rank, and ranks are averaged. Two losses are joined where Holm's p of the pair "
+        "is at least 0.05.",
     )
 
 

@@ -53,18 +53,8 @@ _LOSS_COLOURS = {
     "unified_focal_sym": BLUE,
     "unified_focal_asym": INK,
 }
-_SHORT = {
-    "ce": "CE",
-    "focal": "Focal",
-    "dice": "Dice",
-    "tversky": "Tversky",
-    "focal_tversky": "Focal Tversky",
-    "combo": "Combo",
-    "hybrid_focal": "Hybrid focal",
-    "unified_focal_sym": "Unified focal (sym)",
-    "unified_focal_asym": "Unified focal (asym)",
-    "generalised_wasserstein_dice": "Wasserstein Dice",
-}
+NAME = 48
+"""A longer name of a loss is cut, in tables and figures."""
 
 _RC: Any = {
     "svg.fonttype": "path",
@@ -214,11 +204,9 @@ def render(figure: Figure) -> tuple[str, bytes]:
     return vector.getvalue(), raster.getvalue()
 
 
-def short(variant: str, limit: int = 28) -> str:
-    """A loss's name as the paper's tables have it; longer names are cut in the middle."""
-    name, bracket, rest = variant.partition(" (")
-    text = _SHORT.get(name, name) + (bracket + rest if bracket else "")
-    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-(limit // 2) :]}"
+def short(variant: str, limit: int = NAME) -> str:
+    """A loss's name as grids, sentences, commands and files have it; a very long one is cut in the middle."""
+    return variant if len(variant) <= limit else f"{variant[: limit // 2 - 1]}…{variant[-(limit // 2) :]}"
 
 
 def loss_colour(variant: str, others: Iterable[str]) -> str:

@@ -45,7 +45,7 @@ def result_tables(answers: Answers) -> dict[str, str]:
 def stability_table(answers: Answers) -> str:
     """How much γ matters, as one `table` environment."""
     rows = [
-        f"{escape(row['dataset'])} & {escape(short(row['variant'], 60))} & {row['gammas']} & {_number(row['range'])} & "
+        f"{escape(row['dataset'])} & {escape(short(row['variant']))} & {row['gammas']} & {_number(row['range'])} & "
         f"{_number(row['sd'])} & {_number(row['slope'])} & {_number(row['share_above_baseline'], 2)} & "
         f"{_number(row['share_significantly_above'], 2)} \\\\"
         for row in answers.stability.to_dict("records")
@@ -67,7 +67,7 @@ def comparison_tables(answers: Answers) -> dict[str, str]:
         dsc.groupby(["dataset", "class"], sort=False, observed=True), start=1
     ):
         lines = [
-            f"{escape(short(r['loss_a'], 40))} & {escape(short(r['loss_b'], 40))} & {_number(r['difference'])} & "
+            f"{escape(short(r['loss_a']))} & {escape(short(r['loss_b']))} & {_number(r['difference'])} & "
             f"{escape(interval(r['low'], r['high']))} & {_p(r['p'])} & {_p(r['p_holm'])} & "
             rf"{r['runs_a']}, {r['runs_b']} \\"
             for r in group.to_dict("records")
@@ -102,8 +102,8 @@ def significance_tables(answers: Answers) -> dict[str, str]:
         lines = [
             " & ".join(
                 (
-                    escape(short(first, 40)),
-                    escape(short(second, 40)),
+                    escape(short(first)),
+                    escape(short(second)),
                     *(text for test in tests for text in _test_cells(rows[first, second, test.name])),
                     _number(rows[first, second, SIGNED_RANK]["median_difference"]),
                     escape(interval(*(rows[first, second, SIGNED_RANK][end] for end in ("low", "high")))),
@@ -151,7 +151,7 @@ def _result_table(dataset: str, label: str, group: pd.DataFrame) -> str:
         cells = [_cell(by_metric[m], leading[m]) for m in metrics]
         gamma = next(iter(by_metric.values()))["gamma"]
         lines.append(
-            f"{escape(short(str(variant), 60))} & {'--' if pd.isna(gamma) else f'{gamma:g}'} & {' & '.join(cells)} \\\\"
+            f"{escape(short(str(variant)))} & {'--' if pd.isna(gamma) else f'{gamma:g}'} & {' & '.join(cells)} \\\\"
         )
     head = rf"Loss & $\gamma$ & {' & '.join(escape(metric(m).heading) for m in metrics)}"
     empty = escape(both_empty_text(group, dataset, label))

@@ -21,7 +21,8 @@ from sweeper.analysis.scored import scored_metrics
 from sweeper.analysis.selection import best_on_validation, best_trials
 from sweeper.analysis.significance import pairwise_tests
 from sweeper.analysis.sizes import by_size
-from sweeper.analysis.stability import gamma_curves, stability
+from sweeper.analysis.stability import curve_runs, gamma_curves, stability
+from sweeper.analysis.tables import run_means
 from sweeper.analysis.verdicts import MARGIN
 
 
@@ -29,7 +30,8 @@ from sweeper.analysis.verdicts import MARGIN
 class Answers:
     """Every answer of a sweep, as frames; each frame's columns are documented where it is made.
 
-    `images` holds one score per image at every γ, `selected` those at each variant's chosen γ. `significance` has the
+    `images` holds one score per image at every γ, `selected` those at each variant's chosen γ. `runs` has the means of
+    each run that `table` averages, `curve_runs` those that `curves` averages. `significance` has the
     tests over images alone, `comparisons` what may be said of new trainings. `unfit` maps a data set to the reason why
     it tests no claim of the paper. `best` has the row of each data set's loss that is best on validation.
     `counted_scores` are those that everything is computed from, and `absent` the classes that no image of a partition
@@ -42,11 +44,13 @@ class Answers:
     images: pd.DataFrame
     selected: pd.DataFrame
     table: pd.DataFrame
+    runs: pd.DataFrame
     by_size: pd.DataFrame
     agreement: pd.DataFrame
     significance: pd.DataFrame
     comparisons: pd.DataFrame
     curves: pd.DataFrame
+    curve_runs: pd.DataFrame
     gamma_differences: pd.DataFrame
     stability: pd.DataFrame
     rankings: tuple[Ranking, ...]
@@ -117,11 +121,13 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         images=images,
         selected=selected,
         table=table,
+        runs=run_means(chosen, scored_metrics(selected)).reset_index(),
         by_size=by_size(selected),
         agreement=agreement,
         significance=tests,
         comparisons=pairs,
         curves=curves,
+        curve_runs=curve_runs(per_trial),
         gamma_differences=differences,
         stability=steadiness,
         rankings=rankings,

@@ -41,11 +41,20 @@ def gamma_curves(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "variant", "loss", "gamma"]
     over_images = foreground_dsc(images).groupby(keys, dropna=False, observed=True)["dsc"]
     curves = over_images.agg(dsc="mean", half_width=lambda v: t_half_width(v.dropna().to_numpy(float)), n="count")
-    by_repeat = per_trial.groupby([*keys, "repeat"], dropna=False, observed=True)["dsc"].mean()
-    over_repeats = by_repeat.groupby(keys, dropna=False, observed=True)
+    over_repeats = curve_runs(per_trial).groupby(keys, dropna=False, observed=True)["dsc"]
     curves["repeats_half_width"] = over_repeats.agg(lambda v: t_half_width(v.dropna().to_numpy(float)))
     curves["repeats"] = over_repeats.size()
     return curves.reset_index()[CURVE_COLUMNS]
+
+
+def curve_runs(per_trial: pd.DataFrame) -> pd.DataFrame:
+    """The mean test DSC of each run at each γ: columns dataset, variant, loss, gamma, repeat and dsc.
+
+    Args:
+        per_trial: `trial_scores` of every γ.
+    """
+    keys = ["dataset", "variant", "loss", "gamma", "repeat"]
+    return per_trial.groupby(keys, dropna=False, observed=True)["dsc"].mean().reset_index()
 
 
 def stability(differences: pd.DataFrame, curves: pd.DataFrame, selection: pd.DataFrame, margin: float) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -33,8 +35,7 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     """
     metrics = scored_metrics(images)
     keys = ["dataset", "label", "variant", "loss", "gamma"]
-    known = per_trial[metrics].replace([np.inf, -np.inf], np.nan)
-    spread = per_trial[[*keys, "repeat"]].join(known).groupby([*keys, "repeat"], dropna=False, observed=True).mean()
+    spread = run_means(per_trial, metrics)
     bounded = at_diagonal(images)
     repeats = {_plain(key): group for key, group in spread.groupby(keys, dropna=False, observed=True)}
     rows = []
@@ -63,6 +64,21 @@ def result_table(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
             )
     numbers = dict.fromkeys(["gamma", "mean", "half_width", "median"], float)
     return pd.DataFrame(rows, columns=TABLE_COLUMNS).astype(numbers)
+
+
+def run_means(per_trial: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The mean over the images of each run, which in a cross-validation is all folds of a repeat.
+
+    Args:
+        per_trial: `trial_scores`.
+        metrics: the metrics wanted.
+
+    Returns:
+        The metrics, by dataset, label, variant, loss, gamma and repeat. Infinite and undefined values are left out.
+    """
+    keys = ["dataset", "label", "variant", "loss", "gamma", "repeat"]
+    known = per_trial[list(metrics)].replace([np.inf, -np.inf], np.nan)
+    return per_trial[keys].join(known).groupby(keys, dropna=False, observed=True).mean()
 
 
 def _both_empty(images: pd.DataFrame) -> float:

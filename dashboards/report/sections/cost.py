@@ -21,7 +21,7 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
 def cost_table(answers: Answers) -> Table:
     """Training time per data set and loss, and of all together."""
     rows = [
-        (r["dataset"], short(r["loss"], 60), str(r["trials"]), f"{r['hours']:.2f}", fixed(r["mean_seconds"], 0),
+        (r["dataset"], short(r["loss"]), str(r["trials"]), f"{r['hours']:.2f}", fixed(r["mean_seconds"], 0),
          fixed(r["mean_epochs"], 1))
         for r in answers.costs.to_dict("records")
     ]  # fmt: skip

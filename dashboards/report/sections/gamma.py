@@ -41,8 +41,8 @@ def stability_table(answers: Answers) -> Table:
         ("Data set", "Loss", "Baseline", "Easy to set", "γ tried", "range", "SD", "slope", "above baseline",
          "in new trainings", "best γ", "farthest γ", "against 0.5", "90% interval", "images", "runs"),
         [
-            (r["dataset"], short(r["variant"], 60),
-             f"{short(r['baseline'], 40)} {fixed(r['baseline_dsc'])}" if isinstance(r["baseline"], str) else r["note"],
+            (r["dataset"], short(r["variant"]),
+             f"{short(r['baseline'])} {fixed(r['baseline_dsc'])}" if isinstance(r["baseline"], str) else r["note"],
              r["verdict"], str(r["gammas"]), fixed(r["range"]), fixed(r["sd"]), signed(r["slope"]),
              percent(r["share_above_baseline"]), percent(r["share_significantly_above"]), plain(r["best_gamma"]),
              plain(r["farthest_gamma"]), signed(r["difference"]), interval(r["low"], r["high"]), str(r["n"]),
@@ -61,7 +61,7 @@ def selection_table(answers: Answers) -> Table:
         ("Data set", "Loss", "γ tried", "γ by validation", "validation DSC", "test DSC",
          "γ by test", "test DSC there", "gained by choosing on test"),
         [
-            (r["dataset"], short(r["variant"], 60), str(r["gammas"]), plain(r["gamma"]), fixed(r["val_dsc"]),
+            (r["dataset"], short(r["variant"]), str(r["gammas"]), plain(r["gamma"]), fixed(r["val_dsc"]),
              fixed(r["test_dsc"]), plain(r["gamma_on_test"]), fixed(r["test_dsc_on_test"]), signed(r["optimism"]))
             for r in chosen.to_dict("records")
         ],

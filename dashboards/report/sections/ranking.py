@@ -51,7 +51,7 @@ def ranking_text(ranking: Ranking) -> str:
     if ranking.about == THESE_NETWORKS:
         parts.append("With one run of each loss nothing is said about new trainings.")
     if ranking.single:
-        named = ", ".join(short(loss, 60) for loss in ranking.single)
+        named = ", ".join(short(loss) for loss in ranking.single)
         parts.append(f"Not ranked, with one run only: {named}.")
     return " ".join(parts)
 
@@ -73,7 +73,7 @@ def consensus_text(ranking: Consensus) -> str:
         "This is about these data sets, not about others.",
     ]
     if ranking.missing:
-        parts.append(f"Left out, since a data set lacks them: {', '.join(short(m, 60) for m in ranking.missing)}.")
+        parts.append(f"Left out, since a data set lacks them: {', '.join(short(m) for m in ranking.missing)}.")
     return " ".join(parts)
 
 
@@ -84,7 +84,7 @@ def ranks_table(ranking: Ranking) -> Table:
         f"Share of resamples by rank, {ranking.dataset}, {ranking.label}",
         ("Loss", "runs", "mean DSC", "best with probability", *(f"rank {rank}" for rank in ranks)),
         [
-            (short(loss, 60), str(ranking.runs[loss]), fixed(mean), chance(ranking.best_probability[loss]),
+            (short(loss), str(ranking.runs[loss]), fixed(mean), chance(ranking.best_probability[loss]),
              *(fixed(share, 2) for share in shares))
             for loss, mean, shares in zip(ranking.losses, ranking.means, ranking.rank_shares, strict=True)
         ],

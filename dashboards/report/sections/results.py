@@ -44,6 +44,7 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     for place, one in tables.items():
         yield Heading(one.name)
         yield one
+        yield from drawings.take("scores", place)
         yield Paragraph(both_empty_text(answers.table, *place), "muted")
         if note := missed_text(answers, *place):
             yield Paragraph(note, "muted")
@@ -97,7 +98,7 @@ def both_empty_text(table: pd.DataFrame, dataset: str, label: str) -> str:
         )
     if not counts.any():
         return "No image has both an empty truth and an empty prediction."
-    losses = ", ".join(f"{short(str(variant), 60)} {count:.0f}" for variant, count in counts.items())
+    losses = ", ".join(f"{short(str(variant))} {count:.0f}" for variant, count in counts.items())
     return "Images with an empty truth and an empty prediction, which is 1 in every overlap metric: " + (
         f"{counts.iloc[0]:.0f} for every loss." if counts.nunique() == 1 else f"{losses}."
     )
@@ -110,7 +111,7 @@ def missed_text(answers: Answers, dataset: str, label: str) -> str:
     if own.empty:
         return ""
     counts = own.groupby("variant", sort=False, observed=True)["missed"].max()
-    losses = ", ".join(f"{short(str(variant), 60)} {count}" for variant, count in counts.items())
+    losses = ", ".join(f"{short(str(variant))} {count}" for variant, count in counts.items())
     headings = ", ".join(metric(m).heading for m in dict.fromkeys(own["metric"]))
     means = (
         "in no mean where the image's diagonal is not stored with the scores (−)"
@@ -152,7 +153,7 @@ def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[s
         scores = tuple(_score(own[m], leading[m], (dataset, label, m, variant) in marks) for m in metrics)
         n, left = own["dsc"]["n"], max(own[m]["left_out"] for m in paper_metrics() if m in own)
         images = f"{n}" + (f" (−{left})" if left else "")
-        rows.append((short(variant, 60), plain(own["dsc"]["gamma"]), images, scores))
+        rows.append((short(variant), plain(own["dsc"]["gamma"]), images, scores))
     number = f"Table {DATASETS[dataset]} · " if dataset in DATASETS else ""
     return ScoreTable(f"{number}{dataset}, {label}", tuple(metric(m).heading for m in metrics), tuple(rows))
 

@@ -78,7 +78,7 @@ def comparisons_table(answers: Answers, dataset: str, label: str) -> Table:
         f"Differences on DSC, {dataset}, {label}",
         ("First", "Second", "About", "difference", "95% interval", "p", "Holm", "images", "patients or groups", "runs"),
         [
-            (short(r["loss_a"], 60), short(r["loss_b"], 60), r["warrants"], signed(r["difference"]),
+            (short(r["loss_a"]), short(r["loss_b"]), r["warrants"], signed(r["difference"]),
              interval(r["low"], r["high"]), p_text(r["p"]), p_text(r["p_holm"]), str(r["images"]),
              str(r["groups"] or NONE), f"{r['runs_a']} and {r['runs_b']}")
             for r in own.to_dict("records")
@@ -101,7 +101,7 @@ def pairs_table(answers: Answers, dataset: str, label: str) -> Table:
         f"Tests over images only on DSC, {dataset}, {label}",
         ("First", "Second", *columns, "difference (Hodges–Lehmann)", "95% interval", "images", "left out"),
         [
-            (short(first, 60), short(second, 60), *(text for test in tests for text in _cells(by_test.get(test.name))),
+            (short(first), short(second), *(text for test in tests for text in _cells(by_test.get(test.name))),
              *_difference(by_test[SIGNED_RANK]))
             for (first, second), by_test in pairs.items()
         ],

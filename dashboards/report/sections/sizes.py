@@ -71,7 +71,7 @@ def size_table(answers: Answers, dataset: str, label: str, unit: str) -> Table:
             first = cells["dsc"]
             images = str(first["n"] + first["left_out"])
             size = f"{third}: {plain(first['smallest'])} to {plain(first['largest'])} {unit}"
-            lines.append((size, short(str(variant), 60), plain(first["gamma"]), images, *_scores(cells, metrics)))
+            lines.append((size, short(str(variant)), plain(first["gamma"]), images, *_scores(cells, metrics)))
     head = ("Size", "Loss", "γ", "images", *(metric(m).heading for m in metrics))
     return table(f"{dataset}, {label}: scores by size", head, lines, text=2)
 

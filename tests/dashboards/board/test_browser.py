@@ -170,7 +170,7 @@ def test_the_home_page_follows_all_sweeps(browser: Browser, board: Board) -> Non
     with opened(browser, board.home_page, width=390, dark=True) as page:
         row = page.locator("li").filter(has=page.get_by_role("link", name="changing", exact=True))
         expect(row).to_contain_text("6 of 16 trials finished")
-        expect(row).to_contain_text("CE on nuclei, 0.761 over 1 run")
+        expect(row).to_contain_text("ce on nuclei, 0.761 over 1 run")
         assert wider_than_its_window(page) == 0
         assert grave_faults(page) == []
         picture(page, "board-home-390-dark")

@@ -105,9 +105,9 @@ def test_curves_grow_as_trials_finish(source: Source, repository: Repository) ->
     figure = curve_figure(before.means, "nuclei")
     assert figure is not None
     lines = {trace["name"]: trace for trace in figure["data"]}
-    assert lines["Unified focal (asym)"]["x"] == [0.1, 0.3]
-    assert lines["Unified focal (asym)"]["y"] == pytest.approx([0.72, 0.76])
-    assert lines["CE"]["line"]["dash"] == "dash"
+    assert lines["unified_focal_asym"]["x"] == [0.1, 0.3]
+    assert lines["unified_focal_asym"]["y"] == pytest.approx([0.72, 0.76])
+    assert lines["ce"]["line"]["dash"] == "dash"
     lease = repository.lease("demo")
     assert lease is not None
     repository.retry(lease, [])
@@ -116,7 +116,7 @@ def test_curves_grow_as_trials_finish(source: Source, repository: Repository) ->
     assert after.curves != before.curves
     grown = curve_figure(after.means, "nuclei")
     assert grown is not None
-    assert next(t for t in grown["data"] if t["name"] == "Unified focal (asym)")["x"] == [0.1, 0.3, 0.9]
+    assert next(t for t in grown["data"] if t["name"] == "unified_focal_asym")["x"] == [0.1, 0.3, 0.9]
     assert "unified_focal_asym 0.500 to 0.760 over 3 γ" in in_words(after.means, "nuclei")
 
 

@@ -34,7 +34,7 @@ def test_home_has_every_sweep_with_state_progress_and_best_loss(client: FlaskCli
     text = client.get("/").get_data(as_text=True)
     assert text.index("=cmd") < text.index(">demo<")  # the newest first
     assert "6 of 15 trials finished, 2 running, 2 failed, 1 pruned, 1 stopped" in text
-    assert "CE on drive, 0.750 over 2 runs; CE on nuclei, 0.761 over 1 run" in text
+    assert "ce on drive, 0.750 over 2 runs; ce on nuclei, 0.761 over 1 run" in text
     assert "rehearsal" in text
     only = client.get("/?state=broken").get_data(as_text=True)
     assert "1 of 2 sweeps" in only

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dashboards.figures.family import family_figure
 from dashboards.figures.gamma import gamma_figure
 from dashboards.figures.rankings import blob_figure
+from dashboards.figures.scores import scores_figure
 from dashboards.figures.segmentations import example_figures, overlay
 from dashboards.figures.significance import critical_difference
 from dashboards.figures.style import _LOSS_COLOURS, INK, ORANGE, PURPLE, SKY, loss_colour, short, spread
@@ -50,9 +51,9 @@ def test_other_losses_have_colours_of_their_own():
 
 
 def test_short_names_keep_both_ends():
-    assert short("unified_focal_sym (delta=0.7)", 60) == "Unified focal (sym) (delta=0.7)"
-    cut = short("x" * 50 + "end", 20)
-    assert len(cut) <= 20
+    assert short("unified_focal_sym (delta=0.7)") == "unified_focal_sym (delta=0.7)"
+    cut = short("x" * 90 + "end")
+    assert len(cut) <= 48
     assert cut.endswith("end")
 
 
@@ -151,7 +152,7 @@ def test_a_bar_s_dots_are_the_losses_that_do_not_differ_and_no_others(drawn):
     assert sorted(sorted(bar.get_xdata()) for bar in bars) == [[1.2, 3.1], [2.0, 3.1], [3.1, 3.7]]
     assert all(bar.get_marker() == "o" for bar in bars)
     assert {text.get_text().strip() for text in drawn["labels"]} == {
-        "Dice (1.20)", "Combo (2.00)", "(3.10) CE", "(3.70) Focal"
+        "dice (1.20)", "combo (2.00)", "(3.10) ce", "(3.70) focal"
     }  # fmt: skip
 
 
@@ -177,6 +178,23 @@ def test_the_gamma_figure_has_bars_over_repeats_where_there_are_several():
     assert "bars that over repeats" in few.caption
     assert few.svg != many.svg
     assert few.svg.count("LineCollection") == once.svg.count("LineCollection") + 1
+
+
+def test_single_runs_are_points_beside_the_means_of_scores_and_of_gamma():
+    keys = {"dataset": "d", "variant": "unified_focal_sym", "loss": "unified_focal_sym"}
+    runs = pd.DataFrame([{**keys, "gamma": g, "repeat": r, "dsc": 0.7 + r / 10} for g in (0.1, 0.5) for r in (0, 1)])
+    curves = pd.DataFrame([{**keys, "gamma": g, "dsc": 0.75, "half_width": 0.02, "n": 12, "repeats": 2,
+                            "repeats_half_width": 0.1} for g in (0.1, 0.5)])  # fmt: skip
+    selection = pd.DataFrame([keys | {"gamma": 0.5}])
+    table = curves[1:].rename(columns={"dsc": "mean"}).assign(label="thing", metric="dsc")
+    with unrendered():
+        gamma = gamma_figure("d", curves, selection, runs)
+        scores = scores_figure("d", "thing", table, runs[2:].assign(label="thing"), ["unified_focal_sym"])
+    assert "beside which each run is a point" in gamma.caption
+    assert gamma.data.loc[gamma.data["repeat"] != "mean", "dsc"].tolist() == pytest.approx([0.7, 0.8, 0.7, 0.8])
+    assert "each run is a point" in scores.caption
+    assert scores.data["mean"].tolist() == pytest.approx([0.75, 0.7, 0.8])
+    assert "unified_focal_sym 0.750" in scores.alt
 
 
 def test_a_ranking_shows_each_loss_s_probability_of_being_best_in_words_too():

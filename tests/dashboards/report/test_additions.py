@@ -88,7 +88,7 @@ def test_a_third_test_is_in_tables_figures_latex_and_storage_and_moves_no_other_
     assert {"p-values-nuclei-thing", "p-values-sign-nuclei-thing", "significance-1"} <= stems
     latex = (tmp_path / "out" / "tables" / "significance-1.tex").read_text(encoding="utf-8")
     assert "sign $p$ & Holm & effect" in latex
-    assert len([line for line in latex.splitlines() if line.startswith(("CE &", "Dice &"))]) == 3
+    assert len([line for line in latex.splitlines() if line.startswith(("ce &", "dice &"))]) == 3
     assert {"rank_sum", "signed_rank", "sign"} <= {t.test for t in stored}
     one = next(t for t in stored if (t.test, t.metric, t.first, t.second) == ("sign", "dsc", "ce", "dice"))
     assert one.p == pytest.approx(2 / 2**9)

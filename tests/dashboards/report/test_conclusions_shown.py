@@ -34,7 +34,7 @@ def stars(answers: Answers) -> dict[str, str]:
 
 
 def test_a_star_marks_what_is_worse_in_new_trainings() -> None:
-    assert stars(apart(3)) == {"CE": "*", "Focal": "", "Dice": ""}
+    assert stars(apart(3)) == {"ce": "*", "focal": "", "dice": ""}
 
 
 def test_one_run_has_no_star_however_far_apart() -> None:
@@ -54,6 +54,6 @@ def test_each_pair_says_what_it_is_about(runs: int, about: str) -> None:
 def test_latex_has_the_comparisons() -> None:
     (text,) = comparison_tables(apart(3)).values()
     assert "about new images and new trainings" in text
-    assert r"CE & Dice & $-0.30" in text
+    assert r"ce & dice & $-0.30" in text
     (text,) = comparison_tables(apart(1)).values()
     assert "about these trained networks" in text

@@ -38,8 +38,8 @@ def test_the_best_of_each_column_is_bold():
     study.add(make_trial("a", "dice"), [0.8, 0.9])
     (table,) = result_tables(answers_of(study)).values()
     lines = {line.split(" ")[0]: line for line in table.splitlines()}
-    assert "\\textbf" not in lines["CE"]
-    assert lines["Dice"].count("\\textbf") == 4
+    assert "\\textbf" not in lines["ce"]
+    assert lines["dice"].count("\\textbf") == 4
     assert "\\toprule" in table
 
 
@@ -62,7 +62,7 @@ def test_the_difference_of_a_pair_is_named_and_has_the_interval_of_its_test(imag
     assert row["difference (Hodges–Lehmann)"] == {6: "−0.080", 5: "−0.084"}[images]
     assert row["95% interval"] == page
     (text,) = significance_tables(answers).values()
-    (line,) = [line for line in text.splitlines() if line.startswith("CE &")]
+    (line,) = [line for line in text.splitlines() if line.startswith("ce &")]
     assert line.endswith(f" & {latex} \\\\")
     assert "Hodges--Lehmann estimate of the signed-rank test" in text
 

@@ -21,7 +21,7 @@ def answers(diagonal):
 @pytest.mark.parametrize(
     ("diagonal", "words"),
     [
-        (90.0, "the worst rank in tests, and as the image's diagonal in means. Images: CE 2."),
+        (90.0, "the worst rank in tests, and as the image's diagonal in means. Images: ce 2."),
         (
             None,
             "rank in tests, and in no mean where the image's diagonal is not stored with the scores (−). ",
