@@ -399,6 +399,24 @@ class ReadMethods(LeaseMethods):
         names = metrics.in_order([*metrics.listed(), *(name for row in values for name in row)])
         return {**columns, **{name: [row.get(name) for row in values] for name in names}}
 
+    def scores_pulse(self, sweep_name: str) -> str:
+        """A text that differs when a trial of the sweep got scores, or was scored by another metric.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> str:
+            sweep = sweep_row(connection, sweep_name)
+            sizes = select(func.count(), func.sum(func.length(type_coerce(ScoreRow.metrics, Text))))
+            own = sizes.join(MembershipRow, MembershipRow.trial == ScoreRow.trial).where(
+                MembershipRow.sweep_id == sweep.id
+            )
+            count, size = connection.execute(own.select_from(ScoreRow)).one()
+            return f"{sweep.id} {count} {size}"
+
+        return self.database.read(work)
+
     def stored_metrics(self, sweep_name: str, partition: str = "test") -> dict[str, frozenset[str]]:
         """The metrics that every image and class of a finished trial was scored by, undefined values too; by trial.
 

@@ -23,7 +23,7 @@ from dashboards.board import content, parts
 from dashboards.board.asked import asked_by_a_page
 from dashboards.board.buttons import Api
 from dashboards.board.components import Component, Nodes
-from dashboards.board.pages import add_pages
+from dashboards.board.pages import add_pages, lines_of
 from dashboards.board.source import Snapshot, Source
 from dashboards.errors import BoardError
 from storage.errors import StorageError, UnknownSweepError
@@ -172,8 +172,24 @@ def _add_reading(app: Dash, source: Source, mlflow: str) -> None:
             snapshot = _snapshot(source, search)
         except StorageError:
             return no_update
-        trials = () if snapshot is None else content.trials_of(snapshot, *selected)
-        return parts.cell(selected, trials, mlflow) if trials else None
+        if snapshot is None or not (trials := content.trials_of(snapshot, *selected)):
+            return None
+        return parts.cell(selected, trials, mlflow, content.over_runs(snapshot, *selected))
+
+    @app.callback(Output("cell-curve", "children"), Input("cell-shown", "data"), State("url", "search"))
+    def draw_cell_curve(shown: list[str] | None, search: str | None) -> object:
+        if shown is None:
+            return []
+        selected = shown[:3]
+        try:
+            snapshot = _snapshot(source, search)
+            if snapshot is None:
+                return []
+            lines = lines_of(source, snapshot, *selected)
+        except StorageError:
+            return no_update
+        variants = sorted({row.loss for row in snapshot.map.rows if row.dataset == selected[0]})
+        return parts.cell_curve(snapshot.sweep.name, selected, lines, variants) if lines else []
 
 
 def _add_buttons(app: Dash, api: Api) -> None:

@@ -36,6 +36,7 @@ _VALUES: Mapping[str, TypeAdapter[Any]] = {
     "curves-version.data": _TEXT,
     "curves-wanted.data": _TEXT,
     "selected.data": TypeAdapter(Annotated[list[str], Len(3, 3)] | None),
+    "cell-shown.data": TypeAdapter(Annotated[list[str], Len(4, 4)] | None),
     "retry.data": TypeAdapter(_Retried | None),
     "retry-all.n_clicks": _COUNT,
     "resume.n_clicks": _COUNT,

@@ -142,6 +142,24 @@ def trials_of(snapshot: Snapshot, dataset: str, loss: str, column: str) -> tuple
     return ()
 
 
+def over_runs(snapshot: Snapshot, dataset: str, loss: str, column: str) -> str:
+    """A sentence with the means of a cell over its runs, and their intervals; empty where there are no several runs."""
+    means = snapshot.means
+    own = means[(means["dataset"] == dataset) & (means["variant"] == loss)]
+    gammas = {t.gamma for t in trials_of(snapshot, dataset, loss, column)}
+    if len(gammas) != 1:
+        return ""  # a range of γ
+    (gamma,) = gammas
+    own = own[own["gamma"].isna() if gamma is None else own["gamma"] == gamma]
+    if own.empty or own["repeats"].iloc[0] < 2:
+        return ""
+    row = own.iloc[0]
+    return (
+        f"Mean over {row['repeats']} runs, with its 95% interval over runs: validation DSC {row['val_dsc']:.3f} ± "
+        f"{row['val_half_width']:.3f}, test DSC {row['test_dsc']:.3f} ± {row['test_half_width']:.3f}."
+    )
+
+
 def banners(snapshot: Snapshot) -> list[str]:
     """Warnings."""
     found = []

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from dash import dcc, html
 
 from dashboards.board import content
+from dashboards.board.cells import History
 from dashboards.board.components import Component, Node, Nodes
-from dashboards.board.curves import MOST_FIGURES, curve_figure, in_words
+from dashboards.board.curves import (
+    MOST_FIGURES,
+    curve_figure,
+    epoch_figure,
+    epochs_in_words,
+    in_words,
+)
 from dashboards.board.source import Snapshot
 from storage.records import SignificanceTest, Trial
 from trials.states import TrialState
@@ -127,7 +135,15 @@ def _grid() -> list[Component]:
             "To see the trials of a cell, click it, or move to it with the arrow keys and press Enter.",
             className="muted",
         ),
-        html.Div(id="cell", hidden=True, className="cell"),
+        html.Div(
+            [html.Div(id="cell-body"), html.Div(id="cell-curve")],
+            id="cell",
+            hidden=True,
+            className="cell",
+            tabIndex="0",
+            role="region",
+            **_aria(label="The chosen cell"),
+        ),
     ]
 
 
@@ -212,7 +228,13 @@ def problem(message: str, *, unknown: bool) -> tuple[Nodes, Nodes]:
 
 def links(sweep: str) -> Nodes:
     """Links to all sweeps, and to what there is of this one."""
-    return [html.A("All sweeps", href="/")]
+    query = urlencode({"sweep": sweep})
+    return [
+        html.A("All sweeps", href="/"),
+        html.A("Scores", href=f"/scores?{query}"),
+        html.A("Trials (CSV)", href=f"/trials.csv?{query}", download=""),
+        html.A("Scores of each image (CSV)", href=f"/images.csv?{query}", download=""),
+    ]
 
 
 def summary(snapshot: Snapshot, mlflow: str) -> Nodes:
@@ -283,26 +305,43 @@ def curves(snapshot: Snapshot) -> Nodes:
         if figure is None:
             continue
         words = in_words(snapshot.means, dataset)
-        found.append(
-            html.Figure(
-                [
-                    html.Figcaption(html.H3(dataset)),
-                    html.Div(
-                        dcc.Graph(
-                            id={"type": "curve", "number": number},
-                            figure=figure,
-                            config={"displayModeBar": False, "responsive": True},
-                        ),
-                        role="img",
-                        **_aria(label=words),
-                    ),
-                ]
-            )
-        )
+        file = f"/gamma.csv?{urlencode({'sweep': snapshot.sweep.name, 'dataset': dataset})}"
+        found.append(_figure({"type": "curve", "number": number}, dataset, figure, words, file))
     if not found:
         return html.P("No trial has finished yet.", className="muted")
     note = [html.P(f"The first {MOST_FIGURES} of {len(datasets)} data sets.")] if len(datasets) > MOST_FIGURES else []
-    return [html.Div(found, className="curves"), *note]
+    about = "Means over runs; bars are 95% intervals over runs, where there are several."
+    return [html.P(about, className="muted"), html.Div(found, className="curves"), *note]
+
+
+def cell_curve(sweep: str, selected: Sequence[str], lines: Sequence[History], variants: Sequence[str]) -> Nodes:
+    """The figure of a cell: its validation DSC after each epoch against that of the other losses."""
+    figure = epoch_figure(lines, variants)
+    if figure is None:
+        return html.P("No epoch of this cell has ended yet.", className="muted")
+    file = f"/epochs.csv?{urlencode([('sweep', sweep), *(('cell', part) for part in selected)])}"
+    title = "Validation DSC after each epoch, against the other losses at their best γ so far (means over runs)"
+    return _figure("cell-figure", title, figure, epochs_in_words(lines), file)
+
+
+def _figure(name: Any, title: str, figure: dict[str, object], words: str, file: str) -> Component:
+    """A figure with its words for readers who do not see it, and what can be downloaded of it."""
+    png: Any = {"data-png": title, **_aria(label=f"PNG of {title}")}
+    drawn = dcc.Graph(id=name, figure=figure, config={"displayModeBar": False, "responsive": True})
+    return html.Figure(
+        [
+            html.Figcaption(html.H3(title)),
+            html.Div(drawn, role="img", **_aria(label=words)),
+            html.P(
+                [
+                    html.A("CSV", href=file, download="", **_aria(label=f"CSV of {title}")),
+                    " ",
+                    html.Button("PNG", type="button", **png),
+                ],
+                className="downloads",
+            ),
+        ]
+    )
 
 
 def significance(tests: Sequence[SignificanceTest], sweep: str) -> Nodes:
@@ -312,9 +351,9 @@ def significance(tests: Sequence[SignificanceTest], sweep: str) -> Nodes:
         command = html.Code(f"sweeper report {sweep}")
         return html.P(["The report computes the tests and stores them: ", command], className="muted")
     note = (
-        "Of the last report, on test DSC. A difference in new trainings counts images and training runs as chance; "
-        "with one run of a loss it has no p. The other tests take images only and say something of these trained "
-        "networks. Positive: the first loss scores higher."
+        "Of the last report, on test DSC (by other metrics: Scores, at the top). A difference in new trainings counts "
+        "images and training runs as chance; with one run of a loss it has no p. The other tests take images only and "
+        "say something of these trained networks. Positive: the first loss scores higher."
     )
     parts: list[Node] = [html.P(note, className="muted")]
     for one in found:
@@ -325,8 +364,8 @@ def significance(tests: Sequence[SignificanceTest], sweep: str) -> Nodes:
     return parts
 
 
-def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Nodes:
-    """The trials of one cell of the grid."""
+def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str, means: str) -> Nodes:
+    """The trials of one cell of the grid; `means` is `content.over_runs`."""
     dataset, loss, column = selected
     rows = [
         (
@@ -348,6 +387,7 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str) -> Nodes
     return [
         html.H3(f"{dataset} · {loss}{gamma}"),
         table("Trials of this cell", head, rows),
+        *([html.P(means)] if means else []),
         *errors,
         html.P(["Everything about one trial: ", html.Code(f"sweeper show {trials[0].hash[:8]}")], className="muted"),
     ]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from dashboards.board.home import Best
+from dashboards.board.kept import Kept
+from dashboards.figures.style import Drawing
 from storage.database import Database, open_database
 from storage.errors import DatabaseURLError
 from storage.records import Attempt, Lease, Request, SignificanceTest, Sweep, SweepProgress, Trial
 from storage.repository import Repository
 from sweeper.analysis import AnalysisError
+from sweeper.analysis.chosen import ChosenScores, chosen_scores
 from sweeper.analysis.frames import trial_frame
 from sweeper.analysis.selection import means_by_gamma
 from sweeper.grids.names import Naming, naming_of, variants
-from sweeper.study import read_best_losses
+from sweeper.run.compared import compare_sweeps
+from sweeper.study import read_best_losses, read_study
 from sweeper.timing.pace import DeviceUse, Pace, device_use, pace
 from sweeper.views.heat_map import HeatMap, heat_map
+from sweeper.views.objects import ComparedObject
+from sweeper.views.result_tables import trial_columns
 from trials.results import Epoch
 from trials.states import TrialState
 
@@ -74,14 +79,16 @@ class Source:
     """
 
     def __init__(self, url: str, *, rest: float = REST) -> None:
-        self._url, self._rest = url, rest
+        self._url = url
         self._lock = threading.Lock()
         self._repository: Repository | None = None
-        self._kept: dict[str, tuple[Snapshot, float, float]] = {}
-        self._building: dict[str, threading.Lock] = {}
+        self._snapshots = Kept[Snapshot](rest)
         self._names: dict[tuple[str, ...], _Names] = {}
         self._means: dict[str, pd.DataFrame] = {}
-        self._best: dict[int, tuple[tuple[int, int, float], list[Best] | None, float, float]] = {}
+        self._best = Kept[list[Best] | None](rest)
+        self._chosen = Kept[ChosenScores](rest, most=4)
+        self._compared = Kept[ComparedObject](rest, most=8)
+        self._drawings = Kept[Drawing | None](0.0, most=64)
 
     def close(self) -> None:
         """Closes the connections; the next read opens new ones."""
@@ -110,20 +117,15 @@ class Source:
 
         It is computed anew when a trial has ended, and then at the earliest after `rest` times the time that it took.
         """
-        version = (one.sweep.id, one.counts.get(TrialState.FINISHED, 0), one.last_end)
-        with self._lock:
-            computing = self._building.setdefault(f"best {one.sweep.id}", threading.Lock())
-        with computing:
-            kept = self._best.get(one.sweep.id)
-            if kept is not None and (kept[0] == version or time.monotonic() - kept[2] < self._rest * kept[3]):
-                return kept[1]
-            started = time.monotonic()
+        version = f"{one.counts.get(TrialState.FINISHED, 0)} {one.last_end}"
+
+        def make() -> list[Best] | None:
             try:
-                found = [_best(row) for row in read_best_losses(self._open(), one.sweep.name).to_dict("records")]
+                return [_best(row) for row in read_best_losses(self._open(), one.sweep.name).to_dict("records")]
             except AnalysisError:
-                found = None
-            self._best[one.sweep.id] = version, found, time.monotonic(), time.monotonic() - started
-            return found
+                return None
+
+        return self._best.get(f"{one.sweep.id} {one.sweep.name}", version, make)
 
     def pulse(self, name: str) -> str:
         """See `Repository.pulse`.
@@ -139,18 +141,7 @@ class Source:
         Raises:
             UnknownSweepError: there is no such sweep.
         """
-        with self._lock:
-            building = self._building.setdefault(name, threading.Lock())
-        with building:
-            kept = self._kept.get(name)
-            if kept is not None:
-                snapshot, made, took = kept
-                if snapshot.version == pulse or time.monotonic() - made < self._rest * took:
-                    return snapshot
-            started = time.monotonic()
-            snapshot = self._read(name, pulse)
-            self._kept[name] = (snapshot, time.monotonic(), time.monotonic() - started)
-            return snapshot
+        return self._snapshots.get(name, pulse, lambda: self._read(name, pulse))
 
     def newest(self, name: str) -> Snapshot:
         """What was last made of the sweep, without asking the database; made where there is none yet.
@@ -158,16 +149,78 @@ class Source:
         Raises:
             UnknownSweepError: there is no such sweep.
         """
-        kept = self._kept.get(name)
-        return self.snapshot(name, self.pulse(name)) if kept is None else kept[0]
+        kept = self._snapshots.peek(name)
+        return self.snapshot(name, self.pulse(name)) if kept is None else kept
 
-    def significance(self, name: str) -> list[SignificanceTest]:
-        """The tests on DSC that the last report of the sweep stored.
+    def epochs(self, trials: Sequence[str]) -> dict[str, list[Epoch]]:
+        """The histories of these trials, by hash."""
+        return self._open().epochs_of(trials)
+
+    def trial_columns(self, name: str) -> Mapping[str, Sequence[Any]]:
+        """The table of the trials of a sweep, by column.
 
         Raises:
             UnknownSweepError: there is no such sweep.
         """
-        return [test for test in self._open().significance(name) if test.metric == "dsc"]
+        return trial_columns(self._open(), name)
+
+    def score_columns(self, name: str) -> Mapping[str, Sequence[Any]]:
+        """Every stored score of a sweep, by column.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        return self._open().score_columns(name)
+
+    def chosen(self, name: str) -> ChosenScores:
+        """The scores of a sweep, each loss at its chosen γ, from the analysis.
+
+        They are computed anew when a trial has ended or was scored by another metric, and then at the earliest after
+        `rest` times the time that it took.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+            AnalysisError: a stored score is impossible.
+        """
+        repository = self._open()
+
+        def make() -> ChosenScores:
+            study = read_study(repository, name)
+            return chosen_scores(study.trials, study.scores)
+
+        return self._chosen.get(name, self.scored(name), make)
+
+    def compared(self, names: Sequence[str]) -> ComparedObject:
+        """What `sweeper compare` tells of these sweeps.
+
+        Raises:
+            GridError: fewer than two different names.
+            UnknownSweepError: there is no such sweep.
+            AnalysisError: a stored score is impossible.
+        """
+        repository = self._open()
+        version = " ".join(f"{repository.pulse(name)} {self.scored(name)}" for name in names)
+        return self._compared.get("\0".join(names), version, lambda: compare_sweeps(repository, names))
+
+    def drawing(self, of: str, version: str, draw: Callable[[], Drawing | None]) -> Drawing | None:
+        """A drawn figure, which is kept while its version is the same."""
+        return self._drawings.get(of, version, draw)
+
+    def scored(self, name: str) -> str:
+        """See `Repository.scores_pulse`.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        return self._open().scores_pulse(name)
+
+    def significance(self, name: str, metric: str = "dsc") -> list[SignificanceTest]:
+        """The tests on a metric that the last report of the sweep stored.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        return [test for test in self._open().significance(name) if test.metric == metric]
 
     def _open(self) -> Repository:
         with self._lock:

@@ -6,32 +6,31 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from sweeper.analysis.answers import Answers
+from sweeper.analysis.chosen import ChosenScores
 from sweeper.analysis.comparisons import ALL_COLUMNS, compare_metrics
 from sweeper.analysis.scored import scored_metrics
-from sweeper.analysis.selection import at_selected_gamma, trial_scores
 
 _LEFT_OUT = ("loss_a", "loss_b", "p", "p_holm")
 COLUMNS = ["variant", "sweep_a", "sweep_b", "metric", *(c for c in ALL_COLUMNS if c not in _LEFT_OUT)]
 _BETWEEN = "\x1f"
 
 
-def between(studies: Mapping[str, Answers]) -> pd.DataFrame:
+def between(studies: Mapping[str, ChosenScores]) -> pd.DataFrame:
     """What each variant scores in one sweep less what it scores in another, each at its chosen γ.
 
     Intervals are those of `comparisons.compare_metrics`: about new trainings and new images, where both sweeps have
     repeats. No p value is given, for no family of tests was planned.
 
     Args:
-        studies: the answers of each sweep, by its name.
+        studies: the scores of each sweep, by its name.
 
     Returns:
         `COLUMNS`, one row for each pair of sweeps, data set, class, variant and metric that both have. A variant whose
         trials the sweeps share has no row.
     """
     parts = []
-    for name, answers in studies.items():
-        rows = at_selected_gamma(trial_scores(answers.trials, answers.counted_scores), answers.selection)
+    for name, scores in studies.items():
+        rows = scores.chosen
         parts.append(rows.assign(variant=name + _BETWEEN + rows["variant"].astype(str)))
     whole = pd.concat(parts, ignore_index=True)
     if (whole["group"] != "").any():

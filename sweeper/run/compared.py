@@ -10,13 +10,19 @@ from typing import Any
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.analysis.between import between
+from sweeper.analysis.chosen import chosen_scores
 from sweeper.errors import GridError
+from sweeper.grids.names import naming_of, number
 from sweeper.study import read_study
-from sweeper.views.objects import ComparedObject, DifferenceObject, SettingObject
+from sweeper.units import listing
+from sweeper.views.objects import ComparedObject, DifferenceObject, SettingObject, SharedCellObject
 from trials.spec import dotted
 
 _OWN = {"repeat", "seed", "scope", "data.prepared", "data.split"}
 """What differs from cell to cell, or is a hash of what is told otherwise."""
+
+SHOWN_CELLS = 10
+"""Shared cells that the text names."""
 
 
 def compare_sweeps(repository: Repository, names: Sequence[str]) -> ComparedObject:
@@ -32,12 +38,13 @@ def compare_sweeps(repository: Repository, names: Sequence[str]) -> ComparedObje
     studies = {name: read_study(repository, name) for name in names}
     trials = {name: repository.trials(name) for name in names}
     hashes = [{trial.hash for trial in own} for own in trials.values()]
-    found = between({name: study.answers for name, study in studies.items()})
+    found = between({name: chosen_scores(study.trials, study.scores) for name, study in studies.items()})
     return ComparedObject(
         sweeps=list(names),
         trials={name: len(own) for name, own in trials.items()},
         shared=len(set.intersection(*hashes)),
         settings=_settings(trials),
+        cells=_shared_cells(repository, trials),
         differences=[_difference(row) for row in found.to_dict("records")],
     )
 
@@ -46,6 +53,12 @@ def compared_lines(found: ComparedObject, metric: str = "dsc") -> list[str]:
     """The comparison for a person, by one metric."""
     sizes = ", ".join(f"{name} has {count}" for name, count in found.trials.items())
     lines = [f"trials: {sizes}; all share {found.shared}"]
+    for cell in found.cells[:SHOWN_CELLS]:
+        at = "" if cell.gamma is None else f" · γ={number(cell.gamma)}"
+        runs = "" if cell.trials == 1 else f", {cell.trials} trials"
+        lines.append(f"  {cell.dataset} · {cell.variant}{at}{runs}: in {listing(cell.sweeps)}")
+    if len(found.cells) > SHOWN_CELLS:
+        lines.append(f"  and {len(found.cells) - SHOWN_CELLS} more cells (all with --json)")
     lines += [f"settings that differ: {len(found.settings) or 'none'}"]
     for one in found.settings:
         lines.append(f"  {one.setting}: " + "; ".join(f"{name} {', '.join(own)}" for name, own in one.values.items()))
@@ -64,6 +77,26 @@ def compared_lines(found: ComparedObject, metric: str = "dsc") -> list[str]:
                 f"({row.runs_a} and {row.runs_b} runs, {row.images} images)"
             )
     return lines
+
+
+def _shared_cells(repository: Repository, trials: Mapping[str, Sequence[Trial]]) -> list[SharedCellObject]:
+    """The cells that two of the sweeps or more have, in the order of the first sweep that has them."""
+    having: dict[str, list[str]] = {}
+    for name, own in trials.items():
+        for trial in own:
+            having.setdefault(trial.hash, []).append(name)
+    cells: dict[tuple[str, str, float | None, tuple[str, ...]], int] = {}
+    for name, own in trials.items():
+        naming = naming_of(repository.sweep(name).grid, own)
+        for trial in own:
+            sweeps = having[trial.hash]
+            if len(sweeps) > 1 and sweeps[0] == name:
+                key = (trial.dataset, naming.variant(trial.spec), trial.gamma, tuple(sweeps))
+                cells[key] = cells.get(key, 0) + 1
+    return [
+        SharedCellObject(dataset=dataset, variant=variant, gamma=gamma, sweeps=list(sweeps), trials=count)
+        for (dataset, variant, gamma, sweeps), count in cells.items()
+    ]
 
 
 def _settings(trials: Mapping[str, Sequence[Trial]]) -> list[SettingObject]:

@@ -93,13 +93,24 @@ class DifferenceObject(Shown):
     runs_b: int
 
 
+class SharedCellObject(Shown):
+    """A cell that several sweeps have, with the number of its trials that they share."""
+
+    dataset: str
+    variant: str
+    gamma: float | None
+    sweeps: list[str]
+    trials: int
+
+
 class ComparedObject(Shown):
-    """Sweeps side by side; `shared` counts the trials that all of them have."""
+    """Sweeps side by side; `shared` counts the trials that all of them have, `cells` are what two or more have."""
 
     sweeps: list[str]
     trials: dict[str, int]
     shared: int
     settings: list[SettingObject]
+    cells: list[SharedCellObject] = []
     differences: list[DifferenceObject]
 
 

@@ -98,6 +98,19 @@ def test_the_pulse_differs_after_each_change_and_only_then(repository: Repositor
         repository.pulse("studi")
 
 
+def test_the_pulse_of_scores_differs_when_some_were_added(repository: Repository) -> None:
+    repository.create_sweep("study", grid={}, trials=new_trials(2))
+    lease = repository.acquire_lease("study", "holder", 1000)
+    seen = [repository.scores_pulse("study")]
+    attempt = repository.claim(lease, trial_hash(0))
+    assert attempt is not None
+    assert repository.scores_pulse("study") == seen[0]
+    repository.finish(lease, attempt.id, outcome())
+    assert repository.scores_pulse("study") not in seen
+    with pytest.raises(UnknownSweepError):
+        repository.scores_pulse("other")
+
+
 def test_another_sweeps_changes_are_no_pulse(repository: Repository) -> None:
     repository.create_sweep("study", grid={}, trials=new_trials(1))
     before = repository.pulse("study")

@@ -11,6 +11,41 @@
   let current = [0, 0];
   let chosen = null;
   const filters = { text: "", state: "all" };
+  let selected = null;
+  let restored = false;
+
+  /* The address says what is shown, so that a link opens the same view. */
+  function remember() {
+    if (!restored) return;
+    const address = new URL(location.href), given = address.searchParams;
+    for (const [name, value] of [["show", filters.text], ["state", filters.state === "all" ? "" : filters.state]]) {
+      if (value) given.set(name, value); else given.delete(name);
+    }
+    given.delete("cell");
+    for (const part of selected || []) given.append("cell", part);
+    if (address.href !== location.href) history.replaceState(history.state, "", address);
+  }
+
+  function restore() {
+    const given = new URL(location.href).searchParams;
+    const text = given.get("show") || "", cell = given.getAll("cell");
+    press(given.get("state") || "all");
+    filters.text = text;
+    restored = true;
+    if (text) window.dash_clientside.set_props("filter-text", { value: text });
+    if (cell.length !== 3) return "";
+    const r = snapshot.rows.findIndex((row) => row[0] === cell[0] && row[1] === cell[1]);
+    const button = buttons[r] && buttons[r][snapshot.columns.indexOf(cell[2])];
+    if (!button) return "This sweep has no cell " + cell.join(", ") + ". ";
+    stop(button.place);
+    choose(button);
+    return "";
+  }
+
+  function press(state) {
+    for (const button of document.querySelectorAll("#filter-state button")) button.setAttribute("aria-pressed", String(button.textContent === state));
+    filters.state = state;
+  }
 
   function element(tag, parent, text) {
     const made = document.createElement(tag);
@@ -106,13 +141,14 @@
     if (chosen) chosen.removeAttribute("aria-pressed");
     const same = chosen === button;
     chosen = same ? null : button;
-    let selected = null;
+    selected = null;
     if (chosen) {
       chosen.setAttribute("aria-pressed", "true");
       const [r, c] = button.place;
       selected = [...snapshot.rows[r], snapshot.columns[c]];
     }
     window.dash_clientside.set_props("selected", { data: selected });
+    remember();
   }
 
   function visible(r, c) {
@@ -178,14 +214,15 @@
   document.addEventListener("click", function (event) {
     const pressed = event.target.closest("#filter-state button");
     if (!pressed) return;
-    for (const button of pressed.parentElement.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button === pressed));
-    filters.state = pressed.textContent;
+    press(pressed.textContent);
+    remember();
     if (snapshot) window.dash_clientside.set_props("grid-note", { children: filter() });
   });
 
   function draw(data, text) {
-    filters.text = text || "";
+    if (restored) filters.text = text || "";
     const place = document.getElementById("grid");
+    let missing = "";
     if (!data) {
       shape = ""; buttons = []; rows = []; sets = []; snapshot = null;
       if (place) place.replaceChildren();
@@ -202,8 +239,10 @@
         if (!rows.length) place.replaceChildren();
       }
       update();
+      if (!restored) missing = restore();
     }
-    return filter();
+    remember();
+    return missing + filter();
   }
 
   const attributes = { className: "class", tabIndex: "tabindex", colSpan: "colspan" };
@@ -246,13 +285,29 @@
     return null;
   }
 
+  let times = 0;
   function show_cell(part) {
     const panel = document.getElementById("cell");
-    patch(panel, part);
+    patch(document.getElementById("cell-body"), part);
     panel.hidden = !part;
     lock();
-    return null;
+    return part && selected ? [...selected, String(++times)] : null;
   }
+
+  /* A figure as a picture, on white whatever the page's theme. */
+  document.addEventListener("click", async function (event) {
+    const button = event.target.closest("button[data-png]");
+    const drawn = button && button.closest("figure").querySelector(".js-plotly-plot");
+    if (!drawn) return;
+    const layout = Object.assign({}, drawn.layout, { paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: "#1b1c1d" } });
+    layout.margin = Object.assign({}, layout.margin, { t: 48 });
+    layout.title = { text: button.dataset.png, font: { size: 15 } };
+    const size = { format: "png", width: 900, height: Math.max(420, drawn.offsetHeight), scale: 2 };
+    const link = document.createElement("a");
+    link.href = await window.Plotly.toImage({ data: drawn.data, layout: layout }, size);
+    link.download = (document.title.split(" · ")[0] + "-" + button.dataset.png).replace(/[^\w.-]+/g, "-").slice(0, 100) + ".png";
+    link.click();
+  });
 
   function show_tests(part) {
     patch(document.getElementById("tests"), part);

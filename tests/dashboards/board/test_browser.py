@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from storage.database import open_database
@@ -131,7 +132,7 @@ def test_it_fits_its_window_and_axe_finds_no_grave_fault(
     with opened(browser, board.url, width=width, dark=dark) as page:
         loaded(page)
         page.get_by_role("button", name="nuclei, dice: failed; diverged").click()
-        expect(page.locator("#cell h3")).to_have_text("nuclei · dice")
+        expect(page.locator("#cell h3").first).to_have_text("nuclei · dice")
         page.locator("#token").fill("x" * 32)
         expect(page.get_by_role("button", name="Retry all failed")).to_be_enabled()
         picture(page, f"board-{width}-{theme}")
@@ -157,7 +158,7 @@ def test_odd_sweeps_look_right(browser: Browser, board: Board, sweep: str) -> No
         else:
             loaded(page)
             page.get_by_role("button", name=re.compile("^<script>.*finished")).click()
-            expect(page.locator("#cell h3")).to_contain_text(SCRIPT)
+            expect(page.locator("#cell h3").first).to_contain_text(SCRIPT)
             expect(page.locator("#failures")).to_contain_text(SCRIPT)
             assert page.title() != "run"
             assert page.locator("main script, main img").count() == 0
@@ -188,6 +189,28 @@ def test_the_home_page_follows_all_sweeps(browser: Browser, board: Board) -> Non
         page.get_by_role("button", name="Show").click()
         expect(page.locator("li")).to_have_count(1)
         assert "state=broken" in page.url
+
+
+def test_scores_and_comparisons_by_keyboard(browser: Browser, board: Board) -> None:
+    with opened(browser, board.home_page, width=390, dark=True) as page:
+        for name in ("demo", "asked"):
+            page.get_by_label(f"Compare {name}").press("Space")
+        page.get_by_role("button", name="Compare the ticked sweeps").press("Enter")
+        expect(page.locator("h1")).to_have_text("asked and demo, compared")
+        expect(page.get_by_role("table", name="Settings that differ")).to_contain_text("loss")
+        assert wider_than_its_window(page) == 0
+        assert grave_faults(page) == []
+        picture(page, "board-compare-390-dark")
+        page.get_by_label("Metric").select_option("recall")
+        page.get_by_role("button", name="Show").press("Enter")
+        expect(page.get_by_role("heading", name="Differences of Recall")).to_be_visible()
+        page.get_by_role("link", name="demo", exact=True).press("Enter")
+        page.get_by_role("link", name="Scores", exact=True).press("Enter")
+        expect(page.locator("h1")).to_have_text("Scores of demo")
+        expect(page.get_by_role("table", name="Test scores, nuclei, nucleus")).to_contain_text("Recall")
+        assert wider_than_its_window(page) == 0
+        assert grave_faults(page) == []
+        picture(page, "board-scores-390-dark")
 
 
 def test_zoomed_to_200_percent(browser: Browser, board: Board) -> None:
@@ -248,6 +271,40 @@ def test_it_follows_the_sweep_without_reloading(browser: Browser, board: Board) 
         assert page.evaluate("window.neverReloaded")
 
 
+def test_an_address_opens_the_same_view_and_figures_can_be_kept(browser: Browser, board: Board) -> None:
+    with opened(browser, board.url) as page:
+        loaded(page)
+        page.get_by_label("Show data sets and losses with").fill("asym")
+        page.locator("#filter-state").get_by_role("button", name="running").click()
+        page.get_by_role("button", name="γ 0.5: running; epoch 12").click()
+        expect(page.locator("#cell-curve svg.main-svg").first).to_be_visible()
+        address = page.url
+    with opened(browser, address, width=390, dark=True, accept_downloads=True) as page:
+        expect(page.locator("#cell h3").first).to_have_text("nuclei · unified_focal_asym · γ 0.5")
+        expect(page.get_by_label("Show data sets and losses with")).to_have_value("asym")
+        expect(page.locator("#grid-note")).to_have_text("1 of 8 rows, 2 cells match.")
+        words = page.locator("#cell-curve [role=img]")
+        expect(words).to_have_attribute("aria-label", re.compile(r"γ=0\.5 0\.800 after epoch 12; ce 0\.\d+ then"))
+        expect(page.locator("#cell-curve svg.main-svg").first).to_be_visible()
+        with page.expect_download() as download:
+            page.locator("#cell-curve").get_by_role("button", name="PNG").click()
+        assert download.value.suggested_filename.startswith("demo-Validation-DSC")
+        with Image.open(download.value.path()) as drawn:
+            assert drawn.width == 1800
+            assert drawn.convert("L").getextrema() == (drawn.convert("L").getextrema()[0], 255)
+        with page.expect_download() as download:
+            page.locator("#cell-curve").get_by_role("link", name="CSV").click()
+        assert "unified_focal_asym · γ=0.5,the cell,12,0.7998" in Path(download.value.path()).read_text()
+        assert wider_than_its_window(page) == 0
+        assert grave_faults(page) == []
+        picture(page, "board-cell-390-dark")
+        page.get_by_role("button", name="γ 0.5: running; epoch 12").press("Escape")
+        page.locator("#filter-state").get_by_role("button", name="all").click()
+        page.get_by_label("Show data sets and losses with").fill("")
+        expect(page.locator("#grid-note")).to_have_text("8 rows, 13 cells.")
+        assert page.url == board.url
+
+
 def test_with_the_keyboard_alone(browser: Browser, board: Board) -> None:
     with opened(browser, board.url) as page:
         loaded(page)
@@ -269,7 +326,7 @@ def test_with_the_keyboard_alone(browser: Browser, board: Board) -> None:
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("Enter")
-        expect(page.locator("#cell h3")).to_have_text("nuclei · unified_focal_asym · γ 0.5")
+        expect(page.locator("#cell h3").first).to_have_text("nuclei · unified_focal_asym · γ 0.5")
         page.keyboard.press("Escape")
         expect(page.locator("#cell")).to_be_hidden()
         # One more Tab leaves the grid: thousands of cells are one stop.

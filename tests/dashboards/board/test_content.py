@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from dashboards.board import content
-from dashboards.board.curves import curve_figure, in_words
+from dashboards.board import cells, content
+from dashboards.board.curves import curve_figure, epoch_figure, epochs_in_words, in_words
 from dashboards.board.source import Snapshot, Source
 from storage.records import SignificanceTest
 from storage.repository import Repository
@@ -162,3 +162,56 @@ def test_differences_in_new_trainings_come_first_and_have_no_p_where_a_loss_has_
         ("ce", "dice", "−0.020", "–", "–"),
         ("ce", "focal", "+0.100", "0.030", "0.030"),
     ]
+
+
+def test_a_running_cell_is_compared_with_each_other_loss_at_its_best_gamma(
+    source: Source, repository: Repository
+) -> None:
+    lease = repository.lease("demo")
+    assert lease is not None
+    repository.retry(lease, [])
+    asym = "unified_focal_asym"
+    found = look(source)
+    groups = cells.against(found, "nuclei", asym, "0.5")
+    assert [(group.own, [name for name, _ in group.parts]) for group in groups] == [
+        (True, [f"{asym} · γ=0.5"]),
+        (False, ["ce", f"{asym} · γ=0.3"]),
+    ]
+    lines = cells.histories(groups, source.epochs([h for group in groups for _, own in group.parts for h in own]))
+    mine, ce, other = lines
+    assert (mine.own, mine.epochs[-1], ce.own) == (True, 12, False)
+    figure = epoch_figure(lines, ["ce", asym])
+    assert figure is not None
+    assert [trace["line"]["width"] for trace in figure["data"]] == [3, 1.2, 1.2]
+    assert epochs_in_words(lines) == (
+        f"Validation DSC after each epoch: {asym} · γ=0.5 0.800 after epoch 12; "
+        f"ce {ce.dsc[-1]:.3f} then; {asym} · γ=0.3 {other.dsc[-1]:.3f} then."
+    )
+    assert cells.against(found, "drive", "focal", "no such")[0].parts == []
+
+
+def test_lines_of_other_losses_are_means_over_the_runs_that_have_come_so_far(source: Source) -> None:
+    groups = cells.against(look(source), "drive", "dice", "no γ")
+    ((name, hashes),) = groups[1].parts
+    assert (name, len(hashes)) == ("ce", 2)
+    first, second = (source.epochs([h])[h] for h in hashes)
+    (line,) = [line for line in cells.histories(groups, {hashes[0]: first, hashes[1]: second[:1]}) if not line.own]
+    assert list(line.dsc) == pytest.approx([(first[0].val_dsc + second[0].val_dsc) / 2, first[1].val_dsc])
+
+
+def test_a_cell_that_has_no_epoch_yet_has_no_figure(source: Source) -> None:
+    groups = cells.against(look(source), "nuclei", "unified_focal_asym", "0.9")
+    assert epoch_figure(cells.histories(groups, {}), []) is None
+
+
+def test_means_have_their_interval_over_runs_where_there_are_several(source: Source) -> None:
+    found = look(source)
+    # Of 0.8 and 0.7: t(0.975, 1) · 0.0707 / √2
+    assert "validation DSC 0.750 ± 0.635, test DSC 0.740 ± 0.635" in content.over_runs(found, "drive", "ce", "no γ")
+    assert content.over_runs(found, "nuclei", "ce", "no γ") == ""
+    assert content.over_runs(found, "nuclei", "nothing", "no γ") == ""
+    figure = curve_figure(found.means, "drive")
+    assert figure is not None
+    bars = {trace["name"]: trace.get("error_y") for trace in figure["data"]}
+    assert bars["CE"]["array"] == pytest.approx([0.635, 0.635], abs=1e-3)
+    assert bars["Dice"] is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from flask.testing import FlaskClient
 from dashboards.board.app import make_app
 from dashboards.board.source import Source
 from storage.repository import Repository
-from tests.live_sweeps import Planned, store
+from tests.live_sweeps import Planned, bring, epoch, new_trial, store
+from tests.results import result, scored
 from trials.states import SweepState, TrialState
 
 
@@ -68,17 +71,134 @@ def test_home_is_sent_again_only_when_something_changed(client: FlaskClient, rep
         ("/?sweep=dem", 404, "did you mean &#39;demo&#39;"),
         ("/?sweep=demo&state=runing", 404, "did you mean &#39;running&#39;"),
         ("/?state=odd", 404, "no state of a sweep is named &#39;odd&#39;"),
+        ("/trials.csv", 400, "names no sweep"),
+        ("/trials.csv?sweep=dem", 404, "did you mean"),
+        ("/gamma.csv?sweep=demo&dataset=drve", 404, "did you mean &#39;drive&#39;"),
+        ("/epochs.csv?sweep=demo&cell=a&cell=b&cell=c", 404, "has no cell"),
+        ("/scores?sweep=demo&metric=recal", 404, "did you mean &#39;recall&#39;"),
+        ("/scores?sweep=demo&dataset=drve", 404, "did you mean &#39;drive&#39;"),
+        ("/scores.png?sweep=demo&dataset=drive&class=odd", 404, "no class is named &#39;odd&#39;; there are: nucleus"),
+        ("/compare?sweep=demo", 400, "needs two sweeps or more; chosen: &#39;demo&#39;"),
+        ("/compare?sweep=demo&sweep=demos", 404, "no sweep is named &#39;demos&#39;"),
+        ("/compare?sweep=demo&sweep=other&metric=nsd", 404, "no metric that both sweeps have is named &#39;nsd&#39;"),
         ("/nothing", 404, "no page &#39;/nothing&#39;"),
         ("/?sweep=%00%F0", 404, "no sweep is named"),
         ("/?sweep=<script>", 404, "&lt;script&gt;"),
     ],
 )
 def test_a_wrong_address_is_a_page_that_says_what_is_wrong(
-    client: FlaskClient, address: str, status: int, words: str
+    client: FlaskClient, repository: Repository, address: str, status: int, words: str
 ) -> None:
+    if "other" in address:
+        store(repository, [Planned(loss="ce", repeat=7, state=TrialState.FINISHED)], "other")
     answer = client.get(address)
     assert answer.status_code == status
     text = answer.get_data(as_text=True)
     assert words in text
     assert 'role="alert"' in text
     assert "Traceback" not in text
+
+
+def test_what_is_shown_can_be_downloaded(client: FlaskClient) -> None:
+    trials = rows(client.get("/trials.csv?sweep=demo"))
+    assert len(trials) == 15
+    assert {t["state"] for t in trials} == {state.value for state in TrialState}
+    images = rows(client.get("/images.csv?sweep=demo"))
+    assert {(i["partition"], i["case"]) for i in images} >= {("test", "case0"), ("validation", "case3")}
+    means = rows(client.get("/gamma.csv?sweep=demo&dataset=drive"))
+    assert [(m["variant"], m["repeats"]) for m in means] == [("ce", "2"), ("dice", "1")]
+    cell = "cell=nuclei&cell=unified_focal_asym&cell=0.5"
+    epochs = rows(client.get(f"/epochs.csv?sweep=demo&{cell}"))
+    assert sum(e["of"] == "the cell" for e in epochs) == 12
+    assert {e["line"] for e in epochs} == {"unified_focal_asym · γ=0.5", "ce", "unified_focal_asym · γ=0.3"}
+
+
+def measured(repository: Repository, name: str, better: float, losses: Sequence[str] = ("ce", "dice")) -> None:
+    """A finished sweep of losses with three runs each, scored by a metric with parameters and a distance, too."""
+    cells = [Planned(loss=loss, repeat=20 + n) for loss in losses for n in range(3)]
+    cells = [replace(cell, repeat=cell.repeat + int(1000 * better)) for cell in cells]
+    lease = store(repository, cells, name)
+    for cell in cells:
+        attempt = repository.claim(lease, cell.spec.hash)
+        if attempt is None:
+            continue  # another sweep has it
+        own = 0.6 + better + 0.01 * (cell.repeat % 3) + (0.05 if cell.loss == "dice" else 0.0)
+        further = {"nsd(tolerance=2)": own / 2, "hd95": 10 * (1 - own)}
+        scores = [
+            scored(part, f"{i}", "nucleus", own + 0.02 * i, **further)
+            for part in ("validation", "test")
+            for i in range(8)
+        ]
+        repository.finish(lease, attempt.id, result(cell.spec.hash, scores, [epoch(1, own)]))
+    repository.release_lease(lease)
+
+
+@pytest.mark.slow
+def test_every_stored_metric_is_shown_with_intervals_over_images_and_runs(
+    client: FlaskClient, repository: Repository
+) -> None:
+    measured(repository, "wide", 0.0)
+    text = client.get("/scores?sweep=wide&metric=hd95").get_data(as_text=True)
+    for heading in ("DSC", "IoU", "Precision", "Recall", "NSD (tolerance 2)", "HD95"):
+        assert f'<th scope="col">{heading}</th>' in text
+    table = text[text.index("Test scores, nuclei, nucleus") :]
+    assert table.index("Dice") < table.index(">CE<")  # the smaller distance is the better one
+    assert 'aria-label="Test HD95, nuclei, nucleus. Dice 3.4' in text
+    assert "± 0.025 over runs" in table  # t(0.975, 2) · 0.01 / √3
+    found = rows(client.get("/scores.csv?sweep=wide"))
+    by_metric = {(r["loss"], r["metric"]): r for r in found}
+    assert float(by_metric["ce", "nsd(tolerance=2)"]["mean"]) == pytest.approx(0.305)
+    assert float(by_metric["ce", "dsc"]["half_width_runs"]) == pytest.approx(0.0248, abs=1e-4)
+    assert by_metric["ce", "dsc"]["runs"] == "3"
+    picture = client.get("/scores.png?sweep=wide&metric=hd95&dataset=nuclei&class=nucleus")
+    assert picture.mimetype == "image/png"
+    assert picture.get_data().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_scores_that_are_added_later_are_shown(client: FlaskClient, repository: Repository) -> None:
+    measured(repository, "wide", 0.0, ["ce"])
+    assert "Dice" not in client.get("/scores?sweep=wide").get_data(as_text=True)
+    more = Planned(loss="dice", repeat=50, state=TrialState.FINISHED)
+    lease = repository.acquire_lease("wide", "h", 60)
+    repository.add_trials(lease, [new_trial(more)])
+    bring(repository, lease, more)
+    assert "Dice" in client.get("/scores?sweep=wide").get_data(as_text=True)
+
+
+def test_a_sweep_without_scores(client: FlaskClient, repository: Repository) -> None:
+    store(repository, [Planned(repeat=9)], "young")
+    answer = client.get("/scores?sweep=young")
+    assert answer.status_code == 200
+    assert "No trial has finished yet." in answer.get_data(as_text=True)
+
+
+@pytest.mark.slow
+def test_sweeps_side_by_side(client: FlaskClient, repository: Repository) -> None:
+    measured(repository, "first", 0.0)
+    measured(repository, "second", 0.1)
+    measured(repository, "third", 0.1, ["dice", "focal"])
+    text = client.get("/compare?sweep=first&sweep=second&sweep=third").get_data(as_text=True)
+    assert "first has 6 trials; second has 6 trials; third has 6 trials; all share 0." in text
+    assert "second, third" in text  # which share the trials of dice
+    found = rows(client.get("/compare.csv?sweep=first&sweep=second&sweep=third"))
+    dsc = {(r["loss"], r["sweep_a"], r["sweep_b"]): r for r in found if r["metric"] == "dsc"}
+    assert set(dsc) == {("ce", "first", "second"), ("dice", "first", "second"), ("dice", "first", "third")}
+    assert float(dsc["ce", "first", "second"]["difference"]) == pytest.approx(-0.1)
+    assert float(dsc["ce", "first", "second"]["high"]) < 0
+    nsd = client.get("/compare?sweep=first&sweep=second&metric=nsd(tolerance%3D2)").get_data(as_text=True)
+    assert "Differences of NSD (tolerance 2)" in nsd
+    assert "<strong>−0.050</strong>" in nsd
+    assert 'aria-label="Differences of test NSD (tolerance 2), first − second. CE -0.050' in nsd
+    assert "3 and 3 runs, 8 images" in nsd
+    picture = client.get("/compare.png?sweep=first&sweep=second")
+    assert picture.get_data().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_sweeps_that_have_nothing_in_common(client: FlaskClient, repository: Repository) -> None:
+    store(repository, [Planned(loss="boundary", repeat=9)], "other")
+    text = client.get("/compare?sweep=demo&sweep=other").get_data(as_text=True)
+    assert "None: no trial belongs to two of them." in text
+    assert "No loss was trained anew" in text
+    assert client.get("/compare.png?sweep=demo&sweep=other").status_code == 404

@@ -77,6 +77,10 @@ def test_shared_trials_differ_in_nothing(sweeper: Command, home: Path) -> None:
     store(home, "again", [], 0.1)
     found = json.loads(sweeper("compare", "first", "again", "--json").out)
     assert (found["shared"], found["settings"], found["differences"]) == (6, [], [])
+    cell = {"dataset": "nuclei", "gamma": None, "sweeps": ["first", "again"], "trials": 3}
+    assert found["cells"] == [{**cell, "variant": "ce"}, {**cell, "variant": "dice"}]
+    out = sweeper("compare", "first", "again").out
+    assert "nuclei · dice, 3 trials: in first and again" in out
 
 
 def test_what_cannot_be_compared(sweeper: Command, two: None) -> None:
