@@ -44,7 +44,7 @@ def rows(found: ComparedObject, metric: str) -> list[Difference]:
     return [
         Difference(
             place=f"{one.dataset}, {one.label}",
-            loss=short(one.variant, 60),
+            loss=short(one.variant),
             sweeps=f"{one.sweep_a} − {one.sweep_b}",
             difference=_signed(one.difference),
             interval="–" if one.low is None or one.high is None else f"{_signed(one.low)} to {_signed(one.high)}",
@@ -73,7 +73,7 @@ def figure(found: ComparedObject, metric: str) -> Drawing | None:
             " · ".join(
                 [
                     *([f"{one.dataset}, {one.label}"] if places else []),
-                    short(one.variant, 30),
+                    short(one.variant),
                     *([f"{one.sweep_a} − {one.sweep_b}"] if several else []),
                 ]
             ),

@@ -41,7 +41,7 @@ def curve_figure(means: pd.DataFrame, dataset: str) -> dict[str, object] | None:
         found = loss_colour(variant, variants)
         colour = _ON_ANY_GROUND.get(found, found)
         curve = swept[swept["variant"] == variant].sort_values("gamma")
-        name = short(variant, 36)
+        name = short(variant)
         if len(curve):
             traces.append(
                 {
@@ -109,7 +109,7 @@ def epoch_figure(lines: Sequence[History], variants: Sequence[str]) -> dict[str,
             {
                 "type": "scatter",
                 "mode": "lines+markers" if line.own or len(line.epochs) == 1 else "lines",
-                "name": short(loss, 36) + dot + rest,
+                "name": short(loss) + dot + rest,
                 "x": list(line.epochs),
                 "y": list(line.dsc),
                 "line": {"color": colour, "width": 3 if line.own else 1.2, "dash": "solid" if line.own else "dot"},

@@ -36,10 +36,10 @@ class Best:
 
     @property
     def text(self) -> str:
-        """`Dice on nuclei, 0.812 over 3 runs`."""
+        """`dice on nuclei, 0.812 over 3 runs`."""
         gamma = "" if self.gamma is None else f" at γ = {self.gamma:g}"
         runs = f"{self.runs} run{'' if self.runs == 1 else 's'}"
-        return f"{short(self.loss, 40)}{gamma} on {self.dataset}, {self.dsc:.3f} over {runs}"
+        return f"{short(self.loss)}{gamma} on {self.dataset}, {self.dsc:.3f} over {runs}"
 
 
 @dataclass(frozen=True, slots=True)

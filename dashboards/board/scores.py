@@ -137,4 +137,4 @@ def _ordered(own: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _loss(row: Mapping[Hashable, Any]) -> str:
     gamma = row["gamma"]
-    return short(str(row["variant"]), 60) + ("" if gamma != gamma else f" · γ {gamma:g}")
+    return short(str(row["variant"])) + ("" if gamma != gamma else f" · γ {gamma:g}")

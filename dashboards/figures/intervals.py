@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from dashboards.figures.style import INK, MUTED, Drawing, draw
-
-_NAME = 40
+from dashboards.figures.style import INK, MUTED, Drawing, draw, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def interval_figure(
             axes.plot([row.value], [place], "o", color=row.colour, markersize=6, zorder=3)
         if zero:
             axes.axvline(0, color=INK, linewidth=1, zorder=1)
-        axes.set_yticks(range(len(rows)), [_cut(row.name) for row in rows])
+        axes.set_yticks(range(len(rows)), [short(row.name) for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel(across)
         axes.spines["left"].set_visible(False)
@@ -74,7 +72,3 @@ def interval_figure(
         for row in rows
     )
     return draw(name, title, caption, f"{title}. {told}.", (7.2, 0.9 + 0.34 * len(rows)), paint)
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _NAME else f"{name[: _NAME // 2 - 1]}…{name[-_NAME // 2 :]}"

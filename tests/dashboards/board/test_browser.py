@@ -182,7 +182,7 @@ def test_the_home_page_follows_all_sweeps(browser: Browser, board: Board) -> Non
         finished = outcome(replace(best, dsc=0.99))
         board.repository.finish(board.leases["changing"], attempt.id, finished, best.spec.hash * 2)
         expect(row).to_contain_text("7 of 16 trials finished")
-        expect(row).to_contain_text("Unified focal (asym) at γ = 0.7 on nuclei, 0.990 over 1 run")
+        expect(row).to_contain_text("unified_focal_asym at γ = 0.7 on nuclei, 0.990 over 1 run")
         expect(row.get_by_role("link")).to_be_focused()
         assert page.evaluate("window.neverReloaded")
         page.get_by_label("that are").select_option("broken")

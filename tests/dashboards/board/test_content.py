@@ -213,5 +213,5 @@ def test_means_have_their_interval_over_runs_where_there_are_several(source: Sou
     figure = curve_figure(found.means, "drive")
     assert figure is not None
     bars = {trace["name"]: trace.get("error_y") for trace in figure["data"]}
-    assert bars["CE"]["array"] == pytest.approx([0.635, 0.635], abs=1e-3)
-    assert bars["Dice"] is None
+    assert bars["ce"]["array"] == pytest.approx([0.635, 0.635], abs=1e-3)
+    assert bars["dice"] is None

@@ -142,8 +142,8 @@ def test_every_stored_metric_is_shown_with_intervals_over_images_and_runs(
     for heading in ("DSC", "IoU", "Precision", "Recall", "NSD (tolerance 2)", "HD95"):
         assert f'<th scope="col">{heading}</th>' in text
     table = text[text.index("Test scores, nuclei, nucleus") :]
-    assert table.index("Dice") < table.index(">CE<")  # the smaller distance is the better one
-    assert 'aria-label="Test HD95, nuclei, nucleus. Dice 3.4' in text
+    assert table.index(">dice<") < table.index(">ce<")  # the smaller distance is the better one
+    assert 'aria-label="Test HD95, nuclei, nucleus. dice 3.4' in text
     assert "± 0.025 over runs" in table  # t(0.975, 2) · 0.01 / √3
     found = rows(client.get("/scores.csv?sweep=wide"))
     by_metric = {(r["loss"], r["metric"]): r for r in found}
@@ -158,12 +158,12 @@ def test_every_stored_metric_is_shown_with_intervals_over_images_and_runs(
 @pytest.mark.slow
 def test_scores_that_are_added_later_are_shown(client: FlaskClient, repository: Repository) -> None:
     measured(repository, "wide", 0.0, ["ce"])
-    assert "Dice" not in client.get("/scores?sweep=wide").get_data(as_text=True)
+    assert ">dice<" not in client.get("/scores?sweep=wide").get_data(as_text=True)
     more = Planned(loss="dice", repeat=50, state=TrialState.FINISHED)
     lease = repository.acquire_lease("wide", "h", 60)
     repository.add_trials(lease, [new_trial(more)])
     bring(repository, lease, more)
-    assert "Dice" in client.get("/scores?sweep=wide").get_data(as_text=True)
+    assert ">dice<" in client.get("/scores?sweep=wide").get_data(as_text=True)
 
 
 def test_a_sweep_without_scores(client: FlaskClient, repository: Repository) -> None:
@@ -189,7 +189,7 @@ def test_sweeps_side_by_side(client: FlaskClient, repository: Repository) -> Non
     nsd = client.get("/compare?sweep=first&sweep=second&metric=nsd(tolerance%3D2)").get_data(as_text=True)
     assert "Differences of NSD (tolerance 2)" in nsd
     assert "<strong>−0.050</strong>" in nsd
-    assert 'aria-label="Differences of test NSD (tolerance 2), first − second. CE -0.050' in nsd
+    assert 'aria-label="Differences of test NSD (tolerance 2), first − second. ce -0.050' in nsd
     assert "3 and 3 runs, 8 images" in nsd
     picture = client.get("/compare.png?sweep=first&sweep=second")
     assert picture.get_data().startswith(b"\x89PNG")
