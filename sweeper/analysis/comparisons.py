@@ -19,6 +19,7 @@ import pandas as pd
 from sweeper.analysis.errors import AnalysisError
 from sweeper.analysis.significance import holm
 from sweeper.analysis.trainings import Difference, LossScores, RunVariance, UnitVariance, Variances, compare_losses
+from sweeper.analysis.wide import wide
 from trials.errors import nearest
 
 NEW_TRAININGS, THESE_NETWORKS = "new trainings", "these networks"
@@ -113,7 +114,7 @@ class RunScores:
     @classmethod
     def of(cls, rows: pd.DataFrame, metric: str, groups: Mapping[Hashable, Hashable]) -> RunScores:
         """From the rows of one loss: `run`, `case` and the metric."""
-        values = rows.pivot(index="run", columns="case", values=metric)
+        values = wide(rows, "run", "case", metric)
         undefined = rows.loc[rows[metric].isna(), "case"].unique()
         values = values.drop(columns=undefined)
         if values.empty:
@@ -166,8 +167,11 @@ def group_of_case(rows: pd.DataFrame) -> dict[Hashable, Hashable]:
     """Each case's group; empty where groups are unknown."""
     if "group" not in rows:
         return {}
-    known = rows[["case", "group"]].drop_duplicates("case").set_index("case")["group"]
-    return {} if known.isna().any() or (known == "").any() else known.to_dict()
+    first = ~rows["case"].duplicated().to_numpy()
+    known = rows["group"].to_numpy(object)[first]
+    if pd.isna(known).any() or "" in known:
+        return {}
+    return dict(zip(rows["case"].to_numpy(object)[first], known, strict=True))
 
 
 def _pairs(part: pd.DataFrame, metric: str, alpha: float, place: dict[str, object]) -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from scipy import stats
 
 from sweeper.analysis.rank_tests import signed_rank
 from sweeper.analysis.significance import holm
+from sweeper.analysis.wide import wide
 
 SMALLEST_DATASETS = 6
 """Data sets below which no two-sided signed-rank test over data sets can reach p < 0.05 (2^(1−5) = 0.0625)."""
@@ -50,7 +51,7 @@ def rank_within(dataset: str, label: str, images: pd.DataFrame, comparisons: pd.
         comparisons: `compare_metrics` of the same scores, from which the corrected p values are taken.
     """
     chosen = images[(images["dataset"] == dataset) & (images["label"] == label)]
-    table = chosen.pivot(index="case", columns="variant", values="dsc")
+    table = wide(chosen, "case", "variant", "dsc")
     pairs = comparisons[
         (comparisons["dataset"] == dataset) & (comparisons["class"] == label) & (comparisons["metric"] == "dsc")
     ]

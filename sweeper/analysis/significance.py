@@ -20,6 +20,7 @@ from sweeper.analysis.intervals import Floats
 from sweeper.analysis.rank_tests import RANK_SUM_TEST, SIGNED_RANK_TEST
 from sweeper.analysis.scored import scored_metrics
 from sweeper.analysis.statistical_tests import TESTS, Comparison, StatisticalTest
+from sweeper.analysis.wide import wide
 
 ALPHA = 0.05
 """The paper's level of significance (section 3.2)."""
@@ -96,7 +97,7 @@ def _rows(images: pd.DataFrame) -> Iterator[dict[str, object]]:
     for (dataset, label), group in images.groupby(["dataset", "label"], sort=True, observed=True):
         for metric in metrics:
             # A variant that lacks an image has NaN there, like one whose score is undefined: both are left out.
-            table = group.pivot(index="case", columns="variant", values=metric)
+            table = wide(group, "case", "variant", metric)
             values = {v: np.clip(table[v].to_numpy(float), -WORST, WORST) for v in table.columns}
             for first, second in combinations(values, 2):
                 for test in TESTS.values():

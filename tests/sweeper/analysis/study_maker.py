@@ -90,6 +90,8 @@ class Study:
 
     trials: list[Trial] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in SCORE_COLUMNS})
+    further: bool = True
+    """Whether images have scores besides DSC. An analysis of one metric takes half as long."""
 
     def add_scores(
         self,
@@ -102,11 +104,12 @@ class Study:
     ) -> None:
         """One image per DSC, numbered from `first`; the other metrics follow. Without `groups` they are unknown."""
         for i, value in enumerate(dsc):
-            iou = None if value is None else value / (2 - value)
+            also = value if self.further else None
+            iou = None if also is None else also / (2 - also)
             row = {
                 "trial": trial.hash, "partition": partition, "case": f"case{first + i:03}", "label": label,
                 "group": groups[i] if groups else "", "dsc": value,
-                "iou": iou, "precision": value, "recall": value, "hd95": None, "asd": None,
+                "iou": iou, "precision": also, "recall": also, "hd95": None, "asd": None,
             }  # fmt: skip
             for key, entry in row.items():
                 self.columns[key].append(entry)

@@ -11,7 +11,7 @@ from sweeper.analysis.sizes import by_size, sizes_of
 
 def answers(sizes, dsc, *, other=None, **columns):
     """One loss on images of these sizes, and another one where its scores are given."""
-    study = Study()
+    study = Study(further=False)
     study.add(make_trial("a", "ce"), dsc)
     if other is not None:
         study.add(make_trial("a", "dice"), other)
@@ -66,7 +66,7 @@ def test_a_small_structure_that_was_missed_costs_the_diagonal_of_its_image():
 
 
 def test_scores_without_sizes_have_the_frame_s_columns():
-    study = Study()
+    study = Study(further=False)
     study.add(make_trial("a", "ce"), [0.5, 0.6])
     found = analyse(trial_frame(study.trials), score_frame(study.columns))
     assert list(by_size(found.selected).columns) == list(answers([1, 2, 3], [0.1, 0.2, 0.3]).by_size.columns)

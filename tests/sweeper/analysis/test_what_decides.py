@@ -19,7 +19,7 @@ def answers_of(study):
 
 def of_gammas(scores, baseline=BASE, val_dsc=0.6):
     """A study of one unified loss, `scores` by γ, and of Dice; three runs give the same scores."""
-    study = Study()
+    study = Study(further=False)
     for repeat in range(3):
         study.add(make_trial("a", "dice", repeat=repeat, val_dsc=val_dsc), baseline.tolist())
         for gamma, dsc in scores.items():
@@ -28,7 +28,7 @@ def of_gammas(scores, baseline=BASE, val_dsc=0.6):
 
 
 def test_the_baseline_of_gamma_is_the_one_with_the_best_validation_and_not_test():
-    study = Study()
+    study = Study(further=False)
     study.add(make_trial("a", "ce", val_dsc=0.4, test_dsc=0.8), (BASE + 0.2).tolist())
     study.add(make_trial("a", "dice", val_dsc=0.9, test_dsc=0.5), (BASE - 0.1).tolist())
     for gamma in (0.1, 0.5):
@@ -60,7 +60,7 @@ SMALL = np.linspace(0.01, 0.03, 20)
 
 
 def test_a_loss_that_is_worse_on_nearly_every_image_is_not_called_better():
-    study = Study()
+    study = Study(further=False)
     for repeat in range(3):
         study.add(make_trial("a", "ce", repeat=repeat), IMAGES.tolist())
         study.add(make_trial("a", "dice", repeat=repeat), one_failure(SMALL, IMAGES).tolist())
@@ -71,7 +71,7 @@ def test_a_loss_that_is_worse_on_nearly_every_image_is_not_called_better():
 
 def test_a_loss_that_is_worse_counts_as_no_loss_that_was_beaten():
     """Dice has the highest mean, and is better than CE; that focal is better than CE too is not Dice's."""
-    study = Study()
+    study = Study(further=False)
     far = np.tile([0.3, -0.3], 5)
     for repeat in range(3):
         study.add(make_trial("a", "ce", repeat=repeat), (BASE - 0.2).tolist())
@@ -81,7 +81,7 @@ def test_a_loss_that_is_worse_counts_as_no_loss_that_was_beaten():
 
 
 def test_to_beat_every_other_loss_is_to_beat_the_best_of_them():
-    study = Study()
+    study = Study(further=False)
     for repeat in range(3):
         for loss, mean in (("ce", 0.5), ("dice", 0.8), ("focal", 0.6)):
             study.add(make_trial("drive", loss, repeat=repeat), (BASE - 0.6 + mean).tolist())
@@ -95,7 +95,7 @@ def test_to_beat_every_other_loss_is_to_beat_the_best_of_them():
 
 
 def test_holm_counts_the_pairs_of_one_class_and_not_of_all():
-    study = Study()
+    study = Study(further=False)
     rng = np.random.default_rng(0)
     for loss in ("ce", "dice"):
         trial = study.add(make_trial("a", loss), rng.random(9).tolist(), label="kidney")
@@ -108,7 +108,7 @@ def test_holm_counts_the_pairs_of_one_class_and_not_of_all():
 
 def outdated_beside_current():
     """One loss in two results versions: the older one marks everything right."""
-    study = Study()
+    study = Study(further=False)
     for repeat in range(2):
         study.add(make_trial("a", "ce", repeat=repeat, test_dsc=0.6, train_seconds=60.0), BASE.tolist())
         study.add(make_trial("a", "dice", repeat=repeat, test_dsc=0.5, train_seconds=60.0), (BASE - 0.1).tolist())
@@ -135,7 +135,7 @@ def test_outdated_trials_count_in_no_table_curve_choice_or_test():
 
 
 def test_the_interval_over_repeats_is_of_the_repeats_means_and_not_of_the_images():
-    study = Study()
+    study = Study(further=False)
     for repeat, shift in enumerate((-0.01, 0.0, 0.01)):
         study.add(make_trial("a", "ce", repeat=repeat), (BASE + shift).tolist())
     answer = answers_of(study)
@@ -148,7 +148,7 @@ def test_the_interval_over_repeats_is_of_the_repeats_means_and_not_of_the_images
 
 def test_the_sentence_counts_what_holm_leaves_of_the_best_loss_s_wins():
     """Each of three others is worse by the same scores: what convinces of one pair is no evidence among six."""
-    study, alone = Study(), Study()
+    study, alone = Study(further=False), Study(further=False)
     for repeat in range(3):
         for loss in ("ce", "dice", "focal"):
             study.add(make_trial("a", loss, repeat=repeat), BASE.tolist())
@@ -166,7 +166,7 @@ def test_a_loss_that_is_better_in_most_patients_is_not_beaten_by_one_with_the_hi
     images = np.linspace(0.5, 0.6, 39)
     first = np.arange(39) < 30
     steps = np.linspace(0, 0.002, 39)
-    study = Study()
+    study = Study(further=False)
     for repeat in range(3):
         study.add(make_trial("a", "ce", repeat=repeat), images.tolist())
         dice = np.where(first, images - 0.05, images + 0.1 + steps)
