@@ -174,7 +174,7 @@ def _add_reading(app: Dash, source: Source, mlflow: str) -> None:
             return no_update
         if snapshot is None or not (trials := content.trials_of(snapshot, *selected)):
             return None
-        return parts.cell(selected, trials, mlflow, content.over_runs(snapshot, *selected))
+        return parts.cell(snapshot.sweep.name, selected, trials, mlflow, content.over_runs(snapshot, *selected))
 
     @app.callback(Output("cell-curve", "children"), Input("cell-shown", "data"), State("url", "search"))
     def draw_cell_curve(shown: list[str] | None, search: str | None) -> object:

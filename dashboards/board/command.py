@@ -30,7 +30,7 @@ def board(
 
     settings = load_settings()
     with Listener(host, port) as listener:  # first: a port that is in use is reported at once
-        source = Source(settings.reader)
+        source = Source(settings.reader, trials_folder=settings.trials, prepared_root=settings.prepared)
         if sweep is not None:
             source.check(sweep)
         source.close()  # the process that serves opens its own connections

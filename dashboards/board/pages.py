@@ -5,16 +5,22 @@ They need no script. `assets/pages.js` renews the home page while it is open.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial, wraps
+from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import urlencode
 
-import jinja2
 from flask import Flask, Response, request
 
-from dashboards.board import compare, content, home, scores
+from dashboards.board import compare, content, home, overlays, scores
+from dashboards.board.answering import (
+    asked_sweep,
+    asked_sweeps,
+    one_of,
+    page,
+    picture_file,
+    rendered,
+    table_file,
+)
 from dashboards.board.cells import History, against, histories
 from dashboards.board.curves import MOST_FIGURES
 from dashboards.board.parts import STATES
@@ -22,25 +28,13 @@ from dashboards.board.source import Snapshot, Source
 from dashboards.errors import PageError
 from dashboards.figures.style import Drawing
 from storage.errors import StorageError, UnknownSweepError
-from sweeper.analysis import AnalysisError
 from sweeper.analysis.chosen import ChosenScores
 from sweeper.analysis.scored import metric as known
-from sweeper.errors import GridError
 from sweeper.views.objects import ComparedObject
-from trials.errors import nearest
-from trials.spreadsheets import harmless
 
 _HOME = "/"
 _DASH = "/<path:path>"
 """Dash's own rule, under which it gives the live page for every address."""
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("dashboards.board"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 def add_pages(server: Flask, source: Source) -> None:
@@ -65,69 +59,15 @@ def add_pages(server: Flask, source: Source) -> None:
         "/scores": _scores_page,
         "/scores.csv": _scores_table,
         "/scores.png": _scores_picture,
+        "/overlays": overlays.overlays_page,
+        "/overlays.csv": overlays.overlays_table,
+        "/overlays.png": overlays.overlays_picture,
         "/compare": _compare_page,
         "/compare.csv": _compare_table,
         "/compare.png": _compare_picture,
     }
     for path, view in views.items():
         server.add_url_rule(path, endpoint=path, view_func=page(partial(view, source)))
-
-
-def page(make: Callable[[], Response]) -> Callable[[], Response]:
-    """A view that answers what is wrong with an address by a page that says so, and by its status."""
-
-    @wraps(make)
-    def answered() -> Response:
-        try:
-            return make()
-        except PageError as error:
-            return problem_page(str(error), error.status)
-        except UnknownSweepError as error:
-            return problem_page(str(error), 404)
-        except GridError as error:
-            return problem_page(str(error), 400)
-        except AnalysisError as error:
-            return problem_page(str(error), 500)
-        except StorageError as error:
-            return problem_page(str(error), 503)
-
-    return answered
-
-
-def rendered(template: str, values: Mapping[str, object], status: int = 200) -> Response:
-    """A page from a template of this package."""
-    return Response(_TEMPLATES.get_template(f"{template}.html.j2").render(values), status, mimetype="text/html")
-
-
-def table_file(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
-    """A CSV file to download. Text that a spreadsheet would run is marked as text."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    answer = Response(text.getvalue(), mimetype="text/csv")
-    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}.csv")
-    return answer
-
-
-def one_of(name: str, known: Iterable[str], what: str, default: str) -> str:
-    """The value of the address's field `name`, which is one of `known`.
-
-    Raises:
-        PageError: it is another one; the message names the nearest.
-    """
-    wanted = request.args.get(name) or default
-    names = list(known)
-    if names and wanted not in names:
-        others = ", ".join(one for one in names if one) or "none"
-        raise PageError(f"no {what} is named {wanted!r}{nearest(wanted, names)}; there are: {others}", 404)
-    return wanted
-
-
-def problem_page(message: str, status: int) -> Response:
-    """What is wrong with an address."""
-    titles = {400: "This cannot be shown", 404: "There is no such page", 503: "The sweeps cannot be read"}
-    return rendered("problem", {"title": titles.get(status, "This page cannot be made"), "message": message}, status)
 
 
 def home_page(source: Source) -> Response:
@@ -278,35 +218,10 @@ def _compare_figure(source: Source, found: ComparedObject, metric: str) -> Drawi
     )
 
 
-def picture_file(drawing: Drawing) -> Response:
-    """The PNG of a figure to download."""
-    answer = Response(drawing.png, mimetype="image/png")
-    answer.headers.set("Content-Disposition", "attachment", filename=f"{drawing.name}.png")
-    return answer
-
-
 def lines_of(source: Source, snapshot: Snapshot, dataset: str, loss: str, column: str) -> list[History]:
     """The validation DSC of a cell's trials after each epoch, and that of the other losses of its data set."""
     groups = against(snapshot, dataset, loss, column)
     return histories(groups, source.epochs([one for group in groups for _, own in group.parts for one in own]))
-
-
-def asked_sweep() -> str:
-    """The sweep that the address names.
-
-    Raises:
-        PageError: it names none.
-    """
-    if not (names := asked_sweeps()):
-        raise PageError("the address names no sweep; add ?sweep=NAME", 400)
-    return names[0]
-
-
-def asked_sweeps() -> list[str]:
-    """The sweeps that the address names, each once."""
-    # A database server takes no zero.
-    names = [name.replace("\0", "\N{REPLACEMENT CHARACTER}") for name in request.args.getlist("sweep") if name]
-    return list(dict.fromkeys(names))
 
 
 def _home_filter() -> tuple[str, str]:
@@ -339,9 +254,3 @@ def _refused(source: Source) -> Response | None:
 
 def _no_such_page() -> Response:
     raise PageError(f"the board has no page {request.path!r}", 404)
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, str):
-        return harmless(value)
-    return "" if value is None or value != value else value

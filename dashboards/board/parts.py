@@ -232,6 +232,7 @@ def links(sweep: str) -> Nodes:
     return [
         html.A("All sweeps", href="/"),
         html.A("Scores", href=f"/scores?{query}"),
+        html.A("Overlays", href=f"/overlays?{query}"),
         html.A("Trials (CSV)", href=f"/trials.csv?{query}", download=""),
         html.A("Scores of each image (CSV)", href=f"/images.csv?{query}", download=""),
     ]
@@ -364,7 +365,7 @@ def significance(tests: Sequence[SignificanceTest], sweep: str) -> Nodes:
     return parts
 
 
-def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str, means: str) -> Nodes:
+def cell(sweep: str, selected: Sequence[str], trials: Sequence[Trial], mlflow: str, means: str) -> Nodes:
     """The trials of one cell of the grid; `means` is `content.over_runs`."""
     dataset, loss, column = selected
     rows = [
@@ -377,12 +378,13 @@ def cell(selected: Sequence[str], trials: Sequence[Trial], mlflow: str, means: s
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
             "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
             _linked("MLflow run", run_page(mlflow, t.mlflow_run), otherwise="–"),
+            _overlay(sweep, t) if t.state is TrialState.FINISHED else "",
             _retry(t.hash, t.label) if t.state is TrialState.FAILED else "",
         )
         for t in trials
     ]
     gamma = "" if column == "no γ" else f" · γ {column}"
-    head = ("trial", "γ", "repeat", "state", "epoch", "validation DSC", "test DSC", "run", "")
+    head = ("trial", "γ", "repeat", "state", "epoch", "validation DSC", "test DSC", "run", "pictures", "")
     errors = [html.P(f"{t.hash[:8]}: {content.first_line(t.error)}") for t in trials if t.error]
     return [
         html.H3(f"{dataset} · {loss}{gamma}"),
@@ -415,6 +417,11 @@ def _retry(trial: str, label: str) -> Component:
     # The browser, which has the token, decides whether it is enabled (assets/board.js).
     asks: Any = {"data-retry": trial, **_aria(label=f"Retry {label}, {trial[:8]}")}
     return html.Button("Retry", type="button", **asks)
+
+
+def _overlay(sweep: str, trial: Trial) -> Component:
+    address = f"/overlays?{urlencode({'sweep': sweep, 'a': trial.hash})}"
+    return html.A("Overlay", href=address, **_aria(label=f"Overlay of {trial.label}, {trial.hash[:8]}"))
 
 
 def _linked(text: str, href: str, otherwise: str | None = None) -> Node:

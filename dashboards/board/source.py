@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from dashboards.board.home import Best
 from dashboards.board.kept import Kept
 from dashboards.figures.style import Drawing
+from dashboards.study_data import datasets_without_pictures
 from storage.database import Database, open_database
 from storage.errors import DatabaseURLError
 from storage.records import Attempt, Lease, Request, SignificanceTest, Sweep, SweepProgress, Trial
@@ -74,12 +76,17 @@ class Source:
 
     Args:
         url: of the database.
+        trials_folder: holds the trials' predictions; None where they are not on this machine.
+        prepared_root: holds the prepared data sets, likewise.
         rest: the next snapshot is made at the earliest after this many times the time that the last one took. A large
             sweep that changes all the time then does not keep a processor busy.
     """
 
-    def __init__(self, url: str, *, rest: float = REST) -> None:
+    def __init__(
+        self, url: str, *, trials_folder: Path | None = None, prepared_root: Path | None = None, rest: float = REST
+    ) -> None:
         self._url = url
+        self.trials_folder, self.prepared_root = trials_folder, prepared_root
         self._lock = threading.Lock()
         self._repository: Repository | None = None
         self._snapshots = Kept[Snapshot](rest)
@@ -201,6 +208,14 @@ class Source:
         repository = self._open()
         version = " ".join(f"{repository.pulse(name)} {self.scored(name)}" for name in names)
         return self._compared.get("\0".join(names), version, lambda: compare_sweeps(repository, names))
+
+    def hidden(self, name: str) -> frozenset[str]:
+        """The data sets of a sweep of which no picture may be shown.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+        return datasets_without_pictures(self._open().sweep(name).grid)
 
     def drawing(self, of: str, version: str, draw: Callable[[], Drawing | None]) -> Drawing | None:
         """A drawn figure, which is kept while its version is the same."""

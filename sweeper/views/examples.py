@@ -8,14 +8,16 @@ reason, where those files are.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from sweeper.analysis import Answers
+from sweeper.analysis.chosen import ChosenScores
 from sweeper.analysis.selection import at_selected_gamma, foreground_dsc, trial_scores
 from sweeper.views.crops import (
     Box,
@@ -44,6 +46,7 @@ PERCENTILES = (1.0, 99.0)
 """Of a picture's intensities: what is shown black and white."""
 
 DISAGREEMENT = "largest disagreement"
+SIDE_BY_SIDE = "side by side"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,40 @@ def load_examples(
         elif trials_folder is None or prepared_root is None:
             found.append(Examples(dataset, problems=("the trials' predictions are not on this machine",)))
         else:
-            found.append(_Files(answers, dataset, trials_folder, prepared_root).examples(cases))
+            runs = _chosen_runs(answers, dataset)
+            found.append(_Files(runs, dataset, trials_folder, prepared_root).examples(cases))
     return found
+
+
+def beside(
+    scores: ChosenScores, names: Mapping[str, str], case: str, trials_folder: Path, prepared_root: Path
+) -> Examples:
+    """One test case as some trials of one data set segmented it, at whatever γ.
+
+    Args:
+        scores: of the sweep.
+        names: what each of the trials is called in the picture, by hash.
+        case: which; each of the trials has a score for it.
+        trials_folder: holds a folder per trial, named by its hash, with `predictions.npz`.
+        prepared_root: holds the prepared data sets.
+    """
+    trials = scores.trials[scores.trials["hash"].isin(names)]
+    runs = _runs(trials, scores.per_trial[scores.per_trial["trial"].isin(names)])
+    runs["variant"] = runs["hash"].map(names)
+    dsc = runs.loc[runs["case"] == case, "dsc"]
+    picked = Picked(SIDE_BY_SIDE, case, float(dsc.mean()), float(dsc.min()), float(dsc.max()))
+    return _Files(runs, str(trials["dataset"].iloc[0]), trials_folder, prepared_root).examples([picked])
+
+
+def trials_cases(scores: ChosenScores, trials: Collection[str]) -> pd.DataFrame:
+    """The DSC of each test case (the mean over its classes, rows) by each of these trials (columns).
+
+    Only cases for which all of them have one; those on which the trials differ most come first.
+    """
+    runs = foreground_dsc(scores.per_trial[scores.per_trial["trial"].isin(trials)])
+    table = runs.pivot(index="case", columns="trial", values="dsc").dropna()
+    spread = (table.max(axis=1) - table.min(axis=1)).round(12)
+    return table.loc[spread.sort_values(ascending=False, kind="stable").index]
 
 
 def pick_cases(answers: Answers) -> dict[str, list[Picked]]:
@@ -161,15 +196,8 @@ def pick_cases(answers: Answers) -> dict[str, list[Picked]]:
 class _Files:
     """The trials and prepared data of one data set, and what of them cannot be read."""
 
-    def __init__(self, answers: Answers, dataset: str, trials: Path, prepared: Path) -> None:
-        current = answers.trials[answers.trials["current"] & (answers.trials["dataset"] == dataset)]
-        chosen = at_selected_gamma(current, answers.selection)
-        own = answers.counted_scores[answers.counted_scores["trial"].isin(chosen["hash"])]
-        scored = foreground_dsc(trial_scores(chosen, own))[["trial", "case", "dsc"]]
-        # Of a cross-validation each case is in the test set of one fold alone.
-        self._runs = chosen.sort_values(["variant", "repeat", "fold"], kind="stable").merge(
-            scored, left_on="hash", right_on="trial"
-        )
+    def __init__(self, runs: pd.DataFrame, dataset: str, trials: Path, prepared: Path) -> None:
+        self._runs = runs
         self._dataset, self._trials, self._prepared = dataset, trials, prepared
         self._opened: dict[str, PreparedDataset] = {}
         self._problems: dict[str, str] = {}
@@ -222,6 +250,22 @@ class _Files:
             counted = truth != IGNORED
             truth, prediction = truth * counted, prediction * counted
         return truth, prediction
+
+
+def _chosen_runs(answers: Answers, dataset: str) -> pd.DataFrame:
+    current = answers.trials[answers.trials["current"] & (answers.trials["dataset"] == dataset)]
+    chosen = at_selected_gamma(current, answers.selection)
+    own = answers.counted_scores[answers.counted_scores["trial"].isin(chosen["hash"])]
+    return _runs(chosen, trial_scores(chosen, own))
+
+
+def _runs(trials: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Each of the trials with its DSC of each case, in the order in which one of a loss is taken."""
+    scored = foreground_dsc(scores)[["trial", "case", "dsc"]]
+    # Of a cross-validation each case is in the test set of one fold alone.
+    return trials.sort_values(["variant", "repeat", "fold"], kind="stable").merge(
+        scored, left_on="hash", right_on="trial"
+    )
 
 
 def _planes(prepared: PreparedDataset, case: str, truth: Labels, predictions: Sequence[Labels]) -> tuple[Plane, ...]:

@@ -211,6 +211,13 @@ def test_scores_and_comparisons_by_keyboard(browser: Browser, board: Board) -> N
         assert wider_than_its_window(page) == 0
         assert grave_faults(page) == []
         picture(page, "board-scores-390-dark")
+        page.get_by_role("link", name="demo", exact=True).press("Enter")
+        page.get_by_role("link", name="Overlays", exact=True).press("Enter")
+        page.get_by_label("Test case").select_option(index=1)
+        page.get_by_role("button", name="Show").press("Enter")
+        expect(page).to_have_url(re.compile("case=case1"))
+        assert wider_than_its_window(page) == 0
+        assert grave_faults(page) == []
 
 
 def test_zoomed_to_200_percent(browser: Browser, board: Board) -> None:

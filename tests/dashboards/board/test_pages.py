@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from dashboards.board.app import make_app
 from dashboards.board.source import Source
 from storage.repository import Repository
+from sweeper.views.examples import PREDICTIONS
 from tests.live_sweeps import Planned, bring, epoch, new_trial, store
 from tests.results import result, scored
 from trials.states import SweepState, TrialState
+from workers.datasets.image_folder import NUCLEI, Nuclei
+from workers.datasets.prepared import prepare
 
 
 @pytest.fixture
@@ -78,6 +85,10 @@ def test_home_is_sent_again_only_when_something_changed(client: FlaskClient, rep
         ("/scores?sweep=demo&metric=recal", 404, "did you mean &#39;recall&#39;"),
         ("/scores?sweep=demo&dataset=drve", 404, "did you mean &#39;drive&#39;"),
         ("/scores.png?sweep=demo&dataset=drive&class=odd", 404, "no class is named &#39;odd&#39;; there are: nucleus"),
+        ("/overlays?sweep=demo&a=zz", 404, "no finished trial of this data set has a hash that starts with"),
+        ("/overlays?sweep=demo&case=case9", 404, "did you mean &#39;case"),
+        ("/overlays?sweep=demo&part=all", 404, "there are: part, whole"),
+        ("/overlays.png?sweep=demo", 404, "predictions are not on this machine"),
         ("/compare?sweep=demo", 400, "needs two sweeps or more; chosen: &#39;demo&#39;"),
         ("/compare?sweep=demo&sweep=demos", 404, "no sweep is named &#39;demos&#39;"),
         ("/compare?sweep=demo&sweep=other&metric=nsd", 404, "no metric that both sweeps have is named &#39;nsd&#39;"),
@@ -202,3 +213,64 @@ def test_sweeps_that_have_nothing_in_common(client: FlaskClient, repository: Rep
     assert "None: no trial belongs to two of them." in text
     assert "No loss was trained anew" in text
     assert client.get("/compare.png?sweep=demo&sweep=other").status_code == 404
+
+
+def test_overlays_begin_with_the_case_on_which_two_trials_differ_most(
+    client: FlaskClient, repository: Repository
+) -> None:
+    cells = [Planned(loss=loss, repeat=60) for loss in ("ce", "dice")]
+    lease = store(repository, cells, "two")
+    for cell, dsc in zip(cells, ((0.8, 0.8, 0.8), (0.7, 0.2, 0.9)), strict=True):
+        attempt = repository.claim(lease, cell.spec.hash)
+        assert attempt is not None
+        scores = [scored(part, f"c{i}", "nucleus", dsc[i]) for part in ("validation", "test") for i in range(3)]
+        repository.finish(lease, attempt.id, result(cell.spec.hash, scores, [epoch(1, 0.5)]))
+    text = client.get("/overlays?sweep=two").get_data(as_text=True)
+    assert '<option value="c1" selected>c1: DSC 0.800 and 0.200</option>' in text
+    assert "predictions are not on this machine" in text
+    found = rows(client.get("/overlays.csv?sweep=two"))
+    assert [row["case"] for row in found] == ["c1", "c0", "c2"]
+    assert float(found[0]["dice · repeat 60"]) == 0.2
+
+
+@pytest.mark.slow
+def test_two_cells_are_drawn_side_by_side_over_image_and_truth(
+    repository: Repository, file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+        for image in sorted((NUCLEI / part).glob("*.png"))[:3]:
+            shutil.copy(image, folder / part)
+    dataset = prepare(Nuclei(), folder, tmp_path / "prepared", processes=1)
+    hidden = {"datasets": [{"name": "nuclei", "pictures": False}]}
+    for name, grid in (("seen", {}), ("hidden", hidden)):
+        specs = [cell.spec for cell in (Planned(loss="ce", repeat=70), Planned(loss="dice", repeat=70))]
+        specs = [replace(spec, data=replace(spec.data, prepared=dataset.key)) for spec in specs]
+        trials = [replace(new_trial(Planned(loss=spec.loss.name)), hash=spec.hash, spec=spec) for spec in specs]
+        repository.create_sweep(name, grid=grid, trials=trials)
+        lease = repository.acquire_lease(name, "h", 60)
+        for spec in specs:
+            if (attempt := repository.claim(lease, spec.hash)) is None:
+                continue
+            scores = [scored("test", case, "nucleus", 0.5) for case in dataset.case_ids]
+            repository.finish(lease, attempt.id, result(spec.hash, scores, [epoch(1, 0.5)]))
+            (tmp_path / "trials" / spec.hash).mkdir(parents=True)
+            masks = {case: np.asarray(dataset.label(case)) * (spec.loss.name == "ce") for case in dataset.case_ids}
+            np.savez_compressed(tmp_path / "trials" / spec.hash / PREDICTIONS, **masks)
+    source = Source(f"sqlite:///{file}", trials_folder=tmp_path / "trials", prepared_root=tmp_path / "prepared")
+    client = make_app(source).server.test_client()
+    case = dataset.case_ids[1]
+    missed = int((np.asarray(dataset.label(case)) > 0).sum())
+    answer = client.get(f"/overlays?sweep=seen&case={case}&part=whole")
+    text = answer.get_data(as_text=True)
+    assert f"Test case {case} of nuclei." in text
+    assert f"dice · repeat 70: DSC 0.500, FP 0 · FN {missed}" in text
+    assert "ce · repeat 70: DSC 0.500, FP 0 · FN 0" in text
+    with Image.open(io.BytesIO(client.get(f"/overlays.png?sweep=seen&case={case}&part=whole").data)) as drawn:
+        assert drawn.format == "PNG"
+    answer = client.get("/overlays?sweep=hidden")
+    assert "its pictures are switched off (pictures = false)" in answer.get_data(as_text=True)
+    assert "<figure>" not in answer.get_data(as_text=True)
+    assert client.get("/overlays.png?sweep=hidden").status_code == 404
+    source.close()
