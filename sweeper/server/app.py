@@ -32,7 +32,7 @@ from sweeper.errors import (
 from sweeper.server.guard import LOOPBACK, Guard
 from sweeper.server.limits import MAX_BODY_BYTES
 from sweeper.server.monitoring import exposition
-from sweeper.server.routes import needs, problems, text_answers, verb_routes
+from sweeper.server.routes import needs, problem_model, text_answers, verb_routes
 from sweeper.server.slowdown import Slowdown
 from sweeper.server.tokens import Tokens
 from sweeper.verbs import VERBS, Host, Role
@@ -135,7 +135,7 @@ def _problem(status: int, message: str) -> JSONResponse:
 def _health(host: Host) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/healthz", responses=problems(503), operation_id="health")
+    @router.get("/healthz", responses=problem_model(503), operation_id="health")
     def health() -> Health:
         """Whether the service is up and its database answers; needs no token."""
         host.repository.database.now()

@@ -34,16 +34,20 @@ _PROBLEMS = {
 }
 
 
+def problem_model(status: int) -> Answers:
+    """A problem as OpenAPI describes it, with its schema, to which `problems` refers."""
+    return {status: {"model": Problem, "description": _PROBLEMS[status]}}
+
+
 def problems(*statuses: int) -> Answers:
-    """Problems as OpenAPI describes them."""
-    return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}
+    """Problems as OpenAPI describes them. They refer to the schema: FastAPI would make it anew for each."""
+    reference = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _PROBLEMS[status], "content": reference} for status in statuses}
 
 
 def text_answers(kind: str, *statuses: int) -> Answers:
     """An answer that is not JSON, with problems that are: FastAPI would describe both alike."""
-    reference = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    described: Answers = {status: {"description": _PROBLEMS[status], "content": reference} for status in statuses}
-    return {200: {"content": {kind: {"schema": {"type": "string"}}}}, **described}
+    return {200: {"content": {kind: {"schema": {"type": "string"}}}}, **problems(*statuses)}
 
 
 def needs(role: Role, tokens: Tokens, slowdown: Slowdown) -> Dependency:
