@@ -34,6 +34,8 @@ def closing_text(settings: Settings, name: str, answers: Answers, report: Sequen
     else:
         lines.append(f"  {_command('mlflow')} ui --backend-store-uri {shlex.quote(hide_password(settings.mlflow))}")
     lines.append(f"  {_command('sweeper')} status {name}")
+    if answers.best_models:
+        lines += ["", "Apply it to images of yours:", f"  {_command('sweeper')} predict {name} IMAGES --to DIR"]
     return Text("\n".join(lines))
 
 

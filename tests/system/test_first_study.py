@@ -105,7 +105,9 @@ def test_the_data_are_looked_at(session: Session) -> None:
 
 def test_the_study_is_finished(session: Session) -> None:
     assert list(session.home.states("cells").values()) == ["finished"]
-    assert "report.html" in session.printed["launch --grid cells.toml --data data"]
+    printed = session.printed["launch --grid cells.toml --data data"]
+    assert "report.html" in printed
+    assert "sweeper predict cells IMAGES --to DIR" in printed
     assert (session.home.folder / "reports" / "cells" / "report.html").is_file()
 
 

@@ -74,3 +74,4 @@ def test_it_calls_a_loss_better_only_in_new_trainings(runs: int) -> None:
     said = str(closing_text(Settings(home=Path("home")), "s", answers, []))
     assert ("better" in said) == (runs > 1)
     assert ("these trained networks" in said) == (runs == 1)
+    assert said.endswith("sweeper predict s IMAGES --to DIR")
