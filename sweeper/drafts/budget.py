@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from sweeper.drafts.fingerprint import Fingerprint
 from sweeper.drafts.rules import Sizes, sizes_of
-from sweeper.timing.costs import FEW_EPOCHS, CostModel
+from sweeper.timing.costs import FEW_EPOCHS, CostModel, waiting
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 
 FILTERS = {2: 32, 3: 32}
 """Of the first level: nnU-Net's."""
 
-STEPS = 600
+STEPS = 500
 """So many steps of the optimiser a network should have: a small one on 40 images is near its plateau then."""
 
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 1000
@@ -22,7 +22,7 @@ SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
 OVERHEAD_SECONDS = 45.0
 """Start, preparation and report of a sweep."""
 
-BESIDE = 1.2
+BESIDE = 1.1
 """What a trial takes beside the training that the cost model knows: its scores, and what it leaves in MLflow."""
 
 
@@ -84,9 +84,14 @@ def fit(found: Fingerprint, study: Study, costs: CostModel, budget: float) -> Fi
 
 
 def _candidates(found: Fingerprint) -> Sequence[tuple[Sizes, int]]:
-    """Pairs of sizes and filters, the most work first."""
+    """Pairs of sizes and filters, the longest first."""
     pairs = [(sizes_of(found, scale), filters) for scale in SCALES for filters in (FILTERS[found.dimensions], 16, 8)]
-    return sorted(pairs, key=lambda pair: -pair[0].voxels(found.shape) * pair[1] ** 2)
+
+    def time(pair: tuple[Sizes, int]) -> float:
+        sizes, filters = pair
+        return sizes.voxels(found.shape) * filters**2 * waiting(filters, sizes.depth)
+
+    return sorted(pairs, key=time, reverse=True)
 
 
 def _epochs(found: Fingerprint, sizes: Sizes, filters: int, study: Study, costs: CostModel, budget: float) -> int:

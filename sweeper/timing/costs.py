@@ -10,11 +10,22 @@ from itertools import accumulate
 
 from trials.spec import TrainingSpec, TrialSpec
 
-FIRST_GUESS = (3.0, 0.02)
-"""Seconds of overhead of a trial, above all tracing its graph, and seconds per GFLOP: 50 GFLOP/s of useful
-convolution, which is about one CPU core."""
+FIRST_GUESS = (3.0, 0.0205)
+"""Seconds of overhead of a trial, above all tracing its graph, and seconds per GFLOP of the usual network: 49 GFLOP/s
+of useful convolution, which is about one CPU core."""
 
-DOUBT = (3.0, 0.2)
+WAITING = 230.0
+"""A convolution of few filters waits for the memory, and not for arithmetic: its GFLOP takes 1 + 230 / filters times
+as long as one of very many. By what the demo's network (8 filters, 2.7 s an epoch) and the paper's (64, 13 s a step)
+take on one core."""
+
+USUAL = (32, 4)
+"""Filters of the first level, and depth, of the usual network."""
+
+FEWEST_MEASURED = 8
+"""Fewer filters than this are taken to wait no longer."""
+
+DOUBT = (3.0, 0.12)
 """Standard deviations of the first guess. Trials with hardly any work, such as a rehearsal's, thus teach the overhead,
 and large ones the speed."""
 
@@ -77,7 +88,7 @@ def expected_epochs(training: TrainingSpec) -> float:
 
 
 def work(spec: TrialSpec, images: int, voxels: int, epochs: float) -> float:
-    """Work of a whole trial in GFLOP: forward and backward pass of a U-Net over so many epochs.
+    """Work of a whole trial in GFLOP of the usual network: forward and backward pass of a U-Net over so many epochs.
 
     Each of a U-Net's levels does about the same number of operations per voxel of the input in 2D (filters double
     while voxels quarter, and a convolution costs filters squared), and half of the level above it in 3D.
@@ -87,7 +98,16 @@ def work(spec: TrialSpec, images: int, voxels: int, epochs: float) -> float:
     kernel = 3**dimensions
     flops_per_voxel = 2 * kernel * model.base_filters**2 * 4.0 * sum(per_level)
     size = math.prod(training.patch) * training.patches_per_case if training.patch else voxels
-    return float(3 * flops_per_voxel * size * images * epochs / 1e9)
+    return float(3 * flops_per_voxel * waiting(model.base_filters, model.depth) * size * images * epochs / 1e9)
+
+
+def waiting(filters: int, depth: int) -> float:
+    """How much longer a GFLOP of such a network takes than one of the usual network."""
+
+    def mean(first: int, levels: int) -> float:
+        return sum(1 + WAITING / (max(first, FEWEST_MEASURED) * 2**level) for level in range(levels)) / levels
+
+    return mean(filters, depth + 1) / mean(USUAL[0], USUAL[1] + 1)
 
 
 def learn_costs(measured: Iterable[Measured]) -> CostModel:

@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_work_grows_with_epochs_images_and_voxels(epochs: int, images: int, voxe
     assert gflop(spec(epochs=epochs + 1), images, voxels) > one
     assert gflop(spec(epochs=epochs), 2 * images, voxels) == pytest.approx(2 * one)
     assert gflop(spec(epochs=epochs), images, 2 * voxels) == pytest.approx(2 * one)
-    assert gflop(spec(epochs=epochs, filters=16), images, voxels) == pytest.approx(4 * one)
+    assert 2 * one < gflop(spec(epochs=epochs, filters=16), images, voxels) < 4 * one
 
 
 def test_a_patch_and_not_the_whole_volume_is_the_work() -> None:
@@ -227,6 +228,19 @@ def test_the_first_guess() -> None:
     assert model.seconds(spec(), 30, 10**4) == pytest.approx(FIRST_GUESS[0] + FIRST_GUESS[1] * gflop(spec(), 30, 10**4))
 
 
+@pytest.mark.parametrize(
+    ("filters", "depth", "images", "voxels", "seconds"),
+    [(8, 3, 38, 128 * 128, 2.7), (64, 4, 2, 288 * 384, 13.0)],
+    ids=["demo", "paper"],
+)
+def test_the_first_guess_is_what_an_epoch_took_on_a_core(
+    filters: int, depth: int, images: int, voxels: int, seconds: float
+) -> None:
+    """Of the demo's network an epoch of each of two trials at once, of the paper's a step."""
+    one = replace(spec(epochs=1), model=ModelSpec(base_filters=filters, depth=depth))
+    assert learn_costs([]).seconds(one, images, voxels) - FIRST_GUESS[0] == pytest.approx(seconds, rel=0.15)
+
+
 @given(st.floats(1e-5, 0.2), st.integers(1, 20))
 def test_a_speed_that_was_measured_on_much_work_is_learned(rate: float, trials: int) -> None:
     images, voxels = 4000, 10**6
@@ -239,7 +253,7 @@ def test_a_speed_that_was_measured_on_much_work_is_learned(rate: float, trials: 
 
 def test_overhead_and_speed_are_told_apart() -> None:
     seconds = [
-        Measured(spec(epochs=n), n, 5.0 + 0.1 * gflop(spec(epochs=n), 40, 10**4), 40, 10**4)
+        Measured(spec(epochs=n), n, 5.0 + 0.1 * gflop(spec(epochs=n), 10, 10**4), 10, 10**4)
         for n in (1, 5, 10, 20, 40, 50)
     ]
     overhead, rate = learn_costs(seconds).overall
