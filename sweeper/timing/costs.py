@@ -105,7 +105,7 @@ def waiting(filters: int, depth: int) -> float:
     """How much longer a GFLOP of such a network takes than one of the usual network."""
 
     def mean(first: int, levels: int) -> float:
-        return sum(1 + WAITING / (max(first, FEWEST_MEASURED) * 2**level) for level in range(levels)) / levels
+        return sum(1 + WAITING / (max(first, FEWEST_MEASURED) * 2.0**level) for level in range(levels)) / levels
 
     return mean(filters, depth + 1) / mean(USUAL[0], USUAL[1] + 1)
 
