@@ -93,6 +93,7 @@ class TrainRequest:
         metrics: what the images are scored by beside what always is, by the names under which it is stored
             (`trials.metrics`). No part of the spec: they move no number.
         data_source: where the data set comes from, for MLflow: its page, or words.
+        setting: the part of the label that all repeats and folds share, without the data set; for MLflow.
     """
 
     kind: ClassVar = "train"
@@ -111,6 +112,7 @@ class TrainRequest:
     loaders: int = 0
     metrics: tuple[str, ...] = ()
     data_source: str = ""
+    setting: str = ""
 
 
 @dataclass(frozen=True, slots=True)

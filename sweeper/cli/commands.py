@@ -546,4 +546,4 @@ def _run(
         return
     run(session, name, limit=limit, until=until, prepared=prepared)
     done = finish(session, name)
-    session.console.print(closing_text(session.settings, name, done.study.answers, done.files))
+    session.console.print(closing_text(session.settings, name, done.study.answers, done.files, done.mlflow))

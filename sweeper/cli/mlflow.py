@@ -1,22 +1,44 @@
-"""`sweeper mlflow`: fill MLflow's store anew."""
+"""`sweeper mlflow`: look at a sweep in MLflow, and fill its store anew."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from sweeper.cli.options import SweepArgument, open_session, say
+from sweeper.cli.options import SweepArgument, chosen_sweep, open_session, say
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def mlflow(context: typer.Context) -> None:
-    """Fill MLflow's store anew.
+    """Look at a sweep in MLflow, or fill its store anew.
 
-    Example: sweeper mlflow rebuild
+    Example: sweeper mlflow ui demo
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command()
+def ui(
+    sweep: SweepArgument = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to bind; 0 takes a free one.")
+    ] = 5000,
+) -> None:
+    """Open MLflow's page on a sweep's trials; Ctrl-C ends it.
+
+    It listens on this machine alone. With MLFLOW_TRACKING_URI nothing is
+    started: the address is that server's.
+
+    Example: sweeper mlflow ui demo
+    """
+    from sweeper.run.mlflow_ui import show
+
+    with open_session() as session:
+        show(session, chosen_sweep(session, sweep), port, typer.echo)  # at once, also into a pipe
 
 
 @app.command()

@@ -54,14 +54,17 @@ class Naming:
 
     def label(self, spec: TrialSpec) -> str:
         """The whole cell, such as `nuclei · unified_focal_asym (delta=0.7) · γ=0.5 · repeat 1`."""
-        parts = [spec.data.dataset, self.variant(spec)]
-        if spec.loss.gamma is not None:
-            parts.append(f"γ={number(spec.loss.gamma)}")
+        parts = [spec.data.dataset, self.setting(spec)]
         if spec.repeat:
             parts.append(f"repeat {spec.repeat}")
         if spec.data.fold is not None:
             parts.append(f"fold {spec.data.fold}")
         return " · ".join(parts)
+
+    def setting(self, spec: TrialSpec) -> str:
+        """What the repeats and folds of a cell share beside its data set: `unified_focal_asym (delta=0.7) · γ=0.5`."""
+        gamma = spec.loss.gamma
+        return self.variant(spec) if gamma is None else f"{self.variant(spec)} · γ={number(gamma)}"
 
     def labelled(self, trials: Iterable[Trial]) -> list[Trial]:
         """Stored trials with the names that they have in this sweep: another one may have stored them first."""

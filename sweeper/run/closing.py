@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,13 @@ from sweeper.settings import Settings
 from trials.addresses import hide_password
 
 
-def closing_text(settings: Settings, name: str, answers: Answers, report: Sequence[Path]) -> RenderableType:
+def closing_text(
+    settings: Settings, name: str, answers: Answers, report: Sequence[Path], mlflow: str = ""
+) -> RenderableType:
     """The answer in its own words, and how to look at everything.
 
     The pages of servers are named where people reach them; files and a local store by the commands that open them.
+    `mlflow` is the address of the sweep's trials there.
     """
     lines = ["", answers.sentences[0]]
     if answers.chosen:
@@ -30,9 +32,9 @@ def closing_text(settings: Settings, name: str, answers: Answers, report: Sequen
     elif report:
         lines.append(f"  xdg-open {_short(report[0])}")
     if settings.mlflow.startswith(("http://", "https://")):
-        lines.append(f"  {settings.mlflow_url or hide_password(settings.mlflow)}  (MLflow, with the report)")
+        lines.append(f"  {mlflow or settings.mlflow_url or hide_password(settings.mlflow)}  (MLflow, with the report)")
     else:
-        lines.append(f"  {_command('mlflow')} ui --backend-store-uri {shlex.quote(hide_password(settings.mlflow))}")
+        lines.append(f"  {_command('sweeper')} mlflow ui {name}")
     lines.append(f"  {_command('sweeper')} status {name}")
     if answers.best_models:
         lines += ["", "Apply it to images of yours:", f"  {_command('sweeper')} predict {name} IMAGES --to DIR"]

@@ -186,6 +186,7 @@ class Coordinator:
         return TrainRequest(
             spec=spec,
             label=trial.label,
+            setting=self.naming.setting(spec),
             prepared_root=self.work.prepared_root,
             folder=below(self.work.trials, trial.hash),
             sweep=self.sweep.name,

@@ -99,8 +99,11 @@ def score_masks(
                 np.savez_compressed(file, allow_pickle=False, **predictions[partition])
     trial = _store(repository, settings, sweep_name, spec, result)
     if not (trial_folder / SPOOL_FILE).exists():
+        naming = naming_of(sweep.grid)
         with Spool(trial_folder / SPOOL_FILE) as spool:
-            spool.start(spec, label=naming_of(sweep.grid).label(spec), sweep=sweep_name, provenance=EXTERNAL)
+            spool.start(
+                spec, label=naming.label(spec), sweep=sweep_name, provenance=EXTERNAL, setting=naming.setting(spec)
+            )
             spool.finish(result)
     return Scored(trial, len(split.test), any(s.partition == "validation" for s in scores))
 

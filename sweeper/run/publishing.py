@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,14 +12,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from storage.errors import LeaseHeldError, NotWritableError
-from storage.records import Sweep
+from storage.records import Sweep, Trial
 from sweeper.errors import GridError
 from sweeper.grids.details import details_of
 from sweeper.run import unpublished
 from sweeper.run.lease import LeaseKeeper
+from sweeper.run.spools import complete_spools, sources_of, spool_of
 from sweeper.session import Session
+from trials.addresses import hide_password
 from trials.places import below
 from trials.states import SweepState
+from workers.tracking.records import Dataset
 
 if TYPE_CHECKING:
     from sweeper.study import Study
@@ -30,18 +34,19 @@ EXPERIMENT = "sweeper"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What stands at the end of a sweep: the report's files, the page first, and the study that they show."""
+    """What stands at the end of a sweep: the report's files, the page first, the study that they show, and the address
+    of its trials in MLflow's page, where a server has one."""
 
     files: list[Path]
     study: Study
+    mlflow: str = ""
 
 
 def finish(session: Session, sweep_name: str) -> Published:
     """Writes the report, on disk and into MLflow, which is sent what it lacks."""
     folder = below(session.settings.reports, sweep_name)
     published = report(session, sweep_name, folder)
-    publish(session, published.study, [folder])
-    return published
+    return replace(published, mlflow=publish(session, published.study, folder))
 
 
 def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> Published:
@@ -74,11 +79,14 @@ def _writer() -> ModuleType:
     return import_module(next(iter(offers)).module)
 
 
-def publish(session: Session, study: Study, files: Sequence[Path]) -> None:
+def publish(session: Session, study: Study, report: Path | None) -> str:
     """Completes what MLflow has of a sweep: what is left in the spools, the report, and the best model per data set.
 
     Holds the sweep's lease meanwhile; a coordinator that holds it does the same at its end. An unreachable MLflow is a
     line on the console: the spools keep what it lacks, and the sweep's note (`sweeper.run.unpublished`) stays.
+
+    Returns:
+        The address of the sweep's trials in MLflow's page; empty without a server, or where it could not be reached.
     """
     from workers.tracking import TrackingDamagedError, TrackingUnavailableError
 
@@ -86,9 +94,10 @@ def publish(session: Session, study: Study, files: Sequence[Path]) -> None:
     try:
         with LeaseKeeper(session.repository, sweep_name, settings.lease_seconds, running=False) as keeper:
             unpublished.note(settings, sweep_name)
-            send(session, keeper, study, files)
+            page = send(session, keeper, study, report)
             if session.repository.sweep(sweep_name).state is not SweepState.RUNNING:
                 unpublished.forget(settings, sweep_name)
+            return page
     except LeaseHeldError:
         pass
     except TrackingDamagedError as error:
@@ -98,16 +107,20 @@ def publish(session: Session, study: Study, files: Sequence[Path]) -> None:
             f"{error}; `sweeper serve` sends later what MLflow lacks, and so does: sweeper resume {sweep_name}",
             markup=False,
         )
+    return ""
 
 
-def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Path]) -> None:
+def send(session: Session, keeper: LeaseKeeper, study: Study, report: Path | None) -> str:
     """Sends MLflow what it lacks of a sweep that this process holds.
+
+    Returns:
+        The address of the sweep's trials in MLflow's page; empty without a server.
 
     Raises:
         TrackingUnavailableError, TrackingInputError: it could not be sent.
     """
     from sweeper.run.model_card import model_cards  # with the analysis
-    from sweeper.run.spools import complete_spools, spool_of
+    from sweeper.run.ranking import ranking, ranking_metrics, said
     from workers.tracking import replay, run_id
 
     settings, sweep = session.settings, session.repository.sweep(keeper.sweep)
@@ -122,10 +135,14 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, files: Sequence[Pa
         # MLflow was unreachable when the trial ended, or it lost the run, and the spool went into a new one.
         if (run := run_id(spool)) and run != trial.mlflow_run:
             keeper.write(session.repository.set_mlflow_run, run, trial=trial.hash)
-    tracker.report(sweep.description, files, "report.html")
+    rows, states = ranking(study.answers), Counter(trial.state for trial in trials)
+    tracker.answer(said(study), rows, report)
+    tracker.metrics({**ranking_metrics(rows), **{f"trials/{state}": count for state, count in states.items()}})
     best = study.answers.best_models
     tracker.register_best(best, descriptions=model_cards(study, best))
-    tracker.finish("FINISHED" if sweep.state is SweepState.FINISHED else "KILLED")
+    tracker.finish(sweep.state)
+    base = settings.mlflow_url or hide_password(settings.mlflow)
+    return tracker.page(base) if base.startswith(("http://", "https://")) else ""
 
 
 def parent_run(session: Session, sweep: Sweep) -> SweepTracker:
@@ -134,8 +151,25 @@ def parent_run(session: Session, sweep: Sweep) -> SweepTracker:
 
     settings = session.settings
     tracker = SweepTracker(settings.mlflow, sweep.name, experiment=EXPERIMENT, artifact_root=settings.artifacts)
-    tracker.start(datasets=list(details_of(sweep).data), provenance=provenance(sweep), description=sweep.description)
+    trials = session.repository.trials(sweep.name)
+    tracker.start(
+        datasets=Counter(trial.dataset for trial in trials),
+        inputs=_inputs(trials, sources_of(sweep)),
+        provenance=provenance(sweep),
+        description=sweep.description,
+    )
     return tracker
+
+
+def _inputs(trials: Sequence[Trial], sources: Mapping[str, str]) -> list[Dataset]:
+    """The data sets of a sweep, each prepared form once; with its split where all trials have the same."""
+    splits: dict[tuple[str, str], set[str]] = {}
+    for trial in trials:
+        splits.setdefault((trial.dataset, trial.spec.data.prepared), set()).add(trial.spec.data.split)
+    return [
+        Dataset(name, key or "unprepared", split.pop() if len(split) == 1 else "", source=sources.get(name, ""))
+        for (name, key), split in splits.items()
+    ]
 
 
 def provenance(sweep: Sweep) -> str:

@@ -58,6 +58,6 @@ def _send_again(session: Session, name: str, names: Sequence[str]) -> int:
             if trial.sweep in (None, name) or trial.sweep not in names:
                 forget_sent(settings.trials / trial.hash / SPOOL_FILE)
         report = settings.reports / name
-        send(session, keeper, read_study(repository, name), [report] if (report / "report.html").exists() else [])
+        send(session, keeper, read_study(repository, name), report if (report / "report.html").exists() else None)
         unpublished.forget(settings, name)
     return sum((settings.trials / trial.hash / SPOOL_FILE).exists() for trial in trials)

@@ -25,7 +25,7 @@ from trials.places import below
 from trials.results import Score, TrialResult
 from trials.states import FailureKind, TrialState
 from workers.process.child import SPOOL_FILE
-from workers.tracking import Spool, lacking_metrics, unended
+from workers.tracking import Spool, told
 
 TEXTS = ("trial", "partition", "case", "label", "group")
 """The columns of stored scores that are no metric."""
@@ -46,7 +46,7 @@ def end_spools(settings: Settings, trials: Sequence[Trial]) -> list[Path]:
     ended = []
     for trial in trials:
         path = spool_of(settings, trial.hash)
-        if trial.state in (TrialState.RUNNING, TrialState.FINISHED) or not unended(path):
+        if trial.state in (TrialState.RUNNING, TrialState.FINISHED) or not told(path).open:
             continue
         with suppress(OSError), Spool(path) as spool:  # its disk may be full
             _end(spool, trial)
@@ -55,18 +55,24 @@ def end_spools(settings: Settings, trials: Sequence[Trial]) -> list[Path]:
 
 
 def complete_spools(settings: Settings, repository: Repository, sweep: str) -> None:
-    """Ends what `end_spools` does, and adds to finished trials' spools the stored metrics that they lack."""
+    """Ends what `end_spools` does, and adds to the spools the stored metrics that they lack, and changed names."""
     trials = repository.trials(sweep)
     end_spools(settings, trials)
-    finished = [t for t in trials if t.state is TrialState.FINISHED and spool_of(settings, t.hash).exists()]
-    if not finished:
-        return
-    stored = _stored(repository, sweep)
-    for trial in finished:
+    naming, stored = naming_of(repository.sweep(sweep).grid, trials), _stored(repository, sweep)
+    for trial in trials:
         path = spool_of(settings, trial.hash)
-        if values := lacking_metrics(path, stored.get(trial.hash, ())):
+        if trial.state is TrialState.RUNNING or not (now := told(path)).label:
+            continue
+        label, setting = naming.label(trial.spec), naming.setting(trial.spec)
+        # A trial that several sweeps share has the name that it has in the one that ran it.
+        renamed = trial.sweep in (None, sweep) and (now.label, now.setting) != (label, setting)
+        values = now.lacking(stored.get(trial.hash, ())) if trial.state is TrialState.FINISHED else {}
+        if renamed or values:
             with suppress(OSError), Spool(path) as spool:
-                spool.scores(trial.best_epoch or 0, values)
+                if renamed:
+                    spool.label(label, setting)
+                if values:
+                    spool.scores(trial.best_epoch or 0, values)
 
 
 def make_spools(settings: Settings, repository: Repository, sweep: Sweep, provenance: str) -> None:
@@ -76,11 +82,12 @@ def make_spools(settings: Settings, repository: Repository, sweep: Sweep, proven
     if not lacking:
         return
     scores, environments, sources = _stored(repository, sweep.name), repository.environments(), sources_of(sweep)
-    for trial in naming_of(sweep.grid, trials).labelled(lacking):
+    naming = naming_of(sweep.grid, trials)
+    for trial in naming.labelled(lacking):
         with Spool(spool_of(settings, trial.hash)) as spool:
             spool.start(
                 trial.spec, label=trial.label, sweep=trial.sweep or sweep.name, attempt=trial.attempts,
-                provenance=provenance, source=sources.get(trial.dataset, ""),
+                provenance=provenance, source=sources.get(trial.dataset, ""), setting=naming.setting(trial.spec),
             )  # fmt: skip
             for epoch in repository.epochs(trial.hash):
                 spool.epoch(epoch)

@@ -44,7 +44,7 @@ SPEC = TrialSpec(
 PLUGIN = PluginSource("/home/me/mine.py", "a" * 16, "print('γ')\n", {"datasets": ("cells",)})
 REQUEST = TrainRequest(
     SPEC, "kits · γ=0.5", Path("/data"), Path("/trials/x"), sweep="s", attempt=2, plugins=(PLUGIN,), supervised=True,
-    metrics=("nsd(tolerance=2)", "ece"), data_source="https://example.org/kits",
+    metrics=("nsd(tolerance=2)", "ece"), data_source="https://example.org/kits", setting="γ=0.5",
 )  # fmt: skip
 EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 SCORES = (

@@ -146,6 +146,7 @@ def train(
             attempt=request.attempt,
             provenance=request.provenance,
             source=request.data_source,
+            setting=request.setting,
         )
 
         def started(epoch: int, remarks: tuple[str, ...]) -> None:

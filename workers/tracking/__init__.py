@@ -7,13 +7,13 @@ is imported only when something is sent, so that importing this package costs no
 
 from workers.tracking.client import ensure_store
 from workers.tracking.errors import TrackingDamagedError, TrackingInputError, TrackingUnavailableError
-from workers.tracking.lacking import lacking_metrics, unended
+from workers.tracking.lacking import Told, told
 from workers.tracking.repair import put_damaged_aside, restore_experiment
 from workers.tracking.replay import ReplayResult, forget_sent, replay, run_id
 from workers.tracking.replayer import Replayer
 from workers.tracking.spool import Spool
 from workers.tracking.sweep import BestModel, SweepTracker
-from workers.tracking.views import run_page, runs_page
+from workers.tracking.views import run_page, runs_page, sweep_page
 
 __all__ = [
     "BestModel",
@@ -21,17 +21,18 @@ __all__ = [
     "Replayer",
     "Spool",
     "SweepTracker",
+    "Told",
     "TrackingDamagedError",
     "TrackingInputError",
     "TrackingUnavailableError",
     "ensure_store",
     "forget_sent",
-    "lacking_metrics",
     "put_damaged_aside",
     "replay",
     "restore_experiment",
     "run_id",
     "run_page",
     "runs_page",
-    "unended",
+    "sweep_page",
+    "told",
 ]

@@ -23,11 +23,17 @@ MAXIMUM_PARAMETER_LENGTH = 6000
 TRIAL_TAG = "sweeper.trial"
 """The tag by which a trial's run is found again: the trial's hash."""
 
+SETTING_TAG = "loss_at_gamma"
+"""The tag that is the same for the repeats and folds of a cell: loss, settings and γ."""
+
 _SHORT = {"validation": "val", "test": "test"}
 
 
-def run_tags(spec: TrialSpec, *, sweep: str, attempt: int, provenance: str = "") -> dict[str, str]:
-    """Tags to filter and group by; every value is a string, γ without trailing zeros."""
+def run_tags(spec: TrialSpec, *, sweep: str, attempt: int, provenance: str = "", setting: str = "") -> dict[str, str]:
+    """Tags to filter and group by; every value is a string, γ without trailing zeros.
+
+    `setting` is the cell's name without data set, repeat and fold.
+    """
     tags = {
         TRIAL_TAG: spec.hash,
         "sweeper.attempt": str(attempt),
@@ -40,6 +46,8 @@ def run_tags(spec: TrialSpec, *, sweep: str, attempt: int, provenance: str = "")
         "provenance": provenance or spec.data.provenance,
         "state": "running",
     }
+    if setting:
+        tags[SETTING_TAG] = setting
     if spec.data.fold is not None:
         tags["fold"] = str(spec.data.fold)
     if spec.loss.gamma is not None:

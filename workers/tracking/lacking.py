@@ -1,34 +1,51 @@
-"""What a spool lacks, as its last lines say it."""
+"""What a spool says and what it lacks, without sending it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from trials.results import Score
-from workers.tracking.describe import overall_name, score_values, stored_metrics
-from workers.tracking.records import EndRecord, ScoresRecord, StartRecord
+from workers.tracking.describe import SETTING_TAG, overall_name, score_values, stored_metrics
+from workers.tracking.records import EndRecord, LabelRecord, ScoresRecord, StartRecord
 from workers.tracking.spool import read_lines
 
 
-def unended(spool: Path) -> bool:
-    """Whether the last attempt of a spool has no end. It may be under way."""
-    open_ = False
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a spool has told so far.
+
+    Attributes:
+        label, setting: the trial's name and the part that repeats share; empty where nothing has begun.
+        open: its last attempt has no end. It may be under way.
+        metrics: the names of its final metrics.
+    """
+
+    label: str = ""
+    setting: str = ""
+    open: bool = False
+    metrics: frozenset[str] = frozenset()
+
+    def lacking(self, scores: Sequence[Score]) -> dict[str, float]:
+        """The final metrics of stored scores that are not told."""
+        computed = {(score.partition, name) for score in scores for name in score.values}
+        if all(overall_name(part, name) in self.metrics for part, name in computed if stored_metrics([name])):
+            return {}
+        return {name: value for name, value in score_values(scores).items() if name not in self.metrics}
+
+
+def told(spool: Path) -> Told:
+    """What a spool has told so far; nothing where there is none."""
+    label, setting, open_, metrics = "", "", False, set[str]()
     for line in read_lines(spool):
-        if isinstance(line.record, StartRecord):
+        record = line.record
+        if isinstance(record, StartRecord):
             open_ = True
-        elif isinstance(line.record, EndRecord):
+        elif isinstance(record, EndRecord):
             open_ = False
-    return open_
-
-
-def lacking_metrics(spool: Path, scores: Sequence[Score]) -> dict[str, float]:
-    """The final metrics of stored scores that a finished trial's spool does not hold."""
-    known: set[str] = set()
-    for line in read_lines(spool):
-        if isinstance(line.record, EndRecord | ScoresRecord):
-            known |= line.record.values.keys()
-    computed = {(score.partition, name) for score in scores for name in score.values}
-    if all(overall_name(partition, metric) in known for partition, metric in computed if stored_metrics([metric])):
-        return {}
-    return {name: value for name, value in score_values(scores).items() if name not in known}
+        if isinstance(record, StartRecord | LabelRecord):
+            label, setting = record.name, record.tags.get(SETTING_TAG, "")
+        elif isinstance(record, EndRecord | ScoresRecord):
+            metrics |= record.values.keys()
+    return Told(label, setting, open_, frozenset(metrics))

@@ -119,13 +119,23 @@ class ScoresRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelRecord:
+    """The trial's name, after it has changed, with the tags that say a part of it."""
+
+    kind: ClassVar = "label"
+
+    name: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownRecord:
     """A record of a kind that this version does not know."""
 
     kind: str
 
 
-Record = StartRecord | MetricsRecord | ArtifactRecord | ModelRecord | EndRecord | ScoresRecord
+Record = StartRecord | MetricsRecord | ArtifactRecord | ModelRecord | EndRecord | ScoresRecord | LabelRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,5 +203,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Record]] = {
     ArtifactRecord.kind: lambda values: ArtifactRecord(Path(values["path"]), values["folder"]),
     ModelRecord.kind: _model,
     EndRecord.kind: lambda values: EndRecord(values["status"], values["tags"], int(values["step"]), values["values"]),
+    LabelRecord.kind: lambda values: LabelRecord(values["name"], values["tags"]),
     ScoresRecord.kind: lambda values: ScoresRecord(int(values["step"]), values["values"]),
 }

@@ -27,6 +27,7 @@ from workers.tracking.model import upload_model
 from workers.tracking.records import (
     ArtifactRecord,
     EndRecord,
+    LabelRecord,
     Line,
     MetricsRecord,
     ModelRecord,
@@ -34,6 +35,7 @@ from workers.tracking.records import (
     StartRecord,
 )
 from workers.tracking.spool import read_lines
+from workers.tracking.views import NOTE_TAG, picture_note
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -207,6 +209,9 @@ class _Sender:
         if isinstance(record, MetricsRecord):
             self._metrics(client, batch)
             return replace(self.position, ended=False)
+        if isinstance(record, LabelRecord):
+            self._label(client, record)
+            return self.position
         if isinstance(record, ScoresRecord):
             metrics = self._final(record.values, record.step, line.at)
             self._call(lambda: client.log_batch(self.position.run_id, metrics=metrics), "logging further metrics")
@@ -293,7 +298,8 @@ class _Sender:
         from mlflow.entities import RunTag
 
         run_id, metrics = self.position.run_id, self._final(record.values, record.step, at)
-        tags = [RunTag(key, str(value)[:5000]) for key, value in record.tags.items()]
+        said = {**record.tags, **self._note(client)}
+        tags = [RunTag(key, str(value)[:5000]) for key, value in said.items()]
         self._call(lambda: client.log_batch(run_id, metrics=metrics, tags=tags), "logging the outcome")
         self._call(lambda: client.set_terminated(run_id, status=record.status, end_time=at), "ending the run")
 
@@ -307,6 +313,21 @@ class _Sender:
             Metric(key, float(value), at, step, **(of_model if key.startswith(("test_", "val_")) else {}))
             for key, value in values.items()
         ]
+
+    def _label(self, client: MlflowClient, record: LabelRecord) -> None:
+        from mlflow.entities import RunTag
+
+        run_id, tags = self.position.run_id, [RunTag(key, value) for key, value in record.tags.items()]
+        self._call(lambda: client.update_run(run_id, name=record.name), "naming a run")
+        self._call(lambda: client.log_batch(run_id, tags=tags), "tagging a run")
+
+    def _note(self, client: MlflowClient) -> dict[str, str]:
+        """The run's description: its segmentations, where it has some, on its first page."""
+        for line in read_lines(self.spool):
+            if isinstance(line.record, ArtifactRecord) and line.record.path.suffix == ".png":
+                path = "/".join(part for part in (line.record.folder, line.record.path.name) if part)
+                return {NOTE_TAG: picture_note(self._experiment_id(client), self.position.run_id, path)}
+        return {}
 
     def _find_run(self, client: MlflowClient, trial: str) -> str:
         """The trial's run if one was created before; the oldest, should there be several."""

@@ -10,6 +10,7 @@ Writing a record costs microseconds and needs no MLflow, no network and no serve
 | `model` | for the trained network |
 | `end` | when the attempt has ended |
 | `scores` | when a trial that has finished got further metrics |
+| `label` | when its name has changed, since its sweep grew |
 
 One process writes at a time (the training process, or its parent once that has ended). A line that was cut off by a
 kill has no line feed: readers ignore it, the next writer removes it. `replay` does the sending.
@@ -29,10 +30,19 @@ from trials.messages import Order
 from trials.results import Epoch, TrialResult
 from trials.spec import TrialSpec
 from trials.states import FailureKind
-from workers.tracking.describe import dataset_of, epoch_values, final_values, model_name, run_params, run_tags
+from workers.tracking.describe import (
+    SETTING_TAG,
+    dataset_of,
+    epoch_values,
+    final_values,
+    model_name,
+    run_params,
+    run_tags,
+)
 from workers.tracking.records import (
     ArtifactRecord,
     EndRecord,
+    LabelRecord,
     Line,
     MetricsRecord,
     ModelRecord,
@@ -107,6 +117,7 @@ class Spool:
         attempt: int = 1,
         provenance: str = "",
         source: str = "",
+        setting: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Starts attempt number `attempt` of the trial.
@@ -118,9 +129,10 @@ class Spool:
             attempt: counted from 1; a later attempt continues the same MLflow run.
             provenance: for example `rehearsal`; where empty, that of the data (`real`, `synthetic`).
             source: where the data set comes from: its page, or words.
+            setting: the part of the label that all repeats and folds share, without the data set.
             tags: further tags of the run.
         """
-        described = run_tags(spec, sweep=sweep, attempt=attempt, provenance=provenance)
+        described = run_tags(spec, sweep=sweep, attempt=attempt, provenance=provenance, setting=setting)
         self.append(
             StartRecord(
                 name=label,
@@ -188,6 +200,10 @@ class Spool:
         """Final metrics that the trial got after it had finished, at the step of the others."""
         self.append(ScoresRecord(step, values))
         os.fsync(self._file.fileno())
+
+    def label(self, label: str, setting: str) -> None:
+        """The trial has got another name: `label` and `setting` as for `start`."""
+        self.append(LabelRecord(label, {SETTING_TAG: setting}))
 
     def fail(self, kind: FailureKind, message: str) -> None:
         """The attempt failed; `message` says why."""

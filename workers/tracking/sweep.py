@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from trials.spec import content_hash
 from workers.tracking.client import RefusedError, call, connect, ensure_store
 from workers.tracking.describe import TRIAL_TAG, metric_key
-from workers.tracking.views import artifact_link, dataset_view
+from workers.tracking.inputs import dataset_input
+from workers.tracking.records import Dataset
+from workers.tracking.replay import MAXIMUM_METRICS
+from workers.tracking.views import (
+    NOTE_TAG,
+    artifact_link,
+    dataset_link,
+    dataset_view,
+    run_in,
+    same_view,
+    sweep_page,
+    sweep_views,
+)
 
 T = TypeVar("T")
 
+RANKING_FILE = "ranking.json"
+"""The artifact with the ranking."""
+
 SWEEP_TAG = "sweeper.sweep"
 """Marks a sweep's parent run; its value is a hash of the sweep's name, which may hold any character."""
+
+
+MAXIMUM_NOTE = 7500
+"""Characters of a description; MLflow keeps 8,000 of a tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +76,15 @@ class SweepTracker:
         self.tracking_uri, self.sweep, self.experiment = tracking_uri, sweep, experiment
         self.experiment_id = ensure_store(tracking_uri, experiment=experiment, artifact_root=artifact_root)
         self._client = connect(tracking_uri)
-        self.run_id = ""
+        self.run_id, self.datasets = "", dict[str, int]()
         self._patience = 0.0
         self._later_patience = patience
 
     def start(
         self,
         *,
-        datasets: Iterable[str] = (),
+        datasets: Mapping[str, int] | None = None,
+        inputs: Sequence[Dataset] = (),
         provenance: str = "real",
         tags: Mapping[str, str] | None = None,
         description: str = "",
@@ -71,7 +92,9 @@ class SweepTracker:
         """Creates the parent run, or continues the one of this sweep, and returns its id.
 
         Args:
-            datasets: get a saved view each, in which the losses stand in the order of their test DSC.
+            datasets: how many trials each has; they get saved views, in which the losses stand in the order of their
+                test DSC.
+            inputs: the data sets as MLflow knows them.
             provenance: as for `Spool.start`.
             tags: further tags of the run.
             description: markdown, shown on the run's page.
@@ -85,15 +108,9 @@ class SweepTracker:
             **(tags or {}),
         }
         if description:
-            tags["mlflow.note.content"] = description
-        found = self._call(
-            lambda: self._client.search_runs(
-                [self.experiment_id], f"tags.\"{SWEEP_TAG}\" = '{identity}'", max_results=1
-            ),
-            "looking for the sweep's run",
-        )
-        if found:
-            self.run_id = str(found[0].info.run_id)
+            tags[NOTE_TAG] = description[:MAXIMUM_NOTE]
+        self.run_id = self._find()
+        if self.run_id:
             self._call(lambda: self._client.update_run(self.run_id, status="RUNNING"), "continuing the sweep's run")
             self._tag(tags)
         else:
@@ -102,39 +119,66 @@ class SweepTracker:
                 "creating the sweep's run",
             )
             self.run_id = str(made.info.run_id)
-        for dataset in datasets:
-            key, value = dataset_view(dataset, provenance=provenance, now=_now())
-            self._call(
-                partial(self._client.set_experiment_tag, self.experiment_id, key, value),
-                f"saving the view of {dataset}",
-            )
+        if inputs:
+            used = [dataset_input(one) for one in inputs]
+            self._call(lambda: self._client.log_inputs(self.run_id, datasets=used), "logging the data sets")
+        self._save_views(datasets or {}, provenance)
         self._patience = self._later_patience
         return self.run_id
 
+    def look(self, datasets: Mapping[str, int], *, provenance: str) -> bool:
+        """Finds the sweep's run, and saves the views as `start` does, but changes nothing of the run; whether there is
+        one."""
+        self.run_id = self._find()
+        if self.run_id:
+            self._save_views(datasets, provenance)
+        return bool(self.run_id)
+
+    def run_page(self, base: str) -> str:
+        """The address of the sweep's own run in the UI at `base`: state, answer, ranking, report."""
+        return run_in(base, self.experiment_id, self.run_id)
+
+    def page(self, base: str) -> str:
+        """The address of the sweep's trials in the UI at `base`."""
+        return sweep_page(base, self.experiment_id, self.sweep)
+
     def describe(self, description: str) -> None:
         """Replaces the markdown description."""
-        self._tag({"mlflow.note.content": description})
+        self._tag({NOTE_TAG: description[:MAXIMUM_NOTE]})
 
-    def report(self, description: str, paths: Iterable[Path], page: str, folder: str = "report") -> None:
-        """Attaches the report, and links to its page from the description.
+    def answer(self, sentences: Iterable[str], ranking: Sequence[Mapping[str, object]], report: Path | None) -> None:
+        """Attaches the answer: its sentences as the description, the ranking as a table, and the report.
+
+        The description begins with links, since MLflow's page shows its first lines.
 
         Args:
-            description: markdown, above the link.
-            paths: files, or folders with all that is in them.
-            page: the page's path among them.
-            folder: of the artifacts.
+            sentences: markdown, a paragraph each.
+            ranking: rows of one table; none attaches none.
+            report: the folder of the report, with `report.html`; None where there is none.
         """
-        self.artifacts(paths, folder)
-        link = artifact_link(self.experiment_id, self.run_id, f"{folder}/{page}")
-        self.describe(f"{description}\n\n[The report]({link}): tables, tests and figures.".strip())
+        links = []
+        if report is not None:
+            self.artifacts([report], "report")
+            links.append(f"[the report]({self._artifact_link('report/report.html')})")
+        if ranking:
+            self._table(RANKING_FILE, ranking)
+            links.append(f"[the ranking]({self._artifact_link(RANKING_FILE)})")
+        count = len(self.datasets)
+        views = [f"[{name}]({dataset_link(self.experiment_id, self.sweep, name, count)})" for name in self.datasets]
+        if views:
+            links.append(f"the trials, best first: {', '.join(views)}")
+        self.describe("\n\n".join(part for part in (f"See {', '.join(links)}." if links else "", *sentences) if part))
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Figures of the whole sweep, such as the number of finished trials."""
+        """Figures of the whole sweep, such as the mean score of a loss. What is the same already is not sent again."""
         from mlflow.entities import Metric
 
+        known = self._call(lambda: self._client.get_run(self.run_id), "reading the sweep's run").data.metrics
         now = _now()
-        metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
-        self._call(lambda: self._client.log_batch(self.run_id, metrics=metrics), "logging the sweep's metrics")
+        new = [Metric(key, float(value), now, step) for key, value in values.items() if known.get(key) != value]
+        for first in range(0, len(new), MAXIMUM_METRICS):
+            part = new[first : first + MAXIMUM_METRICS]
+            self._call(partial(self._client.log_batch, self.run_id, metrics=part), "logging the sweep's metrics")
 
     def artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
         """Attaches files, or folders with all that is in them, such as the report and its figures."""
@@ -142,9 +186,10 @@ class SweepTracker:
             send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
             self._call(partial(send, self.run_id, str(path), folder or None), f"sending {path}")
 
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Ends the parent run."""
-        self._tag({"state": {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}[status]})
+    def finish(self, state: str = "finished") -> None:
+        """Ends the parent run; `state` is the sweep's, such as `stopped`."""
+        status = "FINISHED" if state == "finished" else "KILLED"
+        self._tag({"state": state})
         self._call(lambda: self._client.set_terminated(self.run_id, status=status), "ending the sweep's run")
 
     def register_best(
@@ -218,6 +263,38 @@ class SweepTracker:
             self._call(lambda: client.update_model_version(name, version, description), "describing a version")
         self._call(lambda: client.set_registered_model_alias(name, alias, version), "setting the alias")
         return BestModel(name, version, trial, score)
+
+    def _find(self) -> str:
+        identity = content_hash(self.sweep)
+        found = self._call(
+            lambda: self._client.search_runs(
+                [self.experiment_id], f"tags.\"{SWEEP_TAG}\" = '{identity}'", max_results=1
+            ),
+            "looking for the sweep's run",
+        )
+        return str(found[0].info.run_id) if found else ""
+
+    def _save_views(self, datasets: Mapping[str, int], provenance: str) -> None:
+        self.datasets, now = dict(datasets), _now()
+        views = [dataset_view(dataset, provenance=provenance, now=now) for dataset in self.datasets]
+        views += sweep_views(self.sweep, self.run_id, self.datasets, provenance=provenance, now=now)
+        known = self._call(lambda: self._client.get_experiment(self.experiment_id), "reading the experiment").tags
+        for key, value in views:
+            if not same_view(known.get(key, ""), value):
+                self._call(
+                    partial(self._client.set_experiment_tag, self.experiment_id, key, value),
+                    "saving a view of its runs",
+                )
+
+    def _table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Attaches a table in the form that MLflow's page shows as one, and `mlflow.load_table` reads."""
+        columns = list(rows[0])
+        table = {"columns": columns, "data": [[row[column] for column in columns] for row in rows]}
+        self._call(lambda: self._client.log_dict(self.run_id, table, name), f"sending {name}")
+        self._tag({"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])})
+
+    def _artifact_link(self, path: str) -> str:
+        return artifact_link(self.experiment_id, self.run_id, path)
 
     def _tag(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag

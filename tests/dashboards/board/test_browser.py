@@ -234,7 +234,10 @@ def test_cells_and_filters_by_clicks(browser: Browser, board: Board) -> None:
         finished.click()
         expect(finished).to_have_attribute("aria-pressed", "true")
         link = page.locator("#cell").get_by_role("link", name="MLflow run")
-        assert re.fullmatch(r"http://mlflow\.example:5000/#/runs/[0-9a-f]+", link.get_attribute("href") or "")
+        assert re.fullmatch(
+            r"http://mlflow\.example:5000/#/runs/[0-9a-f]+\?workflowType=machine_learning",
+            link.get_attribute("href") or "",
+        )
         finished.click()
         expect(page.locator("#cell")).to_be_hidden()
         page.locator("#filter-state").get_by_role("button", name="failed").click()

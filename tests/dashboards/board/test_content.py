@@ -86,7 +86,7 @@ def test_failures_and_places_with_their_mlflow_runs(source: Source, repository: 
     found = content.failures(look(source), "https://name:secret@mlflow.example/base/")
     assert [(f.kind, f.error, f.run) for f in found] == [
         ("diverged (the loss became NaN)", "the loss became NaN in epoch 3", ""),
-        ("lost", "worker killed by signal 9", "https://mlflow.example/base/#/runs/abc"),
+        ("lost", "worker killed by signal 9", "https://mlflow.example/base/#/runs/abc?workflowType=machine_learning"),
     ]
     places = content.running_trials(look(source), "")
     assert [(p.host, p.pid, p.device, p.epoch, p.dsc) for p in places] == [

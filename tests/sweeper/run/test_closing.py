@@ -22,21 +22,24 @@ def nothing() -> Answers:
     return analyse(trial_frame([]), score_frame(Study().columns))
 
 
-def closing(settings: Settings, report: list[Path]) -> list[str]:
-    text = str(closing_text(settings, "demo", nothing(), report))
+def closing(settings: Settings, report: list[Path], mlflow: str = "") -> list[str]:
+    text = str(closing_text(settings, "demo", nothing(), report, mlflow))
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def test_it_ends_with_commands_for_what_is_local(tmp_path: Path) -> None:
     said = closing(Settings(home=tmp_path), [tmp_path / "report.html"])
     assert f"xdg-open {tmp_path}/report.html" in said
-    assert said[-2].endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db")
+    assert said[-2].endswith("sweeper mlflow ui demo")
 
 
 def test_among_servers_it_ends_with_where_a_browser_finds_them(tmp_path: Path) -> None:
     servers = Settings(home=tmp_path, mlflow_uri="http://mlflow:5000")
     assert closing(servers, [])[-2] == "http://mlflow:5000  (MLflow, with the report)"
     seen = servers.model_copy(update={"mlflow_url": "https://mlflow.example", "board_url": "https://board.example"})
+    assert (
+        closing(seen, [], "https://mlflow.example/#/a")[-2] == "https://mlflow.example/#/a  (MLflow, with the report)"
+    )
     said = closing(seen, [tmp_path / "report.html"])
     assert said[-3:-1] == ["https://board.example  (the board)", "https://mlflow.example  (MLflow, with the report)"]
     assert not any("xdg-open" in line or "mlflow ui" in line for line in said)

@@ -15,7 +15,7 @@ from sweeper.settings import Settings, load_settings
 from trials.results import Score
 from trials.states import TrialState
 from workers.tracking import Spool
-from workers.tracking.records import EndRecord, ScoresRecord, StartRecord
+from workers.tracking.records import EndRecord, LabelRecord, ScoresRecord, StartRecord
 from workers.tracking.spool import read_lines
 
 
@@ -56,6 +56,17 @@ def test_trials_that_a_killed_coordinator_left_behind_end_once_and_running_ones_
     assert end_spools(settings, repository.trials("demo")) == []
     assert [[end.status for end in ends(path)] for path in paths] == [["KILLED"], ["FAILED"], []]
     assert ends(paths[1])[0].tags["failure"] == "lost"
+
+
+def test_a_name_that_changed_as_its_sweep_grew_follows_once(settings: Settings, repository: Repository) -> None:
+    trial = next(t for t in repository.trials("demo") if t.state is TrialState.FINISHED)
+    with Spool(spool_of(settings, trial.hash)) as spool:
+        spool.start(trial.spec, label="as it was", sweep="demo")
+    for _ in range(2):
+        complete_spools(settings, repository, "demo")
+    labels = [r for line in read_lines(spool_of(settings, trial.hash)) if isinstance(r := line.record, LabelRecord)]
+    assert [one.name for one in labels] == [trial.label]
+    assert trial.label == f"nuclei · {labels[0].tags['loss_at_gamma']}"
 
 
 def test_metrics_that_came_after_the_end_are_added_to_the_spool_once(

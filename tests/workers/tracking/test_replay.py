@@ -49,9 +49,19 @@ def test_a_replay_brings_the_whole_trial_and_a_second_changes_nothing(uri: str, 
     assert run["files"] == ["overlays/overlay.png"]
     inputs = {"mlflow.data.context": "training", "split": "s" * 16}
     assert run["datasets"] == [("kits19", "p" * 16, '{"url": "https://example.org/kits"}', inputs)]
+    assert f"/runs/{result.run_id}/artifactPath/overlays/overlay.png" in run["tags"]["mlflow.note.content"]
     again = replay(path, uri, experiment="tests", parent_run="the-parent")
     assert (again.sent, again.left) == (0, 0)
     assert state(uri) == [run]
+    with Spool(path) as spool:
+        spool.label("another name", "dice (smooth=2)")
+        spool.scores(2, {"test_nsd": 0.5})
+    more = replay(path, uri, experiment="tests", parent_run="the-parent")
+    assert (more.sent, more.refused, more.ended) == (2, (), True)
+    (renamed,) = state(uri)
+    assert (renamed["name"], renamed["status"]) == ("another name", "FINISHED")
+    assert renamed["tags"]["loss_at_gamma"] == "dice (smooth=2)"
+    assert renamed["metrics"]["test_nsd"][0][:2] == (2, 0.5)
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from tests.workers.tracking.tracking_samples import NOBODY, fake_keras_file, runs, trial, with_model
 from workers.tracking import SweepTracker, TrackingUnavailableError, replay, run_page, runs_page
 from workers.tracking.client import connect
+from workers.tracking.records import Dataset
+from workers.tracking.views import sweep_views
 
 
 def test_a_restarted_coordinator_goes_on_in_the_same_parent_run(uri: str, tmp_path: Path) -> None:
@@ -68,49 +72,73 @@ def test_two_sweeps_have_two_parents(uri: str) -> None:
 
 
 def test_each_data_set_gets_a_view_sorted_by_test_dsc(uri: str) -> None:
-    import base64
-    import zlib
-
     tracker = SweepTracker(uri, "demo", experiment="tests")
-    tracker.start(datasets=["nuclei", 'we"ird'])
+    tracker.start(datasets={"nuclei": 1, 'we"ird': 1})
     tags = connect(uri).get_experiment(tracker.experiment_id).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     views = {json.loads(v)["name"]: json.loads(v) for k, v in tags.items() if k.startswith("mlflow.sharedViewState.")}
-    assert set(views) == {"Best loss on nuclei", 'Best loss on we"ird'}
-    packed = views["Best loss on nuclei"]["state"].removeprefix("deflate;")
-    table = json.loads(zlib.decompress(base64.b64decode(packed)))
+    own = {"demo", "demo: best loss on nuclei", 'demo: best loss on we"ird'}
+    assert set(views) == {"Best loss on nuclei", 'Best loss on we"ird', *own}
+    tables = {
+        name: json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+        for name, view in views.items()
+    }
+    table = tables["Best loss on nuclei"]
     assert table["orderByKey"] == "metrics.`test_dsc`"
     assert table["orderByAsc"] is False
+    groups = tables["demo: best loss on nuclei"]["groupBy"]["groupByKeys"]
+    assert [key["groupByData"] for key in groups] == ["loss_at_gamma"]
     # the filter is one that MLflow understands and that finds this data set's runs
     client = connect(uri)
     client.create_run(tracker.experiment_id, tags={"dataset": "nuclei", "provenance": "real"})
-    client.create_run(tracker.experiment_id, tags={"dataset": "nuclei", "provenance": "rehearsal"})
-    assert len(client.search_runs([tracker.experiment_id], table["searchFilter"])) == 1
+    below = {"mlflow.parentRunId": tracker.run_id, "dataset": "nuclei", "provenance": "rehearsal"}
+    client.create_run(tracker.experiment_id, tags=below)
+    for query in (table["searchFilter"], tables["demo: best loss on nuclei"]["searchFilter"]):
+        assert len(client.search_runs([tracker.experiment_id], query)) == 1
     assert runs_page("http://h:1/", "4") == "http://h:1/#/experiments/4/runs?workflowType=machine_learning"
 
 
-def test_the_description_links_to_the_report(uri: str, tmp_path: Path) -> None:
+def test_the_sweeps_run_has_answer_ranking_and_report_and_links_to_them(uri: str, tmp_path: Path) -> None:
     tracker = SweepTracker(uri, "linked", experiment="tests")
-    run = tracker.start(description="What it asks.")
+    data = Dataset("nuclei", "k" * 16, "s" * 16, source="https://example.org")
+    run = tracker.start(description="What it asks.", datasets={"nuclei": 3}, inputs=[data])
     written = tmp_path / "written"
     (written / "figures").mkdir(parents=True)
     for name in ("report.html", "figures/gamma.svg", "figures/gamma.png"):
         (written / name).write_text("x")
     for _ in range(2):  # repeating it changes nothing
-        tracker.report("What it asks.", [written], "report.html")
-    note = connect(uri).get_run(run).data.tags["mlflow.note.content"]
-    page = f"#/experiments/{tracker.experiment_id}/runs/{run}/artifactPath/report/report.html"
-    assert note == f"What it asks.\n\n[The report]({page}): tables, tests and figures."
+        tracker.answer(["Dice is best."], [{"loss": "dice", "test DSC": 0.9}], written)
+        tracker.metrics({"test_dsc/nuclei/nucleus/dice": 0.9})
     client = connect(uri)
+    found = client.get_run(run)
+    files = f"#/experiments/{tracker.experiment_id}/runs/{run}/artifactPath"
+    note = found.data.tags["mlflow.note.content"]
+    assert note.endswith("\n\nDice is best.")
+    assert f"[the report]({files}/report/report.html?workflowType=machine_learning)" in note
+    assert f"[the ranking]({files}/ranking.json?workflowType=machine_learning)" in note
+    link = note.partition("[nuclei](")[2].partition(")")[0]
+    assert tracker.page("http://h") == f"http://h/{link}"
+    table = json.loads(Path(client.download_artifacts(run, "ranking.json", str(tmp_path))).read_text())
+    assert table == {"columns": ["loss", "test DSC"], "data": [["dice", 0.9]]}
+    assert len(client.get_metric_history(run, "test_dsc/nuclei/nucleus/dice")) == 1
+    (used,) = found.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest, used.tags[1].value) == ("nuclei", "k" * 16, "s" * 16)
     kept = {a.path for folder in ("report", "report/figures") for a in client.list_artifacts(run, folder)}
     assert {"report/report.html", "report/figures/gamma.svg", "report/figures/gamma.png"} <= kept
+
+
+def test_a_large_sweep_shows_single_trials_since_a_mean_over_the_first_hundred_would_be_wrong() -> None:
+    for count, grouped in ((100, True), (101, False)):
+        ((_, value),) = sweep_views("s", "r", {"nuclei": count}, provenance="real", now=1)
+        state = json.loads(zlib.decompress(base64.b64decode(json.loads(value)["state"].removeprefix("deflate;"))))
+        assert (state["groupBy"] is not None) == grouped
 
 
 @pytest.mark.parametrize(
     ("base", "page"),
     [
-        ("http://h:5000", "http://h:5000/#/runs/a"),
-        ("https://name:secret@h/base/", "https://h/base/#/runs/a"),
+        ("http://h:5000", "http://h:5000/#/runs/a?workflowType=machine_learning"),
+        ("https://name:secret@h/base/", "https://h/base/#/runs/a?workflowType=machine_learning"),
         ("sqlite:////tmp/mlflow.db", ""),
         ("databricks", ""),
         ("", ""),
