@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,7 @@ from sweeper.cli import serve as serve_commands
 from sweeper.cli import upkeep as upkeep_commands
 from sweeper.cli.options import (
     AllowOption,
+    CsvOption,
     DataOption,
     DetachOption,
     GridOption,
@@ -47,7 +49,10 @@ from sweeper.cli.options import (
     console,
     open_place,
     open_session,
+    print_csv,
     print_json,
+    printed,
+    refuse_both,
     say,
     service,
     use_server,
@@ -211,6 +216,7 @@ def plan(
     plugin: PluginOption = None,
     rehearse: RehearseOption = False,
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Show a grid's trials and what the remaining ones will cost.
 
@@ -218,15 +224,17 @@ def plan(
     """
     from sweeper.settings import load_settings
 
+    refuse_both(as_json=as_json, as_csv=as_csv)
     if (there := service()) is not None:
         with there:
-            remote.plan(there, remote.chosen_grid(grid, sets, name, data, plugin, rehearse=rehearse), as_json=as_json)
+            wanted = remote.chosen_grid(grid, sets, name, data, plugin, rehearse=rehearse)
+            remote.plan(there, wanted, as_json=as_json, as_csv=as_csv)
         return
     settings = load_settings(data=data)
     chosen, _ = _grid(grid, sets, name, plugin)
     if rehearse:
-        chosen = _rehearsal(chosen, settings, say=not as_json)
-    _print_plan(chosen, settings, as_json=as_json)
+        chosen = _rehearsal(chosen, settings, say=not (as_json or as_csv))
+    _print_plan(chosen, settings, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -266,21 +274,23 @@ def resume(
 @app.command()
 def status(
     sweep: SweepArgument = None,
+    trials: Annotated[bool, typer.Option("--trials", help="List every trial.")] = False,
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
     follow: Annotated[
         bool, typer.Option("--watch", help="Show a live heat map of the grid; Ctrl-C leaves it.")
     ] = False,
 ) -> None:
-    """Show the state of a sweep and of each of its trials.
+    """Show the state of a sweep, loss by loss, and of its trials.
 
-    Example: sweeper status demo --watch
+    Example: sweeper status demo --trials
     """
     from sweeper import verbs
     from sweeper.verbs.requests import StatusRequest
     from sweeper.views.status import status_text
 
-    if follow and as_json:
-        raise typer.BadParameter("--watch and --json exclude each other; choose one")
+    if sum((follow, as_json, as_csv)) > 1:
+        raise typer.BadParameter("--watch, --json and --csv exclude each other; choose one")
     if follow and service() is not None:
         raise ServerError("--watch needs the database itself; use the board of the service instead")
     if follow:
@@ -290,11 +300,13 @@ def status(
             watch(session.repository, chosen_sweep(session, sweep), console())
         return
     with open_place() as place:
-        found = verbs.status(place, place.name(sweep), StatusRequest(brief=not as_json))
+        found = verbs.status(place, place.name(sweep), StatusRequest(brief=not (as_json or as_csv)))
     if as_json:
         print_json(found)
+    elif as_csv:
+        print_csv(found.trials if trials or not found.groups else found.groups)
     else:
-        console().print(status_text(found))
+        console().print(status_text(found, trials=trials))
 
 
 @app.command()
@@ -389,6 +401,8 @@ def report(
 @app.command()
 def grids(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a grid file.")] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """List the shipped grids.
 
@@ -400,14 +414,17 @@ def grids(
     if schema:
         print_json(Grid.model_json_schema())
         return
+    rows = [{"name": name, "description": " ".join(load_grid(name).description.split())} for name in shipped()]
+    if printed(rows, rows, as_json=as_json, as_csv=as_csv):
+        return
     table = Table.grid(padding=(0, 2))
-    for name in shipped():
-        table.add_row(Text(name, style="bold"), Text(" ".join(load_grid(name).description.split())))
+    for row in rows:
+        table.add_row(Text(row["name"], style="bold"), Text(row["description"]))
     console().print(table)
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """Show what this machine has, what is missing, and how to get it.
 
     Example: sweeper doctor
@@ -416,15 +433,20 @@ def doctor() -> None:
     from sweeper.settings import load_settings
 
     findings = examine(load_settings())
-    for finding in findings:
+    rows = [asdict(finding) for finding in findings]
+    for finding in () if printed(rows, rows, as_json=as_json, as_csv=as_csv) else findings:
         console().print(finding.line(), markup=False, highlight=False, soft_wrap=True)
     if any(f.state == "bad" for f in findings):
         raise typer.Exit(1)
 
 
 @app.command()
-def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")]) -> None:
-    """Show everything about one trial.
+def show(
+    trial: Annotated[str, typer.Argument(metavar="HASH", help="The first digits of the trial's hash.")],
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Show everything about one trial; as CSV, its attempts.
 
     Example: sweeper show 7d47f8
     """
@@ -432,7 +454,9 @@ def show(trial: Annotated[str, typer.Argument(metavar="HASH", help="The first di
     from sweeper.views.status import trial_text
 
     with open_place() as place:
-        console().print(trial_text(verbs.trial(place, trial)))
+        found = verbs.trial(place, trial)
+    if not printed(found, found.attempts, as_json=as_json, as_csv=as_csv):
+        console().print(trial_text(found))
 
 
 @app.command()
@@ -503,14 +527,13 @@ def _make_ready(session: Session) -> None:
     session.settings.make_home()
 
 
-def _print_plan(grid: Grid, settings: Settings, *, as_json: bool) -> None:
+def _print_plan(grid: Grid, settings: Settings, *, as_json: bool, as_csv: bool = False) -> None:
     from sweeper.run.plan import make_plan
-    from sweeper.views.plan import plan_text
+    from sweeper.views.plan import plan_rows, plan_text
 
     plan = make_plan(grid, settings).shown()
-    if as_json:
-        print_json(plan.model_dump(mode="json", exclude={"differences"}))
-    else:
+    whole = plan.model_dump(mode="json", exclude={"differences"})
+    if not printed(whole, plan_rows(plan), as_json=as_json, as_csv=as_csv):
         console().print(plan_text(plan))
 
 

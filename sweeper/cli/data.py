@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from sweeper.cli.options import DataOption, GridOption, check_file, check_folder, console
+from sweeper.cli.options import (
+    CsvOption,
+    DataOption,
+    GridOption,
+    JsonOption,
+    check_file,
+    check_folder,
+    console,
+    printed,
+)
 
 if TYPE_CHECKING:
     from sweeper.data.preparation import ReadyDataset
@@ -31,7 +41,7 @@ def data(context: typer.Context) -> None:
 
 
 @app.command("list")
-def list_(data: DataOption = None) -> None:
+def list_(data: DataOption = None, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """List the built-in data sets: where each is, or how to get it.
 
     Example: sweeper data list --data ~/data
@@ -43,6 +53,17 @@ def list_(data: DataOption = None) -> None:
     from workers.errors import DataError
 
     settings = load_settings(data=data)
+    if as_json or as_csv:
+        rows = []
+        for name in names():
+            about = get_reader(name).about
+            row = {"name": name, "title": about.title, "page": about.page, "licence": about.licence, "folder": ""}
+            if about.licence != "your own":
+                with suppress(DataError):
+                    row["folder"] = str(locate(DatasetTable(name=name), settings))
+            rows.append(row)
+        printed(rows, rows, as_json=as_json, as_csv=as_csv)
+        return
     for name in names():
         about = get_reader(name).about
         lines = [about.title]

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.cli.options import check_folder, console, say
+from sweeper.cli.options import CsvOption, JsonOption, check_folder, console, printed, say
 from sweeper.errors import SettingsError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -29,16 +29,19 @@ def losses(context: typer.Context) -> None:
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """List the losses, each in one sentence.
 
     Example: sweeper losses list
     """
     from workers.losses import definition, names
 
+    rows = [{"name": name, "description": definition(name).doc} for name in names()]
+    if printed(rows, rows, as_json=as_json, as_csv=as_csv):
+        return
     table = Table.grid(padding=(0, 2))
-    for name in names():
-        table.add_row(Text(name, style="bold"), Text(definition(name).doc))
+    for row in rows:
+        table.add_row(Text(row["name"], style="bold"), Text(row["description"]))
     console().print(table)
 
 

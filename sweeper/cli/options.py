@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,6 +85,7 @@ NotifyOption = Annotated[
     str | None, typer.Option("--notify", metavar="COMMAND|URL", help="Send JSON here when it ends, breaks or stalls.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
 SweepArgument = Annotated[
     str | None,
     typer.Argument(metavar="[SWEEP]", help="Name of the sweep (default: the newest).", autocompletion=sweep_names),
@@ -246,3 +247,44 @@ def as_json_text(value: object) -> str:
 def print_json(value: object) -> None:
     """Writes a value to standard output as JSON."""
     sys.stdout.write(as_json_text(value))
+
+
+def as_csv_text(rows: Sequence[object]) -> str:
+    """Typed rows, or plain tables of values, as CSV with a line of names; a value that is a table has a column for each
+    of its own, such as `counts.failed`, and what is undefined is empty."""
+    import csv
+    import io
+
+    from pydantic_core import to_jsonable_python
+
+    from trials.spec import dotted
+
+    plain = [dict(dotted(to_jsonable_python(row))) for row in rows]
+    names = dict.fromkeys(name for row in plain for name in row)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(names), lineterminator="\n")
+    writer.writeheader()
+    for row in plain:
+        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+    return out.getvalue()
+
+
+def print_csv(rows: Sequence[object]) -> None:
+    """Writes rows to standard output as CSV."""
+    sys.stdout.write(as_csv_text(rows))
+
+
+def printed(value: object, rows: Sequence[object], *, as_json: bool, as_csv: bool) -> bool:
+    """Prints an answer for a program where one of the options asks for it; whether one does."""
+    refuse_both(as_json=as_json, as_csv=as_csv)
+    if as_json:
+        print_json(value)
+    elif as_csv:
+        print_csv(rows)
+    return as_json or as_csv
+
+
+def refuse_both(*, as_json: bool, as_csv: bool) -> None:
+    """Refuses two forms at once, before any work."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other; choose one")

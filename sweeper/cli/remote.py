@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.cli.options import console, print_json, say
+from sweeper.cli.options import console, printed, say
 from sweeper.errors import GridError, ServerError
 
 if TYPE_CHECKING:
@@ -88,15 +88,15 @@ def launch(there: Client, wanted: Mapping[str, object]) -> None:
     say(answer.message)
 
 
-def plan(there: Client, wanted: Mapping[str, object], *, as_json: bool) -> None:
+def plan(there: Client, wanted: Mapping[str, object], *, as_json: bool, as_csv: bool = False) -> None:
     """Shows a service's plan as a local one is shown."""
     from sweeper import verbs
     from sweeper.verbs.requests import PlanRequest, request
-    from sweeper.views.plan import plan_text
+    from sweeper.views.plan import plan_rows, plan_text
 
     answer = verbs.plan(there, request(PlanRequest, **wanted))
-    if as_json:
-        print_json(answer.model_dump(mode="json", exclude={"differences"}))
+    whole = answer.model_dump(mode="json", exclude={"differences"})
+    if printed(whole, plan_rows(answer), as_json=as_json, as_csv=as_csv):
         return
     _say_differences(answer.grid, answer.differences)
     console().print(plan_text(answer))

@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.cli.options import (
+    CsvOption,
     JsonOption,
     SweepArgument,
+    as_csv_text,
     as_json_text,
     check_file,
     console,
     open_place,
-    print_json,
+    printed,
     say,
     sweep_names,
 )
@@ -27,7 +29,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command("list")
-def list_(as_json: JsonOption = False) -> None:
+def list_(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """List the sweeps, newest first.
 
     Example: sweeper list
@@ -36,8 +38,7 @@ def list_(as_json: JsonOption = False) -> None:
 
     with open_place() as place:
         found = verbs.list_sweeps(place)
-    if as_json:
-        print_json(found)
+    if printed(found, found, as_json=as_json, as_csv=as_csv):
         return
     table = Table.grid(padding=(0, 2))
     for one in found:
@@ -51,10 +52,10 @@ def list_(as_json: JsonOption = False) -> None:
 def results(
     sweep: SweepArgument = None,
     format_: Annotated[
-        Literal["json", "parquet"], typer.Option("--format", help="json holds both tables, parquet one.")
+        Literal["json", "parquet", "csv"], typer.Option("--format", help="json holds both tables, the others one.")
     ] = "json",
     table: Annotated[
-        Literal["scores", "trials"], typer.Option("--table", help="Table that a Parquet file holds.")
+        Literal["scores", "trials"], typer.Option("--table", help="Table that a Parquet or CSV file holds.")
     ] = "scores",
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="File to write (default: standard output).")
@@ -72,8 +73,14 @@ def results(
     elif format_ == "parquet" and sys.stdout.isatty():
         raise GridError("a terminal cannot show a Parquet file; name a file with --to")
     with open_place() as place:
-        found = verbs.results(place, place.name(sweep), ResultsRequest(format=format_, table=table))
-    content = found.content if isinstance(found, verbs.File) else as_json_text(found).encode()
+        kind: Literal["json", "parquet"] = "parquet" if format_ == "parquet" else "json"
+        found = verbs.results(place, place.name(sweep), ResultsRequest(format=kind, table=table))
+    if isinstance(found, verbs.File):
+        content = found.content
+    elif format_ == "csv":
+        content = as_csv_text(found.trials if table == "trials" else found.scores).encode()
+    else:
+        content = as_json_text(found).encode()
     if to is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
@@ -89,6 +96,7 @@ def compare(
     ],
     metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="The metric to show.")] = "dsc",
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Compare sweeps: shared trials, settings, differences.
 
@@ -103,15 +111,14 @@ def compare(
     with open_place() as place:
         first, *others = map(place.name, sweeps)
         found = verbs.compare(place, first, CompareRequest(others=",".join(others)))
-    if as_json:
-        print_json(found)
+    if printed(found, found.differences, as_json=as_json, as_csv=as_csv):
         return
     for line in compared_lines(found, metric):
         say(line)
 
 
 @app.command()
-def power(sweep: SweepArgument = None, as_json: JsonOption = False) -> None:
+def power(sweep: SweepArgument = None, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """Show which difference between losses a sweep can find.
 
     Example: sweeper power demo
@@ -121,8 +128,7 @@ def power(sweep: SweepArgument = None, as_json: JsonOption = False) -> None:
 
     with open_place() as place:
         found = verbs.power(place, place.name(sweep))
-    if as_json:
-        print_json(found)
+    if printed(found, found.power, as_json=as_json, as_csv=as_csv):
         return
     for line in power_lines([Enough.from_dict(one.model_dump()) for one in found.power]):
         say(line)

@@ -307,8 +307,23 @@ class SearchStatus(Shown):
     points: int
 
 
+class GroupStatus(Shown):
+    """How the trials of a data set, loss with its settings and γ stand: the mean scores over finished `runs`, and half
+    of the 95% interval of the test DSC over them; null below two runs."""
+
+    dataset: str
+    variant: str
+    gamma: float | None
+    counts: Counts
+    runs: int
+    val_dsc: float | None
+    test_dsc: float | None
+    half_width: float | None
+
+
 class SweepStatus(Shown):
-    """How a sweep stands, trial by trial: failed trials by kind, and the failed and lost attempts at the others."""
+    """How a sweep stands, by data set and loss (`groups`) and trial by trial: failed trials by kind, and the failed and
+    lost attempts at the others."""
 
     sweep: str
     state: ShownState
@@ -319,6 +334,7 @@ class SweepStatus(Shown):
     again: dict[FailureKind, int]
     lease: Lease | None
     searches: list[SearchStatus] = []
+    groups: list[GroupStatus] = []
     trials: list[TrialStatus]
 
 

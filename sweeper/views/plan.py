@@ -74,6 +74,11 @@ def _closing(plan: PlanObject) -> Sequence[str]:
     return [*lines, *(f"warning: {text}" for text in plan.warnings)]
 
 
+def plan_rows(plan: PlanObject) -> list[dict[str, object]]:
+    """The plan's table for a program: a row for each trial, without its spec, which `--json` has."""
+    return [one.model_dump(mode="json", exclude={"spec"}) for one in plan.trials]
+
+
 def _time(plan: PlanObject) -> Iterator[str]:
     """How long it will take, where and until when, and how good that prediction is."""
     where = plan.devices.text

@@ -18,9 +18,11 @@ from sweeper.search.details import SearchDetails
 from sweeper.search.space import family, point
 from sweeper.timing.pace import Liveness, liveness, time_scale
 from sweeper.units import duration
+from sweeper.views.groups import groups_of
 from sweeper.views.objects import (
     AttemptObject,
     Counts,
+    GroupStatus,
     Lease,
     SearchStatus,
     SweepStatus,
@@ -32,6 +34,9 @@ from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 if TYPE_CHECKING:
     pass
+
+MANY_GROUPS = 60
+"""A sweep of more groups shows each loss once."""
 
 LISTED_TRIALS, MANY_TRIALS = 50, 300
 """A sweep of more than `MANY_TRIALS` lists only `LISTED_TRIALS`: to read and show thousands takes seconds."""
@@ -56,9 +61,9 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
         again.update(kinds)
     some = brief and counts.total() > MANY_TRIALS
     trials = repository.trials(name, LISTED_TRIALS if some else None)
-    naming, searches = naming_of(sweep.grid, trials), details_of(sweep).searches
+    everything = repository.trials(name) if some else trials
+    naming, searches = naming_of(sweep.grid, everything), details_of(sweep).searches
     named = zip(naming.labelled(trials), variants(trials, naming), strict=True)
-    everything = repository.trials(name) if searches and some else trials
     now = repository.database.now()
     alive = _liveness(repository, name, trials, now) if counts[TrialState.RUNNING] else {}
     return SweepStatus(
@@ -87,6 +92,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
             )
             for study, search in searches.items()
         ],
+        groups=groups_of(everything, naming),
         trials=[_trial_status(t, variant, setbacks.get(t.hash, {}), alive.get(t.hash)) for t, variant in named],
     )
 
@@ -149,8 +155,20 @@ def summaries(repository: Repository) -> list[SweepSummary]:
     ]
 
 
-def status_text(status: SweepStatus) -> RenderableType:
-    """A status for a person: the sweep's state, what to do next, and a line for each trial."""
+def status_text(status: SweepStatus, *, trials: bool = False) -> RenderableType:
+    """A status for a person: the sweep's state, what to do next, a line for each data set and loss, and one for each
+    trial that runs or has failed, or for all (`trials`)."""
+    listed = trials or not status.groups
+    shown = status.trials if listed else [t for t in status.trials if t.state in _TELLING or t.setbacks]
+    blocks = [Text("\n".join(_head(status, listed=listed)))]
+    return Group(*blocks, *([_groups_table(status.groups), Text("")] if status.groups else []), _trials_table(shown))
+
+
+_TELLING = (TrialState.RUNNING, TrialState.FAILED)
+"""The states of the trials that a status lists in any case."""
+
+
+def _head(status: SweepStatus, *, listed: bool) -> list[str]:
     name, trials, lease = status.sweep, status.trials, status.lease
     parts = [f"{count} {state}" for state, count in status.counts.items() if count]
     marked = f"{status.state}{' (REHEARSAL)' if status.rehearsal else ''}"
@@ -167,11 +185,63 @@ def status_text(status: SweepStatus) -> RenderableType:
     if again := _kinds(status.again):
         lines.append(f"attempts that were or will be retried: {again}")
     lines += _advice(status, alive=alive)
+    lines += [
+        f"search {s.study}: {s.tried} of {s.points} points tried ({s.sampler}, pruner {s.pruner})"
+        for s in status.searches
+    ]
+    total = status.counts.total
+    if listed and len(trials) < total:
+        lines.append(f"{len(trials)} of {total:,} trials are listed; all: sweeper status {name} --json")
+    elif not listed and total:
+        lines.append(f"every trial: sweeper status {name} --trials")
+    if len(datasets := {t.dataset for t in trials}) == 1:
+        lines.append(f"data set: {datasets.pop()}")
+    over = "; ±: half of its 95% interval over runs" if any(g.half_width is not None for g in status.groups) else ""
+    lines.append(f"val, test: mean DSC over images and classes{over}\n")
+    return lines
+
+
+def _groups_table(groups: Sequence[GroupStatus]) -> Table:
+    """A line for each data set, loss and γ; of very many, one for each loss, at the γ that validation would choose."""
+    if len(groups) > MANY_GROUPS:
+        best: dict[tuple[str, str], GroupStatus] = {}
+        for one in groups:
+            known = best.setdefault((one.dataset, one.variant), one)
+            if (one.val_dsc or 0.0) > (known.val_dsc or 0.0):
+                best[one.dataset, one.variant] = one
+        groups = list(best.values())[:MANY_GROUPS]
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    with_dataset = len({g.dataset for g in groups}) > 1
+    if with_dataset:
+        table.add_column("data set", no_wrap=True)
+    table.add_column("loss", overflow="fold")
+    for title in ("γ", "runs", "val", "test", "±"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("trials")
+    for g in groups:
+        states = ", ".join(f"{count} {state}" for state, count in g.counts.items() if count)
+        cells = [
+            *([g.dataset] if with_dataset else []),
+            g.variant,
+            "" if g.gamma is None else number(g.gamma),
+            str(g.runs or ""),
+            _number(g.val_dsc),
+            _number(g.test_dsc),
+            _number(g.half_width),
+            states,
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _trials_table(trials: Sequence[TrialStatus]) -> RenderableType:
+    """A line for each trial."""
+    if not trials:
+        return Text("")
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t.repeat for t in trials}) > 1
     with_fold = any(t.fold is not None for t in trials)
-    datasets = {t.dataset for t in trials}
-    with_dataset = len(datasets) > 1
+    with_dataset = len({t.dataset for t in trials}) > 1
     table.add_column("trial", no_wrap=True)
     if with_dataset:
         table.add_column("data set", no_wrap=True)
@@ -205,16 +275,7 @@ def status_text(status: SweepStatus) -> RenderableType:
         cells += [state, str(t.epochs or ""), _number(t.val_dsc), _number(t.test_dsc)]
         cells.append("" if t.train_seconds is None else duration(t.train_seconds))
         table.add_row(*map(Text, cells))
-    lines += [
-        f"search {s.study}: {s.tried} of {s.points} points tried ({s.sampler}, pruner {s.pruner})"
-        for s in status.searches
-    ]
-    if len(trials) < (total := status.counts.total):
-        lines.append(f"{len(trials)} of {total:,} trials are listed; all: sweeper status {name} --json")
-    if len(datasets) == 1:
-        lines.append(f"data set: {datasets.pop()}")
-    lines.append("val, test: mean DSC over images and classes\n")
-    return Group(Text("\n".join(lines)), table)
+    return table
 
 
 def tried_points(study: str, search: SearchDetails, trials: Sequence[Trial]) -> dict[tuple[float, ...], list[Trial]]:

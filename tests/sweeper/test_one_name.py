@@ -107,7 +107,7 @@ def collect(table: Mapping[str, Any], folder: Path) -> Surfaces:
         run_all(repository, studies, sweep.name, folder, found)
         status = status_of(repository, "s")
         found.take("status", status.model_dump(mode="json")["trials"])
-        found.texts["status"] = printed(status_text(status))
+        found.texts["status"] = printed(status_text(status, trials=True))
         found.take("results", results_object(repository, "s")["trials"])
         found.take("frames", read_study(repository, "s").trials.to_dict("records"))
         found.labels["show"] = {spec.hash: trial_of(repository, spec.hash).label for spec in specs}

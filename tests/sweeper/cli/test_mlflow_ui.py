@@ -25,7 +25,7 @@ from sweeper.run.publishing import publish
 from sweeper.session import Session
 from sweeper.settings import load_settings
 from sweeper.study import read_study
-from tests.dashboards.browser import chromium, opened, picture
+from tests.dashboards.browser import SECONDS, chromium, opened, picture
 from tests.results import result, scored
 from trials.results import Epoch
 from workers.tracking import Spool
@@ -78,6 +78,7 @@ def page_of_mlflow() -> Iterator[list[str]]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_clicks_lead_from_the_address_to_the_best_loss_and_two_more_to_an_overlay(published: Path) -> None:
+    expect.set_options(timeout=SECONDS * 1000)
     with page_of_mlflow() as (trials, sweep), chromium() as browser:
         with opened(browser, trials, faultless=False) as page:
             first = page.get_by_text(re.compile("Group: ")).first

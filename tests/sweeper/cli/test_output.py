@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -163,7 +165,7 @@ def test_status_as_json_has_every_trial(sweeper: Any, stored: Path) -> None:
 
 
 def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
-    answer = sweeper("status")
+    answer = sweeper("status", "--trials")
     lines = answer.out.splitlines()
     assert ESCAPE not in answer.out
     assert max(map(len, lines)) <= 80
@@ -173,9 +175,39 @@ def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
     assert "then: sweeper retry demo --failed" in lines
     assert "1 diverged (loss became NaN): a result of that loss, not retried" in lines
     assert "data set: nuclei" in lines
-    assert sum("unified_focal_" in line for line in lines) == 12
+    assert sum("unified_focal_" in line and "queued" in line for line in lines) == 4 + 12  # for each loss, and trial
     assert any("0.750 0.750" in line for line in lines)
     assert any("failed: diverged" in line for line in lines)
+    brief = sweeper("status").out.splitlines()
+    assert sum("unified_focal_" in line for line in brief) == 4
+    assert [line.split()[-2:] for line in brief if "failed:" in line] == [["failed:", "diverged"], ["failed:", "lost"]]
+    assert "every trial: sweeper status demo --trials" in brief
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "row"),
+    [
+        (["status"], 6, {"variant": "ce", "runs": "1", "test_dsc": "0.75", "counts.failed": "2", "half_width": ""}),
+        (["status", "--trials"], 18, {"state": "finished", "test_dsc": "0.75"}),
+        (["list"], 1, {"sweep": "demo", "counts.queued": "15"}),
+        (["plan"], 18, {"dataset": "nuclei", "loss": "ce"}),
+        (["grids"], 6, {"name": "adaptive"}),
+        (["losses", "list"], 34, {"name": "ce"}),
+        (["data", "list"], len(names()), {"name": names()[0]}),
+    ],
+)
+def test_every_table_is_there_as_csv_and_as_json(
+    sweeper: Any, stored: Path, words: list[str], rows: int, row: dict[str, str]
+) -> None:
+    answer = sweeper(*words, "--csv")
+    assert (answer.status, answer.err) == (0, "")
+    table = list(csv.DictReader(io.StringIO(answer.out)))
+    assert len(table) == rows
+    assert row.items() <= table[0].items()
+    assert json.loads(sweeper(*words, "--json").out)
+    both = sweeper(*words, "--json", "--csv")
+    assert both.status == 2
+    assert "exclude each other" in both.err
 
 
 def test_show_has_everything_and_no_markup(sweeper: Any, stored: Path) -> None:

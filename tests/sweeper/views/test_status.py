@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
+from sqlalchemy import update
 
 from storage.database import open_database
+from storage.models import TrialRow
+from storage.records import NewTrial
 from storage.repository import Repository
+from sweeper.analysis.intervals import t_half_width
 from sweeper.run.lease import LeaseKeeper
+from sweeper.views.groups import half_width
 from sweeper.views.objects import Counts, Lease, SweepStatus
 from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, next_step, status_of, status_text
 from tests.live_sweeps import Planned, new_trial
@@ -41,7 +48,7 @@ def said(*trials: dict[str, Any], state: str = "running", lease: dict[str, Any] 
 def shown(status: SweepStatus) -> str:
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(status_text(status))
+        console.print(status_text(status, trials=True))
     return captured.get()
 
 
@@ -67,6 +74,32 @@ def test_lost_failed_and_out_of_memory_are_told_apart_with_what_to_do() -> None:
         "failed: lost", "failed: out of memory", "failed: out of memory", "failed: bug",
         "queued (after 2 lost, 1 out of memory)", "finished",
     ]  # fmt: skip
+
+
+def test_the_interval_over_runs_is_the_one_of_the_report() -> None:
+    values = [0.81, 0.86, 0.9, 0.7]
+    assert half_width(values) == pytest.approx(t_half_width(np.array(values)), rel=1e-12)
+    assert half_width(values[:1]) is None
+
+
+def fold_of(loss: str, repeat: int, fold: int) -> NewTrial:
+    trial = new_trial(Planned("nuclei", loss, repeat=repeat))
+    spec = replace(trial.spec, data=replace(trial.spec.data, fold=fold))
+    return replace(trial, spec=spec, hash=spec.hash)
+
+
+def test_trials_are_grouped_by_loss_and_the_folds_of_a_repeat_are_one_run(repository: Repository) -> None:
+    hashes = [fold_of(loss, repeat, fold) for loss in ("ce", "dice") for repeat in range(2) for fold in range(2)]
+    repository.create_sweep("s", grid={}, trials=hashes)
+    with repository.database.engine.begin() as connection:
+        for place, score in enumerate((0.5, 0.7, 0.8, 0.8, 0.9, 0.9)):
+            changed = update(TrialRow.__table__).where(TrialRow.hash == hashes[place].hash)
+            connection.execute(changed.values(state=TrialState.FINISHED, test_dsc=score, val_dsc=score))
+    dice, ce = status_of(repository, "s").groups
+    assert (dice.variant, dice.runs, dice.test_dsc, dice.half_width) == ("dice", 1, 0.9, None)
+    assert (dice.counts.finished, dice.counts.queued) == (2, 2)
+    assert (ce.variant, ce.runs, ce.test_dsc) == ("ce", 2, pytest.approx(0.7))
+    assert ce.half_width == pytest.approx(half_width([0.6, 0.8]))
 
 
 def test_a_running_trial_says_how_long_it_is_quiet() -> None:
