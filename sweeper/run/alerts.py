@@ -1,4 +1,4 @@
-"""Alerts about a sweep: JSON for a command, or for a web address.
+"""Alerts about a sweep: JSON for a command or a web address, words for a service such as Slack, ntfy or e-mail.
 
 An alert is sent when the sweep has finished, when its circuit breaker has stopped it, when its coordinator ends with an
 error, and when the sweep makes no progress for a while. Delivery has a thread and a time limit of its own: whatever the
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +25,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_attempt, wait_exponential
 
 from sweeper.errors import SettingsError
 from sweeper.run.coordinator import Coordinator
@@ -69,12 +72,20 @@ class Alert:
         """One line, so that a file to which a command adds them has an alert on each."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
+    def words(self) -> tuple[str, str]:
+        """The same for a person: a title and a text."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+        return f"{self.sweep}: {self.event}", "\n".join(
+            line for line in (counts, self.reason, f"on {self.host}") if line
+        )
+
 
 class Alerts:
     """Sends the alerts of one sweep.
 
     Args:
-        target: a command with its arguments, or an http(s) address; empty sends nothing.
+        target: a command with its arguments, an http(s) address, or that of a service, such as `ntfy://…`; empty sends
+            nothing.
         sweep: the sweep's name.
         say: gets a line for a person when an alert could not be delivered.
 
@@ -93,7 +104,12 @@ class Alerts:
             threading.Thread(target=self._deliver, args=(alert,), name="alert").start()
 
     def _deliver(self, alert: Alert) -> None:
-        problem = post(self.target, alert.body()) if _is_web(self.target) else run(self.target, alert.body())
+        if _is_web(self.target):
+            problem = post(self.target, alert.body())
+        elif _is_service(self.target):
+            problem = tell(self.target, *alert.words())
+        else:
+            problem = run(self.target, alert.body())
         if problem:
             self._say(f"the alert that {alert.sweep} is {alert.event} was not delivered: {problem}")
 
@@ -176,9 +192,9 @@ def check_target(target: str) -> None:
     """Makes sure that alerts can be sent somewhere, before a sweep starts.
 
     Raises:
-        SettingsError: no such command, or the address has no host.
+        SettingsError: no such command, the address has no host, or it is one that the library for services cannot use.
     """
-    fix = "give --notify (or SWEEPER_NOTIFY) a command, or https://HOST/PATH"
+    fix = "give --notify (or SWEEPER_NOTIFY) a command, https://HOST/PATH, or a service's address (docs/commands.md)"
     if not target:
         return
     if _is_web(target):
@@ -188,6 +204,12 @@ def check_target(target: str) -> None:
             whole = False
         if not whole:
             raise SettingsError(f"the address for alerts names no host; {fix}")
+        return
+    if _is_service(target):
+        if _service(target) is None:
+            raise SettingsError(
+                f"the address for alerts, {target.partition('://')[0]}://…, is none that apprise can use; {fix}"
+            )
         return
     try:
         words = shlex.split(target)
@@ -237,6 +259,36 @@ def post(address: str, body: bytes) -> str:
     return ""
 
 
+def tell(address: str, title: str, text: str) -> str:
+    """Sends words to a service; why that failed, or an empty string. It has no address, in which a password may be."""
+    service = _service(address)
+    retrying = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(multiplier=0.5, max=10),
+        retry=retry_if_result(lambda sent: not sent),
+        retry_error_callback=lambda state: False,
+    )
+    sent = service is not None and retrying(service.notify, body=text, title=title)
+    return "" if sent else f"{address.partition('://')[0]}:// does not take it"
+
+
+def _service(address: str) -> Any:
+    """The service of an address, as apprise knows it; None where it does not know it.
+
+    Raises:
+        SettingsError: apprise is not installed.
+    """
+    try:
+        import apprise
+    except ImportError as error:
+        raise SettingsError(
+            f"alerts to {address.partition('://')[0]}:// need apprise; install it with: "
+            f"{sys.executable} -m pip install apprise"
+        ) from error
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would print the address
+    return apprise.Apprise.instantiate(address)
+
+
 def _post_once(address: str, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     httpx.post(address, content=body, headers=headers, timeout=REQUEST_SECONDS).raise_for_status()
@@ -246,6 +298,10 @@ def _transient(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500 or error.response.status_code == 429
     return isinstance(error, httpx.TransportError)
+
+
+def _is_service(target: str) -> bool:
+    return bool(re.match(r"[a-z][a-z0-9+.-]*://", target, re.IGNORECASE)) and not _is_web(target)
 
 
 def _is_web(target: str) -> bool:

@@ -160,8 +160,10 @@ def status_text(status: SweepStatus, *, trials: bool = False) -> RenderableType:
     trial that runs or has failed, or for all (`trials`)."""
     listed = trials or not status.groups
     shown = status.trials if listed else [t for t in status.trials if t.state in _TELLING or t.setbacks]
-    blocks = [Text("\n".join(_head(status, listed=listed)))]
-    return Group(*blocks, *([_groups_table(status.groups), Text("")] if status.groups else []), _trials_table(shown))
+    blocks: list[RenderableType] = [Text("\n".join(_head(status, listed=listed)))]
+    if status.groups:
+        blocks += [_groups_table(status.groups), Text("")]
+    return Group(*blocks, *([_trials_table(shown)] if shown else []))
 
 
 _TELLING = (TrialState.RUNNING, TrialState.FAILED)
@@ -234,10 +236,8 @@ def _groups_table(groups: Sequence[GroupStatus]) -> Table:
     return table
 
 
-def _trials_table(trials: Sequence[TrialStatus]) -> RenderableType:
+def _trials_table(trials: Sequence[TrialStatus]) -> Table:
     """A line for each trial."""
-    if not trials:
-        return Text("")
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     with_repeat = len({t.repeat for t in trials}) > 1
     with_fold = any(t.fold is not None for t in trials)

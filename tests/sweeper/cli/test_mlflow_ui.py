@@ -89,10 +89,11 @@ def test_two_clicks_lead_from_the_address_to_the_best_loss_and_two_more_to_an_ov
             shown = page.get_by_role("link", name="Segmentations")
             expect(page.locator("img[src*='get-artifact']")).to_have_js_property("naturalWidth", 60)
             picture(page, "mlflow-trial")
-            shown.click()
-            expect(page).to_have_url(re.compile("artifactPath/segmentations/overlay.png"))
-            expect(page.get_by_text("overlay.png").first).to_be_visible()
-            picture(page, "mlflow-overlay")
+            with page.context.expect_page() as tab:  # MLflow opens each link of a description in a new one
+                shown.click()
+            expect(tab.value).to_have_url(re.compile("artifactPath/segmentations/overlay.png"))
+            expect(tab.value.get_by_text("overlay.png").first).to_be_visible()
+            picture(tab.value, "mlflow-overlay")
         with opened(browser, sweep, faultless=False) as page:
             expect(page.get_by_text("the ranking")).to_be_visible()
             expect(page.get_by_text("test_dsc/nuclei/nucleus/dice")).to_be_visible()

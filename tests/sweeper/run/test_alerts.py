@@ -100,6 +100,53 @@ def test_a_web_address_gets_it_too_and_is_tried_again(receiver: Receiver) -> Non
     assert said == []
 
 
+def test_a_service_gets_words(receiver: Receiver) -> None:
+    said: list[str] = []
+    address = receiver.address.replace("http://", "ntfy://")
+    Alerts(address, "demo", said.append).send(Event.BROKEN, {"finished": 2, "failed": 0}, "full disk")
+    delivered()
+    ((_, body),) = receiver.bodies
+    assert body["title"] == "demo: broken"
+    assert body["message"].splitlines()[:2] == ["2 finished", "full disk"]
+    assert said == []
+
+
+def test_a_service_that_refuses_is_told_without_its_address(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    receiver.codes, said = [403], list[str]()
+    Alerts(receiver.address.replace("http://", "ntfy://"), "demo", said.append).send(Event.FINISHED, {})
+    delivered()
+    assert said == ["the alert that demo is finished was not delivered: ntfy:// does not take it"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "slack://TABCDEFGH/BABCDEFGH/abcdefghijklmnopqrstuvwx/#general",
+        "ntfy://topic",
+        "mailto://me:secret@example.com",
+        "workflow://host/abcdef/secret",
+    ],
+)
+def test_addresses_of_services_are_taken(address: str) -> None:
+    check_target(address)
+
+
+def test_an_address_of_no_service_is_refused_without_its_secret() -> None:
+    for address in ("nonsense://secret", "slack://"):
+        with pytest.raises(SettingsError, match="none that apprise can use") as caught:
+            check_target(address)
+        assert "secret" not in str(caught.value)
+
+
+def test_without_the_library_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(SettingsError, match="-m pip install apprise"):
+        check_target("ntfy://topic")
+
+
 def test_an_answer_that_no_repetition_changes_is_told_without_the_secret(receiver: Receiver) -> None:
     receiver.codes = [404]
     said: list[str] = []
