@@ -17,6 +17,9 @@ HEAD = (
     "runs_b",
 )  # fmt: skip
 
+MOST_SWEEPS = 10
+"""Sweeps that are compared at once: each with each other one."""
+
 MOST_ROWS = 40
 """Differences in the figure; the table has all."""
 

@@ -207,6 +207,8 @@ def _compare_picture(source: Source) -> Response:
 
 
 def _compared(source: Source, names: list[str]) -> tuple[ComparedObject, str]:
+    if len(names) > compare.MOST_SWEEPS:
+        raise PageError(f"{len(names)} sweeps were chosen; the board compares at most {compare.MOST_SWEEPS}", 400)
     found = source.compared(names)
     return found, one_of("metric", compare.metrics_of(found), "metric that both sweeps have", "dsc")
 

@@ -90,6 +90,7 @@ def test_home_is_sent_again_only_when_something_changed(client: FlaskClient, rep
         ("/overlays?sweep=demo&part=all", 404, "there are: part, whole"),
         ("/overlays.png?sweep=demo", 404, "predictions are not on this machine"),
         ("/compare?sweep=demo", 400, "needs two sweeps or more; chosen: &#39;demo&#39;"),
+        ("/compare.csv?" + "&".join(f"sweep=s{n}" for n in range(11)), 400, "at most 10"),
         ("/compare?sweep=demo&sweep=demos", 404, "no sweep is named &#39;demos&#39;"),
         ("/compare?sweep=demo&sweep=other&metric=nsd", 404, "no metric that both sweeps have is named &#39;nsd&#39;"),
         ("/nothing", 404, "no page &#39;/nothing&#39;"),
