@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -41,6 +41,17 @@ def make_store(file: Path) -> None:
             beside.replace(file)
     except TimeoutError as error:
         raise TrackingUnavailableError(f"another process is still making the MLflow store {file}") from error
+
+
+def count_rows(file: Path) -> None:
+    """Lets SQLite count what its tables hold, in milliseconds. It would otherwise sort the runs of a large sweep by
+    reading all metrics once for each run: MLflow's page of 5,000 trials took 40 times as long.
+
+    A store that is locked, or may not be written, is left as it is.
+    """
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file, timeout=1.0)) as connection:
+        connection.execute("PRAGMA analysis_limit = 1000")
+        connection.execute("ANALYZE")
 
 
 def is_damaged(file: Path) -> bool:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from trials.spec import content_hash
-from workers.tracking.client import RefusedError, call, connect, ensure_store
+from workers.tracking.client import RefusedError, call, connect, ensure_store, sqlite_store_of
 from workers.tracking.describe import TRIAL_TAG, metric_key
 from workers.tracking.inputs import dataset_input
 from workers.tracking.records import Dataset
 from workers.tracking.replay import MAXIMUM_METRICS
+from workers.tracking.sqlite_store import count_rows
 from workers.tracking.views import (
     NOTE_TAG,
     artifact_link,
@@ -132,6 +133,7 @@ class SweepTracker:
         self.run_id = self._find()
         if self.run_id:
             self._save_views(datasets, provenance)
+            self._count_rows()
         return bool(self.run_id)
 
     def run_page(self, base: str) -> str:
@@ -190,6 +192,7 @@ class SweepTracker:
         """Ends the parent run; `state` is the sweep's, such as `stopped`."""
         status = "FINISHED" if state == "finished" else "KILLED"
         self._tag({"state": state})
+        self._count_rows()
         self._call(lambda: self._client.set_terminated(self.run_id, status=status), "ending the sweep's run")
 
     def register_best(
@@ -273,6 +276,10 @@ class SweepTracker:
             "looking for the sweep's run",
         )
         return str(found[0].info.run_id) if found else ""
+
+    def _count_rows(self) -> None:
+        if (file := sqlite_store_of(self.tracking_uri)) is not None:
+            count_rows(file)
 
     def _save_views(self, datasets: Mapping[str, int], provenance: str) -> None:
         self.datasets, now = dict(datasets), _now()
