@@ -247,6 +247,9 @@ def summary(snapshot: Snapshot, mlflow: str) -> Nodes:
         rows.append(
             html.Div([html.Dt("MLflow"), html.Dd(html.A("The sweep's MLflow run, with its report", href=href))])
         )
+    elif snapshot.sweep.mlflow_run and not mlflow:
+        command = f"sweeper mlflow ui {snapshot.sweep.name}"
+        rows.append(html.Div([html.Dt("MLflow"), html.Dd(["Open it with ", html.Code(command)])]))
     bar = html.Progress(value=str(ended), max=str(max(len(snapshot.trials), 1)), **_aria(label="Trials that ended"))
     return [bar, html.Dl(rows)]
 

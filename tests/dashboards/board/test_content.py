@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dashboards.board import cells, content
+from dashboards.board import cells, content, parts
 from dashboards.board.curves import curve_figure, epoch_figure, epochs_in_words, in_words
 from dashboards.board.source import Snapshot, Source
 from storage.records import SignificanceTest
@@ -18,6 +18,15 @@ from trials.states import FailureKind, SweepState, TrialState
 
 def look(source: Source, name: str = "demo") -> Snapshot:
     return source.snapshot(name, source.pulse(name))
+
+
+def test_a_local_store_of_mlflow_is_opened_by_its_command_and_a_server_by_a_link(source: Source) -> None:
+    shown = look(source)
+    run = dataclasses.replace(shown, sweep=dataclasses.replace(shown.sweep, mlflow_run="abc"))
+    assert "sweeper mlflow ui demo" in str(parts.summary(run, ""))
+    linked = str(parts.summary(run, "http://mlflow:5000"))
+    assert "http://mlflow:5000/#/runs/abc" in linked
+    assert "sweeper mlflow ui" not in linked
 
 
 def test_the_grid_has_every_state_in_signs_and_words(source: Source) -> None:
