@@ -374,6 +374,7 @@ def cell(sweep: str, selected: Sequence[str], trials: Sequence[Trial], mlflow: s
     rows = [
         (
             html.Code(t.hash[:8]),
+            _overlay(sweep, t) if t.state is TrialState.FINISHED else "–",
             "–" if t.gamma is None else f"{t.gamma:g}",
             str(t.repeat) if t.spec.data.fold is None else f"{t.repeat}, fold {t.spec.data.fold}",
             t.state.value if t.failure is None or t.state is not TrialState.FAILED else content.kind_words(t.failure),
@@ -381,13 +382,12 @@ def cell(sweep: str, selected: Sequence[str], trials: Sequence[Trial], mlflow: s
             "–" if t.val_dsc is None else f"{t.val_dsc:.3f}",
             "–" if t.test_dsc is None else f"{t.test_dsc:.3f}",
             _linked("MLflow run", run_page(mlflow, t.mlflow_run), otherwise="–"),
-            _overlay(sweep, t) if t.state is TrialState.FINISHED else "",
             _retry(t.hash, t.label) if t.state is TrialState.FAILED else "",
         )
         for t in trials
     ]
     gamma = "" if column == "no γ" else f" · γ {column}"
-    head = ("trial", "γ", "repeat", "state", "epoch", "validation DSC", "test DSC", "run", "pictures", "")
+    head = ("trial", "pictures", "γ", "repeat", "state", "epoch", "validation DSC", "test DSC", "run", "")
     errors = [html.P(f"{t.hash[:8]}: {content.first_line(t.error)}") for t in trials if t.error]
     return [
         html.H3(f"{dataset} · {loss}{gamma}"),
