@@ -59,7 +59,7 @@ def opened(
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda r: None if r.url.startswith((_origin(url), "data:", "blob:")) else faults.append(r.url))
+    page.on("request", lambda r: None if r.url.startswith((origin(url), "data:", "blob:")) else faults.append(r.url))
     try:
         page.goto(url)
         yield page
@@ -95,5 +95,6 @@ def wider_than_its_window(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-def _origin(url: str) -> str:
+def origin(url: str) -> str:
+    """An address without what follows the host."""
     return url if url.startswith("file:") else "/".join(url.split("/")[:3])

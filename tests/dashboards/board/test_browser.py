@@ -19,7 +19,16 @@ from playwright.sync_api import Browser, Page, expect
 from storage.database import open_database
 from storage.records import Lease
 from storage.repository import Repository
-from tests.dashboards.browser import SCRIPT, SECONDS, chromium, grave_faults, opened, picture, wider_than_its_window
+from tests.dashboards.browser import (
+    SCRIPT,
+    SECONDS,
+    chromium,
+    grave_faults,
+    opened,
+    origin,
+    picture,
+    wider_than_its_window,
+)
 from tests.live_sweeps import Planned, bring, mixed, outcome, store
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
@@ -110,8 +119,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         repository.set_sweep_state(leases["failed"], SweepState.BROKEN, "10 trials in a row ended the same way (bug)")
         repository.release_lease(leases["failed"])
         with (
-            program(home, "serve", "--port", "0") as server,
-            program(home, "board", "demo", "--port", "0", "--server", server) as url,
+            program(home, "serve", "--port", "0") as service,
+            program(home, "board", "demo", "--port", "0", "--server", origin(service)) as url,
         ):
             yield Board(url, home, repository, leases)
 
