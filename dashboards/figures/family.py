@@ -77,6 +77,7 @@ def family_figure() -> Drawing:
                            for c in SPECIAL_CASES]),
         how="Each arrow is an identity that a test of the program evaluates, in value. `for` in the CSV file says for "
         "which predictions it holds: any, those that are 0 or 1 everywhere, or one image of two classes.",
+        wide=True,
     )  # fmt: skip
 
 
@@ -95,11 +96,11 @@ def _paint_others(axes: Axes, cases: Sequence[SpecialCase]) -> None:
         y = 0.0
         for child, group in column:
             middle = y - (len(group) - 1) / 2
-            end = axes.text(left + 0.97, middle, short(child), ha="right", va="center", fontsize=7.5, zorder=3,
+            end = axes.text(left + 0.97, middle, short(child), ha="right", va="center", fontsize=6.5, zorder=3,
                             bbox={**box, "edgecolor": BLUE})  # fmt: skip
             for case in group:
                 label = f"{short(case.parent)}:  {case.condition}"
-                start = axes.text(left + 0.02, y, label, va="center", fontsize=7.5, zorder=3, bbox=box)
+                start = axes.text(left + 0.02, y, label, va="center", fontsize=6.5, zorder=3, bbox=box)
                 axes.annotate(
                     "", (-0.02, 0.5), (1.02, 0.5), xycoords=end, textcoords=start, zorder=1,
                     arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 0.9, "shrinkA": 3, "shrinkB": 3},

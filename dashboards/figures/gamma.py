@@ -97,7 +97,7 @@ def gamma_figure(
         "are the losses without a sweep over γ; a ring marks the γ chosen on validation."
         + (f" Dotted is not a full grid: a search chose the γ of {', '.join(chosen)} on validation." if chosen else ""),
         f"Line chart of mean test DSC against γ on {dataset}. {shown}. Reference lines: {references or 'none'}.",
-        (6.2, 4.0),
+        (6.2, 3.6),
         paint,
         data=pd.concat([own.assign(repeat="mean"), single])[[*_KEYS, "repeat", *_NUMBERS]] if len(single) else own,
         how="DSC is the mean over the foreground classes of a test image. A point of a curve is its mean over the "

@@ -17,7 +17,7 @@ from sweeper.analysis.comparisons import NEW_TRAININGS
 from sweeper.analysis.intervals import RESAMPLES
 from sweeper.analysis.rankings import Consensus, Ranking, chance
 
-_LARGEST = 330.0
+_LARGEST = 250.0
 """Area of a dot whose share is 1, in square points."""
 
 _SMALLEST_SHARE = 0.005
@@ -54,7 +54,7 @@ def blob_figure(ranking: Ranking | Consensus, variants: list[str], name: str, ti
                 linewidths=0,
                 zorder=2,
             )
-            axes.plot([medians[row]], [row], marker="|", color=INK, markersize=25, markeredgewidth=1.3, zorder=1.5)
+            axes.plot([medians[row]], [row], marker="|", color=INK, markersize=20, markeredgewidth=1.3, zorder=1.5)
             axes.annotate(
                 chance(ranking.best_probability[loss]), (1.02, row), xycoords=("axes fraction", "data"), va="center",
                 color=INK, annotation_clip=False,
@@ -83,7 +83,7 @@ def blob_figure(ranking: Ranking | Consensus, variants: list[str], name: str, ti
         "upright stroke is the median rank, the line holds 95% of the ranks, and the number is the share in which the "
         "loss is best.",
         f"Dots by loss and rank. Probability of being best: {listed}.",
-        (6.2, 1.3 + 0.36 * size),
+        (6.2, 1.2 + 0.3 * size),
         paint,
         data=pd.DataFrame(shares, columns=[f"rank_{rank}" for rank in range(1, size + 1)]).assign(
             loss=ranking.losses, best_with_probability=[ranking.best_probability[loss] for loss in ranking.losses]

@@ -54,7 +54,7 @@ def validation_dsc_figure(dataset: str, history: pd.DataFrame, variants: list[st
         f"Mean over the runs at each loss's chosen γ{', and each run as a thin line' if repeated else ''}; training "
         "stops early on the validation loss, so the lines end at different epochs.",
         f"Line chart of validation DSC by epoch on {dataset}. Last values: {listed}.",
-        (6.2, 3.8),
+        (6.2, 3.4),
         paint,
         data=history[["dataset", "variant", "trial", "epoch", "val_dsc"]],
         how="After each epoch the validation images are segmented and scored: DSC, the mean over images and foreground "

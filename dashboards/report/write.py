@@ -5,6 +5,7 @@ Reads stored rows only; a sweep that is still running, or has no finished trial,
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +19,7 @@ from dashboards.figures import FIGURES, Drawing
 from dashboards.figures.style import without_formulas
 from dashboards.report import SECTIONS, Section, SectionDrawings, latex
 from dashboards.report.blocks import Block
+from dashboards.report.layout import rows
 from dashboards.report.numbers import time_text
 from dashboards.report.pdf import browser, print_pdf
 from dashboards.study_data import StudyData, read_study_data
@@ -27,6 +29,9 @@ from sweeper.analysis import Answers
 from sweeper.study import Study
 from trials.errors import ExpectedError
 from workers.files import atomic_write
+
+LARGEST_INSIDE = 150_000
+"""The numbers of a figure are inside of the page up to so many characters, and otherwise in a file beside it."""
 
 FORMATS = ("html", "pdf", "latex", "csv")
 
@@ -148,6 +153,8 @@ def page_html(data: StudyData, sections: Sequence[tuple[Section, Sequence[Block]
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["rows"] = rows
+    environment.filters["base64"] = lambda text: base64.b64encode(text.encode("utf-8")).decode("ascii")
     sweep = data.sweep
     return environment.get_template("report.html.j2").render(
         css=files("dashboards.report").joinpath("templates/report.css").read_text(encoding="utf-8"),
@@ -159,6 +166,7 @@ def page_html(data: StudyData, sections: Sequence[tuple[Section, Sequence[Block]
         source=data.source,
         chosen=data.answers.chosen,
         sections=sections,
+        largest=LARGEST_INSIDE,
     )
 
 

@@ -11,6 +11,7 @@ from sweeper.analysis.claims import Evidence, judge
 from sweeper.analysis.comparisons import compare_metrics
 from sweeper.analysis.conclusions import chosen_on_validation, three_sentences
 from sweeper.analysis.costs import costs, unfinished
+from sweeper.analysis.evidence import evidence
 from sweeper.analysis.frames import scores_hash
 from sweeper.analysis.gamma_differences import gamma_differences
 from sweeper.analysis.paper import ranking_agreement
@@ -35,7 +36,7 @@ class Answers:
     tests over images alone, `comparisons` what may be said of new trainings. `unfit` maps a data set to the reason why
     it tests no claim of the paper. `best` has the row of each data set's loss that is best on validation.
     `counted_scores` are those that everything is computed from, and `absent` the classes that no image of a partition
-    shows: they enter nothing (`denominators.counted`).
+    shows: they enter nothing (`denominators.counted`). `evidence` says what all this rests on.
     """
 
     trials: pd.DataFrame
@@ -66,6 +67,7 @@ class Answers:
     sentences: tuple[str, ...]
     counted_scores: pd.DataFrame
     absent: pd.DataFrame
+    evidence: pd.DataFrame
     scores_hash: str
 
     @property
@@ -143,6 +145,7 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         sentences=three_sentences(rivals, compared, rankings, could_find, steadiness, claims),
         counted_scores=whole.scores,
         absent=whole.absent,
+        evidence=evidence(trials, selected, chosen, whole.absent),
         scores_hash=stored,
     )
 

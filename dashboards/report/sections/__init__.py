@@ -8,16 +8,16 @@ from dashboards.report.sections.family import FAMILY
 from dashboards.report.sections.gamma import GAMMA
 from dashboards.report.sections.ran import RAN
 from dashboards.report.sections.ranking import RANKING
+from dashboards.report.sections.rests import RESTS
 from dashboards.report.sections.results import RESULTS
 from dashboards.report.sections.scores_file import SCORES_FILE
 from dashboards.report.sections.search import SEARCH
 from dashboards.report.sections.significance import SIGNIFICANCE
 from dashboards.report.sections.sizes import SIZES
 from dashboards.report.sections.training import TRAINING
-from dashboards.report.sections.unfinished import UNFINISHED
 
 for _section in (
-    RAN,
+    RESTS,
     RESULTS,
     SIZES,
     FAMILY,
@@ -29,7 +29,7 @@ for _section in (
     TRAINING,
     CLAIMS,
     COST,
-    UNFINISHED,
+    RAN,
     SCORES_FILE,
 ):
     SECTIONS.register(_section.name, _section)

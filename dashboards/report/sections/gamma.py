@@ -14,9 +14,9 @@ from sweeper.analysis import Answers
 
 def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     """The whole section."""
-    yield from drawings.take("gamma")
     stability = stability_table(data.answers)
     if not stability.rows:
+        yield from drawings.take("gamma")
         yield Paragraph("No loss has finished with two values of γ.")
         return
     yield Paragraph(
@@ -26,6 +26,7 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         f"interval of every γ against the recommended 0.5 lies within ±{data.answers.margin:g}; the γ that differs "
         "most is named."
     )
+    yield from drawings.take("gamma")
     yield stability
     yield Paragraph(
         "γ for the tables was chosen on validation. Choosing it on the shown test scores, as is often done, would have "

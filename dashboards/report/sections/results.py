@@ -44,7 +44,6 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     for place, one in tables.items():
         yield Heading(one.name)
         yield one
-        yield from drawings.take("scores", place)
         yield Paragraph(both_empty_text(answers.table, *place), "muted")
         if note := missed_text(answers, *place):
             yield Paragraph(note, "muted")
@@ -52,6 +51,7 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
             yield Paragraph(agreement, "muted")
         if note := difference_note(answers, *place):
             yield Paragraph(note, "muted")
+        yield from drawings.take("scores", place)
 
 
 def score_tables(answers: Answers) -> dict[tuple[str, str], ScoreTable]:

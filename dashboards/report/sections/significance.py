@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import pandas as pd
+
 from dashboards.figures.style import short
 from dashboards.report.blocks import Block, Details, Heading, Paragraph, Table, table
 from dashboards.report.numbers import NONE, Row, interval, p_equals, p_text, signed
@@ -49,10 +51,12 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
     for place, summary in summaries:
         title = f"{place[0]}, {place[1]}"
         yield Heading(title)
-        yield from drawings.take("p-values", place)
-        yield comparisons_table(answers, *place)
         yield Paragraph(friedman_text(summary))
         yield from drawings.take("mean-ranks", place)
+        yield from drawings.take("p-values", place)
+        pairs = comparisons_table(answers, *place)
+        tested = bool(_of_place(answers.comparisons, *place)["p"].notna().any())
+        yield pairs if tested else Details("Differences of all pairs on DSC, of these trained networks", (pairs,))
         warning = too_few_images(answers, *place)
         yield Details(
             "The tests over images only, DSC",
@@ -72,8 +76,7 @@ def made_tests(answers: Answers) -> list[StatisticalTest]:
 
 def comparisons_table(answers: Answers, dataset: str, label: str) -> Table:
     """All pairs of a data set and class on DSC: the difference in new trainings."""
-    own = answers.comparisons
-    own = own[(own["dataset"] == dataset) & (own["class"] == label) & (own["metric"] == "dsc")]
+    own = _of_place(answers.comparisons, dataset, label)
     return table(
         f"Differences on DSC, {dataset}, {label}",
         ("First", "Second", "About", "difference", "95% interval", "p", "Holm", "images", "patients or groups", "runs"),
@@ -133,6 +136,10 @@ def friedman_text(summary: RankSummary) -> str:
         f"{summary.blocks} blocks{left}: {verdict}. "
         f"{summary.note}"
     ).strip()
+
+
+def _of_place(pairs: pd.DataFrame, dataset: str, label: str) -> pd.DataFrame:
+    return pairs[(pairs["dataset"] == dataset) & (pairs["class"] == label) & (pairs["metric"] == "dsc")]
 
 
 def _cells(row: Row | None) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from dashboards.figures.style import short
-from dashboards.report.blocks import Block, Heading, Paragraph, Table, table
+from dashboards.report.blocks import Block, Details, Heading, Paragraph, Table, table
 from dashboards.report.numbers import NONE, Row, missing, plain
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
@@ -35,7 +35,8 @@ def content(data: StudyData, drawings: SectionDrawings) -> Iterator[Block]:
         if text := left_out_text(sizes, data.source):
             yield Paragraph(text, "muted")
         if len(sizes.thirds):
-            yield size_table(answers, str(dataset), str(label), unit)
+            yield dsc_table(answers, str(dataset), str(label), unit)
+            yield Details("All metrics, by size", (size_table(answers, str(dataset), str(label), unit),))
 
 
 def left_out_text(sizes: Sizes, source: str = "") -> str:
@@ -58,6 +59,25 @@ def left_out_text(sizes: Sizes, source: str = "") -> str:
     if sizes.thirds.empty and not sizes.unknown:
         parts.append("Fewer than three sizes differ: no thirds.")
     return " ".join(parts)
+
+
+def dsc_table(answers: Answers, dataset: str, label: str, unit: str) -> Table:
+    """DSC by loss, with a column for each third."""
+    rows = answers.by_size[(answers.by_size["dataset"] == dataset) & (answers.by_size["label"] == label)]
+    dsc = rows[rows["metric"] == "dsc"]
+    heads = [
+        f"{third}: {plain(own['smallest'].min())} to {plain(own['largest'].max())} {unit}"
+        for third in THIRDS
+        if len(own := dsc[dsc["third"] == third])
+    ]
+    lines = [
+        (
+            short(str(variant)),
+            *(_score(row) for third in THIRDS for row in own[own["third"] == third].to_dict("records")),
+        )
+        for variant, own in dsc.groupby("variant", sort=True, observed=True)
+    ]
+    return table(f"{dataset}, {label}: DSC by size", ("Loss", *heads), lines, text=1)
 
 
 def size_table(answers: Answers, dataset: str, label: str, unit: str) -> Table:

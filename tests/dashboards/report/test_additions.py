@@ -160,7 +160,7 @@ def test_what_fails_in_an_added_part_is_named(tmp_path):
     with unrendered(), pytest.raises(ReportError, match=r"the section 'bad' of the report failed: AttributeError"):
         write_report(MemoryRepository(three_losses()), "s", tmp_path)
     FIGURES.register("lost", study_figure("lost", lambda data: None, title="", caption="", section="nowhere"))
-    with pytest.raises(ReportError, match=r"figure 'lost' names the section 'nowhere'; known: ran, tables"):
+    with pytest.raises(ReportError, match=r"figure 'lost' names the section 'nowhere'; known: rests, tables"):
         write_report(MemoryRepository(three_losses()), "s", tmp_path)
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from study_maker import MemoryRepository, Study, make_sweep, make_trial
 
-from dashboards.report.sections import ran
+from dashboards.report.sections import ran, rests
 from sweeper.analysis import score_frame, trial_frame
 from sweeper.grids.details import DatasetDetails, Groups, SweepDetails
 from tests.dashboards.reports import write_report
@@ -37,7 +37,7 @@ DETAILS = {
 
 
 def test_leakage_partitions_and_ways_of_scoring_are_told():
-    notes = ran.data_notes(GRID, SweepDetails.from_dict(DETAILS).data)
+    notes = rests.data_notes(GRID, SweepDetails.from_dict(DETAILS).data)
     assert [n for n in notes if "leakage" in n] == [
         f"cvc_clinicdb: leakage: {UNKNOWN}.",
         next(n for n in notes if n.startswith("cells: leakage: 4 of 9 patients or sequences")),
@@ -50,7 +50,7 @@ def test_leakage_partitions_and_ways_of_scoring_are_told():
 
 def test_all_folds_and_new_draws_are_told():
     settings = {"folds": 5, "fold": None, "resplit": True}
-    first, second = ran.data_notes({}, {"cells": DatasetDetails(split_settings=settings)})
+    first, second = rests.data_notes({}, {"cells": DatasetDetails(split_settings=settings)})
     assert first.startswith("cells: a cross-validation of 5 folds: each was the test set")
     assert second == "cells: each repeat drew training and validation images anew; the test images are the same in all."
 
@@ -59,11 +59,11 @@ def test_classes_that_a_part_lacks_and_masks_that_lost_one_are_told_and_listed()
     known = DatasetDetails(
         cases=9, missing=(("test", "tumour"), ("training", "cyst")), emptied=(("c1", "tumour"), ("c2", "tumour"))
     )
-    test, training, emptied = ran.data_notes({}, {"cells": known})
+    test, training, emptied = rests.data_notes({}, {"cells": known})
     assert test == "cells: no test image has a pixel of class tumour: it enters no table, mean or test."
     assert training == "cells: no training image has a pixel of class cyst."
     assert emptied.startswith("cells: 2 of 9 masks have class tumour in the file and lost it by resizing.")
-    assert ran.emptied_table({"cells": known}).rows == (("cells", "c1", "tumour"), ("cells", "c2", "tumour"))
+    assert rests.emptied_table({"cells": known}).rows == (("cells", "c1", "tumour"), ("cells", "c2", "tumour"))
 
 
 def test_files_that_belong_to_no_case_are_told_and_remembered():
@@ -71,19 +71,19 @@ def test_files_that_belong_to_no_case_are_told_and_remembered():
         data={"cells": DatasetDetails(unmatched="1 image file belongs to no case: masks/2_mask_1.png")}
     )
     again = SweepDetails.from_dict(json.loads(json.dumps(known.to_dict())))
-    assert ran.data_notes({}, again.data) == ["cells: 1 image file belongs to no case: masks/2_mask_1.png."]
+    assert rests.data_notes({}, again.data) == ["cells: 1 image file belongs to no case: masks/2_mask_1.png."]
 
 
 def test_a_grouped_split_is_said_to_be_clean():
     cells = DatasetDetails(groups=Groups(known=9), ungrouped=UNKNOWN)
-    assert ran.data_notes({}, {"cells": cells}) == [
+    assert rests.data_notes({}, {"cells": cells}) == [
         "cells: no patient or sequence has images both in the test set and outside of it."
     ]
 
 
 def test_groups_that_are_less_than_patients_are_not_said_to_be_clean():
     slices = DatasetDetails(groups=Groups(known=9, partial=True), ungrouped="which volumes are of one patient is open")
-    (note,) = ran.data_notes({}, {"slices": slices})
+    (note,) = rests.data_notes({}, {"slices": slices})
     assert "patient or sequence has" not in note
     assert note.endswith("but they do not tell all: which volumes are of one patient is open.")
 
@@ -96,7 +96,7 @@ def test_scores_without_the_groups_that_the_files_name_are_told():
     study.add_scores(new, "thing", [0.7, 0.8], groups=["p1", "p2"])
     data_sets = {"cells": DatasetDetails(groups=Groups(known=9)), "drive": DatasetDetails(),
                  "nuclei": DatasetDetails(groups=Groups(known=2))}  # fmt: skip
-    notes = ran.group_notes(trial_frame(study.trials), score_frame(study.columns), data_sets)
+    notes = rests.group_notes(trial_frame(study.trials), score_frame(study.columns), data_sets)
     assert [note.partition(" were stored")[0] for note in notes] == [
         "cells: the files name 9 patients or sequences, but the scores of 1 of 1 trials",
         "nuclei: the files name 2 patients or sequences, but the scores of 1 of 2 trials",

@@ -87,6 +87,44 @@ def test_contents_lead_to_their_sections(browser: Browser, whole: str) -> None:
             expect(page.locator(link.get_attribute("href") or "")).to_be_in_viewport()
 
 
+def test_on_a_wide_window_figures_stand_beside_text_and_the_contents_follow(browser: Browser, whole: str) -> None:
+    with opened(browser, whole, width=1280) as page:
+        words, figure = (page.locator(f"#significance ~ .beside > div:nth-child({n})").first for n in (1, 2))
+        left, right = words.bounding_box(), figure.bounding_box()
+        assert left is not None
+        assert right is not None
+        assert left["x"] + left["width"] <= right["x"]
+        assert left["y"] == right["y"]
+        page.locator("#training").scroll_into_view_if_needed()
+        page.evaluate("document.getElementById('training').scrollIntoView()")
+        expect(page.locator("nav")).to_be_in_viewport()
+        expect(page.locator("nav a[href='#training']")).to_have_css("font-weight", "600")
+        expect(page.locator("nav a[href='#tables']")).to_have_css("font-weight", "400")
+
+
+def test_each_figure_has_its_numbers_behind_a_click(browser: Browser, whole: str) -> None:
+    with opened(browser, whole) as page:
+        figure = page.locator("figure", has_text="Test DSC of each loss, nuclei").first
+        link = figure.locator("a[download]")
+        expect(link).to_be_hidden()
+        figure.locator("summary").click()
+        expect(link).to_be_visible()
+        with page.expect_download() as found:
+            link.click()
+        assert found.value.suggested_filename == "scores-nuclei-thing.csv"
+        lines = found.value.path().read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("dataset,label,variant,gamma,mean,half_width")
+        assert len(lines) == 1 + 8 * 3  # each loss's mean, and its two runs
+
+
+def test_in_print_nothing_is_cut_and_figures_stand_in_two_columns(browser: Browser, whole: str) -> None:
+    with opened(browser, whole, width=718) as page:  # 190 mm
+        page.emulate_media(media="print")
+        expect(page.locator("nav")).to_be_hidden()
+        boxes = [one.bounding_box() for one in page.locator("figure").all()]
+        assert all(box is not None and box["height"] < 1047 and box["width"] < 718 / 2 for box in boxes)  # 277 mm
+
+
 def test_names_are_text_whatever_they_hold(browser: Browser, tmp_path: Path) -> None:
     study = Study()
     for dataset in (SCRIPT, LONG):
