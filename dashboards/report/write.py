@@ -20,6 +20,7 @@ from dashboards.figures.style import without_formulas
 from dashboards.report import SECTIONS, Section, SectionDrawings, latex
 from dashboards.report.blocks import Block
 from dashboards.report.layout import rows
+from dashboards.report.markdown import markdown
 from dashboards.report.numbers import time_text
 from dashboards.report.pdf import browser, print_pdf
 from dashboards.study_data import StudyData, read_study_data
@@ -33,7 +34,7 @@ from workers.files import atomic_write
 LARGEST_INSIDE = 150_000
 """The numbers of a figure are inside of the page up to so many characters, and otherwise in a file beside it."""
 
-FORMATS = ("html", "pdf", "latex", "csv")
+FORMATS = ("html", "pdf", "latex", "csv", "md")
 
 Made = TypeVar("Made")
 
@@ -47,12 +48,13 @@ class ReportFiles:
 
     page: Path | None
     pdf: Path | None
+    markdown: Path | None
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
 
     @property
     def all(self) -> list[Path]:
-        return [p for p in (self.page, self.pdf) if p is not None] + [*self.tables, *self.figures]
+        return [p for p in (self.page, self.pdf, self.markdown) if p is not None] + [*self.tables, *self.figures]
 
 
 def write_study_report(
@@ -69,8 +71,8 @@ def write_study_report(
     Args:
         repository: where the sweep is stored; only read.
         study: what `read_study` read of it.
-        out: the folder: report.html, report.pdf, figures/, tables/.
-        formats: of "html", "pdf", "latex" and "csv". Figures are always written.
+        out: the folder: report.html, report.pdf, report.md, figures/, tables/.
+        formats: of "html", "pdf", "latex", "csv" and "md". Figures are always written.
         trials_folder: holds the trials' predictions, for the example segmentations.
         prepared_root: holds the prepared data sets, for the same.
 
@@ -203,7 +205,13 @@ def _write(
         with atomic_write(html) as file:  # a report that was there stays until the new one is whole
             file.write(page_html(data, sections).encode("utf-8"))
     pdf = print_pdf(html, out / "report.pdf") if html is not None and "pdf" in formats else None
-    return ReportFiles(html, pdf, tuple(written), tuple(tables))
+    text = None
+    if "md" in formats:
+        text = out / "report.md"
+        with atomic_write(text) as file:
+            shown = markdown(data.sweep.name, _banners(data.sweep, data.answers), data.sentences, sections)
+            file.write(shown.encode("utf-8"))
+    return ReportFiles(html, pdf, text, tuple(written), tuple(tables))
 
 
 def _banners(sweep: Sweep, answers: Answers) -> list[str]:

@@ -16,7 +16,9 @@ app = typer.Typer()
 def analyse(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Scores as .csv or .parquet.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")],
-    format_: Annotated[str, typer.Option("--format", help="html, pdf, latex, csv, or several with commas.")] = "html",
+    format_: Annotated[
+        str, typer.Option("--format", help="html, pdf, latex, csv, md, or several with commas.")
+    ] = "html",
     plugin: PluginOption = None,
 ) -> None:
     """Write the report of scores made elsewhere, without a database.

@@ -366,7 +366,9 @@ def retry(
 def report(
     sweep: SweepArgument = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="html, pdf, latex, csv, or several with commas.")] = "html",
+    format_: Annotated[
+        str, typer.Option("--format", help="html, pdf, latex, csv, md, or several with commas.")
+    ] = "html",
     plugin: PluginOption = None,
 ) -> None:
     """Write the report of a sweep. Plug-ins may add tests, figures and sections; those of the launch are known.

@@ -350,7 +350,7 @@ def test_outdated_results_are_named_and_not_counted(tmp_path):
 @pytest.mark.slow
 def test_formats_and_folders_that_cannot_be(tmp_path):
     repository = MemoryRepository(Study())
-    with pytest.raises(ReportError, match=r"'docx'.*html, pdf, latex, csv"):
+    with pytest.raises(ReportError, match=r"'docx'.*html, pdf, latex, csv, md"):
         write_report(repository, "s", tmp_path, formats=("docx",))
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match="--out"):

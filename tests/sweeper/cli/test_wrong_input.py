@@ -254,7 +254,7 @@ def test_names_and_hashes_that_are_not_stored(sweeper: Any, stored: Path) -> Non
     assert_told(sweeper("logs", "zz"), ["'zz'"])
     assert_told(sweeper("retry", "demo", "--trial", "zz"), ["'zz'"])
     assert_told(sweeper("scale", "demo", "2"), ["nobody is running demo", "sweeper resume demo"])
-    assert_told(sweeper("report", "demo", "--format", "docx"), ["'docx'", "html, pdf, latex, csv"])
+    assert_told(sweeper("report", "demo", "--format", "docx"), ["'docx'", "html, pdf, latex, csv, md"])
     assert not (stored / "reports").exists()
 
 
