@@ -21,7 +21,7 @@ from sweeper.run.spools import complete_spools, sources_of, spool_of
 from sweeper.session import Session
 from trials.addresses import hide_password
 from trials.places import below
-from trials.states import SweepState
+from trials.states import SweepState, TrialState
 from workers.tracking.records import Dataset
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def send(session: Session, keeper: LeaseKeeper, study: Study, report: Path | Non
             keeper.write(session.repository.set_mlflow_run, run, trial=trial.hash)
     rows, states = ranking(study.answers), Counter(trial.state for trial in trials)
     tracker.answer(said(study), rows, report)
-    tracker.metrics({**ranking_metrics(rows), **{f"trials/{state}": count for state, count in states.items()}})
+    tracker.metrics({**ranking_metrics(rows), **{f"trials/{state}": states[state] for state in TrialState}})
     best = study.answers.best_models
     tracker.register_best(best, descriptions=model_cards(study, best))
     tracker.finish(sweep.state)
