@@ -71,7 +71,12 @@ def state(uri: str, experiment: str = "tests") -> list[dict]:
                 "name": run.info.run_name,
                 "status": run.info.status,
                 "times": (run.info.start_time, run.info.end_time),
-                "tags": run.data.tags,
+                "tags": {
+                    key: value.replace(run.info.run_id, "RUN").replace(
+                        f"experiments/{run.info.experiment_id}/", "experiments/EXPERIMENT/"
+                    )
+                    for key, value in run.data.tags.items()
+                },
                 "params": run.data.params,
                 "metrics": histories,
                 "files": files,
