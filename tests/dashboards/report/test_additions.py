@@ -131,10 +131,11 @@ def test_a_figure_is_on_the_page_and_a_file(tmp_path):
     page = files.page.read_text(encoding="utf-8")
     section = page[page.index('<h2 id="tables"') : page.index('<h2 id="family"')]
     for dataset in ("nuclei", "other"):
-        assert f"<strong>Scores, {dataset}.</strong> One bar, one range." in section
+        assert f"<strong>Scores, {dataset}.</strong> <span" in section
         assert f'aria-label="Scores, {dataset}. One bar, one range."' in section
         for suffix in ("svg", "png"):
             assert (tmp_path / "figures" / f"histogram-{dataset}.{suffix}").stat().st_size > 500
+    assert section.count(">One bar, one range.</span>") == 2
     assert "A void" not in page
 
 

@@ -321,7 +321,7 @@ def test_data_sets_that_differ_in_a_sign_keep_their_own_figures(tmp_path):
         for loss in ("ce", "dice"):
             study.add(make_trial(dataset, loss), [0.5, 0.6, 0.8])
     files, _, page = report(study, tmp_path)
-    assert len({p.name for p in files.figures if p.name.startswith("p-values")}) == 4
+    assert len({p.name for p in files.figures if p.name.startswith("p-values")}) == 6
     assert len(page.ids) == len(set(page.ids))
 
 
