@@ -18,6 +18,7 @@ import pytest
 from children import die_while_recording, record, run_together, start
 from filelock import FileLock
 from optuna.storages import RDBStorage
+from postgres_server import PostgresServer
 from sqlalchemy import text
 from storage_samples import new_trials, outcome
 
@@ -29,6 +30,35 @@ from storage.studies import Studies, StudyParameter
 from tests.results import scored
 
 PRUNED = optuna.trial.TrialState.PRUNED
+
+
+def make_all_tables(url: str) -> None:
+    with open_database(url) as opened:
+        storage = RDBStorage(Studies(opened).optuna_url)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def postgres_template(postgres: PostgresServer) -> str:
+    """Name of a database with our tables and Optuna's, which takes longer to make its own than most tests."""
+    url = postgres.new_database()
+    make_all_tables(url)
+    return url.rsplit("/", 1)[1]
+
+
+@pytest.fixture(scope="module")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with our tables and Optuna's."""
+    file = tmp_path_factory.mktemp("studies") / "sweeper.db"
+    make_all_tables(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def emptied_urls() -> list[str]:
+    """None: only our tables are emptied."""
+    return []
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ def shown(page):
     return " ".join(" ".join(page.text).split())
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_every_id_is_unique(whole):
     _, text, page = whole
     assert page.wrong == []
@@ -99,6 +100,7 @@ def test_the_page_is_well_formed_and_every_id_is_unique(whole):
     assert 'lang="en"' in text
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_network(whole):
     _, text, page = whole
     assert [link for link in page.links if not link.startswith(("#", "data:"))] == []
@@ -107,6 +109,7 @@ def test_the_page_needs_no_network(whole):
     assert re.findall(r"url\((?!['\"]?#)[^)]*\)", text) == []
 
 
+@pytest.mark.slow
 def test_the_sections_stand_in_order(whole):
     _, _, page = whole
     order = ["answer", "rests", "tables", "family", "gamma", "significance", "examples", "training", "claims", "cost"]
@@ -114,6 +117,7 @@ def test_the_sections_stand_in_order(whole):
     assert [i for i in page.ids if i in order] == order
 
 
+@pytest.mark.slow
 def test_every_table_has_headers_with_a_scope_and_every_figure_words(whole):
     _, _, page = whole
     headers = [values for tag, values in page.tags if tag == "th"]
@@ -126,6 +130,7 @@ def test_every_table_has_headers_with_a_scope_and_every_figure_words(whole):
     assert all(values.get("tabindex") == "0" and values.get("aria-label") for values in scrollable)
 
 
+@pytest.mark.slow
 def test_links_inside_the_page_lead_somewhere(whole):
     _, _, page = whole
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
@@ -189,6 +194,7 @@ def test_a_difference_to_tables_5_and_6_is_told_what_it_compares(dataset, loss, 
     assert ("index a spatial axis" in text) == told
 
 
+@pytest.mark.slow
 def test_what_was_chosen_on_which_scores_is_told_as_it_is(whole):
     text = shown(whole[2])
     assert "The test set decided nothing" not in text
@@ -196,6 +202,7 @@ def test_what_was_chosen_on_which_scores_is_told_as_it_is(whole):
     assert "what is named best for its test score was chosen by it" in text
 
 
+@pytest.mark.slow
 def test_tables_show_the_numbers_the_paper_and_the_repeats(whole):
     _, _, page = whole
     text = shown(page)
@@ -208,6 +215,7 @@ def test_tables_show_the_numbers_the_paper_and_the_repeats(whole):
     assert "Kendall's τ" in text
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_file_in_both_formats_with_its_numbers(whole):
     files, _, _ = whole
     stems = {}
@@ -218,6 +226,7 @@ def test_every_figure_is_a_file_in_both_formats_with_its_numbers(whole):
     assert {"fig1-family", "fig2-gamma-on-the-losses", "fig3-gamma-nuclei", "p-values-nuclei-polyp"} <= set(stems)
 
 
+@pytest.mark.slow
 def test_tables_are_written_as_csv_and_latex(whole):
     files, _, _ = whole
     names = {path.name for path in files.tables}

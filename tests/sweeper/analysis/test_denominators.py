@@ -115,7 +115,7 @@ def test_the_number_of_images_that_are_empty_in_both_masks_stands_under_the_tabl
     table = table_of(study_of(tumour_in={("test", 0), ("validation", 3)}))
     dsc = table[(table["metric"] == "dsc") & (table["label"] == "tumour")].set_index("variant")
     assert dsc["both_empty"].to_dict() == {"ce": 2, "dice": 0}
-    assert both_empty_text(table, "a", "tumour").endswith("overlap metric: CE 2, Dice 0.")
+    assert both_empty_text(table, "a", "tumour").endswith("overlap metric: ce 2, dice 0.")
     assert both_empty_text(table, "a", "kidney") == "No image has both an empty truth and an empty prediction."
 
 

@@ -22,9 +22,8 @@ from sweeper.settings import Settings
 SMALL = ["datasets.nuclei.options.size=[32, 32]", 'losses=[{name = "dice"}, {name = "unified_focal_sym"}]']
 
 
-@pytest.mark.parametrize(
-    "more", [[], pytest.param(['search={sampler = "random", trials = 2}'], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ['search={sampler = "random", trials = 2}']])
 def test_a_launch_expands_its_grid_once(more: list[str], home: Path, sweeper: Any) -> None:
     settings, console = Settings(home=home), Console(quiet=True)
     home.mkdir()

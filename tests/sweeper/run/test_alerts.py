@@ -100,6 +100,7 @@ def test_a_web_address_gets_it_too_and_is_tried_again(receiver: Receiver) -> Non
     assert said == []
 
 
+@pytest.mark.slow
 def test_a_service_gets_words(receiver: Receiver) -> None:
     said: list[str] = []
     address = receiver.address.replace("http://", "ntfy://")

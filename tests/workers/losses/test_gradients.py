@@ -50,6 +50,7 @@ def test_xla_changes_no_number_of_large_images(name: str) -> None:
     np.testing.assert_allclose(compiled(g, p), gradient(name, g, p), rtol=1e-9, atol=1e-18)
 
 
+@pytest.mark.slow
 def test_xla_compiles_the_boundary_loss_as_training_calls_it() -> None:
     """With the distance map beside the batch (docs/losses.md); without it, SciPy is called within the step."""
     g, p = case((2, 8, 9, 3))
