@@ -38,6 +38,7 @@ def test_an_added_trial_that_has_finished_is_shared_with_its_result(repository: 
     assert repository.claim(lease, trial_hash(2)) is None
 
 
+@pytest.mark.slow
 def test_only_the_holder_adds_trials(repository: Repository) -> None:
     late = make_sweep(repository, 1)
     let_lease_run_out(repository.database, late.sweep_id)

@@ -10,6 +10,7 @@ import itertools
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 from storage_samples import epoch, let_lease_run_out, new_trials, outcome
 
-from storage.database import Database
+from storage.database import Database, open_database
 from storage.errors import AttemptEndedError, LeaseHeldError, LeaseLostError, StorageError
 from storage.records import Lease
 from storage.repository import Repository
@@ -330,8 +331,9 @@ def check(database: Database, examples: int, steps: int) -> int:
     return counted[0]
 
 
-def test_the_database_does_what_the_model_does(database: Database) -> None:
-    assert check(database, examples=4, steps=30) >= 60
+def test_the_database_does_what_the_model_does(tmp_path: Path) -> None:
+    with open_database(f"sqlite:///{tmp_path / 'sweeper.db'}") as database:
+        assert check(database, examples=4, steps=30) >= 60
 
 
 @pytest.mark.slow

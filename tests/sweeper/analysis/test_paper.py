@@ -78,6 +78,7 @@ def test_the_paper_s_own_means_rank_as_in_the_paper():
     assert row["losses"] == 8
 
 
+@pytest.mark.slow
 def test_reversed_means_rank_the_other_way():
     means = {loss: 1 - mean for loss, mean in paper_means("drive", "vessel").items()}
     assert ranked(means).agreement.iloc[0]["tau"] == pytest.approx(-1)

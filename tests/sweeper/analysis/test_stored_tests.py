@@ -45,6 +45,7 @@ def test_one_run_has_a_difference_and_no_p() -> None:
     assert type(one.n) is int
 
 
+@pytest.mark.slow
 def test_equivalence_is_kept_with_its_margin() -> None:
     one = kept(3, "equivalence_0.05")
     assert (one.label, one.first, one.second) == ("foreground", f"{LOSS} γ = 0.9", f"{LOSS} γ = 0.5")

@@ -162,6 +162,7 @@ def test_a_sweep_with_nothing_left_to_train_has_its_studies(with_gammas: Path) -
     assert sorted(len(values) for values in studies_of(with_gammas).values()) == [3, 9]
 
 
+@pytest.mark.slow
 def test_an_export_of_an_unreadable_place_is_refused_before_any_work(
     sweeper: Command, stored: Path, tmp_path: Path
 ) -> None:

@@ -16,9 +16,6 @@ from workers.losses.registry import LOSSES
 
 JACCARD = Path(__file__).parents[3] / "docs" / "examples" / "jaccard_loss.py"
 
-FAST = ("ce",)
-"""A loss takes some seconds of all checks."""
-
 SHORTER = {"hausdorff_erosion": {"erosions": 2.0}, "cldice_dice": {"iterations": 0.0}}
 """Settings with which a graph of many equal steps is traced and compiled in a moderate time."""
 
@@ -59,9 +56,8 @@ def _nothing_stays() -> Iterator[None]:
     LOSSES.replace(before)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in losses.names()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", losses.names())
 def test_ours(name: str) -> None:
     checks = loss_checks(name, **SHORTER.get(name, {}))
     for check in OTHER if name in COMPOSED else checks:

@@ -87,6 +87,7 @@ def test_a_spool_cut_anywhere_is_a_prefix_and_goes_on(
     assert after[-1].number == len(complete) + 1
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_no_complete_record(tmp_path: Path) -> None:
     path = tmp_path / "spool.jsonl"
     code = (
@@ -136,6 +137,7 @@ def test_an_unreadable_line_holds_nothing_up(tmp_path: Path, caplog: pytest.LogC
     assert str(path) in caplog.text
 
 
+@pytest.mark.slow
 def test_reading_and_writing_need_neither_mlflow_nor_tensorflow() -> None:
     code = (
         "import sys, workers.tracking, workers.scoring.overlays; "

@@ -46,6 +46,7 @@ def test_a_first_start_that_is_killed_leaves_nothing_half_made(statements: int, 
     assert client.get_run(client.create_run(identity).info.run_id).info.experiment_id == identity
 
 
+@pytest.mark.slow
 def test_a_store_that_an_earlier_version_left_half_made_is_made_anew(empty_store: Path, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     shutil.copy(empty_store, file)
