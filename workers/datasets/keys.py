@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trials.identity import AlwaysHashed, all_fields, hashed_fields
 from trials.spec import content_hash
-from workers.datasets.formats import FORMAT_VERSIONS, formats_of
+from workers.datasets.formats import FORMAT_VERSIONS
 from workers.datasets.image_folder import ImageFolder
 from workers.datasets.nifti_folder import NiftiFolder
+from workers.datasets.raised_formats import raised_formats
 from workers.datasets.reader import Reader
 from workers.datasets.sources import hash_files, included_cases, provenance
 
@@ -73,7 +74,7 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
             "excluded": [case.id for case in excluded],
             "cases": [[case.id, reader.hashed_group(case), case.partition, case.part] for case in cases],
             "files": [[path.relative_to(source).as_posix(), hashes[path]] for path in files],
-            **_raised_versions(reader, files),
+            **_raised_versions(reader, hashes, cache),
         }
     )
 
@@ -97,14 +98,13 @@ def plugin_source(reader: type[Reader]) -> str:
     return hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
 
 
-def _raised_versions(reader: Reader, files: Iterable[Path]) -> dict[str, object]:
-    """The versions that are not 1 any more. Files are only opened where a format's version is one of them."""
+def _raised_versions(reader: Reader, hashes: Mapping[Path, str], cache: Path) -> dict[str, object]:
+    """The versions that are not 1 any more."""
     versions: dict[str, object] = {}
     if reader.arrays_version != 1:
         versions["reader_version"] = reader.arrays_version
-    raised = {name: version for name, version in FORMAT_VERSIONS.items() if version != 1}
-    if raised and (used := set().union(*map(formats_of, files)) & set(raised)):
-        versions["format_versions"] = {name: raised[name] for name in used}
+    if used := raised_formats(hashes, cache):
+        versions["format_versions"] = {name: FORMAT_VERSIONS[name] for name in used}
     return versions
 
 

@@ -107,7 +107,7 @@ def test_only_pictures_with_a_tag_are_prepared_anew(photographs: Path, image_fol
     for path in sorted((photographs / "images").iterdir()):
         Image.open(path).save(path, quality=95, exif=b"")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.datasets.keys.FORMAT_VERSIONS", {"jpeg": 1})
+        patch.setattr("workers.datasets.raised_formats.FORMAT_VERSIONS", {"jpeg": 1})
         as_before = preparation_key(reader, photographs, cache=photographs)
     assert preparation_key(reader, photographs, cache=photographs) == as_before != tagged
 

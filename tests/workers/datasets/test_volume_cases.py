@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from workers.datasets import check, contact_sheet, get_reader, keys
+from workers.datasets import check, contact_sheet, get_reader, raised_formats
 from workers.datasets.coverage import header_warnings
 from workers.datasets.prepared import PreparedDataset, preparation_key, prepare
 from workers.errors import DataError, ParameterError
@@ -287,7 +287,7 @@ def test_only_files_in_other_units_get_another_key(tmp_path: Path, monkeypatch: 
     other = {**FORMS, "units": "micron"}
     folders = [header_case(tmp_path / "mm", FORMS, FORMS), header_case(tmp_path / "um", other, other)]
     now = [preparation_key(reader, folder, cache=tmp_path) for folder in folders]
-    monkeypatch.setattr(keys, "FORMAT_VERSIONS", {})
+    monkeypatch.setattr(raised_formats, "FORMAT_VERSIONS", {})
     before = [preparation_key(reader, folder, cache=tmp_path) for folder in folders]
     assert now[0] == before[0]
     assert now[1] != before[1]
