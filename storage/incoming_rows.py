@@ -38,12 +38,12 @@ _METRIC = re.compile(r"[^\s(][^()]{0,79}(\([^()]{0,120}\))?")
 _INT32, _INT64 = 2**31 - 1, 2**63 - 1
 
 
-Rule: TypeAlias = Callable[[Any, str], None]
+Rule: TypeAlias = Callable[[object, str], None]
 """Refuses a value; its second argument says where it is."""
 
 
 def _whole(low: int, high: int) -> Rule:
-    def check(value: Any, where: str) -> None:
+    def check(value: object, where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"{where} = {short(value)}; expected a whole number in [{low}, {high}]")
 
@@ -51,69 +51,68 @@ def _whole(low: int, high: int) -> Rule:
 
 
 def _number(low: float, high: float) -> Rule:
-    def check(value: Any, where: str) -> None:
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-        if not right or not low <= value <= high:
+    def check(value: object, where: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"{where} = {short(value)}; expected a number in [{low:g}, {high:g}]")
 
     return check
 
 
-def _any_number(value: Any, where: str) -> None:
+def _any_number(value: object, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{where} = {short(value)}; expected a number")
 
 
 def _word(kind: type[StrEnum]) -> Rule:
-    def check(value: Any, where: str) -> None:
+    def check(value: object, where: str) -> None:
         if value not in list(kind):
             raise ValueError(f"{where} = {short(value)}; expected one of {', '.join(kind)}")
 
     return check
 
 
-def _text(value: Any, where: str) -> None:
+def _text(value: object, where: str) -> None:
     if not isinstance(value, str) or len(value) > _LONGEST:
         raise ValueError(f"{where} = {short(value)}; expected a text of at most {_LONGEST} signs")
 
 
-def _short_text(value: Any, where: str) -> None:
+def _short_text(value: object, where: str) -> None:
     if not isinstance(value, str) or not value or len(value) > 1000:
         raise ValueError(f"{where} = {short(value)}; expected a text of 1 to 1000 signs")
 
 
-def _name(value: Any, where: str) -> None:
+def _name(value: object, where: str) -> None:
     if not isinstance(value, str) or not is_name(value):
         raise ValueError(f"{where} = {short(value)}; expected 1 to 80 letters, digits, '_', '-' or '.'")
 
 
-def _dataset(value: Any, where: str) -> None:
+def _dataset(value: object, where: str) -> None:
     if not isinstance(value, str) or not is_dataset_name(value):
         raise ValueError(f"{where} = {short(value)}; expected 1 to 80 letters, digits, '_', '-', '.' or spaces")
 
 
-def _hash(value: Any, where: str) -> None:
+def _hash(value: object, where: str) -> None:
     if not isinstance(value, str) or not is_hash(value):
         raise ValueError(f"{where} = {short(value)}; expected 16 hexadecimal digits")
 
 
-def _key(value: Any, where: str) -> None:
+def _key(value: object, where: str) -> None:
     """A key of prepared data, which is empty before preparation."""
     if value != "":
         _name(value, where)
 
 
-def _table(value: Any, where: str) -> None:
+def _table(value: object, where: str) -> None:
     if not isinstance(value, dict):
         raise ValueError(f"{where} = {short(value)}; expected a table")
 
 
-def _texts(value: Any, where: str) -> None:
+def _texts(value: object, where: str) -> None:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ValueError(f"{where} = {short(value)}; expected a list of texts")
 
 
-def _truth(value: Any, where: str) -> None:
+def _truth(value: object, where: str) -> None:
     if not isinstance(value, bool):
         raise ValueError(f"{where} = {short(value)}; expected true or false")
 

@@ -14,6 +14,9 @@ from dashboards.figures.style import Drawing, loss_colour, short
 from sweeper.analysis.chosen import ChosenScores
 from sweeper.analysis.scored import best, metric, table_metrics
 
+Row = Mapping[Hashable, Any]
+"""Of a table of the answers, by its columns."""
+
 HEAD = (
     "dataset", "class", "loss", "gamma", "metric", "mean", "half_width_images", "images", "left_out", "missed", "runs",
     "half_width_runs",
@@ -92,7 +95,7 @@ def figure(chosen: ChosenScores, dataset: str, label: str, name: str) -> Drawing
     )
 
 
-def _interval_row(row: Mapping[Hashable, Any], runs: pd.Series, variants: Sequence[str]) -> IntervalRow:
+def _interval_row(row: Row, runs: pd.Series, variants: Sequence[str]) -> IntervalRow:
     mean, inner, outer = row["mean"], row["repeats_half_width"], row["half_width"]
     variant = str(row["variant"])
     own = runs.xs(variant) if variant in runs.index.get_level_values(0) else pd.Series(dtype=float)
@@ -122,7 +125,7 @@ def _place(dataset: str, label: str, own: pd.DataFrame, by: str) -> Place:
     return Place(dataset, label, [metric(name).heading for name in metrics], found)
 
 
-def _score(row: Mapping[Hashable, Any] | None, leading: float) -> Score:
+def _score(row: Row | None, leading: float) -> Score:
     if row is None or math.isnan(row["mean"]):
         return Score("–")
     half = "" if math.isnan(row["half_width"]) else f" ± {row['half_width']:.3f}"
@@ -135,6 +138,6 @@ def _ordered(own: pd.DataFrame, name: str) -> pd.DataFrame:
     return own.sort_values("mean", ascending=not metric(name).higher_is_better, kind="stable", na_position="last")
 
 
-def _loss(row: Mapping[Hashable, Any]) -> str:
+def _loss(row: Row) -> str:
     gamma = row["gamma"]
     return short(str(row["variant"])) + ("" if gamma != gamma else f" · γ {gamma:g}")

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from storage.database import open_database, schema_version
 from storage.repository import Repository
@@ -22,7 +21,7 @@ from sweeper.drafts.groups import FEWEST, Grouping, find_groups
 from sweeper.drafts.layout import Layout, find_layout
 from sweeper.drafts.rules import OVERSAMPLING, metrics_of
 from sweeper.drafts.text import GridText, shown
-from sweeper.drafts.values import channels_of, class_options, picture_options, volume_values
+from sweeper.drafts.values import Options, channels_of, class_options, picture_options, volume_values
 from sweeper.errors import GridError
 from sweeper.grids.files import grid_of_text, load_grid
 from sweeper.grids.schema import DatasetTable
@@ -81,9 +80,9 @@ class _Data:
     name: str
     folder: str
     reader: str
-    options: dict[str, Any]
+    options: Options
     what: str
-    split: dict[str, Any] = field(default_factory=dict)
+    split: Options = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     grouping: Grouping | None = None
 
@@ -187,7 +186,7 @@ def _recognised(folder: Path) -> _Data:
 
 
 def _pictures(name: str, folder: Path, layout: Layout) -> _Data:
-    options: dict[str, Any] = {
+    options: Options = {
         "images": layout.images[0] if len(layout.images) == 1 else list(layout.images),
         "masks": layout.masks if isinstance(layout.masks, str) else dict(layout.masks),
     }
@@ -210,7 +209,7 @@ def _pictures(name: str, folder: Path, layout: Layout) -> _Data:
 
 def _volumes(name: str, folder: Path, layout: Layout) -> _Data:
     labels = layout.masks if isinstance(layout.masks, str) else next(iter(layout.masks.values()))
-    options: dict[str, Any] = {"images": list(layout.images), "labels": labels}
+    options: Options = {"images": list(layout.images), "labels": labels}
     data = _Data(name, folder.name, "nifti-folder", options, "volumes with labels")
     cases = _cases(data, folder)
     found, notes = class_options(volume_values([case.label for case in cases]))
@@ -242,7 +241,7 @@ def _masks(case: CaseFiles) -> tuple[Path, ...]:
 
 def _cases(data: _Data, folder: Path) -> list[CaseFiles]:
     """The cases by the options; those that make them readable are added."""
-    tries: list[tuple[dict[str, Any], str]] = [({}, "")]
+    tries: list[tuple[Options, str]] = [({}, "")]
     if data.reader in ("image-folder", "nifti-folder"):
         lacking = ({"unlabelled": "skip"}, "images without a mask are left out, and `sweeper data check` lists them")
         tries.append(lacking)
@@ -451,8 +450,8 @@ _REASONS = {
 }
 
 
-def _preprocessing(found: Fingerprint, fitted: budgets.Fit) -> dict[str, Any]:
-    sizes, options = fitted.sizes, dict[str, Any]()
+def _preprocessing(found: Fingerprint, fitted: budgets.Fit) -> Options:
+    sizes, options = fitted.sizes, Options()
     if sizes.size:
         options["size"] = list(sizes.size)
         if sizes.area:

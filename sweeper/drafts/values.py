@@ -13,6 +13,9 @@ from workers.datasets.images import read_binary_mask, read_pixels
 from workers.datasets.volumes import read_channels
 from workers.errors import DataError
 
+Options = dict[str, Any]
+"""Of a reader, as a grid has them."""
+
 LOOKED_AT = 100
 """So many files are read, spread evenly."""
 
@@ -45,7 +48,7 @@ def channels_of(paths: Sequence[Path]) -> tuple[int, str]:
     return max(found), f"{max(found)} channels"
 
 
-def picture_options(paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+def picture_options(paths: Sequence[Path]) -> tuple[Options, list[str]]:
     """The options for masks that all classes share, and what is unsure of them."""
     files = spread(paths)
     if (binary := _binary(files)) is not None:
@@ -88,11 +91,11 @@ def _smoothed(values: Iterable[int]) -> bool:
     return len(ordered) > MOST_EVEN and ordered[-1] > IGNORED // 2 and len(steps - {1}) > 2
 
 
-def class_options(values: Iterable[int]) -> tuple[dict[str, Any], list[str]]:
+def class_options(values: Iterable[int]) -> tuple[Options, list[str]]:
     """The options for masks whose values are these."""
     ordered = sorted({0, *values})
     notes = ["the names of the classes are not in the files"]
-    options: dict[str, Any] = {}
+    options: Options = {}
     if len(ordered) > 3 and ordered[-1] == IGNORED and ordered[-2] == len(ordered) - 2:
         ordered.pop()
         options["ignore_label"] = IGNORED
@@ -121,7 +124,7 @@ def volume_values(paths: Sequence[Path]) -> set[int]:
     return {value for value in values if value >= 0}
 
 
-def _binary(files: Sequence[Path]) -> dict[str, Any] | None:
+def _binary(files: Sequence[Path]) -> Options | None:
     for foreground in ("binary", "nonzero"):
         if foreground == "nonzero" and not _two_values(files):
             return None
