@@ -20,7 +20,7 @@ demo: install  ## Install, then run a whole small study on real images
 	$(BIN)/sweeper launch --grid demo
 
 test: install-dev lint  ## Install, check, and run the fast tests
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: install-dev  ## The tests with real training and real faults
 	$(BIN)/pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations=25

@@ -173,9 +173,9 @@ def test_the_gamma_figure_has_bars_over_repeats_where_there_are_several():
     })  # fmt: skip
     selection = pd.DataFrame({"dataset": ["d"], "variant": ["unified_focal_sym"], "gamma": [0.5]})
     once = gamma_figure("d", curves, selection)
-    assert "repeats" not in once.caption
+    assert "over runs" not in once.caption
     few, many = (gamma_figure("d", curves.assign(repeats=3, repeats_half_width=w), selection) for w in (0.01, 0.05))
-    assert "bars that over repeats" in few.caption
+    assert "bars that over runs" in few.caption
     assert few.svg != many.svg
     assert few.svg.count("LineCollection") == once.svg.count("LineCollection") + 1
 
