@@ -190,7 +190,7 @@ class Sweep:
         return self.start("resume", SWEEP) if known else self.start("launch", "--grid", self.home.grid(self.grid))
 
     def oversleep(self, sleeper: Run) -> Run:
-        """A coordinator is paused past its lease, and another one takes over and trains; woken up, it says so and ends.
+        """A coordinator is paused past its lease, and another one takes over; woken up, it says so and ends.
 
         Returns:
             The other one, which goes on.
@@ -199,9 +199,8 @@ class Sweep:
         self.release()
         self.free()
         other = self.go()
-        # Not before: the worker of the sleeper comes to the point, too, and a lease that nobody took would be renewed.
+        # Not before: a lease that nobody took would be renewed.
         wait_for(lambda: self.holder() == other.pid, "taking the lease", alive=other)
-        self.hold("mid-epoch", other)
         sleeper.process.send_signal(signal.SIGCONT)
         assert "lease" in sleeper.ends(2)
         self.release()
