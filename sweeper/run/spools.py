@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.records import Sweep, Trial
-from storage.repository import Repository
+from storage.repository import SCORE_KEYS, SCORE_TEXTS, Repository
 from sweeper.data.preparation import reader_of
 from sweeper.grids.files import parse_grid
 from sweeper.grids.names import naming_of
@@ -26,9 +26,6 @@ from trials.results import Score, TrialResult
 from trials.states import FailureKind, TrialState
 from workers.process.child import SPOOL_FILE
 from workers.tracking import Spool, told
-
-TEXTS = ("trial", "partition", "case", "label", "group")
-"""The columns of stored scores that are no metric."""
 
 
 def spool_of(settings: Settings, trial: str) -> Path:
@@ -120,9 +117,9 @@ def _end(spool: Spool, trial: Trial) -> None:
 def _stored(repository: Repository, sweep: str) -> Mapping[str, Sequence[Score]]:
     """The scores of a sweep's finished trials."""
     columns: Mapping[str, list[Any]] = repository.score_columns(sweep)
-    metrics = [name for name in columns if name not in TEXTS]
+    metrics = [name for name in columns if name not in SCORE_TEXTS]
     found: dict[str, list[Score]] = defaultdict(list)
-    keys = zip(*(columns[key] for key in ("trial", "partition", "case", "label")), strict=True)
+    keys = zip(*(columns[key] for key in SCORE_KEYS), strict=True)
     for row, (trial, partition, case, label) in enumerate(keys):
         values = {name: columns[name][row] for name in metrics if columns[name][row] is not None}
         found[trial].append(Score(partition, case, label, values))
