@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
+import typer
 
-from sweeper.cli.commands import app
 from sweeper.grids.schema import Grid
 from sweeper.settings import Settings
+from tests.sweeper.cli.test_output import ROOT
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGES = ("commands.md", "grids.md")
@@ -23,10 +22,6 @@ CONSOLE = re.compile(r"^\$ (sweeper .*)$", re.MULTILINE)
 def shown(page: str) -> list[str]:
     text = (DOCS / page).read_text(encoding="utf-8")
     return sorted({*INLINE.findall(text), *CONSOLE.findall(text)})
-
-
-ROOT: Any = typer.main.get_command(app)
-"""Made once: to make all commands takes longer than to parse one."""
 
 
 def parsed(words: list[str]) -> list[str]:
