@@ -69,8 +69,9 @@ cpus = {CPUS / 2}
 """
 """Ten trials, two at a time whatever the machine: for `soak`."""
 
-SHORT = GRID.replace(GAMMAS, "[0.3, 0.5, 0.7]").replace(f"epochs = {EPOCHS}", "epochs = 5")
-"""Four trials: what the faults at defined moments need. To start takes most of the time, not to train."""
+SHORT = GRID.replace(GAMMAS, "[0.1, 0.3, 0.5, 0.7, 0.9]").replace(f"epochs = {EPOCHS}", "epochs = 5")
+"""Six trials: what the faults at defined moments need, each of which may end one or two. To start takes most of the
+time, not to train."""
 
 SWEEP = "faults"
 
@@ -264,6 +265,16 @@ class Sweep:
         """Waits until nothing of a killed coordinator runs any more, and its lease has run out."""
         self.release()
         wait_for(lambda: not self.processes(), "the end of the coordinator's processes")
+        self.free()
+
+    def lose_power(self) -> None:
+        """Kills everything at once, those that are held at a point too: no trial gets further. The lease runs out."""
+        while left := self.processes():
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=5)
+        self.release()
         self.free()
 
     def free(self) -> None:

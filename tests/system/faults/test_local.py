@@ -138,8 +138,7 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
         while not any(len(list(f.glob("epoch-*.npz"))) > 1 for f in _unfinished(sweep)):
             sweep.release()
             sweep.hold("mid-epoch", run)
-        run.kill()
-        sweep.alone()
+        sweep.lose_power()
     before, newest = damaged
     run = sweep.go()
     run.says(f"epoch-{newest:06d}.npz is damaged")
@@ -161,10 +160,10 @@ def _unfinished(sweep: Sweep) -> list[Path]:
     return [f for f in (sweep.home.folder / "trials").glob("*/") if not (f / "result.json").exists()]
 
 
-def test_killed_after_the_result_before_the_study_and_before_mlflow_s_last_write(
+def test_power_is_lost_after_the_result_before_the_study_and_before_mlflow_s_last_write(
     sweep: Sweep, reference: Reference
 ) -> None:
-    """The coordinator is killed while a trial's result is recorded, but neither in its Optuna study nor whole in
+    """Everything is killed while a trial's result is recorded, but neither in its Optuna study nor whole in
     MLflow."""
     run = sweep.go()
     sweep.hold("result", run)
@@ -174,8 +173,7 @@ def test_killed_after_the_result_before_the_study_and_before_mlflow_s_last_write
     assert sweep.held("study", run) == run.pid
     sweep.held("mlflow-end", run)
     assert sweep.counts()[TrialState.FINISHED] > finished  # a second one's result may be on disk from before
-    run.kill()
-    sweep.alone()
+    sweep.lose_power()
     reference.so_far(sweep)
 
 
