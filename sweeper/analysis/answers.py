@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
-from sweeper.analysis.chosen import chosen_scores
+from sweeper.analysis.chosen import ChosenScores, chosen_scores
 from sweeper.analysis.claims import Evidence, judge
 from sweeper.analysis.comparisons import compare_metrics
 from sweeper.analysis.conclusions import chosen_on_validation, three_sentences
@@ -27,48 +28,107 @@ from sweeper.analysis.tables import run_means
 from sweeper.analysis.verdicts import MARGIN
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answers:
-    """Every answer of a sweep, as frames; each frame's columns are documented where it is made.
+    """Every answer of a sweep, each computed when it is first asked for; a frame's columns are documented where it is
+    made.
 
-    `images` holds one score per image at every γ, `selected` those at each variant's chosen γ. `runs` has the means of
-    each run that `table` averages, `curve_runs` those that `curves` averages. `significance` has the
-    tests over images alone, `comparisons` what may be said of new trainings. `unfit` maps a data set to the reason why
-    it tests no claim of the paper. `best` has the row of each data set's loss that is best on validation.
-    `counted_scores` are those that everything is computed from, and `absent` the classes that no image of a partition
-    shows: they enter nothing (`denominators.counted`). `evidence` says what all this rests on.
+    Attributes:
+        whole: the scores that all is computed from, at every γ and at the chosen ones.
+        unfit: a data set that tests no claim of the paper, and why.
+        margin: the difference of mean scores below which two losses, or two γ of one, count as equal.
+        scores_hash: of the scores as they were given.
     """
 
-    trials: pd.DataFrame
-    selection: pd.DataFrame
-    best: pd.DataFrame
-    images: pd.DataFrame
-    selected: pd.DataFrame
-    table: pd.DataFrame
-    runs: pd.DataFrame
-    by_size: pd.DataFrame
-    agreement: pd.DataFrame
-    significance: pd.DataFrame
-    comparisons: pd.DataFrame
-    curves: pd.DataFrame
-    curve_runs: pd.DataFrame
-    gamma_differences: pd.DataFrame
-    stability: pd.DataFrame
-    rankings: tuple[Ranking, ...]
-    consensus: Consensus | None
-    enough: tuple[Enough, ...]
-    ranks: tuple[RankSummary, ...]
-    across: RankSummary | None
-    claims: pd.DataFrame
-    costs: pd.DataFrame
-    unfinished: pd.DataFrame
+    whole: ChosenScores
     unfit: dict[str, str]
     margin: float
-    sentences: tuple[str, ...]
-    counted_scores: pd.DataFrame
-    absent: pd.DataFrame
-    evidence: pd.DataFrame
     scores_hash: str
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The finished trials that count."""
+        return self.whole.trials
+
+    @property
+    def counted_scores(self) -> pd.DataFrame:
+        """The scores that everything is computed from."""
+        return self.whole.scores
+
+    @property
+    def absent(self) -> pd.DataFrame:
+        """The classes that no image of a partition shows; they enter nothing (`denominators.counted`)."""
+        return self.whole.absent
+
+    @property
+    def selection(self) -> pd.DataFrame:
+        """The γ of each loss that validation chose."""
+        return self.whole.selection
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """One score per image at every γ."""
+        return self.whole.images
+
+    @property
+    def selected(self) -> pd.DataFrame:
+        """One score per image at each variant's chosen γ."""
+        return self.whole.selected
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Means with their intervals over images and over runs (`tables.result_table`)."""
+        return self.whole.table
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The means of each run that `table` averages."""
+        return run_means(self.whole.chosen, scored_metrics(self.selected)).reset_index()
+
+    @cached_property
+    def by_size(self) -> pd.DataFrame:
+        """Scores by terciles of the structure's size."""
+        return by_size(self.selected)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """How well the ranking agrees with the paper's."""
+        return ranking_agreement(self.table)
+
+    @cached_property
+    def significance(self) -> pd.DataFrame:
+        """The tests over images alone: the paper's."""
+        return pairwise_tests(self.selected)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """What may be said of new trainings."""
+        return compare_metrics(self.whole.chosen, scored_metrics(self.selected))
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Mean scores over γ."""
+        return gamma_curves(self.images, self.whole.per_trial)
+
+    @cached_property
+    def curve_runs(self) -> pd.DataFrame:
+        """The means of each run that `curves` averages."""
+        return curve_runs(self.whole.per_trial)
+
+    @cached_property
+    def gamma_differences(self) -> pd.DataFrame:
+        """Every γ of a loss against its baseline."""
+        return gamma_differences(self._of_losses(self.whole.per_trial), self._own_selection)
+
+    @cached_property
+    def stability(self) -> pd.DataFrame:
+        """How stable each loss is over γ."""
+        return stability(self.gamma_differences, self.curves, self._own_selection, self.margin)
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """The row of each data set's loss that is best on validation."""
+        return best_on_validation(self._own_selection)
 
     @property
     def best_models(self) -> dict[str, str]:
@@ -80,6 +140,103 @@ class Answers:
         """What validation scores alone would choose on each data set; empty where there are none."""
         return chosen_on_validation(self.best)
 
+    @cached_property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """The ranking of the losses on each data set and class, with its stability."""
+        return rank_losses(self._trained_runs)
+
+    @cached_property
+    def consensus(self) -> Consensus | None:
+        """The ranking over several data sets; None for one."""
+        return consensus(self.rankings)
+
+    @cached_property
+    def enough(self) -> tuple[Enough, ...]:
+        """Which differences so many runs and images would find."""
+        return enough_of(self._trained_runs)
+
+    @cached_property
+    def ranks(self) -> tuple[RankSummary, ...]:
+        """Mean ranks over the images of each data set and class."""
+        places = self.selected[["dataset", "label"]].drop_duplicates().itertuples(index=False)
+        return tuple(rank_within(dataset, label, self.selected, self.comparisons) for dataset, label in places)
+
+    @cached_property
+    def across(self) -> RankSummary | None:
+        """Mean ranks over data sets; None without scores."""
+        return None if self.selected.empty else rank_across(self.selected)
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """The paper's claims, each with its verdict."""
+        evidence = Evidence(
+            self._of_losses(self.table),
+            self.agreement,
+            self._tests_of_losses,
+            self._comparisons_of_losses,
+            self.gamma_differences,
+            self._of_losses(self.curves),
+            self.stability,
+            self._trained,
+            self.unfit,
+            self.margin,
+        )
+        return judge(evidence)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """What the trials cost."""
+        return costs(self._trained)
+
+    @cached_property
+    def unfinished(self) -> pd.DataFrame:
+        """The trials that did not finish."""
+        return unfinished(self.trials)
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer in three sentences."""
+        return three_sentences(
+            self._of_losses(self.table),
+            self._comparisons_of_losses,
+            self.rankings,
+            self.enough,
+            self.stability,
+            self.claims,
+        )
+
+    @cached_property
+    def evidence(self) -> pd.DataFrame:
+        """What all this rests on: runs, groups, images."""
+        return evidence(self.trials, self.selected, self.whole.chosen, self.absent)
+
+    # Masks that were made elsewhere are in the tables and tests; no answer about losses counts them.
+
+    @cached_property
+    def _trained(self) -> pd.DataFrame:
+        return self.trials[~self.trials["external"]]
+
+    def _of_losses(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["loss"].isin(set(self._trained["loss"]))]
+
+    @cached_property
+    def _own_selection(self) -> pd.DataFrame:
+        return self._of_losses(self.selection)
+
+    @cached_property
+    def _trained_runs(self) -> pd.DataFrame:
+        return self._of_losses(self.whole.chosen).rename(columns={"trial": "run"})
+
+    @cached_property
+    def _tests_of_losses(self) -> pd.DataFrame:
+        return pairwise_tests(self._of_losses(self.selected)) if self.trials["external"].any() else self.significance
+
+    @cached_property
+    def _comparisons_of_losses(self) -> pd.DataFrame:
+        if not self.trials["external"].any():
+            return self.comparisons
+        return compare_metrics(self._of_losses(self.whole.chosen), scored_metrics(self.selected))
+
 
 def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = False, margin: float = MARGIN) -> Answers:
     """All answers of a sweep.
@@ -90,64 +247,8 @@ def analyse(trials: pd.DataFrame, scores: pd.DataFrame, *, rehearsal: bool = Fal
         rehearsal: whether the sweep was a rehearsal, which tests no claim of the paper.
         margin: the difference of mean scores below which two losses, or two γ of one, count as equal.
     """
-    stored, whole = scores_hash(scores), chosen_scores(trials, scores)
-    trials, images, per_trial = whole.trials, whole.images, whole.per_trial
-    selection, selected, chosen, table = whole.selection, whole.selected, whole.chosen, whole.table
-    tests = pairwise_tests(selected)
-    pairs = compare_metrics(chosen, scored_metrics(selected))
-    curves = gamma_curves(images, per_trial)
-    # Masks that were made elsewhere are in the tables and tests; no answer about losses counts them.
-    trained = trials[~trials["external"]]
-    losses = set(trained["loss"])
-    rivals = table[table["loss"].isin(losses)]
-    between, compared = tests, pairs
-    if trials["external"].any():
-        between = pairwise_tests(selected[selected["loss"].isin(losses)])
-        compared = compare_metrics(chosen[chosen["loss"].isin(losses)], scored_metrics(selected))
-    own = selection[selection["loss"].isin(losses)]
-    differences = gamma_differences(per_trial[per_trial["loss"].isin(losses)], own)
-    steadiness = stability(differences, curves, own, margin)
-    agreement = ranking_agreement(table)
-    unfit = unfit_datasets(trials, rehearsal)
-    lines = curves[curves["loss"].isin(losses)]
-    claims = judge(
-        Evidence(rivals, agreement, between, compared, differences, lines, steadiness, trained, unfit, margin)
-    )
-    runs = chosen[chosen["loss"].isin(losses)].rename(columns={"trial": "run"})
-    rankings, could_find = rank_losses(runs), enough_of(runs)
-    places = selected[["dataset", "label"]].drop_duplicates().itertuples(index=False)
-    return Answers(
-        trials=trials,
-        selection=selection,
-        best=best_on_validation(own),
-        images=images,
-        selected=selected,
-        table=table,
-        runs=run_means(chosen, scored_metrics(selected)).reset_index(),
-        by_size=by_size(selected),
-        agreement=agreement,
-        significance=tests,
-        comparisons=pairs,
-        curves=curves,
-        curve_runs=curve_runs(per_trial),
-        gamma_differences=differences,
-        stability=steadiness,
-        rankings=rankings,
-        consensus=consensus(rankings),
-        enough=could_find,
-        ranks=tuple(rank_within(dataset, label, selected, pairs) for dataset, label in places),
-        across=None if selected.empty else rank_across(selected),
-        claims=claims,
-        costs=costs(trained),
-        unfinished=unfinished(trials),
-        unfit=unfit,
-        margin=margin,
-        sentences=three_sentences(rivals, compared, rankings, could_find, steadiness, claims),
-        counted_scores=whole.scores,
-        absent=whole.absent,
-        evidence=evidence(trials, selected, chosen, whole.absent),
-        scores_hash=stored,
-    )
+    whole = chosen_scores(trials, scores)
+    return Answers(whole, unfit_datasets(whole.trials, rehearsal), margin, scores_hash(scores))
 
 
 def unfit_datasets(trials: pd.DataFrame, rehearsal: bool) -> dict[str, str]:

@@ -50,7 +50,7 @@ class ChosenScores:
 
 
 def chosen_scores(trials: pd.DataFrame, scores: pd.DataFrame) -> ChosenScores:
-    """What everything else is computed from; the table takes a small part of the time of `answers.analyse`.
+    """What everything else is computed from.
 
     Args:
         trials: `frames.trial_frame`.
