@@ -267,8 +267,9 @@ class Sweep:
         wait_for(lambda: not self.processes(), "the end of the coordinator's processes")
         self.free()
 
-    def lose_power(self) -> None:
+    def lose_power(self, run: Run) -> None:
         """Kills everything at once, those that are held at a point too: no trial gets further. The lease runs out."""
+        run.kill()
         while left := self.processes():
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):

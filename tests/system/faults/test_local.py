@@ -138,7 +138,7 @@ def test_a_truncated_checkpoint_and_sigterm(sweep: Sweep, reference: Reference) 
         while not any(len(list(f.glob("epoch-*.npz"))) > 1 for f in _unfinished(sweep)):
             sweep.release()
             sweep.hold("mid-epoch", run)
-        sweep.lose_power()
+        sweep.lose_power(run)
     before, newest = damaged
     run = sweep.go()
     run.says(f"epoch-{newest:06d}.npz is damaged")
@@ -173,7 +173,7 @@ def test_power_is_lost_after_the_result_before_the_study_and_before_mlflow_s_las
     assert sweep.held("study", run) == run.pid
     sweep.held("mlflow-end", run)
     assert sweep.counts()[TrialState.FINISHED] > finished  # a second one's result may be on disk from before
-    sweep.lose_power()
+    sweep.lose_power(run)
     reference.so_far(sweep)
 
 
