@@ -25,7 +25,7 @@ from workers.datasets.coverage import (
 )
 from workers.datasets.prepared import PreparedDataset
 from workers.datasets.preprocessing import Image, Label, times
-from workers.datasets.reader import Excluded
+from workers.datasets.reader import About, Excluded
 from workers.datasets.similarity import Pairs, across, alike_warnings, near_duplicates
 from workers.datasets.sizes import known_shape, prepared_bytes
 from workers.datasets.sources import included_cases, look_through, unmatched_files, unmatched_note
@@ -134,6 +134,16 @@ def reader_of(dataset: DatasetTable) -> Reader:
     return datasets.get_reader(dataset.reader or dataset.name, {**dataset.options, "name": dataset.name})
 
 
+def about_of(dataset: DatasetTable) -> About:
+    """How a data set is had: as its reader says, but for what the grid says (page, licence, patterns of files)."""
+    about: About = reader_of(dataset).about
+    if dataset.page is not None:
+        patterns = [dataset.options[key] for key in ("images", "masks", "labels") if key in dataset.options]
+        layout = "\n".join(str(pattern) for pattern in patterns) or about.layout
+        about = replace(about, page=dataset.page, layout=layout)
+    return about if dataset.licence is None else replace(about, licence=dataset.licence)
+
+
 def locate(dataset: DatasetTable, settings: Settings) -> Path:
     """The folder that holds a data set's files.
 
@@ -151,7 +161,7 @@ def locate(dataset: DatasetTable, settings: Settings) -> Path:
                 "one counts from --data)"
             )
         return folder
-    return prepared.locate(reader, settings.data_root)
+    return prepared.locate(reader, settings.data_root, about_of(dataset))
 
 
 def locate_all(grid: Grid, settings: Settings) -> dict[str, Path]:

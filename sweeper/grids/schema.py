@@ -168,11 +168,16 @@ class ResourcesTable(GridTable):
 
 
 class DatasetTable(GridTable):
-    """A data set: a reader with its options, its split, and settings that differ for it."""
+    """A data set: a reader with its options, its split, and settings that differ for it.
+
+    `page` and `licence` say how it is had, where its reader is a generic one and does not.
+    """
 
     name: str = Field(pattern=DATASET_PATTERN)
     reader: str | None = None
     folder: str | None = None
+    page: str | None = Field(default=None, min_length=1, max_length=500)
+    licence: str | None = Field(default=None, min_length=1, max_length=500)
     options: dict[str, Any] = {}
     exclude: tuple[str, ...] = ()
     pictures: bool = True

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.analysis.intervals import t_half_width
-from sweeper.data.preparation import reader_of
+from sweeper.data.preparation import about_of
 from sweeper.grids.files import parse_grid
 from sweeper.study import Study
 from trials.errors import ExpectedError
@@ -75,11 +75,11 @@ def _scores(own: pd.DataFrame) -> list[str]:
 
 
 def _licences(study: Study) -> dict[str, str]:
-    """The licence of each data set, as its reader states it."""
+    """The licence of each data set, as its reader or the grid states it."""
     found = {}
     try:
         for table in parse_grid(study.sweep.grid, study.sweep.name).datasets:
-            found[table.name] = reader_of(table).about.licence
+            found[table.name] = about_of(table).licence
     except (ExpectedError, AttributeError):  # a plug-in's reader that is not here, or that states none
         pass
     return found

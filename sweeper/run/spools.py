@@ -16,7 +16,7 @@ from typing import Any
 
 from storage.records import Sweep, Trial
 from storage.repository import SCORE_KEYS, SCORE_TEXTS, Repository
-from sweeper.data.preparation import reader_of
+from sweeper.data.preparation import about_of
 from sweeper.grids.files import parse_grid
 from sweeper.grids.names import naming_of
 from sweeper.settings import Settings
@@ -96,12 +96,12 @@ def make_spools(settings: Settings, repository: Repository, sweep: Sweep, proven
 
 
 def sources_of(sweep: Sweep) -> dict[str, str]:
-    """Where each data set of a sweep comes from, as its reader says: its page, or words."""
+    """Where each data set of a sweep comes from, as its reader or the grid says: its page, or words."""
     found = {}
     with suppress(ExpectedError):  # a plug-in that is not here
         for table in parse_grid(sweep.grid, sweep.name).datasets:
             with suppress(ExpectedError, AttributeError):  # a reader that is not here, or that does not say it
-                found[table.name] = reader_of(table).about.page
+                found[table.name] = about_of(table).page
     return found
 
 

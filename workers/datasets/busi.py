@@ -16,7 +16,8 @@ _LAYOUT = """\
 Dataset_BUSI_with_GT/benign/benign (1).png, benign (1)_mask.png …           sizes vary, about 500×600
 Dataset_BUSI_with_GT/benign/benign (4)_mask_1.png                           a second lesion; all are united
 Dataset_BUSI_with_GT/malignant/malignant (1).png, malignant (1)_mask.png …
-Dataset_BUSI_with_GT/normal/normal (1).png, normal (1)_mask.png …           no lesion; used with normal = true"""
+Dataset_BUSI_with_GT/normal/normal (1).png, normal (1)_mask.png …           no lesion; used with normal = true
+or images/benign_001.png …, masks/benign_001.png …, likewise malignant_… and normal_…"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,13 @@ class Busi(Reader):
     def find_cases(self, source: Path) -> list[CaseFiles]:
         inner = source / "Dataset_BUSI_with_GT"
         base = inner if inner.is_dir() else source
+        sorted_out = (source / "images").is_dir()  # into folders, as in excerpts
         kinds = ("benign", "malignant", *(("normal",) if self.normal else ()))
-        if not all((base / kind).is_dir() for kind in kinds):
+        if not (sorted_out or all((base / kind).is_dir() for kind in kinds)):
             raise wrong_folder(source, self.about.title, self.about.layout)
+        if sorted_out:
+            cases = find_cases(source, Layout(("images/{id}.png",), ((0, "masks/{id}.png"),)))
+            return [case for case in cases if case.id.startswith(kinds)]
         return [
             case
             for kind in kinds

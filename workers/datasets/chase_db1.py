@@ -14,9 +14,11 @@ from workers.datasets.reader import About, Case, CaseFiles, Reader
 _LAYOUT = """\
 Image_01L.jpg … Image_14R.jpg                 999×960 RGB
 Image_01L_1stHO.png … Image_14R_1stHO.png     0 or 255, the first observer
-Image_01L_2ndHO.png … Image_14R_2ndHO.png     the second observer"""
+Image_01L_2ndHO.png … Image_14R_2ndHO.png     the second observer
+or images/Image_01L.jpg …, masks/Image_01L.png …, masks_2nd/Image_01L.png …"""
 
 _SUFFIX = {1: "1stHO", 2: "2ndHO"}
+_FOLDER = {1: "masks", 2: "masks_2nd"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +45,12 @@ class ChaseDb1(Reader):
     dimensions = 2
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
-        images = match_files(source, "Image_{id}.jpg")
+        sorted_out = (source / "images").is_dir()  # into folders, as in excerpts
+        images = match_files(source, "images/Image_{id}.jpg" if sorted_out else "Image_{id}.jpg")
         if not images:
             raise wrong_folder(source, self.about.title, self.about.layout)
-        masks = match_files(source, f"Image_{{id}}_{_SUFFIX[self.observer]}.png")
+        truth = f"{_FOLDER[self.observer]}/Image_{{id}}" if sorted_out else f"Image_{{id}}_{_SUFFIX[self.observer]}"
+        masks = match_files(source, f"{truth}.png")
         cases = pair(images, masks, source, "")
         return [replace(case, group=group_of(case.id, r"(.+)[LR]$")) for case in cases]
 

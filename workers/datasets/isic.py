@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from workers.datasets.images import read_binary_mask, read_image
+from workers.datasets.layouts import Layout, find_cases
 from workers.datasets.patterns import match_files, pair, wrong_folder
 from workers.datasets.reader import About, Case, CaseFiles, Reader
 from workers.errors import DataError
@@ -26,6 +27,8 @@ class _Isic(Reader):
     dimensions = 2
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
+        if (source / "images").is_dir():  # sorted out into folders, as in excerpts, of which none is the test set
+            return find_cases(source, Layout(("images/{id}.jpg",), ((0, "masks/{id}.png"),)))
         cases: dict[str, CaseFiles] = {}
         *_, (testing, _) = self.parts
         official = (source / testing).is_dir()
@@ -63,7 +66,8 @@ class Isic2017(_Isic):
         layout="""\
 ISIC-2017_Training_Data/ISIC_0000000.jpg …       ISIC-2017_Training_Part1_GroundTruth/ISIC_0000000_segmentation.png …
 ISIC-2017_Validation_Data/…                      ISIC-2017_Validation_Part1_GroundTruth/…
-ISIC-2017_Test_v2_Data/…                         ISIC-2017_Test_v2_Part1_GroundTruth/…""",
+ISIC-2017_Test_v2_Data/…                         ISIC-2017_Test_v2_Part1_GroundTruth/…
+or images/ISIC_0000000.jpg …, masks/ISIC_0000000.png …""",
     )
     hashed_name: ClassVar[str] = "Isic2017"
     parts: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -86,7 +90,8 @@ class Isic2018(_Isic):
         layout="""\
 ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg …   ISIC2018_Task1_Training_GroundTruth/ISIC_0000000_segmentation.png …
 ISIC2018_Task1-2_Validation_Input/…                  ISIC2018_Task1_Validation_GroundTruth/…
-ISIC2018_Task1-2_Test_Input/…                        ISIC2018_Task1_Test_GroundTruth/…""",
+ISIC2018_Task1-2_Test_Input/…                        ISIC2018_Task1_Test_GroundTruth/…
+or images/ISIC_0000000.jpg …, masks/ISIC_0000000.png …""",
     )
     hashed_name: ClassVar[str] = "Isic2018"
     parts: ClassVar[tuple[tuple[str, str], ...]] = (

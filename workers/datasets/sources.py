@@ -18,7 +18,7 @@ from trials.spec import content_hash
 from workers.datasets.formats import ending_of
 from workers.datasets.parallel import available_processes
 from workers.datasets.patterns import is_aside, leaving_out
-from workers.datasets.reader import CaseFiles, Excluded, Reader
+from workers.datasets.reader import About, CaseFiles, Excluded, Reader
 from workers.errors import DataError, ParameterError, nearest, shortened
 from workers.files import atomic_write
 
@@ -37,8 +37,13 @@ _RACY_NS = 2_000_000_000
 """A file younger than this is not cached: it could change again within one tick of the file system's clock."""
 
 
-def locate(reader: Reader, data_root: Path) -> Path:
+def locate(reader: Reader, data_root: Path, about: About | None = None) -> Path:
     """The source folder: `data_root/<name>`, or the one that comes with the project.
+
+    Args:
+        reader: of the data set.
+        data_root: the folder of all data sets.
+        about: how the data set is had; None for what the reader says.
 
     Raises:
         DataError: neither exists; the message says how to get the data set.
@@ -49,7 +54,7 @@ def locate(reader: Reader, data_root: Path) -> Path:
     carried = reader.default_source()
     if carried is not None and carried.is_dir():
         return carried
-    about = reader.about
+    about = reader.about if about is None else about
     layout = "\n".join(f"  {line}" for line in about.layout.splitlines())
     raise DataError(
         f"data set {reader.name!r} ({about.title}) is missing: looked in {folder}\n"

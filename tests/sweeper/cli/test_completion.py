@@ -29,7 +29,7 @@ def test_bash_completes_commands_options_grids_and_sweeps(stored: Path) -> None:
     offered = {
         "sweeper lau": "launch",
         "sweeper launch --gr": "--grid",
-        "sweeper launch --grid ": "adaptive demo gamma odyssey paper small",
+        "sweeper launch --grid ": "adaptive demo gamma odyssey paper public small",
         "sweeper data sy": "synth",
         "sweeper status ": "demo",
     }

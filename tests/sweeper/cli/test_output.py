@@ -191,7 +191,7 @@ def test_status_for_a_person(sweeper: Any, stored: Path) -> None:
         (["status", "--trials"], 18, {"state": "finished", "test_dsc": "0.75"}),
         (["list"], 1, {"sweep": "demo", "counts.queued": "15"}),
         (["plan"], 18, {"dataset": "nuclei", "loss": "ce"}),
-        (["grids"], 6, {"name": "adaptive"}),
+        (["grids"], 7, {"name": "adaptive"}),
         (["losses", "list"], 34, {"name": "ce"}),
         (["data", "list"], len(names()), {"name": names()[0]}),
     ],
@@ -256,7 +256,7 @@ def test_stop_of_a_sweep_whose_coordinator_died_asks_nobody(sweeper: Any, stored
 def test_grids_and_their_schema(sweeper: Any) -> None:
     lines = sweeper("grids").out.splitlines()
     found = [line.split()[0] for line in lines if line[0] != " "]
-    assert found == ["adaptive", "demo", "gamma", "odyssey", "paper", "small"]
+    assert found == ["adaptive", "demo", "gamma", "odyssey", "paper", "public", "small"]
     assert max(map(len, lines)) <= 80
     schema = json.loads(sweeper("grids", "--schema").out)
     assert {"datasets", "losses", "training", "extends"} <= set(schema["properties"])

@@ -31,7 +31,7 @@ def specs(of: Grid) -> Any:
     return expand(of, bare_identities(of))
 
 
-@pytest.mark.parametrize("name", ["adaptive", "demo", "gamma", "odyssey", "paper", "small"])
+@pytest.mark.parametrize("name", ["adaptive", "demo", "gamma", "odyssey", "paper", "public", "small"])
 def test_same_cells_under_other_hashes(name: str) -> None:
     whole = load_grid(name)
     small = rehearsal_of(whole, ROOT)

@@ -92,7 +92,7 @@ def test_later_changes_win() -> None:
     assert load_grid("demo", ["training.epochs=5", "training.epochs=6"]).training.epochs == 6
 
 
-@pytest.mark.parametrize("name", ["adaptive", "demo", "gamma", "odyssey", "paper", "small"])
+@pytest.mark.parametrize("name", ["adaptive", "demo", "gamma", "odyssey", "paper", "public", "small"])
 def test_a_stored_grid_is_the_grid(name: str) -> None:
     grid = load_grid(name)
     assert parse_grid(json.loads(json.dumps(grid.to_dict())), name) == grid.model_copy(update={"extends": None})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from sweeper.data.preparation import bare_identities
+from sweeper.data.preparation import bare_identities, locate_all
+from sweeper.errors import MissingDataError
 from sweeper.grids.expansion import expand, search_cells
 from sweeper.grids.files import load_grid, shipped
+from sweeper.settings import Settings
 from trials.spec import ModelSpec, TrialSpec
 
 IN_2D = ("cvc_clinicdb", "drive", "bus2017")
@@ -34,8 +37,8 @@ def cells(name: str) -> tuple[TrialSpec, ...]:
     return expand(grid, bare_identities(grid))
 
 
-def test_there_are_six() -> None:
-    assert shipped() == ("adaptive", "demo", "gamma", "odyssey", "paper", "small")
+def test_there_are_seven() -> None:
+    assert shipped() == ("adaptive", "demo", "gamma", "odyssey", "paper", "public", "small")
 
 
 def test_the_adaptive_grid_chooses_for_both_unified_losses() -> None:
@@ -49,7 +52,9 @@ def test_the_adaptive_grid_chooses_for_both_unified_losses() -> None:
         assert cell.specs({"gamma": 0.5})[0].hash in demo, "its trials are the demo's"
 
 
-@pytest.mark.parametrize(("name", "count"), [("demo", 18), ("gamma", 54), ("odyssey", 20), ("paper", 88), ("small", 8)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("demo", 18), ("gamma", 54), ("odyssey", 20), ("paper", 88), ("public", 1600), ("small", 8)]
+)
 def test_counts(name: str, count: int) -> None:
     assert len(cells(name)) == len({spec.hash for spec in cells(name)}) == count
 
@@ -114,3 +119,37 @@ def test_the_demo_has_three_runs_of_four_losses_and_three_gammas() -> None:
     )
     assert len({s.seed for s in found}) == 3
     assert {s.data.dataset for s in found} == {"nuclei"}
+
+
+IN_FOLDS = {"chase_db1": 5, "idrid_lesions": 5, "axon_sem": 5}
+IN_ONE = ("nuclei", "busi", "isic2017", "hippocampus", "ms_lesions")
+PUBLIC_GAMMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def test_the_public_study_is_each_loss_five_times_on_eight_sets() -> None:
+    found = Counter(
+        (s.data.dataset, s.loss.name, s.loss.gamma if s.loss.name in UNIFIED else None) for s in cells("public")
+    )
+    variants = [*((loss, None) for loss in BASELINES), *((loss, gamma) for loss in UNIFIED for gamma in PUBLIC_GAMMAS)]
+    trained = {**dict.fromkeys(IN_ONE, 1), **IN_FOLDS}
+    assert found == {(data, *variant): 5 * folds for data, folds in trained.items() for variant in variants}
+
+
+def test_the_losses_of_a_public_set_are_trained_alike() -> None:
+    found = cells("public")
+    for name in (*IN_ONE, *IN_FOLDS):
+        own = [s for s in found if s.data.dataset == name]
+        assert len({(s.model, s.training, s.evaluation) for s in own}) == 1
+        assert {s.seed for s in own} == set(range(5))
+
+
+def test_a_public_set_that_is_missing_is_named_with_its_page_and_licence(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError) as told:
+        locate_all(load_grid("public"), Settings(home=tmp_path))
+    message = str(told.value)
+    for dataset in load_grid("public").datasets:
+        if dataset.name != "nuclei":  # comes with the project
+            part = next(part for part in message.split("\n\n") if f"data set {dataset.name!r}" in part)
+            assert "get it from http" in part
+            assert "your own" not in part
+    assert "{id}/flair.nii.gz" in message

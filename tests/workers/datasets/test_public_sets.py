@@ -144,6 +144,40 @@ def test_tumours_as_regions(tmp_path: Path) -> None:
     assert all_of_it > core > enhancing > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "images", "found"),
+    [
+        ("chase_db1", ("Image_01L.jpg", "Image_01R.jpg"), {"01L": "01", "01R": "01"}),
+        (
+            "busi",
+            ("benign_001.png", "malignant_002.png", "normal_003.png"),
+            {"benign_001": None, "malignant_002": None},
+        ),
+        ("isic2017", ("ISIC_0000001.jpg", "ISIC_0000002.jpg"), {"ISIC_0000001": None, "ISIC_0000002": None}),
+    ],
+)
+def test_an_excerpt_in_two_folders(
+    name: str, images: tuple[str, ...], found: dict[str, str | None], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for image in images:
+        for folder in ("images", "masks", "masks_2nd"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 24, 3), np.uint8)).save(tmp_path / "images" / image)
+        for folder, side in (("masks", 5), ("masks_2nd", 9)):
+            mask = np.zeros((20, 24), np.uint8)
+            mask[:side, :side] = 255
+            Image.fromarray(mask).save(tmp_path / folder / Path(image).with_suffix(".png"))
+    reader = get_reader(name)
+    cases = reader.find_cases(tmp_path)
+    assert {case.id: case.group for case in cases} == found
+    assert [case.partition for case in cases] == [None] * len(found)
+    assert reader.read_case(cases[0]).label.sum() == 25
+    if name == "chase_db1":
+        second = get_reader(name, {"observer": 2})
+        assert second.read_case(second.find_cases(tmp_path)[0]).label.sum() == 81
+
+
 @pytest.mark.parametrize("name", [*PHOTOGRAPHS, "msd_heart"])
 def test_another_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
