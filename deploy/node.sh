@@ -1,5 +1,6 @@
 #!/bin/bash
-# What a container of the Sweeper image is: `head`, `worker`, `mlflow`, `password`, or any `sweeper` command.
+# What a container of the Sweeper image is: `head`, `worker`, `mlflow`, `password`, `job` with a `sweeper` command, or any
+# `sweeper` command.
 set -eu
 
 # Programs that want a password in their environment get it here, from the files of Compose's secrets: it stands in no
@@ -63,7 +64,7 @@ role=${1:-}
 case $role in
 head)
     exec ray start --head --block --port=6379 --num-cpus=0 --num-gpus=0 --include-dashboard=false \
-        --disable-usage-stats --object-store-memory="$objects"
+        --disable-usage-stats --object-store-memory="$objects" "${@:2}"
     ;;
 worker)
     join
@@ -101,6 +102,11 @@ launch | resume)
     RAY_ADDRESS=auto
     export RAY_ADDRESS
     exec sweeper "$@"
+    ;;
+job)
+    # A `sweeper` command as a job of Ray, on the head, where Ray has set RAY_ADDRESS.
+    sweeper db upgrade
+    exec sweeper "${@:2}"
     ;;
 serve)
     # The service wants a file that it alone can read.

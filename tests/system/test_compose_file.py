@@ -12,37 +12,22 @@ from typing import Any
 
 import pytest
 import typer.main
-import yaml
 
 from sweeper.cli.commands import app
-
-ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "docker-compose.yml"
-
+from tests.compose_file import COMPOSE, ROOT, Services, granted, read_compose, resolved, seconds
 
 README = (ROOT / "deploy" / "README.md").read_text()
 DIGEST = r"@sha256:[0-9a-f]{64}"
 
-Services = dict[str, dict[str, Any]]
-
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    return yaml.safe_load(COMPOSE.read_text())
+    return read_compose()
 
 
 @pytest.fixture(scope="module")
 def services(compose: dict[str, Any]) -> Services:
     return compose["services"]
-
-
-def resolved(text: object, **environment: str) -> str:
-    """What Compose makes of `${NAME:-default}`, innermost first."""
-    pattern = re.compile(r"\$\{(\w+)(?::-([^{}]*))?\}")
-    text = str(text)
-    while found := pattern.search(text):
-        text = text.replace(found[0], environment.get(found[1]) or found[2] or "")
-    return text
 
 
 def with_profiles(services: Services, *profiles: str) -> set[str]:
@@ -53,12 +38,6 @@ def workers(services: Services) -> set[str]:
     return {name for name, service in services.items() if service.get("command") == ["worker"]}
 
 
-def granted(service: dict[str, Any]) -> dict[str, str]:
-    """The secrets of a service: the file that it sees, and the secret that this file is."""
-    entries = [e if isinstance(e, dict) else {"source": e} for e in service.get("secrets", [])]
-    return {entry.get("target", entry["source"]): entry["source"] for entry in entries}
-
-
 def healthy_before(services: Services, name: str) -> set[str]:
     """The services that are healthy before this one starts."""
     needed = {
@@ -67,10 +46,6 @@ def healthy_before(services: Services, name: str) -> set[str]:
         if how["condition"] == "service_healthy" and how.get("required", True)
     }
     return needed.union(*(healthy_before(services, other) for other in needed))
-
-
-def seconds(text: str) -> int:
-    return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
 # --- What starts ------------------------------------------------------------------------------------------------------
@@ -284,7 +259,8 @@ def test_the_image_copies_what_the_build_context_lets_through() -> None:
         r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE
     )
     sources = [source for line in copied for source in line.split()]
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert len(packages) >= 5
     assert {*packages, "pyproject.toml", "deploy/node.sh"} <= set(sources)
     for source in sources:
