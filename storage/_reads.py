@@ -282,7 +282,11 @@ class ReadMethods(LeaseMethods):
         """What the training of each finished trial took, once for every sweep that has the trial."""
         statement = (
             select(
-                SweepRow.name.label("sweep"), TrialRow.spec, TrialRow.epochs, TrialRow.train_seconds.label("seconds")
+                SweepRow.name.label("sweep"),
+                TrialRow.spec,
+                TrialRow.epochs,
+                TrialRow.train_seconds.label("seconds"),
+                TrialRow.environment,
             )
             .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
             .join(SweepRow, SweepRow.id == MembershipRow.sweep_id)
@@ -291,7 +295,7 @@ class ReadMethods(LeaseMethods):
         )
         return self.database.read(
             lambda c: [
-                TrainingTime(row.sweep, TrialSpec.from_dict(row.spec), row.epochs, row.seconds)
+                TrainingTime(row.sweep, TrialSpec.from_dict(row.spec), row.epochs, row.seconds, row.environment)
                 for row in c.execute(statement)
             ]
         )

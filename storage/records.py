@@ -95,12 +95,13 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class TrainingTime:
-    """Seconds that the training of a finished trial of a sweep took for so many epochs."""
+    """Seconds that the training of a finished trial of a sweep took for so many epochs, and where (`environments`)."""
 
     sweep: str
     spec: TrialSpec
     epochs: int
     seconds: float
+    environment: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from sweeper.cli.options import (
     CsvOption,
     DataOption,
     DetachOption,
+    DeviceOption,
     GridOption,
     HoursOption,
     JsonOption,
@@ -215,6 +216,7 @@ def plan(
     name: NameOption = None,
     plugin: PluginOption = None,
     rehearse: RehearseOption = False,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -226,6 +228,7 @@ def plan(
 
     refuse_both(as_json=as_json, as_csv=as_csv)
     if (there := service()) is not None:
+        remote.refuse_device(device)
         with there:
             wanted = remote.chosen_grid(grid, sets, name, data, plugin, rehearse=rehearse)
             remote.plan(there, wanted, as_json=as_json, as_csv=as_csv)
@@ -234,7 +237,7 @@ def plan(
     chosen, _ = _grid(grid, sets, name, plugin)
     if rehearse:
         chosen = _rehearsal(chosen, settings, say=not (as_json or as_csv))
-    _print_plan(chosen, settings, as_json=as_json, as_csv=as_csv)
+    _print_plan(chosen, settings, device, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -529,14 +532,22 @@ def _make_ready(session: Session) -> None:
     session.settings.make_home()
 
 
-def _print_plan(grid: Grid, settings: Settings, *, as_json: bool, as_csv: bool = False) -> None:
+def _print_plan(
+    grid: Grid, settings: Settings, device: str | None = None, *, as_json: bool, as_csv: bool = False
+) -> None:
+    from sweeper.run.on_paper import plan_on_paper
     from sweeper.run.plan import make_plan
+    from sweeper.timing.on_paper import device_named
     from sweeper.views.plan import plan_rows, plan_text
 
-    plan = make_plan(grid, settings).shown()
+    chosen = None if device is None else device_named(device)
+    made = make_plan(grid, settings)
+    plan, on_paper = made.shown(), None if chosen is None else plan_on_paper(made, chosen, settings)
     whole = plan.model_dump(mode="json", exclude={"differences"})
-    if not printed(whole, plan_rows(plan), as_json=as_json, as_csv=as_csv):
-        console().print(plan_text(plan))
+    if on_paper is not None:
+        whole["on_paper"] = on_paper.model_dump(mode="json")
+    if not printed(whole, plan_rows(plan, on_paper), as_json=as_json, as_csv=as_csv):
+        console().print(plan_text(plan, on_paper))
 
 
 def _run(

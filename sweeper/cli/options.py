@@ -67,6 +67,9 @@ NameOption = Annotated[
 RehearseOption = Annotated[
     bool, typer.Option("--rehearse", help="Run the same trials, but tiny and on synthetic files.")
 ]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="Predict for this GPU: P100, A100 or H100.")
+]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Start at most N trials; the others stay queued.")
 ]

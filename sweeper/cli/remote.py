@@ -63,6 +63,16 @@ def chosen_grid(
     return {**chosen, "set": sets or [], "name": name, "rehearse": rehearse, "fresh": fresh}
 
 
+def refuse_device(device: str | None) -> None:
+    """Refuses --device: a service predicts for what it has.
+
+    Raises:
+        ServerError: see above.
+    """
+    if device is not None:
+        raise ServerError("--device: a service predicts for its own devices; omit --server, or unset SWEEPER_SERVER")
+
+
 def refuse_notify(notify: str | None) -> None:
     """Refuses --notify: a service would run or call it for anybody.
 

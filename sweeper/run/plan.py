@@ -30,22 +30,27 @@ from trials.states import TrialState
 
 @dataclass(frozen=True, slots=True)
 class PlannedTrial:
-    """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`; `seconds` a prediction."""
+    """A cell of the grid. `state` is that of the stored trial of the same hash, or `new`; `seconds` a prediction.
+
+    `size`: training images, and voxels of each.
+    """
 
     spec: TrialSpec
     state: TrialState | Literal["new"]
     sweep: str | None
     seconds: float
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedSearch:
     """A study whose values are chosen as it goes. `tried` counts the points that the sweep of this name has already,
-    `seconds` predicts a trial that is not pruned."""
+    `seconds` predicts a trial that is not pruned. `size` as of a trial."""
 
     study: Search
     tried: int
     seconds: float
+    size: tuple[int, int]
 
     @property
     def left(self) -> int:
@@ -160,13 +165,15 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
     stored, sweep, costs, components = _remembered(resolved, settings)
     trials = []
     for spec in resolved.specs:
-        trial, seconds = stored.get(spec.hash), costs.seconds(spec, *resolved.size(spec))
-        trials.append(PlannedTrial(spec, trial.state if trial else "new", trial.sweep if trial else None, seconds))
+        trial, size = stored.get(spec.hash), resolved.size(spec)
+        sweep_of, seconds = trial.sweep if trial else None, costs.seconds(spec, *size)
+        trials.append(PlannedTrial(spec, trial.state if trial else "new", sweep_of, seconds, size))
     planned = []
     for search in resolved.searches(sweep.studies):
         template = search.cell.template
         tried = search.points(t for t in sweep.trials if search.owns(t) and t.hash not in stored)
-        planned.append(PlannedSearch(search, tried, costs.seconds(template, *resolved.size(template))))
+        size = resolved.size(template)
+        planned.append(PlannedSearch(search, tried, costs.seconds(template, *size), size))
     to_train = [t.spec for t in trials if t.state != TrialState.FINISHED]
     to_train += [s.study.cell.template for s in planned for _ in range(s.left)]
     return Plan(
@@ -186,13 +193,22 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
     )
 
 
+def has_database(settings: Settings) -> bool:
+    """Whether there is a database with tables already.
+
+    Raises:
+        StorageError: there is one, and it cannot be read.
+    """
+    file = settings.database_file
+    return (file is None or file.exists()) and schema_version(settings.database) is not None
+
+
 def _remembered(
     resolved: ResolvedGrid, settings: Settings
 ) -> tuple[Mapping[str, Trial], StoredSweep, CostModel, EarlierComponents]:
     """Stored trials of the grid's hashes, the sweep of its name, the cost model, and what earlier scores say of its
     data sets; nothing where there is no database yet."""
-    file = settings.database_file
-    if (file is not None and not file.exists()) or schema_version(settings.database) is None:
+    if not has_database(settings):
         return {}, StoredSweep(None, []), learn_costs([]), {}
     with open_database(settings.database, create=False) as database:
         repository = Repository(database)

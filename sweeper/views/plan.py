@@ -14,11 +14,12 @@ from sweeper.grids.names import number
 from sweeper.search.space import domain_of
 from sweeper.units import duration, size
 from sweeper.views.objects import PlanObject
+from sweeper.views.on_paper import OnPaperObject, on_paper_columns, on_paper_lines
 from trials.states import TrialState
 
 
-def plan_text(plan: PlanObject) -> RenderableType:
-    """A plan for a person: a line for each trial, then what they will cost and what is missing."""
+def plan_text(plan: PlanObject, on_paper: OnPaperObject | None = None) -> RenderableType:
+    """A plan for a person: a line for each trial, then what they will cost, here or on paper, and what is missing."""
     trials = plan.trials
     with_repeat = len({t.repeat for t in trials}) > 1
     with_fold = any(t.fold is not None for t in trials)
@@ -32,25 +33,27 @@ def plan_text(plan: PlanObject) -> RenderableType:
     if with_fold:
         table.add_column("fold", justify="right")
     table.add_column("state", no_wrap=True)
-    table.add_column("predicted", justify="right", no_wrap=True)
-    for t in trials:
+    table.add_column("predicted" if on_paper is None else f"on {on_paper.device}", justify="right", no_wrap=True)
+    predicted = [duration(t.predicted_seconds) for t in trials] if on_paper is None else map(str, on_paper.trials)
+    for t, seconds in zip(trials, predicted, strict=True):
         cells = [t.hash[:8], t.dataset, t.variant, "" if t.gamma is None else number(t.gamma)]
         if with_repeat:
             cells.append(str(t.repeat))
         if with_fold:
             cells.append("" if t.fold is None else str(t.fold))
         finished = t.state == TrialState.FINISHED
-        table.add_row(*map(Text, cells), t.state, "" if finished else duration(t.predicted_seconds))
-    for s in plan.searches:
+        table.add_row(*map(Text, cells), t.state, "" if finished else seconds)
+    each = [duration(s.predicted_seconds) for s in plan.searches] if on_paper is None else map(str, on_paper.searches)
+    for s, seconds in zip(plan.searches, each, strict=True):
         chosen = "; ".join(str(domain_of(d)) for d in s.domains)
         cells = ["", s.dataset, f"{s.variant}: {chosen}", f"{s.tried} of {s.points}"]
         if with_repeat:
             cells.append("")
-        table.add_row(*map(Text, cells), "searched", f"{s.trials_left} × {duration(s.predicted_seconds)}")
-    return Group(table, Text("\n".join(_closing(plan))))
+        table.add_row(*map(Text, cells), "searched", f"{s.trials_left} × {seconds}")
+    return Group(table, Text("\n".join(_closing(plan, on_paper))))
 
 
-def _closing(plan: PlanObject) -> Sequence[str]:
+def _closing(plan: PlanObject, on_paper: OnPaperObject | None) -> Sequence[str]:
     trials, done = plan.trials, plan.finished
     total = len(trials)
     finished = [t for t in trials if t.state == TrialState.FINISHED]
@@ -62,7 +65,7 @@ def _closing(plan: PlanObject) -> Sequence[str]:
         epochs = sum(s.epochs_at_most for s in plan.searches)
         lines[-1] += f", and at most {searched} that a search chooses ({epochs} epochs if none is pruned)"
     if done < total or searched:
-        lines += [*_time(plan), _disk(plan)]
+        lines += [*(_time(plan) if on_paper is None else on_paper_lines(on_paper)), _disk(plan)]
     lines += plan_lines([Enough.from_dict(one.model_dump()) for one in plan.power])
     if plan.missing_data and plan.rehearsal:
         lines.append(f"synthetic files that `launch` writes first: {', '.join(plan.missing_data)}")
@@ -74,9 +77,12 @@ def _closing(plan: PlanObject) -> Sequence[str]:
     return [*lines, *(f"warning: {text}" for text in plan.warnings)]
 
 
-def plan_rows(plan: PlanObject) -> list[dict[str, object]]:
+def plan_rows(plan: PlanObject, on_paper: OnPaperObject | None = None) -> list[dict[str, object]]:
     """The plan's table for a program: a row for each trial, without its spec, which `--json` has."""
-    return [one.model_dump(mode="json", exclude={"spec"}) for one in plan.trials]
+    rows = [one.model_dump(mode="json", exclude={"spec"}) for one in plan.trials]
+    if on_paper is None:
+        return rows
+    return [{**row, **more} for row, more in zip(rows, on_paper_columns(on_paper.trials), strict=True)]
 
 
 def _time(plan: PlanObject) -> Iterator[str]:

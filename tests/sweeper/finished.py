@@ -20,8 +20,8 @@ def specs_of(grid: Grid, settings: Settings) -> tuple[TrialSpec, ...]:
     return resolve(grid, settings).specs
 
 
-def finish(settings: Settings, grid: Grid, count: int) -> None:
-    """Stores a sweep of the grid with its first `count` trials finished, in `SECONDS` each."""
+def finish(settings: Settings, grid: Grid, count: int, device: str = "CPU") -> None:
+    """Stores a sweep of the grid with its first `count` trials finished on a device, in `SECONDS` each."""
     resolved = resolve(grid, settings)
     specs = resolved.specs
     with open_database(settings.database) as database:
@@ -35,4 +35,5 @@ def finish(settings: Settings, grid: Grid, count: int) -> None:
             assert attempt is not None
             history = tuple(Epoch(n + 1, 0.5, 0.5, 0.5, 0.1, 19, 1.0) for n in range(spec.training.epochs))
             scores = (scored(part, "x", "nucleus", 0.5) for part in ("validation", "test"))
-            repository.finish(lease, attempt.id, result(spec.hash, scores, history, train_seconds=SECONDS))
+            done = result(spec.hash, scores, history, train_seconds=SECONDS, environment={"device": device})
+            repository.finish(lease, attempt.id, done)

@@ -85,6 +85,24 @@ def test_plan_for_a_person(sweeper: Any, home: Path) -> None:
     assert not home.exists()
 
 
+def test_plan_for_a_device_that_is_not_here(sweeper: Any, home: Path) -> None:
+    words = ("plan", "--grid", "paper", "--device", "a100")
+    lines = sweeper(*words).out.splitlines()
+    assert max(map(len, lines[:89])) <= 80
+    (first,) = (line for line in lines if "cvc_clinicdb focal " in line)
+    assert re.search(r" new +\d+ min \(\d+ to \d+ min\)$", first)
+    for devices in ("1 device", "8 devices", "64 devices"):
+        assert any(re.match(rf"  {devices}: .+ \(.+ to .+\); no schedule ends before \d", line) for line in lines)
+    assert "how sure: 90% intervals; corrected once trials finish on such a device" in lines
+    assert not any(line.startswith("time: ") for line in lines)
+    plan = json.loads(sweeper(*words, "--json").out)
+    rows = list(csv.DictReader(io.StringIO(sweeper(*words, "--csv").out)))
+    assert len(plan["trials"]) == len(plan["on_paper"]["trials"]) == len(rows) == 88
+    assert float(rows[-1]["device_seconds_high"]) == plan["on_paper"]["trials"][-1]["high"]
+    assert "on_paper" not in json.loads(sweeper("plan", "--grid", "paper", "--json").out)
+    assert not home.exists()
+
+
 def test_plan_says_what_is_shared_and_how_wrong_its_costs_are(sweeper: Any, home: Path) -> None:
     finish(load_settings(), load_grid("demo", ['name="first"']), 6)
     lines = sweeper("plan").out.splitlines()

@@ -57,6 +57,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "an empty grid": (["launch", "--set", "losses=[]"], ["'demo'", "empty"]),
     "the same cell twice": (["launch", "--set", 'losses.ce.name="dice"'], ["«nuclei · dice»", "twice"]),
+    "unknown device": (["plan", "--device", "V100"], ["'V100'", "A100, H100, P100"]),
     "a data set twice": (["plan", "--set", 'datasets=[{name="nuclei"}, {name="nuclei"}]'], ["'nuclei'", "twice"]),
     "a seed twice": (["plan", "--set", "seeds=[3, 3]"], ["seeds", "3", "twice"]),
     "a negative seed": (["plan", "--set", "seeds=[-1]"], ["-1", "at least 0"]),

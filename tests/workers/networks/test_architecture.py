@@ -1,10 +1,13 @@
 """The networks' structure: parameter counts, the pixels that move an output pixel, sizes and precision."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from sweeper.timing.layers import layers_of
 from trials.spec import ModelSpec
 from workers import networks
 from workers.errors import ParameterError
@@ -70,6 +73,28 @@ def test_the_2d_unet_has_the_known_number_of_parameters():
 def test_parameters_follow_the_derivation(base, depth, shape, classes, normalisation):
     model = build(shape=shape, classes=classes, base=base, depth=depth, normalisation=normalisation)
     assert model.count_params() == unet_parameters(base, depth, shape[-1], classes, len(shape) - 1, normalisation)
+
+
+def operations(model):
+    """Of the convolutions of a built network, by Keras' own shapes: a product and a sum for each weight and place."""
+    total = 0
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            at = layer.input if "Transpose" in type(layer).__name__ else layer.output
+            total += 2 * int(np.prod(layer.kernel.shape)) * int(np.prod(at.shape[1:-1]))
+    return total
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("depth", "shape"), [(3, (16, 24, 3)), (1, (4, 8, 6, 1))])
+def test_costs_on_paper_are_those_of_the_layers_that_are_built(name, depth, shape):
+    model = build(name, shape=shape, classes=3, base=4, depth=depth)
+    spec = ModelSpec(name, 4, depth, "instance")
+    layers = layers_of(spec, len(shape) - 1, math.prod(shape[:-1]), shape[-1], 3)
+    kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
+    assert sum(layer.weights for layer in layers) == sum(int(np.prod(kernel.shape)) for kernel in kernels)
+    assert sum(layer.operations > 0 for layer in layers) == len(kernels)
+    assert sum(layer.operations for layer in layers) == operations(model)
 
 
 def test_batch_normalisation_adds_two_fixed_parameters_per_filter():
