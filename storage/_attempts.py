@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, bindparam, case, func, insert, literal, select, update
 
 from storage import _scores
-from storage._leases import LeaseMethods, end_of, hold, lease_columns
+from storage._leases import LeaseMethods, end_of, lease_columns, require_lease
 from storage._statements import (
     attempt_columns,
     insert_absent,
@@ -124,7 +124,7 @@ class AttemptMethods(LeaseMethods):
         values = {name: value for name, value in given.items() if value is not None}
 
         def work(connection: Connection) -> None:
-            hold(connection, lease)
+            require_lease(connection, lease)
             attempt = _running(connection, lease, attempt_id)
             if values:
                 connection.execute(_CHANGE_ATTEMPT, {"changed": attempt_id, **values})
@@ -144,7 +144,7 @@ class AttemptMethods(LeaseMethods):
         epoch_values = dataclasses.asdict(epoch)
 
         def work(connection: Connection) -> None:
-            hold(connection, lease)
+            require_lease(connection, lease)
             attempt = _running(connection, lease, attempt_id)
             row = {**epoch_values, "trial": attempt.trial, "attempt_id": attempt_id}
             connection.execute(_put_epochs(connection.dialect.name, attempt_too=True), row)
@@ -167,7 +167,7 @@ class AttemptMethods(LeaseMethods):
         """
 
         def work(connection: Connection) -> Trial:
-            hold(connection, lease)
+            require_lease(connection, lease)
             attempt = _of_lease(connection, lease, attempt_id)
             rows = _scores.score_rows(attempt.trial, result)
             if attempt.state == AttemptState.FINISHED:
@@ -212,7 +212,7 @@ class AttemptMethods(LeaseMethods):
         """
 
         def work(connection: Connection) -> int:
-            hold(connection, lease)
+            require_lease(connection, lease)
             finished = select(_TRIAL.hash).where(_TRIAL.hash == trial_hash, _TRIAL.state == TrialState.FINISHED)
             held = {"held_sweep": lease.sweep_id, "member": trial_hash}
             if connection.execute(finished.where(select(literal(1)).where(_IS_MEMBER).exists()), held).first() is None:
@@ -282,7 +282,7 @@ class AttemptMethods(LeaseMethods):
         requeue: bool,
     ) -> None:
         def work(connection: Connection) -> None:
-            hold(connection, lease)
+            require_lease(connection, lease)
             attempt = _of_lease(connection, lease, attempt_id)
             if attempt.state == attempt_values["state"]:
                 return
@@ -322,7 +322,7 @@ def _add_metrics(connection: Connection, trial_hash: str, score: Score) -> bool:
 def _claim(
     connection: Connection, lease: Lease, trial_hash: str, host: str, device: str | None, token: str
 ) -> Attempt | None:
-    hold(connection, lease)
+    require_lease(connection, lease)
     wanted = {"held_sweep": lease.sweep_id, "member": trial_hash}
     number = connection.execute(_TAKE, wanted).scalar_one_or_none()
     if number is None:

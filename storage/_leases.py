@@ -43,7 +43,7 @@ def end_of(row: AnyRow) -> float:
     return float(min(row.expires_at, longest)) if alive else float(row.expires_at)
 
 
-def hold(connection: Connection, lease: Lease) -> None:
+def require_lease(connection: Connection, lease: Lease) -> None:
     """Makes sure that `lease` is good until this transaction ends: a take-over waits for it.
 
     Raises:
@@ -54,7 +54,7 @@ def hold(connection: Connection, lease: Lease) -> None:
         owner = "nobody" if row is None or not row.holder else f"{row.holder!r} (lease {row.fencing})"
         raise LeaseLostError(
             f"lease {lease.fencing} of {lease.holder!r} on sweep {lease.sweep_id} is lost: the sweep is now held by "
-            f"{owner}; nothing was written. Go on with: sweeper resume"
+            f"{owner}; nothing was written. Continue with: sweeper resume"
         )
     if row.expires_at <= row.now:
         raise LeaseLostError(
@@ -153,7 +153,7 @@ class LeaseMethods:
                 .returning(LeaseRow.expires_at)
             ).scalar_one_or_none()
             if expires_at is None:
-                hold(connection, lease)
+                require_lease(connection, lease)
             return Lease(lease.sweep_id, lease.holder, lease.fencing, expires_at or 0.0)
 
         return self.database.write(work)

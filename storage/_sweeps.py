@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
-from storage._leases import LeaseMethods, hold
+from storage._leases import LeaseMethods, require_lease
 from storage._statements import insert, insert_absent, request_columns, sweep_row, to_request, to_sweep
 from storage.columns import now
 from storage.errors import SweepConflictError
@@ -106,7 +106,7 @@ class SweepMethods(LeaseMethods):
         """
 
         def work(connection: Connection) -> list[str]:
-            hold(connection, lease)
+            require_lease(connection, lease)
             members = select(MembershipRow.trial).where(MembershipRow.sweep_id == lease.sweep_id)
             known = set(connection.execute(members).scalars())
             new = [trial for trial in {t.hash: t for t in trials}.values() if trial.hash not in known]
@@ -166,7 +166,7 @@ class SweepMethods(LeaseMethods):
             return
 
         def work(connection: Connection) -> None:
-            hold(connection, lease)
+            require_lease(connection, lease)
             connection.execute(update(TrialRow).where(_member(lease, [trial])).values(mlflow_run=run_id))
 
         self.database.write(work)
@@ -216,7 +216,7 @@ class SweepMethods(LeaseMethods):
         """
 
         def work(connection: Connection) -> None:
-            hold(connection, lease)
+            require_lease(connection, lease)
             connection.execute(
                 update(RequestRow)
                 .where(
@@ -272,7 +272,7 @@ class SweepMethods(LeaseMethods):
 
     def _update_sweep(self, lease: Lease, **values: object) -> None:
         def work(connection: Connection) -> None:
-            hold(connection, lease)
+            require_lease(connection, lease)
             connection.execute(update(SweepRow).where(SweepRow.id == lease.sweep_id).values(values))
 
         self.database.write(work)
@@ -283,7 +283,7 @@ class SweepMethods(LeaseMethods):
         wanted = list(hashes)
 
         def work(connection: Connection) -> list[str]:
-            hold(connection, lease)
+            require_lease(connection, lease)
             moved = connection.execute(
                 update(TrialRow)
                 .where(_member(lease, wanted), TrialRow.state.in_(origins))

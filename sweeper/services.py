@@ -18,6 +18,9 @@ RAY_SECONDS = 10.0
 AUTO, LOCAL = "auto", "local"
 """Addresses that Ray itself resolves."""
 
+NO_RAY = "Could not find any running Ray"
+"""What Ray says of `AUTO` on a machine where none runs."""
+
 _WEB_PORTS = {"http": 80, "https": 443}
 
 
@@ -60,7 +63,7 @@ def ray_fault(settings: Settings) -> str | None:
             f"the Ray cluster at {shown} refuses the token of this command; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
             "(or RAY_AUTH_TOKEN_PATH) as its nodes have them"
         )
-    if "Could not find any running Ray" in words:
+    if NO_RAY in words:
         return f"{shown}, but no Ray runs on this machine; start one with `ray start --head`, or set HOST:PORT"
     return f"no Ray answers at {shown} ({words}); start it" if words else None
 
@@ -81,7 +84,7 @@ def _speaks_grpc(host: str, port: int) -> bool:
 
 
 def _health(address: str) -> str:
-    """What Ray complains of at an address; empty if it is well, or takes too long to say."""
+    """What Ray complains of at an address; empty if it is well, or takes too long to say, as on a busy machine."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     environment = {**os.environ, "RAY_py_gcs_connect_timeout_s": "3"}
     try:
@@ -89,12 +92,19 @@ def _health(address: str) -> str:
             command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False, env=environment
         )
     except subprocess.TimeoutExpired:
-        return ""
+        return NO_RAY if address == AUTO and not _runs_here() else ""
     if not done.returncode:
         return ""
-    known = ("InvalidAuthToken", "Could not find any running Ray")
+    known = ("InvalidAuthToken", NO_RAY)
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return next((one for one in known if one in done.stderr), lines[-1] if lines else "it is not well")
+
+
+def _runs_here() -> bool:
+    """Whether this machine has a Ray, by its processes: what `AUTO` looks for."""
+    from ray._private.services import find_gcs_addresses
+
+    return bool(find_gcs_addresses())
 
 
 def mlflow_fault(settings: Settings) -> str | None:

@@ -12,8 +12,10 @@ from dashboards.board.source import Snapshot
 from storage.records import SignificanceTest, Trial
 from sweeper.analysis.statistical_tests import TESTS
 from sweeper.analysis.stored_tests import EQUIVALENCE, NEW_TRAININGS_TEST
+from sweeper.timing.pace import Liveness
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, Cell, HeatMap
+from sweeper.views.running import quiet_words
 from trials.spec import RESULTS_VERSION
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 from workers.tracking import run_page
@@ -51,6 +53,7 @@ class RunningTrial:
     epoch: str
     dsc: str
     since: str
+    last: str
     run: str
 
 
@@ -222,11 +225,16 @@ def running_trials(snapshot: Snapshot, mlflow: str) -> list[RunningTrial]:
             epoch=f"{own[a.trial].epochs} of {own[a.trial].spec.training.epochs}",
             dsc=f"{snapshot.newest[a.trial].val_dsc:.3f}" if a.trial in snapshot.newest else "–",
             since=duration(max(snapshot.now - a.started_at, 0.0)),
+            last=_last_sign(snapshot.alive.get(a.trial), own[a.trial].epochs),
             run=run_page(mlflow, own[a.trial].mlflow_run),
         )
         for a in snapshot.attempts
         if a.state is AttemptState.RUNNING and a.trial in own and snapshot.lease is not None
     ]
+
+
+def _last_sign(alive: Liveness | None, epochs: int | None) -> str:
+    return "–" if alive is None else quiet_words(alive.quiet, epochs, slow=alive.slow)
 
 
 def failures(snapshot: Snapshot, mlflow: str) -> list[Failure]:

@@ -247,7 +247,7 @@ def _refused(source: Source) -> Response | None:
         except UnknownSweepError:
             raise
         except StorageError:
-            pass  # the live page says so, and goes on when the database is back
+            pass  # the live page says so, and continues when the database is back
         return Response()
 
     found = page(look)()

@@ -267,7 +267,7 @@ def workers(snapshot: Snapshot, mlflow: str) -> Nodes:
         for d in snapshot.devices
     ]
     running = [
-        (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since)
+        (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since, p.last)
         for p in content.running_trials(snapshot, mlflow)
     ]
     if not devices:
@@ -280,7 +280,7 @@ def workers(snapshot: Snapshot, mlflow: str) -> Nodes:
         ),
     ]
     if running:
-        head = ("trial", "host", "pid", "device", "epoch", "validation DSC", "for")
+        head = ("trial", "host", "pid", "device", "epoch", "validation DSC", "for", "last sign")
         found.insert(0, table("Running trials", head, running))
     return found
 

@@ -24,7 +24,7 @@ HEAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ScoreText:
     """A cell of the table: the mean with its interval over images, and that over runs (empty where it has none)."""
 
     text: str
@@ -39,7 +39,7 @@ class Place:
     dataset: str
     label: str
     head: Sequence[str]
-    rows: Sequence[tuple[str, str, str, Sequence[Score]]]
+    rows: Sequence[tuple[str, str, str, Sequence[ScoreText]]]
 
     @property
     def name(self) -> str:
@@ -125,13 +125,13 @@ def _place(dataset: str, label: str, own: pd.DataFrame, by: str) -> Place:
     return Place(dataset, label, [metric(name).heading for name in metrics], found)
 
 
-def _score(row: Row | None, leading: float) -> Score:
+def _score(row: Row | None, leading: float) -> ScoreText:
     if row is None or math.isnan(row["mean"]):
-        return Score("–")
+        return ScoreText("–")
     half = "" if math.isnan(row["half_width"]) else f" ± {row['half_width']:.3f}"
     left = f" (−{row['left_out']})" if row["left_out"] else ""
     runs = "" if math.isnan(row["repeats_half_width"]) else f"± {row['repeats_half_width']:.3f} over runs"
-    return Score(f"{row['mean']:.3f}{half}{left}", runs, round(row["mean"], 3) == leading)
+    return ScoreText(f"{row['mean']:.3f}{half}{left}", runs, round(row["mean"], 3) == leading)
 
 
 def _ordered(own: pd.DataFrame, name: str) -> pd.DataFrame:

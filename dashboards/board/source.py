@@ -25,10 +25,11 @@ from sweeper.analysis.selection import means_by_gamma
 from sweeper.grids.names import Naming, naming_of, variants
 from sweeper.run.compared import compare_sweeps
 from sweeper.study import read_best_losses, read_study
-from sweeper.timing.pace import DeviceUse, Pace, device_use, pace
+from sweeper.timing.pace import DeviceUse, Liveness, Pace, device_use, pace
 from sweeper.views.heat_map import HeatMap, heat_map
 from sweeper.views.objects import ComparedObject
 from sweeper.views.result_tables import trial_columns
+from sweeper.views.running import running
 from trials.results import Epoch
 from trials.states import TrialState
 
@@ -50,6 +51,7 @@ class Snapshot:
     trials: Sequence[Trial]
     attempts: Sequence[Attempt]
     newest: Mapping[str, Epoch]
+    alive: Mapping[str, Liveness]
     requests: Sequence[Request]
     lease: Lease | None
     now: float
@@ -275,6 +277,7 @@ class Source:
             trials=trials,
             attempts=attempts,
             newest=newest,
+            alive=running(repository, trials, attempts, now),
             requests=repository.requests(name),
             lease=lease if lease is not None and lease.expires_at > now else None,
             now=now,

@@ -49,7 +49,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ScoreCell:
     """One score of a result table. `mark` is "*" where it is worse than the column's best in new trainings."""
 
     text: str
@@ -65,7 +65,7 @@ class ScoreTable:
 
     name: str
     metrics: tuple[str, ...]
-    rows: tuple[tuple[str, str, str, tuple[Score, ...]], ...]
+    rows: tuple[tuple[str, str, str, tuple[ScoreCell, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dashboards.figures.style import Drawing
-from dashboards.report.blocks import Block, Bullets, Details, Heading, Paragraph, Score, ScoreTable, Table, Text
+from dashboards.report.blocks import Block, Bullets, Details, Heading, Paragraph, ScoreCell, ScoreTable, Table, Text
 from dashboards.report.registry import Section
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
@@ -76,7 +76,7 @@ def _scores(table: ScoreTable) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _score(score: Score) -> str:
+def _score(score: ScoreCell) -> str:
     text = f"**{escape(score.text)}**" if score.best else escape(score.text)
     return "<br>".join([text + escape(score.mark), *(escape(t) for t in (score.repeats, score.paper) if t)])
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from sweeper.analysis import Answers
+from sweeper.analysis.comparisons import NEW_TRAININGS
 from sweeper.study import Study
 from workers.tracking.describe import metric_key
 
@@ -15,10 +16,12 @@ Row = Mapping[str, str | float | int | None]
 def ranking(answers: Answers) -> list[Row]:
     """Every loss on every data set and class, best first by mean test DSC over images and runs.
 
-    γ is the one that validation chose; `±` is half of the 95% interval over images.
+    γ is the one that validation chose; `±` is half of the 95% interval over images. A probability is of new trainings:
+    there is none where the losses have one run each.
     """
     table = answers.table[(answers.table["metric"] == "dsc") & answers.table["mean"].notna()]
-    chances = {(r.dataset, r.label, loss): p for r in answers.rankings for loss, p in r.best_probability.items()}
+    told = [r for r in answers.rankings if r.about == NEW_TRAININGS]
+    chances = {(r.dataset, r.label, loss): p for r in told for loss, p in r.best_probability.items()}
     rows: list[Row] = []
     for (dataset, label), group in table.groupby(["dataset", "label"], sort=False, observed=True):
         ordered = group.sort_values("mean", ascending=False, kind="stable")

@@ -1,4 +1,4 @@
-"""A little room on the disk of an SQLite database, which is given up when the disk is full.
+"""A little room on the disk of an SQLite database, which is released when the disk is full.
 
 A coordinator that finds its disk full has to write that down: which trials wait, that the sweep is broken and why, and
 that it gives its lease back. The room for this is kept while there is some.

@@ -260,7 +260,7 @@ class SweepSummary(Shown):
 
 
 class Lease(BaseModel):
-    """Who runs a sweep; `expired`: it is gone without a word. `seconds_left` are then below 0."""
+    """Who runs a sweep; `expired`: it has not renewed its lease. `seconds_left` are then below 0."""
 
     holder: str
     expires_at: float
@@ -386,7 +386,7 @@ class LogPart(Shown):
     running: bool
 
 
-class TrialRow(BaseModel):
+class TrialEntry(BaseModel):
     """A row of the table of trials."""
 
     hash: str
@@ -436,5 +436,5 @@ class Results(BaseModel):
     """Both tables; `format=parquet` gives one of them as a file."""
 
     sweep: str
-    trials: list[TrialRow]
+    trials: list[TrialEntry]
     scores: list[ScoreRow]

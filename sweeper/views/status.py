@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,7 +15,7 @@ from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of, number, variants
 from sweeper.search.details import SearchDetails
 from sweeper.search.space import family, point
-from sweeper.timing.pace import Liveness, liveness, time_scale
+from sweeper.timing.pace import Liveness
 from sweeper.units import duration
 from sweeper.views.groups import groups_of
 from sweeper.views.objects import (
@@ -30,10 +29,8 @@ from sweeper.views.objects import (
     TrialObject,
     TrialStatus,
 )
-from trials.states import AttemptState, FailureKind, SweepState, TrialState
-
-if TYPE_CHECKING:
-    pass
+from sweeper.views.running import quiet_words, running
+from trials.states import FailureKind, SweepState, TrialState
 
 MANY_GROUPS = 60
 """A sweep of more groups shows each loss once."""
@@ -65,7 +62,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
     naming, searches = naming_of(sweep.grid, everything), details_of(sweep).searches
     named = zip(naming.labelled(trials), variants(trials, naming), strict=True)
     now = repository.database.now()
-    alive = _liveness(repository, name, trials, now) if counts[TrialState.RUNNING] else {}
+    alive = running(repository, trials, repository.attempts_of_sweep(name), now) if counts[TrialState.RUNNING] else {}
     return SweepStatus(
         sweep=sweep.name,
         state=sweep.state,
@@ -95,19 +92,6 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
         groups=groups_of(everything, naming),
         trials=[_trial_status(t, variant, setbacks.get(t.hash, {}), alive.get(t.hash)) for t, variant in named],
     )
-
-
-def _liveness(repository: Repository, name: str, trials: Sequence[Trial], now: float) -> dict[str, Liveness]:
-    """Of each running trial."""
-    known, scale = {t.hash: t for t in trials}, time_scale(trials)
-    found = {}
-    for attempt in repository.attempts_of_sweep(name):
-        trial = known.get(attempt.trial)
-        if attempt.state is AttemptState.RUNNING and trial is not None and trial.state is TrialState.RUNNING:
-            own = [e.seconds for e in repository.epochs(trial.hash) if e.epoch > attempt.resumed_from]
-            predicted = None if trial.cost is None or scale is None else trial.cost * scale
-            found[trial.hash] = liveness(attempt, own, predicted, trial.spec.training.epochs, now)
-    return found
 
 
 def _trial_status(
@@ -259,9 +243,7 @@ def _trials_table(trials: Sequence[TrialStatus]) -> Table:
         if t.state is TrialState.QUEUED and t.setbacks:
             state += f" (after {_kinds(t.setbacks)})"
         if t.quiet_seconds is not None:
-            state += f", {'last epoch' if t.epochs else 'began'} {duration(t.quiet_seconds)} ago"
-        if t.slow:
-            state += ", slow"
+            state += f", {quiet_words(t.quiet_seconds, t.epochs, slow=t.slow)}"
         cells = [
             t.hash[:8],
             *([t.dataset] if with_dataset else []),

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray._private import services as ray_services
 
 from storage.database import open_database
 from sweeper import doctor, services
@@ -96,6 +97,22 @@ def test_a_ray_that_is_looked_for(settings: Settings, tensorflow: Any, stderr: s
     assert fault is not None
     assert words in fault
     assert "RAY_ADDRESS=auto" in fault
+
+
+def test_a_machine_that_is_too_busy_to_say_whether_it_has_a_ray(
+    settings: Settings, tensorflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(command: list[str], **_: Any) -> Any:
+        raise subprocess.TimeoutExpired(command, 10.0)
+
+    monkeypatch.setattr(services.subprocess, "run", late)
+    auto = settings.model_copy(update={"ray_address": "auto"})
+    monkeypatch.setattr(ray_services, "find_gcs_addresses", lambda: {"127.0.0.1:6379"})
+    assert ray_fault(auto) is None
+    monkeypatch.setattr(ray_services, "find_gcs_addresses", set)
+    fault = ray_fault(auto)
+    assert fault is not None
+    assert "no Ray runs on this machine" in fault
 
 
 def test_a_server_that_is_no_ray(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ NAME = "dataset.json"
 
 _ENDING = ".nii.gz"
 
-_FIX = "mend it, or set the patterns images and labels"
+_FIX = "fix it, or set the patterns images and labels"
 
 
 @dataclass(frozen=True, slots=True)

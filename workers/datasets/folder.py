@@ -351,10 +351,10 @@ def _without_own_group(reader: Mapping[str, object]) -> Callable[[PreparedCase],
     """Whole volumes have no patient where `nifti-folder` had no `group`. Older versions named each after itself."""
     whole_volumes = reader.get("group", "") is None and "slices" in reader
 
-    def mend(case: PreparedCase) -> PreparedCase:
+    def fixed(case: PreparedCase) -> PreparedCase:
         return replace(case, group=None) if whole_volumes and not case.part and case.group == case.id else case
 
-    return mend
+    return fixed
 
 
 def prepared_path(root: Path, name: str, key: str) -> Path:

@@ -98,7 +98,7 @@ def _parse(path: Path, stream: IO[bytes]) -> tuple[Header, Slabs]:
 
 @contextmanager
 def quiet_nibabel() -> Iterator[None]:
-    """Within it nibabel prints nothing of what it mends in headers; `check` says what matters."""
+    """Within it nibabel prints nothing of what it repairs in headers; `check` says what matters."""
     before = imageglobals.logger.disabled
     imageglobals.logger.disabled = True
     try:

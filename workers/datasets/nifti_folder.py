@@ -225,7 +225,7 @@ class NiftiFolder(LabelOptions, Reader):
             if volumes != count:
                 raise DataError(
                     f"{case.images[0]}: holds {volumes} of {count} volumes: {description.path.name} "
-                    f"names the channels ({', '.join(description.channels)}); mend it, or set the pattern images"
+                    f"names the channels ({', '.join(description.channels)}); fix it, or set the pattern images"
                 )
         return cases
 
@@ -247,15 +247,15 @@ class NiftiFolder(LabelOptions, Reader):
         if list(whole) != list(whole.values()):
             options += ", label_map = { " + ", ".join(f"{value} = {index}" for value, index in whole.items()) + " }"
         elif len(found) == len(self.classes):
-            return self
+            return self  # two classes are called background and foreground then, as in trials that are stored
         else:
             whole = {}
-        if self.classes != type(self).classes and len(self.classes) != len(found):
+        typed = self.classes != type(self).classes
+        if typed and len(self.classes) != len(found):
             raise DataError(f"{place} has {len(found)} classes: set {options}, or leave classes out")
         if len(set(found)) != len(found) or len(found) < 2 or max(whole, default=0) > MAX_VALUE:
             raise DataError(f"{place}: labels {json.dumps(found)} cannot be classes; set classes and label_map")
-        classes = self.classes if len(self.classes) == len(found) else found
-        return replace(self, classes=classes, label_map=whole)
+        return replace(self, classes=self.classes if typed else found, label_map=whole)
 
     def _parts(self, case: CaseFiles) -> Iterator[CaseFiles]:
         """The slices or blocks of a volume as cases; reads its labels only where `labelled` asks for them.

@@ -294,7 +294,7 @@ def _refuse_divided(parts: Mapping[str, Part], cases: Iterable[SplitCase], where
         part = parts[case.id]
         if case.group is not None and first.setdefault(case.group, part) != part:
             raise DataError(
-                f"{where}: patient or sequence {case.group!r} has cases in {first[case.group]} and in {part}; mend it, "
+                f"{where}: patient or sequence {case.group!r} has cases in {first[case.group]} and in {part}; fix it, "
                 "or leave grouped out"
             )
 

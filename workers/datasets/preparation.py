@@ -181,7 +181,7 @@ def _channels(folder: Path, cases: Sequence[PreparedCase]) -> int:
         seen.setdefault(int(np.load(folder / f"{case.index:05d}.image.npy", mmap_mode="r").shape[-1]), case.id)
     if len(seen) > 1:
         found = ", ".join(f"{count} in {case}" for count, case in seen.items())
-        raise DataError(f"the images have different numbers of channels: {found}; exclude or mend the odd ones")
+        raise DataError(f"the images have different numbers of channels: {found}; exclude the odd ones, or fix them")
     return next(iter(seen))
 
 

@@ -61,7 +61,7 @@ class TrainedNetworks:
             )
         except ParameterError as error:
             size = "×".join(map(str, spatial))
-            why = str(error).split(";", 1)[0]  # the rest says how a grid is mended
+            why = str(error).split(";", 1)[0]  # the rest says how a grid is fixed
             raise DataError(f"{size} pixels are too few for the network ({why})") from error
         finally:
             keras.config.set_dtype_policy(before)

@@ -139,7 +139,7 @@ class Answer:
 def predict_all(request: PredictionRequest, jobs: Sequence[Job]) -> Iterator[Answer]:
     """Applies the networks to each image, and writes what is found. The answers come as they are known.
 
-    An image whose process is killed, as by a full memory, gets an error, and a new process goes on with the next.
+    An image whose process is killed, as by a full memory, gets an error, and a new process continues with the next.
 
     Raises:
         WorkerLostError: the process ended before it had opened the networks.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dashboards.figures.style import short
-from dashboards.report.blocks import Block, Heading, Paragraph, Score, ScoreTable
+from dashboards.report.blocks import Block, Heading, Paragraph, ScoreCell, ScoreTable
 from dashboards.report.numbers import NONE, Row, missing, p_equals, plain, signed
 from dashboards.report.registry import Section, SectionDrawings
 from dashboards.study_data import StudyData
@@ -158,9 +158,9 @@ def _score_table(place: tuple[str, str], group: pd.DataFrame, marks: set[tuple[s
     return ScoreTable(f"{number}{dataset}, {label}", tuple(metric(m).heading for m in metrics), tuple(rows))
 
 
-def _score(row: Row, column_best: float, differs: bool) -> Score:
+def _score(row: Row, column_best: float, differs: bool) -> ScoreCell:
     if missing(row["mean"]):
-        return Score(NONE)
+        return ScoreCell(NONE)
     left = f" (−{row['left_out']})" if row["left_out"] and row["metric"] not in paper_metrics() else ""
     half = "" if missing(row["half_width"]) else f" ± {row['half_width']:.3f}"
     repeats = ""
@@ -169,7 +169,7 @@ def _score(row: Row, column_best: float, differs: bool) -> Score:
     paper = ""
     if not missing(row["paper_mean"]):
         paper = f"paper {row['paper_mean']:.3f} ± {row['paper_half_width']:.3f} ({signed(row['difference'])})"
-    return Score(
+    return ScoreCell(
         f"{row['mean']:.3f}{half}{left}", round(row["mean"], 3) == column_best, "*" if differs else "", repeats, paper
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
+from sqlalchemy import update
 
 from dashboards.board import cells, content, parts
 from dashboards.board.curves import curve_figure, epoch_figure, epochs_in_words, in_words
 from dashboards.board.source import Snapshot, Source
+from storage.models import AttemptRow
 from storage.records import SignificanceTest
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
@@ -102,6 +105,15 @@ def test_failures_and_places_with_their_mlflow_runs(source: Source, repository: 
         ("gpu-box", "4711", "GPU 0", "12 of 100", "0.800"),
         ("gpu-box", "4711", "GPU 0", "0 of 100", "–"),
     ]
+
+
+def test_a_trial_that_went_quiet_is_called_slow(source: Source, repository: Repository) -> None:
+    earlier = update(AttemptRow).values(started_at=AttemptRow.started_at - 7200)
+    repository.database.write(lambda connection: connection.execute(earlier))
+    first, second = content.running_trials(look(source), "")
+    assert re.fullmatch(r"last epoch .*h.* ago, slow", first.last)
+    assert re.fullmatch(r"began .*h.* ago, slow", second.last)
+    assert first.last in str(parts.workers(look(source), ""))
 
 
 def test_a_long_error_is_its_first_line(source: Source) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboards.figures.style import Drawing
-from dashboards.report.blocks import Bullets, Details, Heading, Paragraph, Score, ScoreTable, Text, table
+from dashboards.report.blocks import Bullets, Details, Heading, Paragraph, ScoreCell, ScoreTable, Text, table
 from dashboards.report.markdown import escape, markdown
 from dashboards.report.registry import Section
 
@@ -14,7 +14,7 @@ SECTION = Section("s", "Scores", 1, lambda data, drawings: [])
 
 def test_every_kind_of_block_is_written() -> None:
     drawing = Drawing("dots", "Dots", "One each.", "A dot.", "<svg/>", b"", pd.DataFrame({"x": [1]}), "By counting.")
-    scores = ScoreTable("t", ("DSC",), (("ce", "–", "3", (Score("0.5 ± 0.1", True, "*", "± 0.2", ""),)),))
+    scores = ScoreTable("t", ("DSC",), (("ce", "–", "3", (ScoreCell("0.5 ± 0.1", True, "*", "± 0.2", ""),)),))
     text = markdown(
         "demo",
         ["Rehearsal."],

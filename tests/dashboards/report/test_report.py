@@ -375,15 +375,21 @@ def test_pdf_without_a_browser_says_how_to_get_one(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_pdf_is_printed(tmp_path):
+def test_a_study_as_large_as_the_paper_s_is_fifteen_pages_on_paper(tmp_path):
     try:
         pdf.browser()
     except ReportError:
         pytest.skip("no Chromium on this machine")
-    study = Study()
-    study.add(make_trial("nuclei", "ce"), [0.5, 0.6])
-    files, _, _ = report(study, tmp_path, ("pdf",))
-    assert files.pdf.read_bytes().startswith(b"%PDF")
+    study, volumes = paper_like(("cvc_clinicdb", "drive", "bus2017"), images=8), paper_like(
+        ("brats20", "kits19"), images=8, labels=("first", "second")
+    )  # fmt: skip
+    study.trials += volumes.trials
+    for name, values in volumes.columns.items():
+        study.columns[name] += values
+    files, _, _ = report(study, tmp_path, ("pdf",), rendered=True)
+    content = files.pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 5 < len(re.findall(rb"/Type\s*/Page\b(?!s)", content)) <= 15
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a person can get wrong: each is one line that names the thing and the mend, status 2, and nothing is written."""
+"""What a person can get wrong: each is one line that names the thing and the fix, status 2, and nothing is written."""
 
 from __future__ import annotations
 

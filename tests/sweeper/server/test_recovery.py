@@ -65,7 +65,7 @@ def test_one_that_dies_again_and_again_waits_longer_each_time(served: Any, recov
     assert resumed == [0, 1, 3, 7, 15, 31, 63, 123, 183]
 
 
-def test_one_that_is_held_when_its_wait_is_over_is_mended(served: Any, recovery: Recovery, clock: Clock) -> None:
+def test_one_that_is_held_when_its_wait_is_over_is_resumed(served: Any, recovery: Recovery, clock: Clock) -> None:
     for clock.now in (0.0, 60.0):
         assert recovery.run_once() == ["demo"]
         served.starts.join(120)

@@ -1,4 +1,4 @@
-"""A sweep that fails again and again stops by itself, says why, tells it outside, and is mended and resumed."""
+"""A sweep that fails again and again stops by itself, says why, tells it outside, and is fixed and resumed."""
 
 from __future__ import annotations
 

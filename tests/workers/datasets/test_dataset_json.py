@@ -184,6 +184,14 @@ def test_classes_and_gaps_come_from_the_file(two_files: Any, version: int) -> No
         ready(source, classes=["background", "x", "y", "z"])
 
 
+def test_a_single_structure_of_another_value_keeps_its_name(two_files: Any) -> None:
+    source = two_files(VERSION_1 | {"labels": {"0": "background", "4": "lesion"}}, 4 * ball())
+    prepared = ready(source)
+    assert prepared.classes == ("background", "lesion")
+    np.testing.assert_array_equal(prepared.native_label("MS_1"), ball())
+    assert ready(source, classes=["background", "mine"]).classes == ("background", "mine")
+
+
 def test_a_byte_order_mark_and_backslashes(two_files: Any) -> None:
     source = two_files(VERSION_1)
     (source / "dataset.json").write_text(json.dumps(VERSION_1).replace("/", "\\\\"), encoding="utf-8-sig")
