@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow docs soak fuzz bench lint format install install-dev install-gpu lock audit secrets backup restore \
+.PHONY: help demo test test-slow docs soak fuzz bench study lint format install install-dev install-gpu lock audit secrets backup restore \
 	clean check-machine
 
 help:  ## List these targets
@@ -37,6 +37,9 @@ fuzz: install-dev  ## Grids, exported sweeps, image files and requests at random
 
 bench: install-dev  ## Speed against what one would use instead; SETTING=quick, normal (default) or long
 	$(BIN)/python -m benchmarks --setting $(SETTING)
+
+study: install  ## The study of docs/study.md from nothing, some hours: DATA=folder; SETTING=quick for a tenth
+	$(BIN)/python -m benchmarks.study.run --data $(DATA) --to $(or $(TO),study) --setting $(SETTING)
 
 lint: install-dev  ## Style, types, layers
 	$(BIN)/ruff check .

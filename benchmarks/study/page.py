@@ -1,0 +1,440 @@
+"""docs/study.md from the sweeps in docs/study: every table and every number of the page, as text for its template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.study import pilot, questions, read
+from benchmarks.study.read import Exported, read_export
+from benchmarks.study.text import (
+    NOT_YET,
+    filled,
+    interval,
+    listing,
+    number,
+    percent,
+    signed,
+    small,
+    table,
+)
+from sweeper.analysis import Answers, analyse
+from sweeper.analysis.rankings import CLEAR, MAY_BE_BEST, NEW_TRAININGS, Ranking, rank_losses
+from sweeper.analysis.selection import UNIFIED, at_selected_gamma, select_gamma, trial_scores
+from sweeper.analysis.verdicts import FAILS, HOLDS
+
+TEMPLATE = Path(__file__).parent / "page.md"
+SYM, ASYM = UNIFIED
+BASELINES = ("dice", "ce")
+RARE = ("idrid_lesions", "ms_lesions")
+HIGH_GAMMA = 0.7
+NO_NEW = "one run of each loss says nothing about new trainings"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The sweeps of the study; only `public` is always there."""
+
+    public: Exported
+    same: Exported | None = None
+    pilots: tuple[Exported, ...] = ()
+    rates: tuple[Exported, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> Study:
+        """Reads every exported sweep in the folder."""
+        names = sorted(path.parent.name for path in folder.glob("*/sweep.json"))
+
+        def all_of(start: str) -> tuple[Exported, ...]:
+            return tuple(read_export(folder / name) for name in names if name.startswith(start))
+
+        same = read_export(folder / "public-aa") if "public-aa" in names else None
+        return cls(read_export(folder / "public"), same, all_of("pilot-"), all_of("public-rate-"))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Of whole runs."""
+        return read.whole_runs(self.public.trials)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        scores = self.public.scores
+        return scores[scores["trial"].isin(self.trials["hash"])]
+
+    @cached_property
+    def tested(self) -> pd.DataFrame:
+        """The trials of the sets that enter tests."""
+        return questions.counted(self.trials)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The product's own, of the sets that enter tests."""
+        tested = self.tested
+        return analyse(tested, self.scores[self.scores["trial"].isin(tested["hash"])])
+
+    @cached_property
+    def selection(self) -> pd.DataFrame:
+        return select_gamma(self.tested)
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        return questions.image_dsc(self.tested, self.scores)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        return questions.overall(self.images, self.selection)
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        return questions.gains(self.pairs, UNIFIED, BASELINES)
+
+    @cached_property
+    def rankings(self) -> dict[str, Ranking]:
+        """Of each data set, over the mean of its classes."""
+        chosen = at_selected_gamma(self.images, self.selection).drop(columns="loss")
+        found = rank_losses(chosen.rename(columns={"trial": "run"}).assign(label="all classes"))
+        return {one.dataset: one for one in found}
+
+    @cached_property
+    def shares(self) -> pd.DataFrame:
+        return questions.shares(self.public.trials, self.public.scores, self.public.pixels)
+
+    @cached_property
+    def rarity(self) -> pd.DataFrame:
+        return questions.gain_by_rarity(self.gains, self.shares)
+
+
+def page(folder: Path) -> str:
+    """The whole page."""
+    study = Study.read(folder)
+    return filled(TEMPLATE.read_text(encoding="utf-8"), values(study))
+
+
+def values(study: Study) -> dict[str, str]:
+    """What the template asks for."""
+    return {
+        "progress": progress(study),
+        "short": short_answer(study),
+        "sets": sets(study),
+        "pilot": pilot_table(study),
+        "chosen": chosen(study),
+        "ran": ran(study),
+        "best": best(study),
+        "consensus": consensus(study),
+        "gamma": gamma(study),
+        "gamma_summary": gamma_summary(study),
+        "gains": gain_table(study),
+        "rarity": rarity(study),
+        "rarity_summary": rarity_summary(study),
+        "balance": balance(study),
+        "claims": claims(study),
+        "power": power(study),
+        "single": single(study),
+        "rare": rare(study),
+        "same": same(study),
+        "rates": own_rates(study),
+        "shown": shown(study),
+    }
+
+
+def progress(study: Study) -> str:
+    """How much has run."""
+    runs = read.runs_of(study.public.trials)
+    finished, planned = int(runs["finished"].sum()), _planned(study)
+    head = f"**{finished} of {planned} trials have finished.**"
+    if finished == planned:
+        return f"{head} The study is complete."
+    whole = [f"{row.dataset} {row.whole}" for row in runs.itertuples()]
+    return (
+        f"{head} The study is not complete, and this page is of what has run: whole runs of each set, "
+        f"{', '.join(whole)}. A run counts when every loss has it; the page is written again as more runs end."
+    )
+
+
+def _planned(study: Study) -> int:
+    """The trials of the shipped grid: five runs of what one run of the sweep has."""
+    trials = study.public.trials
+    one = trials[trials["repeat"] == 0]
+    return 5 * len(one)
+
+
+def short_answer(study: Study) -> str:
+    """The answers in a few lines."""
+    lines = []
+    named = {dataset: one.best for dataset, one in study.rankings.items()}
+    clear = [f"{loss} on {dataset}" for dataset, loss in named.items() if loss is not None]
+    about = {one.about for one in study.rankings.values()}
+    if about and about != {NEW_TRAININGS}:
+        lines.append(f"Where there is one run, {NO_NEW}: no loss is called better there.")
+    of = f"{len(clear)} of {len(named)} sets"
+    lines.append(
+        f"A loss is the best with a probability above {CLEAR:g} on {of}{f': {listing(clear)}' if clear else ''}."
+    )
+    for over in BASELINES:
+        own = study.gains[(study.gains["loss"] == ASYM) & (study.gains["over"] == over)]
+        better = int(((own["p_holm"] < questions.ALPHA) & (own["gain"] > 0)).sum())
+        worse = int(((own["p_holm"] < questions.ALPHA) & (own["gain"] < 0)).sum())
+        higher = int((own["gain"] > 0).sum())
+        lines.append(
+            f"The asymmetric unified loss has a higher mean than {over} on {higher} of {len(own)} sets; shown in new "
+            f"trainings is that it is better on {better} and worse on {worse}."
+        )
+    lines.append(gamma_summary(study))
+    lines.append(rarity_summary(study))
+    return "\n".join(f"- {line}" for line in lines if line != NOT_YET)
+
+
+def sets(study: Study) -> str:
+    """Each data set as it was scored."""
+    rows = []
+    for dataset, own in study.shares.groupby("dataset", sort=False, observed=True):
+        split = study.public.trials
+        folds = split.loc[split["dataset"] == dataset, "fold"].nunique()
+        labels = ", ".join(f"{row.label} {percent(row.share, 2)}" for row in own.itertuples())
+        images = int(own["images"].max())
+        rows.append((dataset, images, labels, f"{folds} folds" if folds > 1 else "one test set"))
+    return table(("data set", "images scored", "foreground", "tested by"), rows)
+
+
+def pilot_table(study: Study) -> str:
+    """The best validation DSC of each pilot run."""
+    if not study.pilots:
+        return NOT_YET
+    best = pilot.best_by_rate(pilot.curves(study.pilots))
+    rows = [(*key, *(number(value) for value in row)) for key, row in zip(best.index, best.to_numpy(), strict=True)]
+    return table(("data set", "loss", *(f"rate {rate:g}" for rate in best.columns)), rows)
+
+
+def chosen(study: Study) -> str:
+    """What the pilot chose, and what the sweep was trained with."""
+    if not study.pilots:
+        return NOT_YET
+    found = pilot.choose(pilot.curves(study.pilots))
+    return table(("data set", "rate", "epochs"), ((name, f"{one.rate:g}", one.epochs) for name, one in found.items()))
+
+
+def ran(study: Study) -> str:
+    """How far each set is, and how the launches went."""
+    runs = read.runs_of(study.public.trials)
+    how = read.running(study.public)
+    rows = [(row.dataset, row.whole, row.finished, row.failed) for row in runs.itertuples()]
+    return (
+        table(("data set", "whole runs", "trials finished", "failed"), rows)
+        + f"\n\nTraining took {how.hours:.1f} hours of one core. Of {how.attempts} attempts {how.lost} were lost with "
+        f"their process, {how.stopped} were stopped and trained on later, and {how.failed} failed."
+    )
+
+
+def best(study: Study) -> str:
+    """Which loss is best where, and how sure that is."""
+    rows = []
+    for dataset, one in study.rankings.items():
+        may = [f"{loss} {one.best_probability[loss]:.2f}" for loss in one.candidates]
+        shown = study.pairs[(study.pairs["dataset"] == dataset) & (study.pairs["p_holm"] < questions.ALPHA)]
+        pairs = int((study.pairs["dataset"] == dataset).sum())
+        rows.append(
+            (dataset, one.losses[0], number(one.means[0]), ", ".join(may), one.units, min(one.runs.values()),
+             f"{len(shown)} of {pairs}")
+        )  # fmt: skip
+    head = ("data set", "highest mean", "DSC", f"may be best (probability ≥ {MAY_BE_BEST:g})", "units", "runs",
+            "pairs that differ")  # fmt: skip
+    return table(head, rows)
+
+
+def consensus(study: Study) -> str:
+    """The losses over all sets, by mean rank."""
+    found = study.answers.consensus
+    if found is None:
+        return NOT_YET
+    rows = [
+        (loss, number(rank, 2), number(found.best_probability[loss], 2))
+        for loss, rank in zip(found.losses, found.mean_ranks, strict=True)
+    ]
+    return table(("loss", "mean rank", "probability of being best"), rows)
+
+
+def gamma(study: Study) -> str:
+    """How much γ matters."""
+    rows = [
+        (row.dataset, row.variant, number(row.range), f"{row.best_gamma:g}", f"{row.worst_gamma:g}",
+         f"{row.farthest_gamma:g}: {signed(row.difference)} ({interval(row.low, row.high)})", row.verdict)
+        for row in study.answers.stability.itertuples()
+    ]  # fmt: skip
+    head = ("data set", "loss", "range of mean DSC", "best γ", "worst γ", "farthest from γ = 0.5 (90% interval)",
+            "within 0.01")  # fmt: skip
+    return table(head, rows)
+
+
+def gamma_summary(study: Study) -> str:
+    """The same in a sentence."""
+    found = study.answers.stability
+    if found.empty:
+        return NOT_YET
+    verdicts = Counter(found["verdict"])
+    high = int((found["worst_gamma"] >= HIGH_GAMMA).sum())
+    least, most = (number(value) for value in (found["range"].min(), found["range"].max()))
+    return (
+        f"Of {len(found)} pairs of a unified loss and a set, every γ is within 0.01 of γ = 0.5 in {verdicts[HOLDS]}, "
+        f"some γ is shown to be farther away in {verdicts[FAILS]}, and the runs are too few to tell in "
+        f"{len(found) - verdicts[HOLDS] - verdicts[FAILS]}. The mean DSC over γ spans {least} to "
+        f"{most}; the worst γ is {HIGH_GAMMA:g} or more in {high}."
+    )
+
+
+def gain_table(study: Study) -> str:
+    """The gain of the unified losses on each set."""
+    rarest = study.shares.groupby("dataset", observed=True)["share"].mean()
+    ordered = study.gains.assign(share=study.gains["dataset"].map(rarest)).sort_values(["share", "loss", "over"])
+    rows = [
+        (row.dataset, percent(row.share, 2), row.loss, row.over, signed(row.gain), interval(row.low, row.high),
+         small(row.p_holm))
+        for row in ordered.itertuples()
+    ]  # fmt: skip
+    return table(("data set", "foreground", "loss", "over", "gain in DSC", "95% interval", "p after Holm"), rows)
+
+
+def rarity(study: Study) -> str:
+    """The regression of the gain on rarity."""
+    rows = [
+        (row.loss, row.over, signed(row.slope), interval(row.low, row.high), small(row.p), row.sets,
+         interval(row.least, row.most))
+        for row in study.rarity.itertuples()
+    ]  # fmt: skip
+    head = ("loss", "over", "gain for each tenfold rarer foreground", "95% interval", "p", "sets", "without one set")
+    return table(head, rows)
+
+
+def rarity_summary(study: Study) -> str:
+    """What the regression shows."""
+    found = study.rarity
+    if found.empty:
+        return NOT_YET
+    rising = found[(found["low"] > 0)]
+    falling = found[(found["high"] < 0)]
+    half = (found["high"] - found["low"]) / 2
+    return (
+        f"Of {len(found)} slopes of the gain on the rarity of the foreground, {len(rising)} are shown to rise and "
+        f"{len(falling)} to fall. With {int(found['sets'].max())} sets a slope has to be beyond about "
+        f"{number(half.min(), 2)} to {number(half.max(), 2)} for each tenfold rarer foreground to be told from none."
+    )
+
+
+def balance(study: Study) -> str:
+    """Recall less precision, a row for each loss and a column for each set."""
+    found = questions.balance(study.tested, study.scores, study.selection)
+    wide = found.pivot(index="variant", columns="dataset", values="difference")
+    rows = [(loss, *(signed(value, 2) for value in row)) for loss, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return table(("recall − precision", *wide.columns), rows)
+
+
+def claims(study: Study) -> str:
+    """Which of the paper's claims carry over, set by set."""
+    rows = []
+    probabilities = {dataset: one.best_probability for dataset, one in study.rankings.items()}
+    repeated = {dataset for dataset, one in study.rankings.items() if one.about == NEW_TRAININGS}
+    if not repeated:
+        return f"*Not tested: {NO_NEW}.*"
+    asym = {dataset: probabilities[dataset][ASYM] for dataset in sorted(repeated) if ASYM in probabilities[dataset]}
+    rows.append(
+        ("the asymmetric unified loss is the best", sum(p > CLEAR for p in asym.values()),
+         sum(p < MAY_BE_BEST for p in asym.values()), len(asym))
+    )  # fmt: skip
+    for loss in UNIFIED:
+        for over in BASELINES:
+            own = study.gains[(study.gains["loss"] == loss) & (study.gains["over"] == over)]
+            own = own[own["dataset"].isin(repeated)]
+            known = own["p_holm"] < questions.ALPHA
+            rows.append(
+                (f"{loss} is better than {over}", int((known & (own["gain"] > 0)).sum()),
+                 int((known & (own["gain"] < 0)).sum()), len(own))
+            )  # fmt: skip
+    steady = study.answers.stability
+    steady = steady[steady["dataset"].isin(repeated)]
+    for loss in UNIFIED:
+        verdicts = Counter(steady.loc[steady["variant"] == loss, "verdict"])
+        rows.append((f"γ of {loss} is easy to set", verdicts[HOLDS], verdicts[FAILS], sum(verdicts.values())))
+    shown = [(claim, holds, fails, of - holds - fails, of) for claim, holds, fails, of in rows]
+    return table(("claim", "holds on", "does not hold on", "not shown on", "sets"), shown)
+
+
+def power(study: Study) -> str:
+    """What these runs could find, and how many find 0.01."""
+    rows = [
+        (one.dataset, one.label, one.design.units, one.design.runs, number(one.finds),
+         "none would" if one.repeats is None else one.repeats)
+        for one in study.answers.enough
+    ]  # fmt: skip
+    return table(("data set", "class", "units", "runs", "finds (80%)", "runs that find 0.01"), rows)
+
+
+def single(study: Study) -> str:
+    """What one run of each loss would have concluded."""
+    repeats = study.tested.groupby("dataset", observed=True)["repeat"].nunique()
+    several = repeats.index[repeats > 1]
+    if not len(several):
+        return NOT_YET
+    chosen = study.images[study.images["dataset"].isin(several)]
+    found = questions.single_runs(chosen, study.tested, study.selection)
+    rows = [
+        (row.dataset, row.best, row.runs, percent(row.other), row.named, percent(row.worse, 1), percent(row.clear, 1))
+        for row in found.itertuples()
+    ]
+    head = ("data set", "best over all runs", "runs", "another is named", "losses named", "and “significantly” better",
+            "named “significantly” above the second")  # fmt: skip
+    return table(head, rows)
+
+
+def rare(study: Study) -> str:
+    """Calibration and scores of lesions of the rare sets."""
+    named = study.trials[study.trials["dataset"].isin(RARE)]
+    if named.empty:
+        return NOT_YET
+    rows = at_selected_gamma(trial_scores(named, study.scores), select_gamma(named))
+    wanted = [column for column in ("dsc", "lesion_f1", "lesion_detection", "ece") if column in rows]
+    means = rows.groupby(["dataset", "label", "variant"], observed=True)[wanted].mean()
+    body = [(*key, *(number(value) for value in row)) for key, row in zip(means.index, means.to_numpy(), strict=True)]
+    return table(("data set", "class", "loss", *wanted), body)
+
+
+def same(study: Study) -> str:
+    """The A/A comparison."""
+    if study.same is None:
+        return NOT_YET
+    trials = read.whole_runs(study.same.trials)
+    found = questions.same_loss(questions.image_dsc(trials, study.same.scores))
+    rows = [
+        (one.dataset, one.loss, one.runs, f"{percent(one.paper, 1)} of {one.pairs} pairs of seeds",
+         f"{percent(one.ours, 1)} of {one.halves} halvings")
+        for one in found
+    ]  # fmt: skip
+    return table(("data set", "loss", "seeds", "significant by the paper's test", "by the product's"), rows)
+
+
+def own_rates(study: Study) -> str:
+    """How the ranking moves when each loss gets its own best rate."""
+    if not study.rates:
+        return NOT_YET
+    found = questions.own_rates([read.whole_runs(one.trials) for one in (study.public, *study.rates)])
+    rows = [
+        (row.dataset, number(row.tau, 2), row.first, row.first_own, row.moved, row.losses) for row in found.itertuples()
+    ]
+    head = ("data set", "Kendall's τ of both rankings", "first at one rate", "first at own rates", "losses that move",
+            "losses")  # fmt: skip
+    return table(head, rows)
+
+
+def shown(study: Study) -> str:
+    """The sets that enter no test."""
+    named = study.trials[study.trials["dataset"].isin(questions.SHOWN_ONLY)]
+    if named.empty:
+        return NOT_YET
+    selection = select_gamma(named)
+    rows = [
+        (row.variant, "" if row.gammas == 1 else f"{row.gamma:g}", number(row.test_dsc), row.repeats)
+        for row in selection.sort_values("test_dsc", ascending=False).itertuples()
+    ]
+    return table(("loss", "γ", "mean test DSC", "runs"), rows)
