@@ -104,7 +104,8 @@ class TrainingSpec:
 
     `patch` is the size of a random training patch in voxels, None for whole images. `foreground_oversampling` is the
     share of training patches that are centred on a foreground voxel. `threads` fixes TensorFlow's intra-op threads,
-    which decide the order of floating-point sums.
+    which decide the order of floating-point sums. `deterministic` lets TensorFlow refuse operations that give other
+    numbers each time, as some do on a GPU; False trains them, and the trial is not reproducible.
     """
 
     epochs: int = 1000
@@ -124,6 +125,7 @@ class TrainingSpec:
     xla: bool = False
     gradient_clip: float | None = None
     threads: int = 1
+    deterministic: bool = True
 
 
 @dataclass(frozen=True, slots=True)

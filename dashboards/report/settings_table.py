@@ -75,7 +75,7 @@ def _settings(specs: Sequence[TrialSpec]) -> dict[str, str]:
         values: dict[str, object] = {"network": spec.model.name}
         values |= _of(spec.model, ("name", "source"))
         values["optimiser"] = "SGD"
-        values |= _of(spec.training, ())
+        values |= _of(spec.training, () if not spec.training.deterministic else ("deterministic",))
         values |= _of(spec.evaluation, ())
         values["seed"] = spec.seed
         if spec.data.fold is not None:

@@ -24,7 +24,6 @@ from dashboards.report.markdown import markdown
 from dashboards.report.numbers import time_text
 from dashboards.report.pdf import browser, print_pdf
 from dashboards.study_data import StudyData, read_study_data
-from storage.records import Sweep
 from storage.repository import Repository
 from sweeper.analysis import Answers
 from sweeper.study import Study
@@ -163,7 +162,7 @@ def page_html(data: StudyData, sections: Sequence[tuple[Section, Sequence[Block]
         sweep=sweep,
         created=time_text(sweep.created_at),
         ended=time_text(sweep.finished_at) if sweep.finished_at is not None else "",
-        banners=_banners(sweep, data.answers),
+        banners=_banners(data),
         sentences=data.sentences,
         source=data.source,
         chosen=data.answers.chosen,
@@ -209,12 +208,13 @@ def _write(
     if "md" in formats:
         text = out / "report.md"
         with atomic_write(text) as file:
-            shown = markdown(data.sweep.name, _banners(data.sweep, data.answers), data.sentences, sections)
+            shown = markdown(data.sweep.name, _banners(data), data.sentences, sections)
             file.write(shown.encode("utf-8"))
     return ReportFiles(html, pdf, text, tuple(written), tuple(tables))
 
 
-def _banners(sweep: Sweep, answers: Answers) -> list[str]:
+def _banners(data: StudyData) -> list[str]:
+    sweep, answers = data.sweep, data.answers
     banners = []
     if sweep.rehearsal:
         banners.append(
@@ -231,6 +231,12 @@ def _banners(sweep: Sweep, answers: Answers) -> list[str]:
     outdated = int((answers.unfinished["state"] == "outdated").sum())
     if outdated:
         banners.append(f"{outdated} trials have results of an older version, which are listed but not counted.")
+    unsteady = sum(not spec.training.deterministic for spec in data.specs)
+    if unsteady:
+        banners.append(
+            f"Not reproducible: {unsteady} trials were trained with training.deterministic = false. "
+            "Trained again, they give other numbers."
+        )
     return banners
 
 

@@ -110,6 +110,7 @@ class TrainingTable(GridTable):
     xla: bool | None = None
     gradient_clip: float | None = Field(default=None, gt=0, le=1e12)
     threads: int | None = Field(default=None, ge=1, le=4096)
+    deterministic: bool | None = None
 
 
 class MetricTable(BaseModel):

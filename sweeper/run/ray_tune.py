@@ -98,19 +98,22 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _start(self, config: Mapping[str, str]) -> None:
         task = read_task(config["task"])
-        request, needs = task.request, (task.request.spec.training.threads, task.memory_share)
+        request, training = task.request, task.request.spec.training
+        needs = training.threads, task.memory_share, training.deterministic
         process = self._process
         if process is not None and self._busy:
             self._quieten(process)
         if (
             process is None
             or not process.alive()
-            or (process.threads, process.memory_share) != needs
+            or (process.threads, process.memory_share, process.deterministic) != needs
             or process.outgrown()
         ):
             if process is not None:
                 process.close()
-            process = self._process = WarmProcess(*needs)
+            process = self._process = WarmProcess(
+                training.threads, task.memory_share, deterministic=training.deterministic
+            )
         if self._replayer is None:
             tracking = task.tracking
             self._replayer = Replayer(tracking.uri, experiment=tracking.experiment, parent_run=tracking.parent_run)

@@ -43,7 +43,8 @@ def run_alone(
         provenance="alone",
         plugins=() if sweep is None else details_of(sweep).runnable,
     )
-    process = WarmProcess(request.spec.training.threads)
+    training = request.spec.training
+    process = WarmProcess(training.threads, deterministic=training.deterministic)
     try:
         process.train(request, folder / "log.txt")
         while True:

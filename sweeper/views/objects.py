@@ -322,8 +322,8 @@ class GroupStatus(Shown):
 
 
 class SweepStatus(Shown):
-    """How a sweep stands, by data set and loss (`groups`) and trial by trial: failed trials by kind, and the failed and
-    lost attempts at the others."""
+    """How a sweep stands, by data set and loss (`groups`) and trial by trial: failed trials by kind, the failed and
+    lost attempts at the others, and how many trials are not reproducible (`training.deterministic` is false)."""
 
     sweep: str
     state: ShownState
@@ -335,6 +335,7 @@ class SweepStatus(Shown):
     lease: Lease | None
     searches: list[SearchStatus] = []
     groups: list[GroupStatus] = []
+    not_reproducible: int = 0
     trials: list[TrialStatus]
 
 

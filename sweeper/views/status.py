@@ -90,6 +90,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
             for study, search in searches.items()
         ],
         groups=groups_of(everything, naming),
+        not_reproducible=sum(not trial.spec.training.deterministic for trial in everything),
         trials=[_trial_status(t, variant, setbacks.get(t.hash, {}), alive.get(t.hash)) for t, variant in named],
     )
 
@@ -171,6 +172,8 @@ def _head(status: SweepStatus, *, listed: bool) -> list[str]:
     if again := _kinds(status.again):
         lines.append(f"attempts that were or will be retried: {again}")
     lines += _advice(status, alive=alive)
+    if status.not_reproducible:
+        lines.append(f"not reproducible (training.deterministic = false): {status.not_reproducible:,} trials")
     lines += [
         f"search {s.study}: {s.tried} of {s.points} points tried ({s.sampler}, pruner {s.pruner})"
         for s in status.searches

@@ -75,6 +75,7 @@ def test_specs_have_the_hashes_that_they_always_had(spec: TrialSpec, stored: str
     """Made by the revision before the rule."""
     assert spec.hash == stored
     assert TrialSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).hash == stored
+    assert replace(spec, training=replace(spec.training, deterministic=False)).hash != stored
 
 
 def test_an_added_field_moves_no_hash_while_it_has_its_default() -> None:

@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="workers.process.child")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--memory-share", type=float, default=None)
+    parser.add_argument("--not-deterministic", action="store_true")
     arguments = parser.parse_args()
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -62,7 +63,9 @@ def main() -> None:
     from workers.tracking.gauges import Gauges
     from workers.training.learner import Learners, configure_device
 
-    configure_device(arguments.threads, memory_share=arguments.memory_share)
+    configure_device(
+        arguments.threads, memory_share=arguments.memory_share, deterministic=not arguments.not_deterministic
+    )
     learners, gauges = Learners(), Gauges()
 
     def send(message: Ready | Event) -> None:

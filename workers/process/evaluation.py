@@ -88,13 +88,14 @@ def main() -> None:
 
     from workers.training.learner import configure_device
 
-    configure_device(arguments.threads, memory_share=None)
+    spec = TrialSpec.from_dict(request["spec"])
+    configure_device(arguments.threads, deterministic=spec.training.deterministic)
     from workers.plugins import load_plugin_texts
 
     try:
         load_plugin_texts(map(PluginSource.from_dict, request["plugins"]))
         scores = _scores(
-            TrialSpec.from_dict(request["spec"]),
+            spec,
             Path(request["folder"]),
             Path(request["prepared_root"]),
             request["metrics"],

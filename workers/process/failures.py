@@ -16,6 +16,9 @@ _USER_CODE = "in user code:"
 _KERAS = re.compile(r"Exception encountered when calling [^\n]*\n\n(.*?)\n\nArguments received by", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TYPED = re.compile(r"[A-Za-z_][\w.]*: ")
+_REFUSED = re.compile(r"determinis(?:m|tic)", re.IGNORECASE)
+_REFUSING = ("UnimplementedError", "InvalidArgumentError", "RuntimeError", "FailedPreconditionError", "InternalError")
+"""The errors by which TensorFlow refuses an operation that has no deterministic form; its words always say so."""
 
 
 def classify(error: Exception) -> FailureKind:
@@ -45,17 +48,31 @@ def classify(error: Exception) -> FailureKind:
     # By name: this module must stay importable where TensorFlow is not.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return FailureKind.OUT_OF_MEMORY
+    if refused_operation(error):
+        return FailureKind.BAD_SETTINGS
     return FailureKind.BUG
+
+
+def refused_operation(error: Exception) -> bool:
+    """Whether TensorFlow refused an operation because it has no deterministic form here."""
+    return type(error).__name__ in _REFUSING and _REFUSED.search(_own_words(_plain(error))) is not None
 
 
 def failure_text(error: Exception) -> str:
     """`ValueError: masks of two classes are needed`, then the whole text where a library has wrapped it."""
-    name, whole = type(error).__name__, _COLOUR.sub("", str(error)).strip()
+    name, whole = type(error).__name__, _plain(error)
     own = _own_words(whole)
+    if refused_operation(error):
+        what = own.splitlines()[0].rstrip(".")
+        return f"{name}: {what}; training.deterministic = false trains it, and is not reproducible\n\n{name}: {whole}"
     if own == whole:
         return f"{name}: {whole}"
     first = own if _TYPED.match(own) else f"{name}: {own}"
     return f"{first}\n\n{name}: {whole}"
+
+
+def _plain(error: Exception) -> str:
+    return _COLOUR.sub("", str(error)).strip()
 
 
 def _own_words(text: str) -> str:

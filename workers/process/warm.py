@@ -35,10 +35,11 @@ class WarmProcess:
     Args:
         threads: TensorFlow's intra-op threads, fixed for the life of the process.
         memory_share: share of the GPU's memory in (0, 1), or None.
+        deterministic: whether TensorFlow refuses operations that give other numbers each time.
     """
 
-    def __init__(self, threads: int, memory_share: float | None = None) -> None:
-        self.threads, self.memory_share = threads, memory_share
+    def __init__(self, threads: int, memory_share: float | None = None, *, deterministic: bool = True) -> None:
+        self.threads, self.memory_share, self.deterministic = threads, memory_share, deterministic
         self._tail: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
         self._log: TrialLog | None = None
         self._lock = threading.Lock()
@@ -46,6 +47,8 @@ class WarmProcess:
         command = [sys.executable, "-m", "workers.process.child", "--threads", str(threads)]
         if memory_share is not None:
             command += ["--memory-share", str(memory_share)]
+        if not deterministic:
+            command.append("--not-deterministic")
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -50,6 +50,8 @@ def run_tags(spec: TrialSpec, *, sweep: str, attempt: int, provenance: str = "",
         tags[SETTING_TAG] = setting
     if spec.data.fold is not None:
         tags["fold"] = str(spec.data.fold)
+    if not spec.training.deterministic:
+        tags["reproducible"] = "false"
     if spec.loss.gamma is not None:
         tags["gamma"] = f"{spec.loss.gamma:g}"
     return tags

@@ -33,16 +33,18 @@ Steps: TypeAlias = tuple[Tensor, Tensor]
 """The compiled steps of training and validation."""
 
 
-def configure_device(threads: int, *, memory_share: float | None = None) -> None:
+def configure_device(threads: int, *, memory_share: float | None = None, deterministic: bool = True) -> None:
     """Settles what TensorFlow fixes at its start: threads, determinism, memory growth. Call before any other use.
 
     Args:
         threads: intra-op threads. They decide the order of floating-point sums, so that they belong to the spec.
         memory_share: the share of a GPU's memory in (0, 1) that this process may take; None lets it grow.
+        deterministic: whether operations without a deterministic form are refused.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
         if memory_share is not None and memory_share < 1:
             limit = int(_gpu_memory_mib() * memory_share)

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -354,6 +354,16 @@ def test_outdated_results_are_named_and_not_counted(tmp_path):
     text = shown(page)
     assert "1 trials have results of an older version" in text
     assert "0.900" not in text
+
+
+def test_results_that_are_not_reproducible_are_marked(tmp_path):
+    study = Study()
+    trial = make_trial("nuclei", "ce")
+    spec = replace(trial.spec, training=replace(trial.spec.training, deterministic=False))
+    study.add(replace(trial, spec=spec, hash=spec.hash), [0.5, 0.6])
+    _, _, page = report(study, tmp_path)
+    text = shown(page)
+    assert "Not reproducible: 1 trials were trained with training.deterministic = false" in text
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_trials import TinyData, tiny_data
-from trials.messages import Finished, PluginSource, Task, Tracking, TrainRequest, read_report, to_json
+from trials.messages import Failed, Finished, PluginSource, Task, Tracking, TrainRequest, read_report, to_json
 from trials.spec import TrialSpec
+from trials.states import FailureKind
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,12 +37,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
     return tiny_data(tmp_path_factory.mktemp("prepared"))
 
 
+POOLED = """
+import tensorflow as tf
+from workers.losses import LossDefinition, get_loss, register
+
+
+def pooled(truth, prediction):
+    # Windows that overlap: their gradient has no deterministic form under XLA, on any device.
+    return get_loss("dice")(truth, prediction) + tf.reduce_mean(tf.nn.max_pool2d(prediction, 3, 2, "SAME"))
+
+
+register(LossDefinition("pooled", pooled))
+"""
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[PluginSource]:
+    yield from loaded(tmp_path / "greedy.py", GREEDY)
+
+
+@pytest.fixture
+def pooled(tmp_path: Path) -> Iterator[PluginSource]:
+    yield from loaded(tmp_path / "pooled.py", POOLED)
+
+
+def loaded(file: Path, text: str) -> Iterator[PluginSource]:
     from workers.plugins import describe_plugin, load_plugin_texts
 
-    file = tmp_path / "greedy.py"
-    file.write_text(GREEDY)
+    file.write_text(text)
     yield describe_plugin(file)
     load_plugin_texts(())
 
@@ -78,3 +101,30 @@ def test_a_process_that_has_grown_is_replaced_and_another_kept(
         trainable.cleanup()
     assert pids[0] == pids[1] == pids[2]
     assert pids[3] != pids[2]
+
+
+def test_an_operation_without_a_deterministic_form_is_refused_or_trained_as_the_spec_says(
+    data: TinyData, tmp_path: Path, pooled: PluginSource
+) -> None:
+    from sweeper.run.ray_tune import WarmTrainable
+
+    refused = data.spec("pooled", epochs=1, xla=True)
+    refused = replace(refused, loss=replace(refused.loss, source=pooled.source))
+    trained = replace(refused, training=replace(refused.training, deterministic=False))
+    configs = [config(data, spec, tmp_path, (pooled,)) for spec in (refused, trained)]
+    trainable = WarmTrainable(configs[0])
+    ends = []
+    try:
+        for number, one in enumerate(configs):
+            if number:
+                trainable.reset_config(one)
+            while not (result := trainable.step())["done"]:
+                pass
+            ends.append(read_report(result["message"]).event)
+    finally:
+        trainable.cleanup()
+    assert isinstance(ends[0], Failed)
+    assert ends[0].failure is FailureKind.BAD_SETTINGS
+    assert "MaxPool" in ends[0].error.splitlines()[0]
+    assert "training.deterministic = false" in ends[0].error.splitlines()[0]
+    assert isinstance(ends[1], Finished), ends[1]

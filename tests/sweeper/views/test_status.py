@@ -102,6 +102,16 @@ def test_trials_are_grouped_by_loss_and_the_folds_of_a_repeat_are_one_run(reposi
     assert ce.half_width == pytest.approx(half_width([0.6, 0.8]))
 
 
+def test_trials_that_are_not_reproducible_are_counted(repository: Repository) -> None:
+    steady = new_trial(Planned("nuclei", "ce"))
+    spec = replace(steady.spec, training=replace(steady.spec.training, deterministic=False))
+    repository.create_sweep("s", grid={}, trials=[steady, replace(steady, spec=spec, hash=spec.hash)])
+    status = status_of(repository, "s")
+    assert status.not_reproducible == 1
+    assert "not reproducible (training.deterministic = false): 1 trials" in shown(status)
+    assert "not reproducible" not in shown(status.model_copy(update={"not_reproducible": 0}))
+
+
 def test_a_running_trial_says_how_long_it_is_quiet() -> None:
     lines = said(
         {"state": "running", "epochs": 3, "quiet_seconds": 720.0, "slow": True},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.process.failures import failure_text
+from trials.states import FailureKind
+from workers.process.failures import classify, failure_text
 
 # As TensorFlow 2.21 and Keras 3.15 wrote them, shortened.
 PY_FUNCTION = """Graph execution error:
@@ -76,3 +77,36 @@ def test_the_whole_text_follows() -> None:
     assert text.splitlines()[1] == "and found three"
     assert "Detected at node EagerPyFunc" in text
     assert "\x1b" not in failure_text(ValueError(LAYER))
+
+
+# As TensorFlow 2.21 wrote it, shortened; and as its kernels for a GPU word it.
+REFUSED = (
+    "GPU MaxPool gradient ops do not yet have a deterministic XLA implementation.\n"
+    "\t [[{{node gradient_tape/MaxPool2d/MaxPoolGrad}}]]\n"
+    "\ttf2xla conversion failed while converting __inference_f_10. [Op:__inference_f_10]"
+)
+ON_A_GPU = """Graph execution error:
+
+Detected at node UnsortedSegmentSum defined at (most recent call last):
+  File "mine.py", line 11, in h
+
+Deterministic GPU implementation of unsorted segment reduction op not available.
+\t [[{{node UnsortedSegmentSum}}]] [Op:__inference_h_51]"""
+
+
+class UnimplementedError(Exception):
+    """Named as TensorFlow's."""
+
+
+@pytest.mark.parametrize(("text", "operation"), [(REFUSED, "MaxPool gradient"), (ON_A_GPU, "unsorted segment")])
+def test_a_refused_operation_is_a_setting_and_named_with_it(text: str, operation: str) -> None:
+    error = UnimplementedError(text)
+    assert classify(error) is FailureKind.BAD_SETTINGS
+    first, _, whole = failure_text(error).partition("\n\n")
+    assert operation in first
+    assert "training.deterministic = false" in first
+    assert text in whole
+
+
+def test_a_loss_that_speaks_of_determinism_is_refused_by_nobody() -> None:
+    assert classify(ValueError("my loss is not deterministic")) is FailureKind.BUG

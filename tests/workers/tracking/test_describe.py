@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,9 @@ def test_tags_and_parameters_name_all_that_a_person_filters_by() -> None:
     assert params["data.classes"] == "kidney, kidney tumour"
     assert not any("None" in value for value in params.values())
     ce = TrialSpec(DataSpec("nuclei", ("nucleus",), 2), LossSpec("ce"))
-    assert "gamma" not in run_tags(ce, sweep="s", attempt=1)
+    assert not {"gamma", "reproducible"} & run_tags(ce, sweep="s", attempt=1).keys()
+    unsteady = replace(ce, training=replace(ce.training, deterministic=False))
+    assert run_tags(unsteady, sweep="s", attempt=1)["reproducible"] == "false"
 
 
 def test_final_metrics_are_means_over_images_then_classes() -> None:
