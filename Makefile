@@ -29,8 +29,8 @@ docs: install-dev  ## The site in docs/_build, from the pages and the docstrings
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build
 	@echo docs/_build/index.html
 
-soak: install-dev  ## Kill a sweep at random moments for MINUTES=30, with SEED if you like, and compare
-	$(BIN)/python -m tests.system.faults.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+soak: install-dev  ## Kill a sweep at random moments KILLS=60 times, with SEED if you like, and compare
+	$(BIN)/python -m tests.system.faults.soak --kills $(or $(KILLS),60) $(if $(SEED),--seed $(SEED))
 
 fuzz: install-dev  ## Grids, exported sweeps, image files and requests at random for MINUTES=10
 	FUZZ_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest -m slow tests/system/fuzz --timeout 0

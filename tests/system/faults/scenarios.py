@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -166,6 +168,8 @@ class Sweep:
         self.home = Home(self.folder / "home", {**own, **self.variables})
         self.retrained = Counter[str]()
         """Steps that had to be made twice, by the trial's label: those of epochs whose checkpoints were damaged."""
+        self.lost_folders = set[str]()
+        """The labels of trials whose folders were removed: they are trained anew."""
         self._commands = 0
 
     # Commands.
@@ -329,6 +333,17 @@ class Sweep:
             return before, newest
         return None
 
+    def lose_folder(self, random: Random) -> bool:
+        """Removes the folder of a trial that has begun and has no result; whether there is one."""
+        begun = [f for f in sorted((self.home.folder / "trials").glob("*")) if any(f.glob("epoch-*.npz"))]
+        begun = [f for f in begun if not (f / "result.json").exists()]
+        if begun:
+            folder = random.choice(begun)
+            shutil.rmtree(folder, ignore_errors=True)
+            with self.repository() as repository:
+                self.lost_folders.add(repository.trial(folder.name).label)
+        return bool(begun)
+
     # What is stored.
 
     @contextmanager
@@ -445,6 +460,10 @@ class Reference:
         for name, expected in self.tables.items():
             assert tables[name] == expected, name
         # No finished trial was trained twice: but for damaged epochs, exactly as many steps were made.
-        assert sweep.trained() == {label: n + sweep.retrained[label] for label, n in self.trained.items()}
+        trained = sweep.trained()
+        assert all(trained[label] >= self.trained[label] for label in sweep.lost_folders)
+        kept = self.trained.keys() - sweep.lost_folders
+        assert {label: trained[label] for label in kept} == {n: self.trained[n] + sweep.retrained[n] for n in kept}
+        assert trained.keys() == self.trained.keys()
         assert sweep.state() == "finished"
         assert sweep.mlflow() == sweep.expected_in_mlflow()

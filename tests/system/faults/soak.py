@@ -1,6 +1,6 @@
 """Kills a sweep at random moments, again and again, and compares what comes of it with an undisturbed one.
 
-    python -m tests.system.faults.soak --minutes 30 --seed 1
+    python -m tests.system.faults.soak --kills 60 --seed 1
 
 Prints each fault with its moment, and at the end what was found; ends with 1 if anything differs. The faults and their
 moments follow from the seed; what the machine makes of them does not.
@@ -29,7 +29,7 @@ from tests.system.faults.scenarios import PATIENCE, Reference, Run, Sweep, fill,
 
 FAULTS = (
     "coordinator", "worker", "actor", "ray", "everything", "sleep", "pause", "terminate", "group", "ctrl-c", "damage",
-    "disk", "clock",
+    "disk", "clock", "folder",
 )  # fmt: skip
 DISK = 512 * 2**20
 ROUNDS = 40
@@ -68,6 +68,11 @@ class Soak:
     def _damage(self, sweep: Sweep, run: Run) -> None:
         self._coordinator(sweep, run)
         sweep.damage()
+
+    def _folder(self, sweep: Sweep, run: Run) -> None:
+        """The folder of a trial that has begun and not ended is removed, once in a sweep; else a worker is killed."""
+        if sweep.lost_folders or not sweep.lose_folder(self.random):
+            self._worker(sweep, run)
 
     def _everything(self, sweep: Sweep, run: Run) -> None:
         for process in sweep.processes():
@@ -161,27 +166,26 @@ def undisturbed(folder: Path) -> tuple[Reference, float]:
     return Reference(sweep.tables(), sweep.trained()), time.monotonic() - begin
 
 
-def soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None]) -> int:
-    """Disturbs one sweep after another until the time is over, on SQLite and on Postgres in turn; how many of them gave
-    other answers than the undisturbed one."""
+def soak(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> int:
+    """Disturbs one sweep after another until there were so many faults, on SQLite and on Postgres in turn; how many of
+    them gave other answers than the undisturbed one."""
     try:
         server = PostgresServer()
     except PostgresUnavailableError as error:
         say(f"on SQLite alone: {error}")
-        return _soak(folder, minutes, seed, say, None)
+        return _soak(folder, kills, seed, say, None)
     try:
-        return _soak(folder, minutes, seed, say, server)
+        return _soak(folder, kills, seed, say, server)
     finally:
         server.stop()
 
 
-def _soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None], server: PostgresServer | None) -> int:
-    end = time.monotonic() + 60 * minutes
+def _soak(folder: Path, kills: int, seed: int, say: Callable[[str], None], server: PostgresServer | None) -> int:
     reference, typical = undisturbed(folder / "undisturbed")
     say(f"seed {seed}; undisturbed in {typical:.0f} s")
     made = Soak(seed, typical, say)
     finished = wrong = starts = 0
-    while time.monotonic() < end:
+    while made.suffered.total() < kills:
         number = finished + wrong
         on_server = server is not None and number % 2 == 1
         variables = {"SWEEPER_DATABASE_URL": server.new_database()} if server is not None and on_server else {}
@@ -193,7 +197,7 @@ def _soak(folder: Path, minutes: float, seed: int, say: Callable[[str], None], s
             for round_ in range(ROUNDS):
                 starts += 1
                 run = sweep.start("launch", "--grid", sweep.home.grid(sweep.grid))
-                while run.process.poll() is None and time.monotonic() < end and round_ < ROUNDS - 1:
+                while run.process.poll() is None and made.suffered.total() < kills and round_ < ROUNDS - 1:
                     made.disturb(sweep, run)
                 run.process.wait(timeout=made.patience)
                 sweep.alone()
@@ -221,12 +225,12 @@ def _unmount(sweep: Sweep, *, mounted: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: 30)")
+    parser.add_argument("--kills", type=int, default=60, help="how many faults (default: 60)")
     parser.add_argument("--seed", type=int, default=None, help="of the faults and their moments (default: a new one)")
     arguments = parser.parse_args()
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="sweeper-soak-"))
-    wrong = soak(folder, arguments.minutes, seed, lambda line: print(line, flush=True))  # noqa: T201
+    wrong = soak(folder, arguments.kills, seed, lambda line: print(line, flush=True))  # noqa: T201
     if not wrong:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(bool(wrong))
