@@ -15,11 +15,14 @@ FEWEST = 4
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A regular expression that finds the group in each name, how many groups there are, and whether that is sure."""
+    """A regular expression that finds the group in each name, how many groups there are, and whether that is sure;
+    `part` is the group of `name`, for an example."""
 
     expression: str
     groups: int
     sure: bool
+    part: str
+    name: str
 
 
 def find_groups(ids: Sequence[str]) -> Grouping | None:
@@ -39,4 +42,4 @@ def _tried(expression: str, ids: Sequence[str], *, sure: bool) -> Grouping | Non
     found = Counter(match[1] for match in matches if match is not None)
     if sum(found.values()) < len(ids) or len(found) < FEWEST or len(found) == len(ids):
         return None
-    return Grouping(expression, len(found), sure)
+    return Grouping(expression, len(found), sure, next(iter(found)), ids[0])

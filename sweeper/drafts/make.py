@@ -6,9 +6,8 @@ import math
 import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storage.database import open_database, schema_version
@@ -16,15 +15,16 @@ from storage.repository import Repository
 from sweeper.analysis.power import ASSUMED, Design, findable, repeats_for
 from sweeper.data.preparation import check_cases, reader_of
 from sweeper.drafts import budget as budgets
+from sweeper.drafts.data_set import DataSet
 from sweeper.drafts.fingerprint import Fingerprint, measure
-from sweeper.drafts.groups import FEWEST, Grouping, find_groups
+from sweeper.drafts.groups import FEWEST, find_groups
 from sweeper.drafts.layout import Layout, find_layout
 from sweeper.drafts.rules import OVERSAMPLING, metrics_of
-from sweeper.drafts.text import GridText, shown
+from sweeper.drafts.screen import screen
+from sweeper.drafts.text import GridText
 from sweeper.drafts.values import Options, channels_of, class_options, picture_options, volume_values
 from sweeper.errors import GridError
 from sweeper.grids.files import grid_of_text, load_grid
-from sweeper.grids.schema import DatasetTable
 from sweeper.run.devices import Devices, devices_at_hand
 from sweeper.settings import Settings
 from sweeper.timing.costs import CostModel, learn_costs
@@ -73,25 +73,6 @@ class Draft:
     lines: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Data:
-    """What is known of the data set: its entry in the grid, and what is unsure of it."""
-
-    name: str
-    folder: str
-    reader: str
-    options: Options
-    what: str
-    split: Options = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    grouping: Grouping | None = None
-
-    @property
-    def table(self) -> DatasetTable:
-        entry = {"name": self.name, "reader": self.reader, "options": self.options}
-        return DatasetTable.model_validate(entry)
-
-
 def draft(
     folder: Path, settings: Settings, *, budget: float | None = None, gpus: int | None = None, losses: str = ""
 ) -> Draft:
@@ -137,7 +118,7 @@ def draft(
             data.notes.append(f"split = {data.split} was not kept: {error}")
             data.split = {}
             continue
-        return Draft(grid.name, text, tuple(_screen(data, found, fitted, chosen, budget, devices, power)))
+        return Draft(grid.name, text, tuple(screen(data, found, fitted, chosen, budget, devices, power)))
 
 
 def place_of(folder: Path) -> Path:
@@ -158,13 +139,13 @@ def _losses(text: str) -> tuple[str, ...]:
     return chosen
 
 
-def _recognised(folder: Path) -> _Data:
+def _recognised(folder: Path) -> DataSet:
     name = folder.name if is_dataset_name(folder.name) else _plain(folder.name)
     described = []
     if (folder / DESCRIPTION).is_file():  # before the built-in sets: ten of them have this file, and it tells more
         try:
             get_reader("nifti-folder").find_cases(folder)
-            return _Data(name, folder.name, "nifti-folder", {}, f"described by {DESCRIPTION}")
+            return DataSet(name, folder.name, "nifti-folder", {}, f"described by {DESCRIPTION}")
         except ExpectedError as error:
             described = [f"{DESCRIPTION} was not used: {error}"]
     for known in names():
@@ -176,7 +157,7 @@ def _recognised(folder: Path) -> _Data:
             continue
         if len(cases) >= SURE_CASES:
             about = get_reader(known).about
-            return _Data(name, folder.name, known, {}, f"the built-in set {about.title}")
+            return DataSet(name, folder.name, known, {}, f"the built-in set {about.title}")
     layout = find_layout(folder)
     data = _volumes(name, folder, layout) if layout.volumes else _pictures(name, folder, layout)
     data.notes = [*described, *layout.notes, *data.notes]
@@ -185,14 +166,14 @@ def _recognised(folder: Path) -> _Data:
     return data
 
 
-def _pictures(name: str, folder: Path, layout: Layout) -> _Data:
+def _pictures(name: str, folder: Path, layout: Layout) -> DataSet:
     options: Options = {
         "images": layout.images[0] if len(layout.images) == 1 else list(layout.images),
         "masks": layout.masks if isinstance(layout.masks, str) else dict(layout.masks),
     }
     if layout.unite:
         options["unite"] = True
-    data = _Data(name, folder.name, "image-folder", options, "pictures with masks")
+    data = DataSet(name, folder.name, "image-folder", options, "pictures with masks")
     cases = _cases(data, folder)
     images = [path for case in cases for path in case.images]
     count, kind = channels_of(images)
@@ -207,10 +188,10 @@ def _pictures(name: str, folder: Path, layout: Layout) -> _Data:
     return data
 
 
-def _volumes(name: str, folder: Path, layout: Layout) -> _Data:
+def _volumes(name: str, folder: Path, layout: Layout) -> DataSet:
     labels = layout.masks if isinstance(layout.masks, str) else next(iter(layout.masks.values()))
     options: Options = {"images": list(layout.images), "labels": labels}
-    data = _Data(name, folder.name, "nifti-folder", options, "volumes with labels")
+    data = DataSet(name, folder.name, "nifti-folder", options, "volumes with labels")
     cases = _cases(data, folder)
     found, notes = class_options(volume_values([case.label for case in cases]))
     if found["classes"] != ["background", "foreground"]:
@@ -239,7 +220,7 @@ def _masks(case: CaseFiles) -> tuple[Path, ...]:
     return tuple(path for _, path in case.masks) or (case.label,)
 
 
-def _cases(data: _Data, folder: Path) -> list[CaseFiles]:
+def _cases(data: DataSet, folder: Path) -> list[CaseFiles]:
     """The cases by the options; those that make them readable are added."""
     tries: list[tuple[Options, str]] = [({}, "")]
     if data.reader in ("image-folder", "nifti-folder"):
@@ -263,7 +244,7 @@ def _cases(data: _Data, folder: Path) -> list[CaseFiles]:
     raise first if first is not None else DataError(f"{folder}: no cases")
 
 
-def _cut(data: _Data, folder: Path, cases: Sequence[CaseFiles]) -> None:
+def _cut(data: DataSet, folder: Path, cases: Sequence[CaseFiles]) -> None:
     """Cuts volumes into blocks where they are too few."""
     reader = reader_of(data.table).at(folder)
     if reader.dimensions == 2 or len(cases) >= FEW_VOLUMES or data.reader != "nifti-folder":
@@ -288,11 +269,12 @@ def _cut(data: _Data, folder: Path, cases: Sequence[CaseFiles]) -> None:
     )
 
 
-def _group(data: _Data, cases: Sequence[CaseFiles]) -> None:
+def _group(data: DataSet, cases: Sequence[CaseFiles]) -> None:
     if data.split or "blocks" in data.options:
         return
     known = {case.group for case in cases}
     if None not in known:
+        data.patients = f"{len(known)}, by their folders" if len(known) < len(cases) else ""
         if FEWEST <= len(known) < len(cases):
             data.split = {"grouped": True}
         return
@@ -300,7 +282,8 @@ def _group(data: _Data, cases: Sequence[CaseFiles]) -> None:
     if grouping is None:
         data.notes.append("the names do not tell which images are of one patient; if one has several, set group")
         return
-    data.grouping = grouping
+    if grouping.sure:
+        data.patients = f"{grouping.groups}, by their names: {grouping.part} of {grouping.name}"
     if data.reader not in ("image-folder", "nifti-folder"):
         return
     if grouping.sure:
@@ -313,7 +296,7 @@ def _group(data: _Data, cases: Sequence[CaseFiles]) -> None:
         )
 
 
-def _own_split(data: _Data, folder: Path) -> None:
+def _own_split(data: DataSet, folder: Path) -> None:
     for name in SPLIT_FILES:
         if data.split or not (folder / name).is_file():
             continue
@@ -327,7 +310,7 @@ def _own_split(data: _Data, folder: Path) -> None:
             data.notes.append(f"{name} has {folds} folds, of which the first is run; leave fold out to run all")
 
 
-def _measured(data: _Data, reader: Reader, folder: Path, cases: Sequence[CaseFiles]) -> Fingerprint:
+def _measured(data: DataSet, reader: Reader, folder: Path, cases: Sequence[CaseFiles]) -> Fingerprint:
     if isinstance(data.options.get("masks"), dict):
         try:
             for case in cases[:: max(len(cases) // 40, 1)]:
@@ -350,7 +333,7 @@ def _measured(data: _Data, reader: Reader, folder: Path, cases: Sequence[CaseFil
 
 
 def _study(
-    data: _Data, found: Fingerprint, cases: Sequence[CaseFiles], losses: int, devices: Devices
+    data: DataSet, found: Fingerprint, cases: Sequence[CaseFiles], losses: int, devices: Devices
 ) -> tuple[budgets.Study, str]:
     """What there is to train, and what the power estimate says of it."""
     groups = {case.group for case in cases}
@@ -374,7 +357,7 @@ def _costs(settings: Settings) -> CostModel:
 
 
 def _written(
-    data: _Data,
+    data: DataSet,
     found: Fingerprint,
     fitted: budgets.Fit,
     losses: Sequence[str],
@@ -461,58 +444,6 @@ def _preprocessing(found: Fingerprint, fitted: budgets.Fit) -> Options:
     if any(found.windows):
         options["clip"] = list(found.windows[0]) if len(found.windows) == 1 else [list(one) for one in found.windows]
     return options
-
-
-def _screen(
-    data: _Data,
-    found: Fingerprint,
-    fitted: budgets.Fit,
-    losses: Sequence[str],
-    budget: float | None,
-    devices: Devices,
-    power: str,
-) -> list[str]:
-    sizes = fitted.sizes
-    ranges = " × ".join(f"{low}" if low == high else f"{low}–{high}" for low, high in found.shapes)
-    lines = [f"{data.name}: {data.what}, {found.cases} cases ({found.read} were measured)"]
-    for key in ("images", "masks", "labels"):
-        if key in data.options:
-            value = data.options[key]
-            lines.append(f"  {key}: {value if isinstance(value, str) else ', '.join(_texts(value))}")
-    lines.append(f"  size: {ranges}, {found.channels} channel{'s' if found.channels > 1 else ''}")
-    if found.spacings:
-        spacings = Counter(tuple(round(side, 3) for side in one) for one in found.spacings)
-        lines.append(
-            f"  spacing: {shown(spacings.most_common(1)[0][0])} mm" + (" and others" if len(spacings) > 1 else "")
-        )
-    lines.append(f"  intensities: {found.intensities[0]:g} to {found.intensities[1]:g}")
-    for name, one in found.structures.items():
-        shape = "long and thin" if one.thin else "compact"
-        lines.append(
-            f"  {name}: {100 * one.share:.2f}% of an image, {one.count:g} structures, {shape}, about "
-            f"{one.thickness:.0f} pixels thick"
-        )
-    if data.grouping is not None and data.grouping.sure:
-        lines.append(f"  patients: {data.grouping.groups}, by their names")
-    lines.append(f"  split: {data.split or 'at random, 20% test, 16% validation'}")
-    lines.append("chosen")
-    what = f"patches of {shown(sizes.patch)}" if sizes.patch else f"pictures of {shown(sizes.size or found.shape)}"
-    if sizes.spacing:
-        what += f" at {shown(sizes.spacing)} mm ({sizes.spaced})"
-    lines.append(f"  {what}: {sizes.why}")
-    epochs = "epochs of the paper (early stopping)" if fitted.epochs is None else f"{fitted.epochs} epochs"
-    lines.append(f"  U-Net of depth {sizes.depth} with {fitted.filters} filters, {epochs}")
-    lines.append(f"  {len(losses)} losses ({', '.join(losses)}) × {fitted.repeats} repeats; {power}")
-    lines.append(f"  metrics: {', '.join(name for name, _ in metrics_of(found))}")
-    lines.append(f"  predicted time: {duration(fitted.seconds)} on {devices.where}")
-    if budget is not None and not fitted.fits:
-        lines.append(f"  nothing fits into {duration(budget)}: this is the smallest study")
-    lines += [f"unsure: {note}" for note in data.notes]
-    return lines
-
-
-def _texts(value: Mapping[str, str] | Sequence[str]) -> list[str]:
-    return [f"{key} = {one}" for key, one in value.items()] if isinstance(value, Mapping) else list(value)
 
 
 def _plain(name: str) -> str:

@@ -54,6 +54,8 @@ class Busi(Reader):
             raise wrong_folder(source, self.about.title, self.about.layout)
         if sorted_out:
             cases = find_cases(source, Layout(("images/{id}.png",), ((0, "masks/{id}.png"),)))
+            if not all(case.id.startswith(("benign", "malignant", "normal")) for case in cases):
+                raise wrong_folder(source, self.about.title, self.about.layout)
             return [case for case in cases if case.id.startswith(kinds)]
         return [
             case

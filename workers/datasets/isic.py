@@ -28,7 +28,10 @@ class _Isic(Reader):
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
         if (source / "images").is_dir():  # sorted out into folders, as in excerpts, of which none is the test set
-            return find_cases(source, Layout(("images/{id}.jpg",), ((0, "masks/{id}.png"),)))
+            sorted_out = find_cases(source, Layout(("images/{id}.jpg",), ((0, "masks/{id}.png"),)))
+            if not all(case.id.startswith("ISIC_") for case in sorted_out):
+                raise wrong_folder(source, self.about.title, self.about.layout)
+            return sorted_out
         cases: dict[str, CaseFiles] = {}
         *_, (testing, _) = self.parts
         official = (source / testing).is_dir()

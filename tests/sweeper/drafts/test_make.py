@@ -99,6 +99,9 @@ def test_patients_stay_together(tmp_path: Path) -> None:
     (data,) = written(folder).datasets
     assert data.split.grouped is True
     assert "group" in data.options
+    lines = draft(folder, Settings(home=tmp_path / "home", data=tmp_path)).lines
+    assert "  patients: 5, by their names: pat0 of pat0_0" in lines
+    assert "  split: at random, 20% test, 16% validation, patients stay together" in lines
 
 
 def test_volumes_of_computed_tomography(tmp_path: Path) -> None:
