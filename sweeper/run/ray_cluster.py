@@ -16,10 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import tenacity
 
 from sweeper.errors import RayUnavailableError
@@ -90,11 +91,18 @@ def _connected(options: Mapping[str, object], address: str) -> Iterator[None]:
         ray.shutdown()
 
 
+def _end_half_started(state: tenacity.RetryCallState) -> None:
+    """Ray forgets the processes that it has started once another one of them is late."""
+    ray.shutdown()
+    if folder := state.args[0].get("_temp_dir"):
+        end_processes(Path(folder))
+
+
 @tenacity.retry(
     # Ray waits 30 s for its processes, which is too short on a machine that is busy and has read nothing of Ray yet.
     retry=tenacity.retry_if_exception_message(match=".*timed out during startup"),
     stop=tenacity.stop_after_attempt(3),
-    before_sleep=lambda _: ray.shutdown(),
+    before_sleep=_end_half_started,
     reraise=True,
 )
 def _start(options: Mapping[str, object]) -> None:
@@ -121,8 +129,17 @@ def private_folder() -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield outer / "r"
     finally:
+        end_processes(outer)
         os.close(lock)
         shutil.rmtree(outer, ignore_errors=True)
+
+
+def end_processes(folder: Path) -> None:
+    """Kills what still runs with this private folder among its arguments: what a Ray has left that could not start."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and any(str(folder) in part for part in process.cmdline()):
+                process.kill()
 
 
 def _remove_unused(folder: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +24,18 @@ def test_a_signal_reaches_us_and_not_what_ray_does_of_it() -> None:
     done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True, check=True)
     assert done.stdout == "told\n"
     assert "SIGTERM received" not in done.stderr
+
+
+def test_what_a_ray_that_could_not_start_has_left_is_ended(tmp_path: Path) -> None:
+    from sweeper.run.ray_cluster import end_processes  # sets Ray's variables in this process
+
+    folder = tmp_path / "sweeper-ray-x"
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen([*sleep, f"--session-dir={folder}/r"]) as left, subprocess.Popen(sleep) as another:
+        try:
+            end_processes(folder)
+            assert left.wait(60) == -signal.SIGKILL
+            assert another.poll() is None
+        finally:
+            left.kill()
+            another.kill()
