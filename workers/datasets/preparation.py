@@ -12,6 +12,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +49,7 @@ MAX_FOREGROUND = 10_000
 """Foreground coordinates that are kept per case, for patches centred on foreground."""
 
 _PARTIAL = ".partial"
+_SYNCED_AT_ONCE = 8
 
 _Kept = npt.NDArray[np.generic] | Mapping[str, npt.NDArray[np.generic]]
 
@@ -96,6 +98,7 @@ def prepare(
         folder.mkdir()
         try:
             manifest = _fill(folder, reader, source, exclude, processes, progress, key)
+            _sync_files(folder)  # before the manifest, which makes them a whole
             with atomic_write(folder / MANIFEST) as file:
                 file.write(json.dumps(manifest.to_dict(), indent=1).encode())
             if path.exists():  # damaged; the same key makes the same again, and trials that wait need their splits
@@ -103,7 +106,7 @@ def prepare(
                     shutil.copytree(path / SPLITS, folder / SPLITS)
                 shutil.rmtree(path)
             folder.rename(path)
-            _sync_folder(root)
+            _sync(root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return open_prepared(path)
@@ -231,13 +234,19 @@ def _save(path: Path, kept: _Kept) -> int:
             np.save(file, kept)
         else:
             np.savez_compressed(file, allow_pickle=False, **kept)
-        file.flush()
-        os.fsync(file.fileno())
     return path.stat().st_size
 
 
-def _sync_folder(path: Path) -> None:
-    """Makes a rename survive a power cut: the folder's own entry has to reach the disk, too."""
+def _sync_files(folder: Path) -> None:
+    """Brings every file of a folder to the disk. A disk takes many at once in a quarter of the time of one by one, and
+    the process that made a file need not wait for it."""
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as threads:
+        for _ in threads.map(_sync, folder.iterdir()):
+            pass
+
+
+def _sync(path: Path) -> None:
+    """Makes a file's content survive a power cut, or a folder's entries after a rename in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -93,6 +93,33 @@ def test_arrays_hold_what_the_manifest_says(source: Path, tmp_path: Path) -> Non
         assert prepared.spacing(case.id) == (1.0, 1.0)
 
 
+def test_a_power_cut_finds_every_array_on_the_disk_before_the_manifest(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest makes a folder whole: all that it lists has been synced, at its full size, when it appears."""
+    synced: dict[str, int] = {}
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        synced[name] = os.fstat(descriptor).st_size
+
+    seen: list[dict[str, int]] = []
+    replace = Path.replace
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(
+        Path,
+        "replace",
+        lambda old, new: (seen.append(dict(synced)) if new.name == MANIFEST else None, replace(old, new)),
+    )
+    prepared = prepare(READER, source, tmp_path / "root", processes=1)
+    arrays = {file.name: file.stat().st_size for file in prepared.path.iterdir() if file.name != MANIFEST}
+    assert len(arrays) == 4 * 6
+    (before,) = seen
+    assert arrays.items() <= before.items()
+
+
 def test_the_umask_decides_who_may_read_prepared_data(source: Path, tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
