@@ -198,7 +198,7 @@ def fill(home: Path, trials: int) -> None:
                         "partition": score.partition,
                         "case": score.case,
                         "label": score.label,
-                        "metrics": {"dsc": dsc, "iou": dsc / (2 - dsc), "precision": dsc, "recall": dsc},
+                        "metrics": {"dsc": dsc, "iou": dsc / (2 - dsc), "precision": dsc, "recall": dsc, "size": 400.0},
                     }
                 )
             values = {name: getattr(EPOCH, name) for name in EPOCH.__dataclass_fields__}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, literal, or_, select, type_coerce
 
 from storage._leases import LeaseMethods, end_of, lease_columns
 from storage._statements import (
@@ -402,6 +402,21 @@ class ReadMethods(LeaseMethods):
         values = json.loads(f"[{','.join(columns.pop('metrics'))}]")
         names = metrics.in_order([*metrics.listed(), *(name for row in values for name in row)])
         return {**columns, **{name: [row.get(name) for row in values] for name in names}}
+
+    def knows_groups(self, sweep_name: str) -> bool:
+        """Whether any score of the sweep has the group of its image.
+
+        Raises:
+            UnknownSweepError: there is no such sweep.
+        """
+
+        def work(connection: Connection) -> bool:
+            sweep = sweep_row(connection, sweep_name)
+            known = select(literal(1)).join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
+            known = known.where(MembershipRow.sweep_id == sweep.id, ScoreRow.group != "").limit(1)
+            return connection.execute(known.select_from(ScoreRow)).first() is not None
+
+        return self.database.read(work)
 
     def scores_pulse(self, sweep_name: str) -> str:
         """A text that differs when a trial of the sweep got scores, or was scored by another metric.

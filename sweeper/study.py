@@ -19,8 +19,10 @@ from storage.database import open_database
 from storage.errors import NotWritableError
 from storage.records import Sweep, Trial
 from storage.repository import Repository
-from sweeper.analysis import Answers, analyse, score_frame, trial_frame
+from sweeper.analysis import Answers, analyse, denominators, score_frame, trial_frame
 from sweeper.analysis.chosen import best_losses
+from sweeper.analysis.common_units import run_scores
+from sweeper.analysis.selection import at_selected_gamma, select_gamma
 from sweeper.analysis.stored_tests import records
 from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
@@ -119,16 +121,53 @@ def read_best_losses(repository: Repository, name: str) -> pd.DataFrame:
         UnknownSweepError: there is no such sweep; the message names the nearest.
         AnalysisError: a stored score is impossible.
     """
-    sweep = repository.sweep(name)
-    stored = repository.trials(name)
-    trials = trial_frame(counted(stored, details_of(sweep).searches), naming_of(sweep.grid, stored))
-    current = trials[trials["current"]]
-    one_each = current.drop_duplicates(["dataset", "prepared", "split", "fold"])["hash"].tolist()
-    scores = score_frame(repository.score_columns(name, one_each))
-    told = SIZE in scores and scores[SIZE].notna().all()
-    if not told or (scores.groupby(["trial", "partition", "label"], observed=True)[SIZE].max() == 0).any():
+    trials = _trials(repository, name)
+    scores = _of_one_each(repository, name, trials)
+    if not _shows_all_classes(scores):
         scores = score_frame(repository.score_columns(name))
     return best_losses(trials, scores)
+
+
+def read_run_scores(repository: Repository, name: str) -> pd.DataFrame:
+    """`run_scores` of a sweep. Of a sweep over γ only the scores of the trials at the chosen γ are read; all of them
+    where a class is missing, or where another trial may know an image's group.
+
+    Raises:
+        UnknownSweepError: there is no such sweep; the message names the nearest.
+        AnalysisError: a stored score is impossible.
+    """
+    trials = _trials(repository, name)
+    if _shows_all_classes(_of_one_each(repository, name, trials)):
+        selection = select_gamma(trials)
+        chosen = at_selected_gamma(trials[trials["current"]], selection)["hash"].tolist()
+        if len(chosen) <= min(_FEW, len(trials) // 2):
+            scores = score_frame(repository.score_columns(name, chosen))
+            if (scores["group"] != "").all() or not repository.knows_groups(name):
+                return run_scores(trials, scores, selection)
+    whole = denominators.counted(trials, score_frame(repository.score_columns(name)))
+    return run_scores(whole.trials, whole.scores, select_gamma(whole.trials))
+
+
+_FEW = 900
+"""Hashes in one statement, of which SQLite may take 999."""
+
+
+def _trials(repository: Repository, name: str) -> pd.DataFrame:
+    sweep = repository.sweep(name)
+    stored = repository.trials(name)
+    return trial_frame(counted(stored, details_of(sweep).searches), naming_of(sweep.grid, stored))
+
+
+def _of_one_each(repository: Repository, name: str, trials: pd.DataFrame) -> pd.DataFrame:
+    """The scores of one trial for each split."""
+    one_each = trials[trials["current"]].drop_duplicates(["dataset", "prepared", "split", "fold"])["hash"].tolist()
+    return score_frame(repository.score_columns(name, one_each))
+
+
+def _shows_all_classes(scores: pd.DataFrame) -> bool:
+    """Whether the stored sizes tell that the images of each part of each split show every class."""
+    told = SIZE in scores and bool(scores[SIZE].notna().all())
+    return told and not (scores.groupby(["trial", "partition", "label"], observed=True)[SIZE].max() == 0).any()
 
 
 def counted(trials: Sequence[Trial], searches: Mapping[str, SearchDetails]) -> list[Trial]:

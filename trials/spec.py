@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_type_hints
 
 from trials.identity import AlwaysHashed, all_fields, hashed_fields
 
@@ -253,10 +253,27 @@ def _read(kind: type[_Part], values: Mapping[str, object]) -> _Part:
     fields: dict[str, object] = {}
     for name, value in values.items():
         if name in parts and isinstance(value, dict):
-            fields[name] = _read(parts[name], value)
+            fields[name] = _read_part(parts[name], value)
         else:
             fields[name] = _tuples(value) if isinstance(value, list | dict) else value
     return kind(**fields)
+
+
+def _read_part(kind: type[_Part], values: Mapping[str, object]) -> _Part:
+    """A part of a spec. Trials of one data set and network share theirs: most of the time of reading thousands went
+    into making equal ones. A loss is made anew, since its parameters are a dictionary."""
+    if kind is LossSpec:
+        return _read(kind, values)
+    key = (kind, repr(values))
+    if (found := _SHARED.get(key)) is None:
+        if len(_SHARED) >= _MOST_SHARED:
+            _SHARED.clear()
+        found = _SHARED[key] = _read(kind, values)
+    return cast(_Part, found)
+
+
+_MOST_SHARED = 10_000
+_SHARED: dict[tuple[type, str], object] = {}
 
 
 def _tuples(value: object) -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from storage.records import Trial
@@ -131,12 +132,17 @@ def _loss_settings(spec: TrialSpec) -> Iterator[tuple[str, ParameterValue]]:
     defaults: dict[str, ParameterValue] = {}
     # Looked up before it is asked for: to make the error that names what is nearest takes a thousand times as long.
     if not spec.loss.source and all(part in LOSSES for part in spec.loss.name.split(PLUS)):
-        known = losses.definition(spec.loss.name).parameters
-        defaults = {parameter.name: parameter.check("a default", parameter.default) for parameter in known}
+        defaults = _defaults(losses.definition(spec.loss.name).parameters)
     order = {name: place for place, name in enumerate(defaults)}
     for name in sorted(given, key=lambda name: (order.get(name, len(order)), name)):
         if name not in defaults or given[name] != defaults[name]:
             yield name, given[name]
+
+
+@cache
+def _defaults(parameters: tuple[losses.Parameter, ...]) -> dict[str, ParameterValue]:
+    """Kept, since a sweep's names are made by the thousand."""
+    return {parameter.name: parameter.check("a default", parameter.default) for parameter in parameters}
 
 
 def _others(trials: Iterable[Trial], known: Sequence[str]) -> list[str]:

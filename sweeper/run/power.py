@@ -6,13 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from storage.repository import Repository
 from sweeper.analysis import AnalysisError
-from sweeper.analysis.common_units import run_scores
-from sweeper.analysis.denominators import counted
 from sweeper.analysis.power import ASSUMED, Components, Design, Enough, enough, enough_of
-from sweeper.analysis.selection import select_gamma
 from sweeper.data.resolved import ResolvedGrid
 from sweeper.grids.details import details_of
-from sweeper.study import read_study
+from sweeper.study import read_run_scores
 
 EarlierComponents = Mapping[str, Sequence[tuple[str, Components]]]
 """Of each data set, the components of each class."""
@@ -28,9 +25,7 @@ def power_of_sweep(repository: Repository, name: str) -> tuple[Enough, ...]:
         UnknownSweepError: there is no such sweep.
         AnalysisError: a stored score is impossible.
     """
-    study = read_study(repository, name)
-    whole = counted(study.trials, study.scores)
-    return enough_of(run_scores(whole.trials, whole.scores, select_gamma(whole.trials)), name)
+    return enough_of(read_run_scores(repository, name), name)
 
 
 def power_of_grid(resolved: ResolvedGrid, earlier: EarlierComponents) -> list[Enough]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from itertools import accumulate
 
 from trials.spec import TrainingSpec, TrialSpec
@@ -101,6 +101,7 @@ def work(spec: TrialSpec, images: int, voxels: int, epochs: float) -> float:
     return float(3 * flops_per_voxel * waiting(model.base_filters, model.depth) * size * images * epochs / 1e9)
 
 
+@cache
 def waiting(filters: int, depth: int) -> float:
     """How much longer a GFLOP of such a network takes than one of the usual network."""
 

@@ -11,7 +11,10 @@ from storage.errors import DatabaseURLError, UnknownSweepError
 from storage.repository import Repository
 from sweeper.analysis import analyse, score_frame, trial_frame
 from sweeper.analysis.chosen import best_losses
-from sweeper.study import keep_significance, open_study, read_best_losses, read_study
+from sweeper.analysis.common_units import run_scores
+from sweeper.analysis.denominators import counted
+from sweeper.analysis.selection import select_gamma
+from sweeper.study import keep_significance, open_study, read_best_losses, read_run_scores, read_study
 from tests import live_sweeps
 from tests.live_sweeps import Planned
 from tests.results import result, scored
@@ -136,3 +139,43 @@ def test_the_best_losses_alone_are_those_of_all_scores(repository, size):
     study, best = read_study(repository, "s"), read_best_losses(repository, "s")
     assert_frame_equal(best, best_losses(study.trials, study.scores))
     assert best["variant"].tolist() == ["ce" if size == 0 else "dice"]
+
+
+@pytest.mark.parametrize("size", [5.0, 0.0, None], ids=["each class", "a class that no image shows", "older scores"])
+def test_the_scores_at_the_chosen_gamma_are_read_alone_where_they_say_enough(repository, size, monkeypatch):
+    """Of a large sweep over γ most scores are not needed for its power; what is read gives the same rows."""
+    gammas = {"ce": [None], "unified_focal_asym": [0.1, 0.3, 0.5, 0.7]}
+    cells = [Planned(loss=loss, gamma=g, repeat=n) for loss, own in gammas.items() for g in own for n in range(2)]
+    lease = live_sweeps.store(repository, cells, "s")
+    told = {} if size is None else {"size": size}
+    for cell in cells:
+        dsc = 0.5 if cell.gamma is None else 0.9 - cell.gamma / 2
+        scores = [
+            scored(part, f"{case}", "nucleus", dsc + case / 100, **told)
+            for part in ("validation", "test")
+            for case in range(3)
+        ]
+        attempt = repository.claim(lease, cell.spec.hash)
+        repository.finish(lease, attempt.id, result(cell.spec.hash, scores, [live_sweeps.epoch(1, 0.5)]))
+    study = read_study(repository, "s")
+    whole = counted(study.trials, study.scores)
+    expected = run_scores(whole.trials, whole.scores, select_gamma(whole.trials))
+    asked = []
+    read = Repository.score_columns
+    monkeypatch.setattr(Repository, "score_columns", lambda *words: (asked.append(words[2:]), read(*words))[1])
+    assert_frame_equal(read_run_scores(repository, "s"), expected)
+    all_of_them = [trials for trials in asked if not trials]
+    assert len(all_of_them) == (0 if size else 1)
+    assert sum(len(trials) for (trials,) in filter(None, asked)) == (5 if size else 1)
+
+
+def test_a_group_that_another_trial_knows_counts(repository):
+    cells = [Planned(loss="unified_focal_asym", gamma=g, repeat=n) for g in (0.1, 0.5, 0.9) for n in range(2)]
+    lease = live_sweeps.store(repository, cells, "s")
+    for cell in cells:
+        known = "" if cell.gamma == 0.1 else "patient"
+        made = [scored(part, "a", "nucleus", 1 - cell.gamma, size=5.0) for part in ("validation", "test")]
+        scores = [dataclasses.replace(score, group=known) for score in made]
+        attempt = repository.claim(lease, cell.spec.hash)
+        repository.finish(lease, attempt.id, result(cell.spec.hash, scores, [live_sweeps.epoch(1, 0.5)]))
+    assert set(read_run_scores(repository, "s")["group"]) == {"patient"}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from storage.database import open_database
 from storage.repository import Repository
@@ -48,6 +49,26 @@ def test_a_grown_grid_has_only_what_is_new_to_run(settings: Settings) -> None:
     finish(settings, load_grid("demo"), 18)
     plan = make_plan(load_grid("demo", ["losses.unified_focal_sym.gamma=[0.5, 0.7]"]), settings)
     assert [trial.spec.loss.gamma for trial in plan.open] == [0.7] * 3
+
+
+def test_a_plan_asks_the_database_as_often_whatever_is_finished(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: no statement for each finished trial, and equal parts of their specs are made once."""
+    more = Settings(home=tmp_path / "home", database_url=f"sqlite:///{tmp_path / 'y.db'}", data=None)
+    finish(settings, load_grid("demo"), 2)
+    finish(more, load_grid("demo"), 18)
+    asked: list[str] = []
+    run = Connection.execute
+    monkeypatch.setattr(Connection, "execute", lambda *words, **named: (asked.append(""), run(*words, **named))[1])
+    make_plan(load_grid("demo", ['name="next"']), settings)
+    few = len(asked)
+    make_plan(load_grid("demo", ['name="next"']), more)
+    assert len(asked) == 2 * few > 0
+    with open_database(more.database) as database:
+        specs = [one.spec for one in Repository(database).training_times()]
+    assert len(specs) == 18
+    assert len({id(spec.training) for spec in specs}) == len({id(spec.data) for spec in specs}) == 1
 
 
 def test_costs_are_learned_from_what_is_finished(settings: Settings) -> None:
