@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ from sweeper.cli import analyse as analyse_commands
 from sweeper.cli import control as control_commands
 from sweeper.cli import data as data_commands
 from sweeper.cli import db as db_commands
+from sweeper.cli import doctor as doctor_commands
 from sweeper.cli import init as init_commands
 from sweeper.cli import losses as losses_commands
 from sweeper.cli import mlflow as mlflow_commands
@@ -84,6 +84,7 @@ app.add_typer(predict_commands.app)
 app.add_typer(analyse_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(upkeep_commands.app)
+app.add_typer(doctor_commands.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(db_commands.app, name="db")
 app.add_typer(losses_commands.app, name="losses")
@@ -426,23 +427,6 @@ def grids(
     for row in rows:
         table.add_row(Text(row["name"], style="bold"), Text(row["description"]))
     console().print(table)
-
-
-@app.command()
-def doctor(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
-    """Show what this machine has, what is missing, and how to get it.
-
-    Example: sweeper doctor
-    """
-    from sweeper.doctor import examine
-    from sweeper.settings import load_settings
-
-    findings = examine(load_settings())
-    rows = [asdict(finding) for finding in findings]
-    for finding in () if printed(rows, rows, as_json=as_json, as_csv=as_csv) else findings:
-        console().print(finding.line(), markup=False, highlight=False, soft_wrap=True)
-    if any(f.state == "bad" for f in findings):
-        raise typer.Exit(1)
 
 
 @app.command()

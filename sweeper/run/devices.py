@@ -45,7 +45,7 @@ def devices_at_hand(settings: Settings) -> Devices:
     from sweeper.services import check_ray
 
     if not in_cluster(settings):
-        return Devices(float(len(os.sched_getaffinity(0))), float(_gpus()))
+        return Devices(float(len(os.sched_getaffinity(0))), float(local_gpus()))
     check_ray(settings)
     from sweeper.run.ray_cluster import cluster_resources, ray_cluster  # Ray takes seconds to import
 
@@ -54,7 +54,7 @@ def devices_at_hand(settings: Settings) -> Devices:
     return Devices(total.get("CPU", 0), total.get("GPU", 0), f"the cluster at RAY_ADDRESS={settings.ray_address}")
 
 
-def _gpus() -> int:
+def local_gpus() -> int:
     """NVIDIA GPUs that a process here would see."""
     there = len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,184 @@
+"""A few training steps of one network with one loss on made-up images, in a process of its own: whether this machine's
+device takes them, and how fast.
+
+Run as `python -m workers.process.tried_steps --threads N` with a request as one line of JSON on its input. It writes
+what came of it as one line of JSON. `try_steps` is its owner's side, and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from trials.spec import TrialSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workers.training.loading import Batch
+
+CLASSES, CHANNELS, CASES = 3, 1, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of it.
+
+    `refused` is an operation without a deterministic form on this device, `failed` anything else that went wrong;
+    `error` says what. `first_seconds` is the first step with its tracing, `step_seconds` the mean of the others,
+    `memory_mib` the most memory of the device (of the process, on a CPU), `waited` the share of the time in which the
+    step had to wait for its batch.
+    """
+
+    state: Literal["ok", "refused", "failed"]
+    device: str = ""
+    first_seconds: float | None = None
+    step_seconds: float | None = None
+    memory_mib: float | None = None
+    waited: float | None = None
+    error: str = ""
+
+
+def try_steps(
+    spec: TrialSpec, size: tuple[int, ...], steps: int, *, device: Literal["cpu", "gpu"], patience: float = 900.0
+) -> Tried:
+    """Trains so many steps of a spec, whose data are made up, on images of a size. Raises nothing.
+
+    Args:
+        spec: network, loss, and settings of the training; its data say dimensions and classes alone.
+        size: of an image.
+        steps: beside the first one.
+        device: `gpu` fails where TensorFlow sees none.
+        patience: it is ended, and has failed, after so many seconds.
+    """
+    root = str(Path(__file__).absolute().parents[2])
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+    request = {"spec": spec.to_dict(), "size": list(size), "steps": steps, "device": device}
+    command = [sys.executable, "-m", "workers.process.tried_steps", "--threads", str(spec.training.threads)]
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **quiet, **hidden, "PYTHONPATH": paths},
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        return Tried("failed", error=f"it had not ended after {patience:.0f} s")
+    try:
+        return Tried(**json.loads(done.stdout))
+    except (json.JSONDecodeError, TypeError):
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        return Tried("failed", error=f"its process ended with status {done.returncode}: {last}")
+
+
+def main() -> None:
+    """Answers one request."""
+    parser = argparse.ArgumentParser(prog="workers.process.tried_steps")
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    request = json.loads(sys.stdin.readline())
+
+    from workers.process.failures import failure_text, refused_operation
+    from workers.training.learner import configure_device
+
+    spec = TrialSpec.from_dict(request["spec"])
+    try:
+        configure_device(arguments.threads, deterministic=spec.training.deterministic)
+        tried = _tried(spec, tuple(request["size"]), request["steps"], request["device"])
+    except Exception as error:  # noqa: BLE001  whatever a library raises is the answer
+        refused = refused_operation(error)
+        tried = Tried("refused" if refused else "failed", error=failure_text(error).strip().splitlines()[0])
+    with answers:
+        answers.write(json.dumps(asdict(tried)) + "\n")
+
+
+class _MadeUp:
+    """Images of noise, with a block of each class: enough for every loss and augmentation."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        import numpy as np
+
+        noise = np.random.default_rng(0)
+        self._image = noise.normal(size=(*size, CHANNELS)).astype(np.float32)
+        self._label = np.zeros(size, np.uint8)
+        self._label[tuple(slice(n // 8, n // 2) for n in size)] = 1
+        self._label[tuple(slice(n // 2, n - n // 8) for n in size)] = 2
+        self._foreground = np.argwhere(self._label > 0).astype(np.int32)
+
+    def image(self, case: str) -> np.ndarray:
+        return self._image
+
+    def label(self, case: str) -> np.ndarray:
+        return self._label
+
+    def foreground(self, case: str) -> np.ndarray:
+        return self._foreground
+
+
+def _tried(spec: TrialSpec, size: tuple[int, ...], steps: int, device: str) -> Tried:
+    import tensorflow as tf
+
+    from workers.training.batches import TrainingBatches
+    from workers.training.learner import Learners, LossInput
+    from workers.training.trial import environment
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        return Tried("failed", error="TensorFlow sees no GPU; `sweeper doctor` says what is missing")
+    loss = LossInput(spec)
+    training = replace(spec.training, patch=size, patches_per_case=-(-steps * spec.training.batch_size // CASES))
+    cases = [str(number) for number in range(CASES)]
+    batches = TrainingBatches(_MadeUp(size), cases, training, spec.seed, truth_maps=loss.truth_maps(CLASSES))
+    learner = Learners().get(spec, (*size, CHANNELS), CLASSES)
+    learner.reset(spec.seed)
+    with batches:
+        begin = time.monotonic()
+        learner.train_epoch(loss.at(1), [batches.batch(1, 0)], training.learning_rate)
+        traced = time.monotonic()
+        watch = _Waiting(batches.epoch(1))
+        _, done = learner.train_epoch(loss.at(1), watch, training.learning_rate)
+        ended = time.monotonic()
+    if gpus:
+        memory = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    else:
+        import resource
+
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent = ended - traced
+    return Tried("ok", environment()["device"], traced - begin, spent / done, memory, watch.seconds / spent)
+
+
+class _Waiting:
+    """Batches, and how long was waited for them."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches, self.seconds = iter(batches), 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        begin = time.monotonic()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.monotonic() - begin
+
+
+if __name__ == "__main__":
+    main()
