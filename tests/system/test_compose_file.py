@@ -356,6 +356,18 @@ def test_launch_joins_the_cluster_without_processors_and_keeps_its_arguments(nod
     assert launch == "RAY_ADDRESS=auto sweeper launch --grid demo"
 
 
+def test_a_job_of_ray_brings_the_database_to_its_schema_first(node: Callable[..., list[str]]) -> None:
+    upgrade, launch = node("job", "launch", "--grid", "demo")
+    assert upgrade.endswith("sweeper db upgrade")
+    assert launch.endswith("sweeper launch --grid demo")
+
+
+def test_the_head_takes_further_options_last_so_that_they_win(node: Callable[..., list[str]]) -> None:
+    (start,) = node("head", "--no-monitor", "--include-dashboard=true")
+    assert "--head" in start
+    assert start.index("--include-dashboard=false") < start.index("--no-monitor --include-dashboard=true")
+
+
 @pytest.mark.parametrize("role", ["head", "worker", "launch"])
 def test_the_objects_of_ray_fit_the_shared_memory(node: Callable[..., list[str]], role: str) -> None:
     store = re.search(r"--object-store-memory=(\d+)", node(role)[0])
