@@ -18,6 +18,7 @@ kill has no line feed: readers ignore it, the next writer removes it. `replay` d
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -103,9 +104,21 @@ class Spool:
         self._file: BinaryIO = path.open("ab", buffering=0)
 
     def append(self, record: Record) -> int:
-        """Adds one record and returns its sequence number, counted from 1."""
+        """Adds one record and returns its sequence number, counted from 1.
+
+        Raises:
+            OSError: the disk is full: nothing was added. The system writes what still fits, which is taken back.
+        """
+        line = to_line(self._number + 1, time.time_ns() // 1_000_000, record)
+        end, written = os.fstat(self._file.fileno()).st_size, 0
+        try:
+            while written < len(line):
+                written += self._file.write(line[written:])
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), end)
+            raise
         self._number += 1
-        self._file.write(to_line(self._number, time.time_ns() // 1_000_000, record))
         return self._number
 
     def start(
@@ -151,8 +164,8 @@ class Spool:
         values = epoch_values(record)
         if self._epochs.get(record.epoch) == _identity(values):
             return
-        self._epochs[record.epoch] = _identity(values)
         self.append(MetricsRecord(record.epoch, {**values, **(gauges or {})}))
+        self._epochs[record.epoch] = _identity(values)
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """A file to attach to the run, under `folder` of its artifacts. It must stay where it is until it was sent."""

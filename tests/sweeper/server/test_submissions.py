@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,22 @@ def test_servers_that_are_away_are_told(served: Any, monkeypatch: pytest.MonkeyP
     assert answer.status_code == 503
     assert "no Ray answers at RAY_ADDRESS=127.0.0.1:1" in answer.json()["detail"]
     assert served.recorded.starts == []
+
+
+def test_a_start_that_cannot_be_written_down_is_507_and_nothing_is_started(served: Any) -> None:
+    folder = served.starts.folder
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small disk")
+    try:
+        answer = launch(served, toml=OWN)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+    assert answer.status_code == 507
+    assert "make room on its disk (sweeper gc)" in answer.json()["detail"]
+    assert served.recorded.starts == []
+    assert launch(served, toml=OWN).status_code == 202
 
 
 def test_launching_needs_the_full_role_and_planning_does_not(served: Any) -> None:
