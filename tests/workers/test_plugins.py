@@ -258,10 +258,18 @@ def test_a_data_set_must_not_bring_tensorflow_to_the_coordinator(
         plugins.describe_plugin(path)
 
 
-def test_a_file_that_kills_its_process_is_told_as_such(tmp_path: Path) -> None:
+def test_what_is_waited_for_is_said_and_a_file_that_kills_its_process_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(describing, "SILENT_SECONDS", 0.0)
     path = write(tmp_path, "import os, sys\nsys.stderr.write('last words')\nsys.stderr.flush()\nos._exit(7)\n")
     with pytest.raises(PluginError, match="ended its process with status 7: last words"):
         plugins.describe_plugin(path)
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said == (
+        f"waiting for plug-in {path}: a process imports it, TensorFlow with it, and tries each of its losses; "
+        "for 5 min at most"
+    )
 
 
 def test_installed_plugins_are_described_only_for_names_that_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
