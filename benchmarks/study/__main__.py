@@ -1,4 +1,4 @@
-"""Writes docs/study.md from the exported sweeps in docs/study.
+"""Writes docs/study.md and its figures from the exported sweeps in docs/study.
 
 python -m benchmarks.study [--data docs/study] [--page docs/study.md]
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.study.page import page
+from benchmarks.study import figures
+from benchmarks.study.page import Study, page
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -18,7 +19,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DOCS / "study", metavar="FOLDER")
     parser.add_argument("--page", type=Path, default=DOCS / "study.md", metavar="FILE")
     arguments = parser.parse_args()
-    arguments.page.write_text(page(arguments.data), encoding="utf-8")
+    study = Study.read(arguments.data)
+    figures.write(study, arguments.data / "figures")
+    arguments.page.write_text(page(study), encoding="utf-8")
     print(arguments.page)
 
 

@@ -108,9 +108,8 @@ class Study:
         return questions.gain_by_rarity(self.gains, self.shares)
 
 
-def page(folder: Path) -> str:
+def page(study: Study) -> str:
     """The whole page."""
-    study = Study.read(folder)
     return filled(TEMPLATE.read_text(encoding="utf-8"), values(study))
 
 
@@ -121,13 +120,21 @@ def values(study: Study) -> dict[str, str]:
         "short": short_answer(study),
         "sets": sets(study),
         "pilot": pilot_table(study),
+        "pilot_figure": image("pilot", "Validation DSC of the pilot over its epochs") if study.pilots else "",
         "chosen": chosen(study),
         "ran": ran(study),
         "best": best(study),
         "consensus": consensus(study),
         "gamma": gamma(study),
         "gamma_summary": gamma_summary(study),
+        "gamma_figures": "\n\n".join(
+            image(f"gamma-{one}", f"DSC against γ on {one}")
+            for one in dict.fromkeys(study.answers.stability["dataset"])
+        ),
         "gains": gain_table(study),
+        "gain_figure": ""
+        if study.gains.empty
+        else image("gain", "The gain in mean DSC against the foreground's share"),
         "rarity": rarity(study),
         "rarity_summary": rarity_summary(study),
         "balance": balance(study),
@@ -139,6 +146,11 @@ def values(study: Study) -> dict[str, str]:
         "rates": own_rates(study),
         "shown": shown(study),
     }
+
+
+def image(name: str, words: str) -> str:
+    """A figure of `figures.write`."""
+    return f"![{words}](study/figures/{name}.png)"
 
 
 def progress(study: Study) -> str:

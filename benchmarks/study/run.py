@@ -13,9 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.harness import Setting
-from benchmarks.study.page import page
+from benchmarks.study import figures
+from benchmarks.study.page import Study, page
+from storage.database import open_database
+from storage.repository import Repository
 from sweeper.grids.expansion import training_of
 from sweeper.grids.files import load_grid
+from sweeper.settings import Settings
+from trials.states import SweepState
 
 GRIDS = Path(__file__).parent.parent.parent / "docs" / "study"
 RATES = {"low": 1 / 3, "high": 3.0}
@@ -65,19 +70,29 @@ def main() -> int:
     for words in launches(arguments.setting):
         if status := _sweeper(*words, "--data", str(arguments.data)):
             return status
-        names.append(words[words.index("--name") + 1] if "--name" in words else _name(words))
+        names.append(name := words[words.index("--name") + 1] if "--name" in words else _name(words))
+        if not _finished(name):
+            print(f"{name} was stopped; the same command goes on with it", file=sys.stderr)
+            return 1
     for name in dict.fromkeys(names):
         folder = arguments.to / name
         shutil.rmtree(folder, ignore_errors=True)
         if status := _sweeper("db", "export", name, "--to", str(folder)):
             return status
-    (arguments.to / "study.md").write_text(page(arguments.to), encoding="utf-8")
+    study = Study.read(arguments.to)
+    figures.write(study, arguments.to / "figures")
+    (arguments.to / "study.md").write_text(page(study), encoding="utf-8")
     print(arguments.to / "study.md")
     return 0
 
 
 def _name(words: list[str]) -> str:
     return {"public": "public", str(GRIDS / "aa.toml"): "public-aa"}[words[words.index("--grid") + 1]]
+
+
+def _finished(name: str) -> bool:
+    with open_database(Settings().database, create=False) as database:
+        return Repository(database).sweep(name).state is SweepState.FINISHED
 
 
 def _sweeper(*words: str) -> int:

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.harness import Setting
 from benchmarks.study import pilot, questions, read, text
-from benchmarks.study.page import TEMPLATE, Study, values
+from benchmarks.study.__main__ import DOCS
+from benchmarks.study.page import TEMPLATE, Study, page, values
 from benchmarks.study.read import Exported
 from benchmarks.study.run import RUNS, launches
 from sweeper.analysis.frames import TRIAL_COLUMNS, score_frame, typed_trials
@@ -160,14 +161,16 @@ def curve(dataset: str, loss: str, rate: float, values: list[float]) -> pd.DataF
 def test_the_pilot_chooses_the_rate_of_both_losses_and_epochs_by_the_slower() -> None:
     found = pd.concat(
         [
-            curve("a", "ce", 0.1, [0.2, 0.5, 0.70, 0.70, 0.7, 0.7, 0.7]),
-            curve("a", "dice", 0.1, [0.1, 0.1, 0.10, 0.20, 0.3, 0.7, 0.7]),
-            curve("a", "ce", 0.3, [0.8, 0.8, 0.80, 0.80, 0.8, 0.8, 0.8]),
-            curve("a", "dice", 0.3, [0.1, 0.1, 0.10, 0.10, 0.1, 0.1, 0.1]),
+            curve("a", "ce", 0.1, [0.2] * 5 + [0.7] * 15),
+            curve("a", "dice", 0.1, [0.1] * 10 + [0.5] * 3 + [0.9] * 7),
+            curve("a", "ce", 0.3, [0.6] * 12),
+            curve("a", "dice", 0.3, [0.7] * 12),
+            curve("a", "ce", 1.0, [0.8] * 12),
+            curve("a", "dice", 1.0, [0.1] * 12),
         ]
     )
-    assert pilot.choose(found) == {"a": pilot.Choice(0.1, 10)}
-    assert pilot.best_by_rate(found).to_numpy().tolist() == [[0.7, 0.8], [0.7, 0.1]]
+    assert pilot.choose(found) == {"a": pilot.Choice(0.3, 15)}
+    assert pilot.best_by_rate(found).to_numpy().tolist() == [[0.7, 0.6, 0.8], [0.5, 0.7, 0.1]]
 
 
 def test_a_pilot_s_sweep_is_named_by_its_rate() -> None:
@@ -238,3 +241,9 @@ def test_every_place_of_the_page_has_a_value() -> None:
     )
     assert found["progress"].startswith("**48 of 120 trials have finished.**")
     assert (found["pilot"], found["same"], found["rates"]) == (text.NOT_YET,) * 3
+
+
+@pytest.mark.slow
+def test_every_number_of_the_page_is_that_of_the_scores_beside_it() -> None:
+    """The page is computed again, from an import of the exported sweeps, and compared word by word."""
+    assert page(Study.read(DOCS / "study")) == (DOCS / "study.md").read_text(encoding="utf-8")
