@@ -218,7 +218,12 @@ def pilot_table(study: Study) -> str:
         return NOT_YET
     best = pilot.best_by_rate(pilot.curves(study.pilots))
     rows = [(*key, *(number(value) for value in row)) for key, row in zip(best.index, best.to_numpy(), strict=True)]
-    return table(("data set", "loss", *(f"rate {rate:g}" for rate in best.columns)), rows)
+    told = table(("data set", "loss", *(f"rate {rate:g}" for rate in best.columns)), rows)
+    lacking = best.index.get_level_values("dataset")[best.isna().any(axis=1)]
+    if not len(lacking):
+        return told
+    sets = listing(list(dict.fromkeys(map(str, lacking))))
+    return f"{told}\n\nNot run yet at every rate: {sets}. What is chosen for these sets is not final."
 
 
 def chosen(study: Study) -> str:
@@ -236,8 +241,9 @@ def ran(study: Study) -> str:
     rows = [(row.dataset, row.whole, row.finished, row.failed) for row in runs.itertuples()]
     return (
         table(("data set", "whole runs", "trials finished", "failed"), rows)
-        + f"\n\nTraining took {how.hours:.1f} hours of one core. Of {how.attempts} attempts {how.lost} were lost with "
-        f"their process, {how.stopped} were stopped and trained on later, and {how.failed} failed."
+        + f"\n\nThe trials took {how.hours:.1f} hours in all, two at once. Of {how.attempts} attempts "
+        f"{how.lost} were lost with their process, {how.stopped} were stopped and trained on later, and "
+        f"{how.failed} failed."
     )
 
 

@@ -17,7 +17,7 @@ from benchmarks.study.run import RUNS, launches
 from sweeper.analysis.frames import TRIAL_COLUMNS, score_frame, typed_trials
 from sweeper.analysis.selection import select_gamma
 from sweeper.data.preparation import bare_identities
-from sweeper.grids.expansion import expand
+from sweeper.grids.expansion import expand, training_of
 from sweeper.grids.files import load_grid
 from trials.spec import RESULTS_VERSION, TrialSpec
 
@@ -247,3 +247,11 @@ def test_every_place_of_the_page_has_a_value() -> None:
 def test_every_number_of_the_page_is_that_of_the_scores_beside_it() -> None:
     """The page is computed again, from an import of the exported sweeps, and compared word by word."""
     assert page(Study.read(DOCS / "study")) == (DOCS / "study.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_grid_has_the_rate_and_the_epochs_that_the_pilot_chose() -> None:
+    chosen = pilot.choose(pilot.curves(Study.read(DOCS / "study").pilots))
+    grid = load_grid("public")
+    trained = {one.name: training_of(grid, one) for one in grid.datasets}
+    assert {name: pilot.Choice(one.learning_rate, one.epochs) for name, one in trained.items()} == chosen
