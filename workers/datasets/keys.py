@@ -22,7 +22,7 @@ from workers.datasets.formats import FORMAT_VERSIONS
 from workers.datasets.image_folder import ImageFolder
 from workers.datasets.nifti_folder import NiftiFolder
 from workers.datasets.raised_formats import raised_formats
-from workers.datasets.reader import Reader
+from workers.datasets.reader import CaseFiles, Excluded, Reader
 from workers.datasets.sources import hash_files, included_cases, provenance
 
 PREPARATION_VERSION = 2
@@ -60,8 +60,14 @@ def preparation_key(reader: Reader, source: Path, *, cache: Path, exclude: Seque
         DataError: from `Reader.find_cases`, or a file cannot be read.
         ParameterError: an excluded case does not exist.
     """
-    reader = reader.at(source) if source.is_dir() else reader
-    cases, excluded = included_cases(reader, source, exclude)
+    return key_of(reader, source, *included_cases(reader, source, exclude), cache=cache)
+
+
+def key_of(
+    reader: Reader, source: Path, cases: Sequence[CaseFiles], excluded: Sequence[Excluded], *, cache: Path
+) -> str:
+    """`preparation_key` of cases that were found already (`sources.included_cases`)."""
+    reader = reader.at(source)
     files = sorted({path for case in cases for path in case.files})
     hashes = hash_files(files, cache)
     return content_hash(

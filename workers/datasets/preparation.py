@@ -33,7 +33,7 @@ from workers.datasets.folder import (
     prepared_path,
     sorted_cases,
 )
-from workers.datasets.keys import preparation_key
+from workers.datasets.keys import key_of
 from workers.datasets.parallel import each, processes_for
 from workers.datasets.preprocessing import IGNORED
 from workers.datasets.reader import CaseFiles, Excluded, ExcludedCaseError, Reader, intake_for
@@ -81,7 +81,8 @@ def prepare(
         WorkerLostError: a process was killed.
     """
     root.mkdir(parents=True, exist_ok=True)
-    key = preparation_key(reader, source, cache=root, exclude=exclude)
+    cases, excluded = included_cases(reader, source, exclude)
+    key = key_of(reader, source, cases, excluded, cache=root)
     path = prepared_path(root, reader.name, key)
     with _lock(path):
         _sweep(root, holding=path)
@@ -97,7 +98,7 @@ def prepare(
         folder = root / f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
         folder.mkdir()
         try:
-            manifest = _fill(folder, reader, source, exclude, processes, progress, key)
+            manifest = _fill(folder, reader.at(source), source, cases, excluded, processes, progress, key)
             _sync_files(folder)  # before the manifest, which makes them a whole
             with atomic_write(folder / MANIFEST) as file:
                 file.write(json.dumps(manifest.to_dict(), indent=1).encode())
@@ -129,13 +130,13 @@ def _fill(
     folder: Path,
     reader: Reader,
     source: Path,
-    exclude: Sequence[str],
+    cases: Sequence[CaseFiles],
+    excluded: Sequence[Excluded],
     processes: int | None,
     progress: Progress | None,
     key: str,
 ) -> PreparedDataset:
-    reader = reader.at(source)
-    cases, excluded = included_cases(reader, source, exclude)
+    left_out = list(excluded)
     done: list[PreparedCase] = []
     work = partial(_prepare_case, reader, source, folder)
     for count, (numbered, outcome) in enumerate(
@@ -144,13 +145,13 @@ def _fill(
         if isinstance(outcome, Exception):
             raise outcome
         if isinstance(outcome, Excluded):
-            excluded.append(outcome)
+            left_out.append(outcome)
         else:
             done.append(outcome)
         if progress is not None:
             progress(count, len(cases), numbered[1].id)
     if not done:
-        raise DataError(f"data set {reader.name!r}: no case is left in {source}; {excluded[-1].reason}")
+        raise DataError(f"data set {reader.name!r}: no case is left in {source}; {left_out[-1].reason}")
     channels = _channels(folder, done)
     intake = intake_for(reader, channels)
     return PreparedDataset(
@@ -162,7 +163,7 @@ def _fill(
         channels=channels,
         provenance=provenance(source),
         cases=sorted_cases(done),
-        excluded=tuple(sorted(excluded)),
+        excluded=tuple(sorted(left_out)),
         reader=reader.options,
         versions=_versions(),
         channelwise=reader.channelwise,
