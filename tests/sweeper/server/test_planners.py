@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,45 @@ def test_a_service_that_plans_already_says_when_to_ask_again(served: Any) -> Non
     answer = served.read.post(f"{API}/plan", json={"grid": "demo"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "ask again in some seconds" in answer.json()["detail"]
-    assert served.client(None).get("/healthz").status_code == 200
+
+
+HELD = """
+import os, pathlib, sys, time
+
+if "sweeper.server.planners" in sys.orig_argv:
+    folder = pathlib.Path(__file__).parent
+    (folder / f"held.{os.getpid()}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+"""
+"""What Python imports first in the process of a plan: it waits there until the test says so."""
+
+
+@pytest.mark.slow
+def test_the_service_answers_while_as_many_plans_run_as_may_run(
+    served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / "held"
+    held.mkdir()
+    (held / "sitecustomize.py").write_text(HELD)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(held), os.environ.get("PYTHONPATH")])))
+    # One client for all, so that all requests meet in one loop, as in a service.
+    with Planners(at_once=2) as planners, served.read as client, ThreadPoolExecutor(2) as pool:
+        served.host.planners = planners
+
+        def plan() -> Any:
+            return client.post(f"{API}/plan", json={"grid": "demo"})
+
+        answers = [pool.submit(plan) for _ in range(2)]
+        try:
+            while len(list(held.glob("held.*"))) < 2:
+                assert not any(answer.done() for answer in answers)
+                time.sleep(0.05)
+            assert client.get("/healthz").status_code == 200
+            assert plan().status_code == 503
+        finally:
+            (held / "go").touch()
+        assert [answer.result().status_code for answer in answers] == [200, 200]
 
 
 @pytest.mark.slow
