@@ -1,7 +1,8 @@
 """What a stranger sends, at random: grids, exported sweeps, image files, bodies of requests.
 
 Each is refused by one of our own errors or taken: never a traceback, never more than 2 GiB, never longer than 30 s.
-In the tests each kind gets some examples; `make fuzz` gives each its share of MINUTES (10), with a new seed each round.
+In the tests, and so in CI, each kind gets a fixed number of examples, the same each time (EXAMPLES), however long they
+take; `make fuzz` gives each its share of MINUTES (10), with a new seed each round.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nibabel import MGHImage, Nifti1Image, Nifti1Pair
 from PIL import Image
 
 from storage.database import open_database, sqlite_url
@@ -51,6 +53,7 @@ from tests.results import result, scored
 from trials.errors import ExpectedError
 from trials.memory import limited_memory
 from trials.results import Epoch
+from workers.datasets.formats import ENDINGS
 from workers.datasets.images import read_image
 from workers.datasets.volumes import read_volume
 
@@ -90,10 +93,10 @@ def bounded() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz(strategy: st.SearchStrategy[Any], body: Callable[[Any], None]) -> None:
+def fuzz(strategy: st.SearchStrategy[Any], body: Callable[[Any], None], *, examples_in_ci: int = EXAMPLES) -> None:
     """Runs `body` on examples: a fixed number, or until this kind's share of the minutes is over."""
     everything = list(HealthCheck)
-    common = {"deadline": None, "database": None, "suppress_health_check": everything, "max_examples": EXAMPLES}
+    common = {"deadline": None, "database": None, "suppress_health_check": everything, "max_examples": examples_in_ci}
     end = time.monotonic() + MINUTES * 60 / KINDS
     once = True
     while once or time.monotonic() < end:
@@ -317,32 +320,60 @@ def png_of_size(width: int, height: int) -> bytes:
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
-def volume(folder: Path, ending: str) -> bytes:
-    path = folder / f"volume{ending}"
-    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), path)  # type: ignore[attr-defined]
-    return path.read_bytes()
+def volumes(folder: Path) -> dict[str, dict[str, bytes]]:
+    """A volume in each format: the files that it consists of, by their names; the first is the one that is read."""
+    values = np.zeros((4, 4, 4), np.int16)
+    for name, kind in (("nii", Nifti1Image), ("nii.gz", Nifti1Image), ("hdr", Nifti1Pair), ("img", Nifti1Pair)):
+        of_format(folder, name, lambda path, kind=kind: nibabel.save(kind(values, np.eye(4)), path))
+    for name in ("mgz", "mgh"):
+        of_format(folder, name, lambda path: nibabel.save(MGHImage(values.astype(np.int32), np.eye(4)), path))
+    of_format(folder, "npy", lambda path: np.save(path, values))
+    itk = pytest.importorskip("SimpleITK")
+    for name in ("mha", "mhd", "nrrd", "nhdr"):
+        of_format(folder, name, lambda path: itk.WriteImage(itk.GetImageFromArray(values), str(path)))
+    of_format(folder, "dcm", lambda path: itk.WriteImage(itk.GetImageFromArray(values[:1]), str(path)))
+    found = {}
+    for one in sorted(folder.iterdir()):
+        files = sorted(one.iterdir(), key=lambda path: path.name != f"volume.{one.name}")
+        found[f".{one.name}"] = {file.name: file.read_bytes() for file in files}
+    return found
+
+
+def of_format(folder: Path, name: str, save: Callable[[Path], object]) -> None:
+    (folder / name).mkdir(parents=True)
+    save(folder / name / f"volume.{name}")
 
 
 def test_image_files(tmp_path: Path) -> None:
-    whole = {
-        ".png": picture("PNG"), ".tif": picture("TIFF"), ".jpg": picture("JPEG"), ".bmp": picture("BMP"),
-        ".gif": picture("GIF"), ".nii": volume(tmp_path, ".nii"), ".nii.gz": volume(tmp_path, ".nii.gz"),
-    }  # fmt: skip
+    pictures = {".png": "PNG", ".tif": "TIFF", ".jpg": "JPEG", ".bmp": "BMP", ".gif": "GIF"}
+    whole = {ending: {f"file{ending}": picture(name)} for ending, name in pictures.items()}
+    as_volumes = volumes(tmp_path / "volumes")
+    whole |= as_volumes
+    alike = {".jpeg", ".tiff"}  # other names of what is there
+    assert set(whole) == set(ENDINGS) - alike, "each format that is read has a file here"
     sizes = st.sampled_from([0, 1, 8, 2**16, 2**20, 2**31 - 1, 2**32 - 1])
 
-    def body(example: tuple[str, list[tuple[float, bytes, int]], tuple[int, int] | None, bool]) -> None:
-        ending, changes, size, at_start = example
-        data = png_of_size(*size) if size and ending == ".png" else whole[ending]
+    def body(example: tuple[str, list[tuple[float, bytes, int]], tuple[int, int] | None, bool, int]) -> None:
+        ending, changes, size, at_start, number = example
+        folder = tmp_path / "now"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name, content in whole[ending].items():
+            (folder / name).write_bytes(content)
+        names = list(whole[ending])
+        path, changed = folder / names[0], folder / names[number % len(names)]
+        data = png_of_size(*size) if size and ending == ".png" else whole[ending][changed.name]
         if at_start:  # where the header is
             changes = [
                 (place * min(1.0, 352 / len(data)), given_bytes, dropped) for place, given_bytes, dropped in changes
             ]
-        path = tmp_path / f"file{ending}"
-        path.write_bytes(changed_bytes(data, changes))
-        (read_volume if ".nii" in ending else read_image)(path)
+        changed.write_bytes(changed_bytes(data, changes))
+        (read_volume if ending in as_volumes else read_image)(path)
 
-    examples = st.tuples(st.sampled_from(sorted(whole)), CHANGES, st.none() | st.tuples(sizes, sizes), st.booleans())
-    fuzz(examples, body)
+    examples = st.tuples(
+        st.sampled_from(sorted(whole)), CHANGES, st.none() | st.tuples(sizes, sizes), st.booleans(), st.integers(0, 1)
+    )
+    fuzz(examples, body, examples_in_ci=2 * EXAMPLES)
 
 
 # Bodies of requests.
