@@ -1,4 +1,4 @@
-"""A new image gets what the images of the training got, and its mask comes back on its own grid. No TensorFlow."""
+"""A new image gets what the images of the training got, and its mask comes back on its own grid. TensorFlow in one test."""
 
 from __future__ import annotations
 
@@ -229,3 +229,21 @@ def test_a_plug_in_s_reader_that_reads_cases_itself_has_to_say_how_an_image_is_r
     assert intake_for(ImageFolder(), 3) == Intake(False, 3)
     assert intake_for(Own(), 3) is None
     assert intake_for(Both(), 3) == Intake(False, 3)
+
+
+def test_an_image_of_unknown_spacing_is_one_line_where_the_network_needs_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.zeros((8, 8, 8), np.float32))
+    intake = Intake(True, 1, Preprocessing(spacing=(1.0, 1.0, 1.0)))
+    with pytest.raises(DataError, match=r"scan\.npy: the file gives no size of a voxel") as told:
+        read_raw(intake, [tmp_path / "scan.npy"])
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.slow
+def test_an_image_that_is_too_small_for_the_network_is_one_line() -> None:
+    from workers.inference.network import TrainedNetworks  # with TensorFlow
+
+    deep = replace(recipe(Intake(False, 3)), model=ModelSpec(depth=5))
+    with pytest.raises(DataError, match="4×4 pixels are too few for the network") as told:
+        TrainedNetworks(deep, [Path("not-read.keras")])((4, 4))
+    assert "\n" not in str(told.value)
