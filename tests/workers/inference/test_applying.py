@@ -1,4 +1,4 @@
-"""A new image gets what the images of the training got, and its mask comes back on its own grid. TensorFlow in one test."""
+"""A new image gets what the images of the training got, and its mask comes back on its own grid."""
 
 from __future__ import annotations
 
