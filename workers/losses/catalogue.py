@@ -7,6 +7,7 @@ sources' where these give one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -87,6 +88,7 @@ _BUILT_IN = (
         "compound",
         "Combo loss, Taghanaki et al. 2019.",
         paper=True,
+        lowest=-1.0,
     ),
     LossDefinition(
         "hybrid_focal",
@@ -180,6 +182,7 @@ _BUILT_IN = (
         "compound",
         "Boundary loss beside generalised Dice, Kervadec et al. 2021.",
         truth_map="workers.losses.distances:signed_distances",
+        lowest=-math.inf,
         schedules=(Schedule("alpha", "alpha_start", "ramp"),),
     ),
 )

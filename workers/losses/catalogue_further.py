@@ -5,6 +5,7 @@ Defaults are their sources' where these give one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -187,6 +188,7 @@ FURTHER = (
         "compound",
         "Dice with the boundary loss, Ma et al. 2021.",
         truth_map="workers.losses.distances:signed_distances",
+        lowest=-math.inf,
         schedules=(Schedule("alpha", "alpha_start", "ramp"),),
     ),
     LossDefinition(
@@ -224,6 +226,7 @@ FURTHER = (
         truth_map="workers.losses.skeletons:soft_skeletons",
         truth_map_parameters=("iterations",),
         whole=True,
+        takes_counted=True,
     ),
     LossDefinition(
         "skeleton_recall",

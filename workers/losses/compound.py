@@ -57,6 +57,9 @@ def exponential_logarithmic(
 
     w_c = √(pixels/pixels of c) of each image, where the paper takes those of all training images.
     """
+    # A node of its own: TensorFlow finds no gradient of a power whose exponent comes from outside a branch (`tf.cond`),
+    # as where pixels are ignored, if a written-out gradient has that exponent, too.
+    gamma = tf.identity(gamma)
     tp, fn, fp = counts = soft_counts(truth, prediction)
     # −log DSC as log(1 + wrong/right), which loses no digits at either end.
     distance = tf.math.log1p((0.5 * fn + 0.5 * fp) / (tp + smooth))

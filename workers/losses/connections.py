@@ -16,19 +16,22 @@ from workers.tensors import Tensor
 
 def cldice_dice(
     truth: Tensor, prediction: Tensor, *, alpha: Tensor, iterations: float, smooth: Tensor, absent: str,
-    truth_map: Tensor = None,
+    truth_map: Tensor = None, counted: Tensor = None,
 ) -> Tensor:  # fmt: skip
     """(1−α)·Dice + α·(1 − clDice) (Shit et al. 2021).
 
     clDice = 2 T S/(T + S), T = Σ s_p g/Σ s_p the share of the prediction's soft skeleton in the truth, S that of the
     truth's in the prediction; mean over rare classes. The truth's skeleton is `truth_map`, which training computes with
-    the batch; where it is missing it is computed as the prediction's.
+    the batch; where it is missing it is computed as the prediction's. Pixels that are not `counted` are to skeletons
+    what lies outside the image.
     """
     rare, of_truth = rare_classes(prediction), truth[..., 1:]
+    if counted is not None:
+        counted = tf.broadcast_to(counted[..., tf.newaxis], tf.shape(rare))
     if truth_map is None:
-        truth_map = soft_skeleton(of_truth, int(iterations))
+        truth_map = soft_skeleton(of_truth, int(iterations), counted)
     true_skeleton = tf.stop_gradient(tf.ensure_shape(truth_map, rare.shape))
-    skeleton = soft_skeleton(rare, int(iterations))
+    skeleton = soft_skeleton(rare, int(iterations), counted)
     axes = list(range(1, rare.shape.rank - 1))
     precise = (tf.reduce_sum(skeleton * of_truth, axes) + smooth) / (tf.reduce_sum(skeleton, axes) + smooth)
     sensitive = (tf.reduce_sum(true_skeleton * rare, axes) + smooth) / (tf.reduce_sum(true_skeleton, axes) + smooth)
@@ -56,11 +59,11 @@ def skeleton_recall(
     return region + weighted_mean(entropy, 1.0, prediction) + weight * tf.reduce_mean(recall)
 
 
-def soft_skeleton(values: Tensor, iterations: int) -> Tensor:
+def soft_skeleton(values: Tensor, iterations: int, counted: Tensor = None) -> Tensor:
     """What `workers.losses.skeletons.soft_skeleton` gives, on the device and with a gradient."""
     skeleton = tf.zeros_like(values)
     for step in range(iterations + 1):
-        values = eroded(values) if step else values
-        lost = tf.nn.relu(values - dilated(eroded(values)))
+        values = eroded(values, counted) if step else values
+        lost = tf.nn.relu(values - dilated(eroded(values, counted), counted))
         skeleton += tf.nn.relu(lost - skeleton * lost)
     return skeleton

@@ -20,21 +20,30 @@ def cross_mean(values: Tensor) -> Tensor:
     return tf.add_n([values, *shifted]) / (2.0 * len(axes) + 1.0)
 
 
-def eroded(values: Tensor) -> Tensor:
-    """Least of each pixel and its next neighbours along each axis (a cross)."""
-    least = values
+def eroded(values: Tensor, counted: Tensor = None) -> Tensor:
+    """Least of each pixel and its next neighbours along each axis (a cross).
+
+    Where `counted`, boolean of the values' shape, is false, a pixel is left out, as what lies outside an image is, and
+    gets 0.
+    """
+    least = values = _but_counted(values, counted, values.dtype.max)
     for axis in _spatial(values):
         for shifted in _both_sides(values, axis, values.dtype.max):
             least = tf.minimum(least, shifted)
-    return least
+    return _but_counted(least, counted, 0.0)
 
 
-def dilated(values: Tensor) -> Tensor:
-    """Largest of each pixel and all its neighbours, also the oblique ones (a box)."""
+def dilated(values: Tensor, counted: Tensor = None) -> Tensor:
+    """Largest of each pixel and all its neighbours, also the oblique ones (a box); `counted` as in `eroded`."""
+    values = _but_counted(values, counted, values.dtype.min)
     for axis in _spatial(values):
         before, after = _both_sides(values, axis, values.dtype.min)
         values = tf.maximum(tf.maximum(values, before), after)
-    return values
+    return _but_counted(values, counted, 0.0)
+
+
+def _but_counted(values: Tensor, counted: Tensor, others: float) -> Tensor:
+    return values if counted is None else tf.where(counted, values, tf.constant(others, values.dtype))
 
 
 def contour_distance(inside: Tensor) -> Tensor:

@@ -233,11 +233,7 @@ NOTES = {
         "(1 − α) · Dice + α · mean over rare classes of 1 − 2 T S/(T + S), T and S shares of soft skeletons",
         "Shit et al. 2021",
         "Vessels and other thin structures that must not break.",
-        (
-            _ABSENT,
-            "Too few iterations leave thick structures without a skeleton.",
-            "Ignored pixels count as background where skeletons are made.",
-        ),
+        (_ABSENT, "Too few iterations leave thick structures without a skeleton."),
     ),
     "skeleton_recall": Notes(
         "Dice + cross entropy + w · mean over rare classes of Σ t (1 − p)/(Σ t + s), t the widened skeleton",

@@ -65,6 +65,8 @@ class LossDefinition:
         truth_map_parameters: Parameters of the loss that the function of `truth_map` takes as keywords, too.
         whole: Whether the value depends on where pixels lie, or on the batch as a whole. Where pixels are ignored, it
             gets whole arrays, in which these are of no class: 0 in truth and prediction.
+        takes_counted: Whether such a loss then also gets the keyword `counted`, boolean (batch, spatial...).
+        lowest: No value is below it; -inf where there is no bound.
         schedules: Parameters that may move over the epochs.
         equation: The formula, in one line.
         reference: Where it was published.
@@ -84,6 +86,8 @@ class LossDefinition:
     truth_map: TruthMap | str = ""
     truth_map_parameters: tuple[str, ...] = ()
     whole: bool = False
+    takes_counted: bool = False
+    lowest: float = 0.0
     schedules: tuple[Schedule, ...] = ()
     equation: str = ""
     reference: str = ""
@@ -226,7 +230,7 @@ def get_loss(name: str, **parameters: Tensor) -> Loss:
     from workers.losses.keras_loss import SegmentationLoss
 
     taken = {keyword: value for keyword, value in values.items() if keyword not in line.of_schedules}
-    loss: Loss = SegmentationLoss(name, line.load(), taken, in_graph)
+    loss: Loss = SegmentationLoss(line, taken, in_graph)
     return loss
 
 

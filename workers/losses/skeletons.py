@@ -39,25 +39,30 @@ def tubed_skeleton(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def soft_skeletons(labels: NDArray[np.uint8], classes: int, *, iterations: float) -> NDArray[np.float32]:
-    """Soft skeletons of each rare class (Shit et al. 2021); shapes as for `tubed_skeletons`."""
+    """Soft skeletons of each rare class (Shit et al. 2021); shapes as for `tubed_skeletons`.
+
+    A label that is no class is an ignored pixel: to the skeletons it is as if it lay outside the image.
+    """
+    counted = labels < classes
     masks = [(labels == label).astype(np.float32) for label in range(1, classes)]
-    return np.stack([soft_skeleton(mask, int(iterations)) for mask in masks], axis=-1)
+    return np.stack([soft_skeleton(mask, int(iterations), counted) for mask in masks], axis=-1)
 
 
-def soft_skeleton(mask: NDArray[np.float32], iterations: int) -> NDArray[np.float32]:
-    """What opening takes away of a mask and of its erosions, of which there are `iterations`."""
+def soft_skeleton(mask: NDArray[np.float32], iterations: int, counted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What opening takes away of a mask and of its erosions, of which there are `iterations`; 0 where none counts."""
     skeleton = np.zeros_like(mask)
     for step in range(iterations + 1):
-        mask = _eroded(mask) if step else mask
-        opened = maximum_filter(_eroded(mask), size=3, mode="nearest")
+        mask = _eroded(mask, counted) if step else mask
+        within = np.where(counted, _eroded(mask, counted), np.float32(0))
+        opened = maximum_filter(within, size=3, mode="nearest")
         lost = np.maximum(mask - opened, 0.0)
         skeleton = skeleton + np.maximum(lost - skeleton * lost, 0.0)
-    return skeleton
+    return np.where(counted, skeleton, np.float32(0))
 
 
-def _eroded(mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Least of each pixel and its next neighbours along each axis; what lies outside is left out."""
-    least = mask
+def _eroded(mask: NDArray[np.float32], counted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Least of each pixel and its next neighbours along each axis, of those that lie within and count."""
+    least = mask = np.where(counted, mask, np.float32(1))
     for axis in range(mask.ndim):
         size = [3 if place == axis else 1 for place in range(mask.ndim)]
         least = np.minimum(least, minimum_filter(mask, size=size, mode="nearest"))

@@ -6,6 +6,7 @@ The parts' parameters keep their names behind the part's: `boundary.alpha`. A we
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,6 +76,8 @@ def weighted_sum(parts: Sequence[LossDefinition]) -> LossDefinition:
         truth_map=_Maps(tuple((p.name, p.truth_map, p.truth_map_parameters) for p in with_maps)) if with_maps else "",
         truth_map_parameters=tuple(f"{p.name}.{key}" for p in with_maps for key in p.truth_map_parameters),
         whole=any(part.whole for part in parts),
+        takes_counted=any(part.whole for part in parts),
+        lowest=0.0 if all(part.lowest >= 0.0 for part in parts) else -math.inf,  # weights have no upper bound
         schedules=tuple(schedules),
         equation=" + ".join(f"w_{part.name} · {part.name}" for part in parts),
         use="Any two losses, or more, with weights that may change over the epochs.",
@@ -107,22 +110,38 @@ def from_parts(parts: object) -> tuple[str, dict[str, object]]:
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """The function of a weighted sum."""
+    """The function of a weighted sum. Of the counted pixels, each part is what it is alone."""
 
     parts: tuple[LossDefinition, ...]
     weights: tuple[str, ...]
 
-    def __call__(self, truth: Tensor, prediction: Tensor, *, truth_map: Tensor = None, **parameters: Tensor) -> Tensor:
+    def __call__(
+        self,
+        truth: Tensor,
+        prediction: Tensor,
+        *,
+        truth_map: Tensor = None,
+        counted: Tensor = None,
+        **parameters: Tensor,
+    ) -> Tensor:
+        from workers.losses.counted import loss_of_counted
+
         total, first = None, 0
         for part, weight in zip(self.parts, self.weights, strict=True):
             own = {
                 p.name: parameters[f"{part.name}.{p.name}"] for p in part.parameters if p.name not in part.of_schedules
             }
+            more = {}
             if part.truth_map and truth_map is not None:
                 channels = _channels(part, prediction.shape[-1])
-                own["truth_map"] = truth_map[..., first : first + channels]
+                more["truth_map"] = truth_map[..., first : first + channels]
                 first += channels
-            value = parameters[weight] * part.load()(truth, prediction, **own)
+            function = partial(part.load(), **own)
+            if counted is None:
+                value = function(truth, prediction, **more)
+            else:
+                value = loss_of_counted(part, function, truth, prediction, counted, **more)
+            value = parameters[weight] * value
             total = value if total is None else total + value
         return total
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -185,11 +185,10 @@ class Learner:
         # Batches are `workers.training.loading.Batch`: images, labels, and truth maps if the loss wants them.
         def value(batch: Sequence[tf.Tensor], output: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
             function = losses.get_loss(loss.name, **{**loss.constants, **tensors})
-            maps = {"truth_map": batch[2]} if len(batch) > 2 else {}
+            more = {"truth_map": batch[2]} if len(batch) > 2 else {}
             if ignores:
-                counted = loss_of_whole if losses.definition(loss.name).whole else loss_of_counted
-                return counted(function, batch[1], output, classes, **maps)
-            return function(tf.one_hot(batch[1], classes, dtype=tf.float32), output, **maps)
+                more["counted"] = batch[1] != IGNORED
+            return function(tf.one_hot(batch[1], classes, dtype=tf.float32), output, **more)
 
         def train(batch: Sequence[tf.Tensor], tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
             with tf.GradientTape() as tape:
@@ -316,48 +315,6 @@ def _refuse_other_source(kind: str, name: str, wanted: str, loaded: str) -> None
             f"{kind} {name!r}: the trial was made with source {wanted or 'built-in'}, but here it is "
             f"{loaded or 'built-in'}; name the file that it was made with by --plugin"
         )
-
-
-def loss_of_counted(
-    function: Callable[..., tf.Tensor], labels: tf.Tensor, output: tf.Tensor, classes: int, **maps: tf.Tensor
-) -> tf.Tensor:
-    """The mean over images of the loss of those pixels that are not ignored; an image of ignored ones has none.
-
-    A loss does not depend on the order of pixels (`workers.losses.conformance`), nor on how many axes they have.
-    """
-
-    def one(image: int) -> tf.Tensor:
-        counted = labels[image] != IGNORED
-        # (1, ..., 1, pixels, classes): as many axes as a batch of whole images has.
-        axes = [1] * (output.shape.rank - 2)
-
-        def kept(values: tf.Tensor) -> tf.Tensor:
-            return tf.reshape(tf.boolean_mask(values, counted), [*axes, -1, values.shape[-1]])
-
-        def value() -> tf.Tensor:
-            truth = tf.one_hot(labels[image], classes, dtype=tf.float32)
-            return function(
-                kept(truth), kept(output[image]), **{name: kept(values[image]) for name, values in maps.items()}
-            )
-
-        return tf.cond(tf.reduce_any(counted), value, lambda: tf.zeros((), tf.float32))
-
-    values = tf.stack([one(image) for image in range(output.shape[0])])
-    with_pixels = tf.reduce_any(labels != IGNORED, axis=list(range(1, labels.shape.rank)))
-    return tf.reduce_sum(values) / tf.maximum(tf.reduce_sum(tf.cast(with_pixels, tf.float32)), 1.0)
-
-
-def loss_of_whole(
-    function: Callable[..., tf.Tensor], labels: tf.Tensor, output: tf.Tensor, classes: int, **maps: tf.Tensor
-) -> tf.Tensor:
-    """The loss of arrays in which ignored pixels are of no class: for a loss that needs each pixel in its place.
-
-    Sums over pixels have nothing of them. Where a mean over pixels is taken, they count as right ones.
-    """
-    counted = tf.cast(labels != IGNORED, output.dtype)[..., tf.newaxis]
-    # Not a product: what is not a number there has no part.
-    kept = tf.where(counted > 0, output, tf.zeros_like(output))
-    return function(tf.one_hot(labels, classes, dtype=tf.float32), kept, **maps)
 
 
 def hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int, members: Members) -> tf.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,7 @@ from workers import losses
 from workers.datasets.preprocessing import IGNORED
 from workers.errors import ParameterError
 from workers.losses import resolve_parameters
-from workers.training.learner import Learner, LossInput, hard_dsc, loss_of_counted, loss_of_whole
+from workers.training.learner import Learner, LossInput, hard_dsc
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, (2, 6, 8), np.uint8)
@@ -26,39 +28,76 @@ def ignored() -> np.ndarray:
 
 
 QUICK = ("ce", "dice", "boundary", "batch_dice", "hausdorff_erosion", "cldice_dice")
+SUMS = ("ce+batch_dice", "ce+hausdorff_erosion", "ce+cldice_dice")
+"""Of a loss of each image's pixels and one of whole arrays."""
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in losses.names()]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*losses.names(), *SUMS)]
 )
 def test_the_loss_is_that_of_the_other_pixels(name: str) -> None:
     spec = LossInput(TrialSpec(DataSpec("x", ("background", "x"), 2), LossSpec(name, resolve_parameters(name))))
-    function = losses.get_loss(name, **{**spec.constants, **spec.tensors})
+    function: Any = losses.get_loss(name, **{**spec.constants, **spec.tensors})
     maps, few = {}, {}
     if (make := spec.truth_maps(2)) is not None:
         both = tf.constant(np.stack([make(label) for label in LABELS]))
         maps, few = {"truth_map": both}, {"truth_map": both[:, :, :5]}
+        if "cldice_dice" in name:  # a skeleton's pixel depends on its neighbours
+            maps = {"truth_map": tf.constant(np.stack([make(label) for label in ignored()]))}
+            few = {"truth_map": tf.constant(np.stack([make(label[:, :5]) for label in LABELS]))}
     output = tf.constant(OUTPUT)
-    of_counted = loss_of_whole if losses.definition(name).whole else loss_of_counted
     with tf.GradientTape() as tape:
         tape.watch(output)
-        value = of_counted(function, tf.constant(ignored()), output, 2, **maps)
+        value = function(tf.one_hot(ignored(), 2), output, counted=ignored() != IGNORED, **maps)
     gradient = tape.gradient(value, output).numpy()
-    truth = tf.one_hot(LABELS[..., :5], 2, dtype=tf.float32)
-    if name != "cldice_dice":  # whose skeletons take ignored pixels for background
-        assert float(value) == pytest.approx(float(function(truth, output[:, :, :5], **few)), rel=1e-5)
+    alone = tf.constant(OUTPUT[:, :, :5])
+    with tf.GradientTape() as tape:
+        tape.watch(alone)
+        expected = function(tf.one_hot(LABELS[..., :5], 2), alone, **few)
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
     assert not gradient[:, :, 5:].any()
+    np.testing.assert_allclose(gradient[:, :, :5], tape.gradient(expected, alone), rtol=1e-4, atol=1e-7)
     assert gradient[:, :, :5].any()
 
 
+def test_a_skeleton_that_training_computes_within_the_step_sees_no_ignored_pixel_either() -> None:
+    function: Any = losses.get_loss("cldice_dice", iterations=1.0)
+    value = function(tf.one_hot(ignored(), 2), OUTPUT, counted=ignored() != IGNORED)
+    alone = function(tf.one_hot(LABELS[..., :5], 2), OUTPUT[:, :, :5])
+    assert float(value) == pytest.approx(float(alone), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["exponential_logarithmic", "focal+batch_dice"])
+def test_the_compiled_gradient_is_that_of_the_loss(name: str) -> None:
+    """Parameters come from outside the branch that an image's counted pixels are in."""
+
+    @tf.function(autograph=False)
+    def compiled(tensors: Any) -> Any:
+        function: Any = losses.get_loss(name, **tensors)
+        output = tf.constant(OUTPUT)
+        with tf.GradientTape() as tape:
+            tape.watch(output)
+            value = function(tf.one_hot(ignored(), 2), output, counted=ignored() != IGNORED)
+        return tape.gradient(value, output)
+
+    values = resolve_parameters(name)
+    tensors = {keyword: tf.constant(values[keyword], tf.float32) for keyword in losses.graph_parameters(name)}
+    np.testing.assert_allclose(compiled(tensors), compiled.python_function(tensors), rtol=1e-4, atol=1e-7)
+
+
 def test_an_image_without_a_pixel_that_counts_has_no_part() -> None:
-    function = losses.get_loss("ce", **resolve_parameters("ce"))
+    function: Any = losses.get_loss("ce", **resolve_parameters("ce"))
+
+    def value(labels: np.ndarray) -> float:
+        return float(function(tf.one_hot(labels, 2), OUTPUT[: len(labels)], counted=labels != IGNORED))
+
     labels = ignored()
-    one = loss_of_counted(function, tf.constant(labels[:1]), tf.constant(OUTPUT[:1]), 2)
+    one = value(labels[:1])
     labels[1] = IGNORED
-    assert float(loss_of_counted(function, tf.constant(labels), tf.constant(OUTPUT), 2)) == pytest.approx(float(one))
+    assert value(labels) == pytest.approx(one)
     labels[0] = IGNORED
-    assert float(loss_of_counted(function, tf.constant(labels), tf.constant(OUTPUT), 2)) == 0
+    assert value(labels) == 0
 
 
 def spec(**training: object) -> TrialSpec:
