@@ -23,7 +23,13 @@ Loss = Callable[..., Tensor]
 SHAPES = ((2, 8, 9), (2, 5, 4, 6))
 """Batch and spatial axes of the images and volumes that the checks use."""
 
+HUNDRED = (2, 10, 10)
+"""Images of a hundred pixels, of which a share in percent is a whole number."""
+
 STEP = 1e-6
+
+SMOOTHED = 0.02
+"""By which share of itself a value may change with the size of a sum, as one that is smoothed does."""
 
 
 def check_loss(name: str, *, classes: Sequence[int] = (2, 3), **parameters: ParameterValue) -> None:
@@ -58,6 +64,8 @@ def loss_checks(name: str, *, classes: Sequence[int] = (2, 3), **parameters: Par
         partial(_finite_at_extremes, loss, shapes),
         partial(_gradient_is_the_slope, loss, classes[-1]),
         partial(_order_of_images_does_not_matter, loss, shapes),
+        partial(_number_of_images_does_not_matter, loss, shapes),
+        partial(_stays_in_its_range, loss, shapes, definition(name).lowest),
         partial(_better_predictions_have_smaller_losses, loss, shapes),
         partial(_takes_soft_truth, loss, shapes),
         partial(_computes_halves_in_float32, loss, shapes),
@@ -68,6 +76,7 @@ def loss_checks(name: str, *, classes: Sequence[int] = (2, 3), **parameters: Par
     ]
     if not (definition(name).truth_map or definition(name).whole):  # a distance depends on where a pixel is
         checks.append(partial(_order_of_pixels_does_not_matter, loss, shapes))
+        checks.append(partial(_number_of_pixels_does_not_matter, loss, [(*HUNDRED, n) for n in classes]))
     if definition(name).xla:
         checks.append(partial(_xla_changes_no_number, name, values, loss, classes[-1]))
     return named(f"loss {name!r}", checks)
@@ -138,6 +147,34 @@ def _order_of_pixels_does_not_matter(loss: Loss, shapes: Sequence[tuple[int, ...
         order = np.random.default_rng(1).permutation(int(np.prod(shape[1:-1])))
         moved = [array.reshape(shape[0], -1, shape[-1])[:, order].reshape(shape) for array in (truth, prediction)]
         _same(_value(loss, truth, prediction), _value(loss, *moved), "with the pixels in another order")
+
+
+def _number_of_images_does_not_matter(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
+    """A mean over the batch, not a sum: a learning rate then fits every size of batch."""
+    for shape in shapes:
+        truth, prediction = _case(shape)
+        twice = [np.concatenate([array, array]) for array in (truth, prediction)]
+        _same(_value(loss, truth, prediction), _value(loss, *twice), "with each image twice in the batch", SMOOTHED)
+
+
+def _number_of_pixels_does_not_matter(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
+    """A mean over pixels, or a quotient of sums: a learning rate then fits every size of patch."""
+    for shape in shapes:
+        truth, prediction = _case(shape)
+        tiled = [np.concatenate([array, array], axis=2) for array in (truth, prediction)]
+        _same(_value(loss, truth, prediction), _value(loss, *tiled), "of an image beside its copy", SMOOTHED)
+
+
+def _stays_in_its_range(loss: Loss, shapes: Sequence[tuple[int, ...]], lowest: float) -> None:
+    """From unsure predictions to such that are sure, right and wrong ones; the range is `LossDefinition.lowest`."""
+    for shape in shapes:
+        for seed, certainty in enumerate((0.1, 1.0, 10.0, 100.0)):
+            truth, prediction = _case(shape, seed, certainty)
+            for what, guess in (("random", prediction), ("perfect", truth)):
+                value = _value(loss, truth, guess)
+                where = f"for a {what} prediction of shape {shape}"
+                expect(np.isfinite(value), f"a finite value {where}, not {value}")
+                expect(value >= lowest - 1e-9, f"a value of at least {lowest:g} (`lowest`) {where}, not {value:.9g}")
 
 
 def _better_predictions_have_smaller_losses(loss: Loss, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -233,11 +270,11 @@ def _xla_changes_no_number(name: str, values: dict[str, ParameterValue], loss: L
     expect(np.allclose(found, expected, rtol=1e-9, atol=1e-18), "the same gradient when it is compiled with XLA")
 
 
-def _case(shape: tuple[int, ...], seed: int = 0) -> tuple[Array, Array]:
+def _case(shape: tuple[int, ...], seed: int = 0, certainty: float = 1.0) -> tuple[Array, Array]:
     """One-hot truth with every class in it, and softmax probabilities in float64."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, shape[-1], shape[:-1])
-    logits = rng.standard_normal(shape)
+    logits = certainty * rng.standard_normal(shape)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     return np.eye(shape[-1])[labels], probabilities
 

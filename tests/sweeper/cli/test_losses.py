@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def test_a_file_s_losses_are_checked(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "steep: holds   returns a scalar" in done.stdout
     assert "steep: fails   finite at extremes" in done.stdout
+    assert re.search(r"steep: cost    .* times those of ce, (within|above) the 4 that are wanted at most", done.stdout)
+    assert re.search(r"steep: memory  \d+\.\d times the softmax output \(steep\)", done.stdout)
 
 
 @pytest.mark.slow
