@@ -1,4 +1,4 @@
-"""Values of losses as MONAI and segmentation-models-pytorch compute them, written to values.json.
+"""Values of losses as MONAI, segmentation-models-pytorch and PyTorch compute them, written to values.json.
 
     python -m venv other && other/bin/pip install -r requirements.txt && other/bin/python make.py
 
@@ -75,6 +75,19 @@ def main() -> None:
             "generalised_dice", {"smooth": 1e-12}, "weights are not scaled, so that its smoothing means another size")  # fmt: skip
         add("monai", "DiceCELoss", monai.DiceCELoss(softmax=True, include_background=True, smooth_nr=S, smooth_dr=S)(logits, truth),
             "dice_ce", {"background": "keep"}, "takes logits")  # fmt: skip
+        parts = monai.DiceLoss(smooth_nr=S, smooth_dr=S)(guess, truth) + 0.5 * monai.FocalLoss(
+            use_softmax=True, gamma=2.0
+        )(logits, truth)
+        add("monai", "DiceLoss + FocalLoss/2", parts, "dice_focal", {"alpha": 1.0 / classes},
+            "mean over classes, see FocalLoss; DiceFocalLoss takes the sigmoid of each logit: compared with its parts")  # fmt: skip
+        weights = [0.5, 2.0, 3.0][:classes]
+        add("torch", "CrossEntropyLoss", torch.nn.CrossEntropyLoss()(logits, index), "ce", {}, "takes logits")
+        add("torch", "CrossEntropyLoss(weight)",
+            torch.nn.CrossEntropyLoss(weight=torch.tensor(weights, dtype=logits.dtype), reduction="none")(logits, index).mean(),
+            "weighted_ce", {"weight": weights, "frequency": "none"},
+            "takes logits; its mean is one over weights, ours one over pixels: compared pixel by pixel")  # fmt: skip
+        add("torch", "CrossEntropyLoss(label_smoothing)", torch.nn.CrossEntropyLoss(label_smoothing=0.1)(logits, index),
+            "label_smoothing_ce", {"epsilon": 0.1}, "takes logits")  # fmt: skip
         add("monai", "FocalLoss", monai.FocalLoss(use_softmax=True, gamma=2.0)(logits, truth),
             "focal", {"alpha": 1.0 / classes}, "mean over pixels and classes: a factor of 1/classes")  # fmt: skip
         add("monai", "HausdorffDTLoss", monai.HausdorffDTLoss(include_background=False)(guess, truth),

@@ -1,4 +1,4 @@
-"""Values that MONAI and segmentation-models-pytorch gave once (benchmarks/other_losses) are ours."""
+"""Values that MONAI, segmentation-models-pytorch and PyTorch gave once (benchmarks/other_losses) are ours."""
 
 from __future__ import annotations
 
