@@ -26,6 +26,9 @@ from sweeper.analysis import Answers, analyse
 from sweeper.analysis.rankings import CLEAR, MAY_BE_BEST, NEW_TRAININGS, Ranking, rank_losses
 from sweeper.analysis.selection import UNIFIED, at_selected_gamma, select_gamma, trial_scores
 from sweeper.analysis.verdicts import FAILS, HOLDS
+from sweeper.data.preparation import bare_identities
+from sweeper.grids.expansion import expand
+from sweeper.grids.files import load_grid
 
 TEMPLATE = Path(__file__).parent / "page.md"
 SYM, ASYM = UNIFIED
@@ -156,7 +159,7 @@ def image(name: str, words: str) -> str:
 def progress(study: Study) -> str:
     """How much has run."""
     runs = read.runs_of(study.public.trials)
-    finished, planned = int(runs["finished"].sum()), _planned(study)
+    finished, planned = int(runs["finished"].sum()), _planned()
     head = f"**{finished} of {planned} trials have finished.**"
     if finished == planned:
         return f"{head} The study is complete."
@@ -167,34 +170,34 @@ def progress(study: Study) -> str:
     )
 
 
-def _planned(study: Study) -> int:
-    """The trials of the shipped grid: five runs of what one run of the sweep has."""
-    trials = study.public.trials
-    one = trials[trials["repeat"] == 0]
-    return 5 * len(one)
+def _planned() -> int:
+    """The trials of the shipped grid."""
+    grid = load_grid("public")
+    return len(expand(grid, bare_identities(grid)))
 
 
 def short_answer(study: Study) -> str:
     """The answers in a few lines."""
     lines = []
-    named = {dataset: one.best for dataset, one in study.rankings.items()}
-    clear = [f"{loss} on {dataset}" for dataset, loss in named.items() if loss is not None]
-    about = {one.about for one in study.rankings.values()}
-    if about and about != {NEW_TRAININGS}:
-        lines.append(f"Where there is one run, {NO_NEW}: no loss is called better there.")
-    of = f"{len(clear)} of {len(named)} sets"
-    lines.append(
-        f"A loss is the best with a probability above {CLEAR:g} on {of}{f': {listing(clear)}' if clear else ''}."
-    )
+    repeated = {dataset: one for dataset, one in study.rankings.items() if one.about == NEW_TRAININGS}
+    if single := [dataset for dataset in study.rankings if dataset not in repeated]:
+        lines.append(f"On {listing(single)} each loss has one run so far, which says nothing about new trainings.")
+    if repeated:
+        clear = [f"{one.best} on {dataset}" for dataset, one in repeated.items() if one.best is not None]
+        named = f": {listing(clear)}" if clear else ""
+        lines.append(
+            f"A loss is the best with a probability above {CLEAR:g} on {len(clear)} of {len(repeated)} sets{named}."
+        )
     for over in BASELINES:
         own = study.gains[(study.gains["loss"] == ASYM) & (study.gains["over"] == over)]
-        better = int(((own["p_holm"] < questions.ALPHA) & (own["gain"] > 0)).sum())
-        worse = int(((own["p_holm"] < questions.ALPHA) & (own["gain"] < 0)).sum())
         higher = int((own["gain"] > 0).sum())
-        lines.append(
-            f"The asymmetric unified loss has a higher mean than {over} on {higher} of {len(own)} sets; shown in new "
-            f"trainings is that it is better on {better} and worse on {worse}."
-        )
+        line = f"The asymmetric unified loss has a higher mean than {over} on {higher} of {len(own)} sets"
+        if repeated:
+            known = own[own["dataset"].isin(repeated)]
+            better = int(((known["p_holm"] < questions.ALPHA) & (known["gain"] > 0)).sum())
+            worse = int(((known["p_holm"] < questions.ALPHA) & (known["gain"] < 0)).sum())
+            line += f"; about new trainings it is shown to be better on {better} and worse on {worse} of {len(known)}"
+        lines.append(f"{line}.")
     lines.append(gamma_summary(study))
     lines.append(rarity_summary(study))
     return "\n".join(f"- {line}" for line in lines if line != NOT_YET)
@@ -252,6 +255,8 @@ def best(study: Study) -> str:
     rows = []
     for dataset, one in study.rankings.items():
         may = [f"{loss} {one.best_probability[loss]:.2f}" for loss in one.candidates]
+        if one.about != NEW_TRAININGS:
+            may = ["not known from one run"]
         shown = study.pairs[(study.pairs["dataset"] == dataset) & (study.pairs["p_holm"] < questions.ALPHA)]
         pairs = int((study.pairs["dataset"] == dataset).sum())
         rows.append(
@@ -266,7 +271,7 @@ def best(study: Study) -> str:
 def consensus(study: Study) -> str:
     """The losses over all sets, by mean rank."""
     found = study.answers.consensus
-    if found is None:
+    if found is None or found.about != NEW_TRAININGS:
         return NOT_YET
     rows = [
         (loss, number(rank, 2), number(found.best_probability[loss], 2))
@@ -293,12 +298,13 @@ def gamma_summary(study: Study) -> str:
     if found.empty:
         return NOT_YET
     verdicts = Counter(found["verdict"])
+    untold = len(found) - verdicts[HOLDS] - verdicts[FAILS]
     high = int((found["worst_gamma"] >= HIGH_GAMMA).sum())
     least, most = (number(value) for value in (found["range"].min(), found["range"].max()))
     return (
         f"Of {len(found)} pairs of a unified loss and a set, every γ is within 0.01 of γ = 0.5 in {verdicts[HOLDS]}, "
         f"some γ is shown to be farther away in {verdicts[FAILS]}, and the runs are too few to tell in "
-        f"{len(found) - verdicts[HOLDS] - verdicts[FAILS]}. The mean DSC over γ spans {least} to "
+        f"{untold}. The mean DSC over γ spans {least} to "
         f"{most}; the worst γ is {HIGH_GAMMA:g} or more in {high}."
     )
 

@@ -239,7 +239,7 @@ def test_every_place_of_the_page_has_a_value() -> None:
     assert found["ran"].endswith(
         "Of 4 attempts 1 were lost with their process, 1 were stopped and trained on later, and 1 failed."
     )
-    assert found["progress"].startswith("**48 of 120 trials have finished.**")
+    assert found["progress"].startswith("**48 of 1600 trials have finished.**")
     assert (found["pilot"], found["same"], found["rates"]) == (text.NOT_YET,) * 3
 
 
