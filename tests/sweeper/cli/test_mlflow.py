@@ -100,10 +100,6 @@ def test_a_damaged_store_and_a_deleted_experiment_are_mended_by_the_command_that
     assert f"the damaged store is now {store}.damaged-1" in sweeper_process(*printed(session))
     check_whole(session)
 
-    store.unlink()
-    sweeper_process("mlflow", "rebuild")
-    check_whole(session)
-
     client = connect(session.settings.mlflow)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None

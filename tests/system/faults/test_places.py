@@ -534,7 +534,6 @@ def test_a_log_that_was_removed_holds_nothing_up(made: Callable[..., Place]) -> 
 
 
 def test_when_mlflow_s_store_was_removed_the_spools_wait(made: Callable[..., Place]) -> None:
-    """`tests/sweeper/cli/test_mlflow.py` fills a new one from them."""
     place = made("MLflow's store")
     place.write(1)
     (place.folder / "mlflow.db").unlink()
