@@ -25,7 +25,7 @@ def write(study: Study, folder: Path) -> None:
 
 
 def _drawings(study: Study) -> Iterator[Drawing]:
-    if not study.gains.empty:
+    if study.gains["dataset"].nunique() > 1:
         yield gain_figure(study.gains, study.shares)
     answers = study.answers
     for dataset in dict.fromkeys(answers.stability["dataset"]):

@@ -136,7 +136,7 @@ def values(study: Study) -> dict[str, str]:
         ),
         "gains": gain_table(study),
         "gain_figure": ""
-        if study.gains.empty
+        if study.gains["dataset"].nunique() < 2
         else image("gain", "The gain in mean DSC against the foreground's share"),
         "rarity": rarity(study),
         "rarity_summary": rarity_summary(study),
