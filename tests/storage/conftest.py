@@ -21,6 +21,17 @@ from postgres_server import PostgresServer, running_server  # noqa: E402
 
 BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
+LONG_ON_POSTGRES = {"added_trials", "older_demo", "removal", "schema", "studies", "transfer"}
+"""The modules `test_…` of whole sweeps. What they do on a server takes a twelfth of all fast tests, and is slow."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` chooses."""
+    for item in items:
+        if item.get_closest_marker("postgres") and item.path.stem.removeprefix("test_") in LONG_ON_POSTGRES:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:

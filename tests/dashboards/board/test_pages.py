@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from PIL import Image
 
 from dashboards.board.app import make_app
 from dashboards.board.source import Source
+from storage.database import open_database
 from storage.repository import Repository
 from sweeper.views.examples import PREDICTIONS
 from tests.live_sweeps import Planned, bring, epoch, new_trial, store
@@ -26,11 +27,26 @@ from workers.datasets.image_folder import NUCLEI, Nuclei
 from workers.datasets.prepared import prepare
 
 
-@pytest.fixture
-def client(source: Source) -> FlaskClient:
+def client_of(source: Source) -> FlaskClient:
     client: FlaskClient = make_app(source, host="127.0.0.1").server.test_client()
     client.environ_base["HTTP_HOST"] = "127.0.0.1:8050"
     return client
+
+
+@pytest.fixture
+def client(source: Source) -> FlaskClient:
+    return client_of(source)
+
+
+@pytest.fixture(scope="module")
+def two_sweeps(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """The board of `demo` and `other`, for tests that change nothing."""
+    file = Path(shutil.copy(template, tmp_path_factory.mktemp("two")))
+    with open_database(f"sqlite:///{file}") as database:
+        store(Repository(database), [Planned(loss="ce", repeat=7, state=TrialState.FINISHED)], "other")
+    source = Source(f"sqlite:///{file}", rest=0.0)
+    yield client_of(source)
+    source.close()
 
 
 def rows(answer: Any) -> list[dict[str, str]]:
@@ -99,11 +115,9 @@ def test_home_is_sent_again_only_when_something_changed(client: FlaskClient, rep
     ],
 )
 def test_a_wrong_address_is_a_page_that_says_what_is_wrong(
-    client: FlaskClient, repository: Repository, address: str, status: int, words: str
+    two_sweeps: FlaskClient, address: str, status: int, words: str
 ) -> None:
-    if "other" in address:
-        store(repository, [Planned(loss="ce", repeat=7, state=TrialState.FINISHED)], "other")
-    answer = client.get(address)
+    answer = two_sweeps.get(address)
     assert answer.status_code == status
     text = answer.get_data(as_text=True)
     assert words in text

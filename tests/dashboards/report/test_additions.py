@@ -100,6 +100,7 @@ def test_a_third_test_is_in_tables_figures_latex_and_storage_and_moves_no_other_
     pd.testing.assert_frame_equal(both[numbers], before[numbers], check_dtype=False)
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_is_named(tmp_path):
     def broken(first: np.ndarray, second: np.ndarray) -> Comparison:
         raise ZeroDivisionError("no images")

@@ -182,6 +182,7 @@ def test_before_anything_has_finished_the_settings_are_those_that_shall_be_train
     assert "most epochs not stated 1000" in shown(report(study, tmp_path)[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "loss", "told"), [
     ("kits19", "unified_focal_asym", True), ("kits19", "dice", False), ("drive", "unified_focal_asym", False),
 ])  # fmt: skip

@@ -60,6 +60,7 @@ def test_of_eight_equal_losses_none_is_called_the_best() -> None:
     assert np.median([max(study.best_probability.values()) for study in studies]) < 0.6
 
 
+@pytest.mark.slow
 def test_images_alone_would_call_many_of_them_the_best() -> None:
     frames = [scores(equal(), images=100, run=3 * RUN, seed=seed) for seed in range(5)]
     with_runs = sum(ranked(frame).best is not None for frame in frames)

@@ -61,6 +61,7 @@ def with_gammas(stored: Path) -> Path:
     return stored
 
 
+@pytest.mark.slow
 def test_a_sweep_travels_to_another_home_with_its_optuna_studies(
     sweeper: Command, with_gammas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,6 +253,7 @@ def test_a_running_sweep_is_left_alone(bench: Bench, tmp_path: Path) -> None:
     assert len(bench.repository.trials("own")) == 3
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_not_prepared_here(bench: Bench, tmp_path: Path) -> None:
     folder = bench.masks(tmp_path / "masks")
     bench.now = replace(bench.now, settings=Settings(home=tmp_path / "elsewhere"))

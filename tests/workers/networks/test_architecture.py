@@ -85,6 +85,7 @@ def operations(model):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("depth", "shape"), [(3, (16, 24, 3)), (1, (4, 8, 6, 1))])
 def test_costs_on_paper_are_those_of_the_layers_that_are_built(name, depth, shape):

@@ -138,6 +138,7 @@ def test_a_kill_at_any_moment_repeats_nothing(
     assert turn > 8
 
 
+@pytest.mark.slow
 def test_a_lost_position_makes_no_second_run_and_no_second_metric(uri: str, tmp_path: Path) -> None:
     path = write_trial(tmp_path / "trial", trial())
     replay(path, uri, experiment="tests")
