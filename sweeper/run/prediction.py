@@ -188,6 +188,7 @@ def make_request(
         overlay=overlay,
         evaluation=spec.evaluation,
         metrics=asked_metrics(sweep).get(spec.data.dataset, ()),
+        deterministic=spec.training.deterministic,
     )
 
 

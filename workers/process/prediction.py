@@ -69,7 +69,7 @@ class PredictionRequest:
     Attributes:
         recipe: how the networks are applied.
         networks: the files of their weights.
-        threads: of TensorFlow, as in the training.
+        threads, deterministic: of TensorFlow, as in the training.
         prepared: folder of the prepared data, whose reader reads masks; None where nothing is scored.
         reader: the name of that reader.
         plugins: the sweep's, for its reader, network or metrics.
@@ -90,6 +90,7 @@ class PredictionRequest:
     overlay: bool = False
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     metrics: tuple[str, ...] = ()
+    deterministic: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -105,6 +106,7 @@ class PredictionRequest:
             "overlay": self.overlay,
             "evaluation": asdict(self.evaluation),
             "metrics": list(self.metrics),
+            "deterministic": self.deterministic,
         }
 
     @classmethod
@@ -215,7 +217,7 @@ def main() -> None:
 
     from workers.training.learner import configure_device
 
-    configure_device(arguments.threads, memory_share=None)
+    configure_device(arguments.threads, memory_share=None, deterministic=values["deterministic"])
     with answers:
         for answer in _answers(values):
             answers.write(json.dumps(answer) + "\n")

@@ -99,7 +99,7 @@ def test_masks_are_found_by_their_image_s_name(tmp_path: Path) -> None:
 
 def test_a_folder_holds_the_predictions_of_one_network(tmp_path: Path) -> None:
     recipe = Recipe(PICTURES, ("background", "nucleus"), ModelSpec())
-    request = PredictionRequest(recipe, (), 1, tmp_path / "out", tmp_path, "nuclei")
+    request = PredictionRequest(recipe, (), 1, tmp_path / "out", tmp_path, "nuclei", deterministic=False)
     assert PredictionRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
     assert predict(request, [], "a" * 16, lambda *_: None).done == 0
     with pytest.raises(SettingsError, match="holds predictions of other networks"):
