@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dashboards.figures.style import BLUE, VERMILLION, Drawing, draw
 
 Curves = Mapping[str, Sequence[float]]
 """What `workers.losses.curves` computes."""
+
+
+FLAT = 1e-3
+"""Below this share of its size a spread is that of the last digits."""
 
 
 def loss_figure(name: str, curves: Curves) -> Drawing:
@@ -27,6 +32,8 @@ def loss_figure(name: str, curves: Curves) -> Drawing:
             above.plot(curves[axis], curves[value], color=BLUE)
             below.plot(curves[axis], curves[slope], color=VERMILLION)
             below.set_xlabel(label)
+            for panel, shown in ((above, curves[value]), (below, curves[slope])):
+                widen(panel, shown)
         panels[0][0].set_title(f"{name}: over p")
         panels[0][1].set_title("a sure prediction that is shifted")
         panels[0][0].set_ylabel("value")
@@ -42,3 +49,11 @@ def loss_figure(name: str, curves: Curves) -> Drawing:
         (7.4, 4.8),
         paint,
     )
+
+
+def widen(panel: Axes, values: Sequence[float]) -> None:
+    """A constant is a line through the middle, not an enlarged view of its last digits."""
+    low, high = min(values), max(values)
+    size = max(abs(low), abs(high), FLAT)
+    if high - low < FLAT * size:
+        panel.set_ylim(low - size, high + size)

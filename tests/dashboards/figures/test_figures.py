@@ -8,9 +8,11 @@ import pytest
 import scikit_posthocs
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from dashboards.figures.family import family_figure
 from dashboards.figures.gamma import gamma_figure
+from dashboards.figures.loss_curves import widen
 from dashboards.figures.rankings import blob_figure
 from dashboards.figures.scores import scores_figure
 from dashboards.figures.segmentations import example_figures, overlay
@@ -209,3 +211,15 @@ def test_a_ranking_shows_each_loss_s_probability_of_being_best_in_words_too():
         drawing = blob_figure(ranking, list(losses), "ranking", "Ranking")
     assert "dice .70 (median rank 1, 95% 1 to 3); ce .25 (median rank 2, 95% 1 to 3)" in drawing.alt
     assert "images and trainings were drawn again" in drawing.caption
+
+
+def test_a_constant_slope_is_a_line_in_the_middle_and_not_its_last_digits():
+    panel = Figure().subplots()
+    widen(panel, [-0.44, -0.44 + 1e-13])
+    low, high = panel.get_ylim()
+    assert low < -0.8 < -0.1 < high
+    panel = Figure().subplots()
+    panel.plot([0, 1], [1, 2])
+    before = panel.get_ylim()
+    widen(panel, [1, 2])
+    assert panel.get_ylim() == before
