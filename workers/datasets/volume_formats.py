@@ -23,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from nibabel.freesurfer.mghformat import MGHError
+from nibabel.spatialimages import HeaderDataError, ImageDataError
+from nibabel.wrapstruct import WrapStructError
 
 from workers.datasets.grids import Header, make_header, require_numbers, three_axes
 from workers.datasets.nifti import Slabs, header_of, quiet_nibabel
@@ -138,6 +140,8 @@ def open_dicom(path: Path) -> Iterator[tuple[Header, Slabs]]:
         with _damage(file):
             reader.ReadImageInformation()
         slices.append((file, reader))
+    if not slices:
+        raise DataError(f"{path}: no DICOM file; get it again or exclude the case")
     if len(slices) == 1 and slices[0][1].GetSize()[2:] > (1,):
         with open_itk(path) as opened:  # one file with all slices
             yield opened
@@ -284,7 +288,8 @@ _UNITS = {"mm": 1.0, "cm": 10.0, "µm": 1e-3, "um": 1e-3, "micron": 1e-3, "micro
 
 _LIBRARY_ERRORS = (
     *(OSError, EOFError, zlib.error, struct.error, ValueError, LookupError, TypeError, OverflowError),
-    *(HeaderDataError, ImageFileError, tifffile.TiffFileError),
+    *(HeaderDataError, ImageDataError, ImageFileError, MGHError, WrapStructError),  # nibabel
+    tifffile.TiffFileError,
     RuntimeError,  # SimpleITK
     *(tokenize.TokenError, SyntaxError),  # NumPy
     AssertionError,  # tifffile

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 from rich.console import Console
-from study_maker import Study, make_trial, store
 
 from storage.database import open_database
 from storage.records import Trial
@@ -29,6 +28,7 @@ from sweeper.settings import Settings, load_settings
 from sweeper.study import read_study
 from tests.dashboards.browser import SECONDS, chromium, opened, picture
 from tests.results import result, scored
+from tests.sweeper.analysis.study_maker import Study, make_trial, store
 from trials.results import Epoch
 from trials.states import TrialState
 from workers.tracking import Spool
@@ -54,6 +54,8 @@ def of_two_sets(home: Path) -> Path:
     study.trials += [make_trial(*cell, state=TrialState.QUEUED) for cell in means]
     with _repository() as (settings, repository):
         store(study, repository, "both")
+        if (lease := repository.lease("both")) is not None:
+            repository.release_lease(lease)
         trials = repository.trials("both")
         _finish(settings, repository, "both", [(t, means[t.dataset, t.loss]) for t in trials])
     return home

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import gzip
 import locale
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,3 +247,17 @@ def test_labels_of_a_numpy_file_go_through_the_map(tmp_path: Path) -> None:
     np.save(tmp_path / "seg.npy", MASK.T.astype(bool))
     label = read_labels(tmp_path / "seg.npy", {0: 0, 1: 3}, read_header(tmp_path / "seg.npy"))
     np.testing.assert_array_equal(label, 3 * MASK)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.mgz", gzip.compress(struct.pack(">i", 1) + bytes(400))),  # no voxel along any axis
+        ("a.mgh", struct.pack(">i", 1) + bytes(400)),
+        ("a.dcm", b"DICM, but not where it belongs"),
+    ],
+)
+def test_a_file_of_another_content_than_its_name_says_is_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}: (damaged|no DICOM file)"):
+        read_volume(tmp_path / name)
