@@ -290,6 +290,7 @@ def test_an_empty_sweep(tmp_path):
     assert "No trial has finished." in next(p for p in files.tables if p.name == "tables.tex").read_text()
 
 
+@pytest.mark.slow
 def test_one_trial_on_one_image(tmp_path):
     study = Study()
     study.add(make_trial("nuclei", "ce"), [0.5])
@@ -297,6 +298,7 @@ def test_one_trial_on_one_image(tmp_path):
     assert "No two losses have finished on the same data set." in shown(page)
 
 
+@pytest.mark.slow
 def test_identical_scores(tmp_path):
     study = Study()
     for loss in ("ce", "dice", "focal"):
@@ -306,6 +308,7 @@ def test_identical_scores(tmp_path):
     assert "the smallest corrected p that any scores could give" in shown(page)
 
 
+@pytest.mark.slow
 def test_undefined_scores_alone(tmp_path):
     study = Study()
     for loss in ("ce", "dice"):
@@ -347,6 +350,7 @@ def test_the_banner(provenance, rehearsal, words, tmp_path):
     assert (words in text) if words else ("Rehearsal" not in text and "Synthetic images" not in text)
 
 
+@pytest.mark.slow
 def test_outdated_results_are_named_and_not_counted(tmp_path):
     study = Study()
     study.add(make_trial("nuclei", "ce"), [0.5, 0.6])
@@ -431,6 +435,7 @@ def test_the_ranking_says_who_may_be_best_and_what_more_runs_would_find(tmp_path
     assert "estimated from these scores" in text
 
 
+@pytest.mark.slow
 def test_the_ranking_of_one_run_each_is_of_these_networks(tmp_path):
     _, _, page = report(two_losses(), tmp_path)
     text = " ".join(page.text)

@@ -42,6 +42,7 @@ def study_data(scores: pd.DataFrame) -> StudyData:
     return data_of_scores(study_of(scores, "nnunet.csv"), "nnunet.csv")
 
 
+@pytest.mark.slow
 def test_the_page_s_example_becomes_a_whole_report(example: Path, tmp_path: Path) -> None:
     with unrendered():
         files = report_scores(example, tmp_path / "out", ("html", "csv", "latex"))  # as the command finds the writer

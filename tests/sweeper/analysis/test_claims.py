@@ -126,6 +126,7 @@ def test_no_difference_between_the_variants():
     assert verdict(claims_of(study_of(apart)), "two unified variants")[0] == "does not hold"
 
 
+@pytest.mark.slow
 def test_one_missing_pair_leaves_a_claim_untested_unless_another_fails():
     two = {"dice": 0.8, "tversky": 0.8}
     found, numbers = verdict(claims_of(study_of(two)), "Dice-based losses")
@@ -174,6 +175,7 @@ def test_gamma_claims_that_do_not_hold():
         assert verdict(claims, claim)[0] == "does not hold", claim
 
 
+@pytest.mark.slow
 def test_synthetic_images_and_rehearsals_test_nothing_and_show_their_numbers():
     means = {"unified_focal_asym": 0.85, "ce": 0.8}
     found, numbers = verdict(claims_of(study_of(means, provenance="synthetic")), "at least as good")
@@ -183,6 +185,7 @@ def test_synthetic_images_and_rehearsals_test_nothing_and_show_their_numbers():
     assert (found, numbers.partition(";")[0]) == ("not tested", "a rehearsal")
 
 
+@pytest.mark.slow
 def test_general_claims_are_asked_of_other_data_sets_and_marked():
     claims = answers_of(paper_like(("nuclei",), baselines=("ce", "dice"), gammas=(0.1, 0.5), repeats=3)).claims
     own = claims[claims["dataset"] == "nuclei"]

@@ -110,6 +110,7 @@ def test_the_paper_s_claims_are_counted():
     assert "None of the paper's" in sentences(paper_like(baselines=("ce",), gammas=(0.5,)))[2]
 
 
+@pytest.mark.slow
 def test_a_rehearsal_claims_nothing_about_the_paper():
     study = of_the_paper()
     assert "None of the paper's" in sentences(study, rehearsal=True)[2]

@@ -80,6 +80,7 @@ def test_what_the_grid_excludes_is_not_checked(sweeper: Any, own: tuple[str, ...
     assert "left out c1: excluded by a setting" in prepared.out
 
 
+@pytest.mark.slow
 def test_augmented_samples_stand_beside_their_images(sweeper: Any, own: tuple[str, ...]) -> None:
     assert sweeper("data", "show", "cells", *own, "--to", "plain.png").status == 0
     assert sweeper("data", "show", "cells", *own, "--to", "rich.png", "--augmented", "3").status == 0

@@ -112,6 +112,7 @@ def test_a_service_gets_words(receiver: Receiver) -> None:
     assert said == []
 
 
+@pytest.mark.slow
 def test_a_service_that_refuses_is_told_without_its_address(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_the_text(sweeper: Command, two: None) -> None:
     assert "nuclei, nucleus, dice: first − second -0.125 [" in out
 
 
+@pytest.mark.slow
 def test_shared_trials_differ_in_nothing(sweeper: Command, home: Path) -> None:
     store(home, "first", [], 0.0)
     store(home, "again", [], 0.1)

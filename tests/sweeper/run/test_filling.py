@@ -226,6 +226,7 @@ def test_rescoring_adds_a_metric_that_no_grid_asks_for_and_moves_no_hash(bench: 
     assert [t.hash for t in bench.repository.trials("own")] == hashes
 
 
+@pytest.mark.slow
 def test_validation_images_are_rescored_from_their_kept_predictions(tmp_path: Path, bench: Bench) -> None:
     _, second = bench.repository.trials("own")
     prepared = bench.prepared(second.spec)

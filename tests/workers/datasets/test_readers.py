@@ -52,6 +52,7 @@ def test_its_layout_from_files_to_arrays(name: str, tmp_path: Path) -> None:
     assert check(reader, source).ok
 
 
+@pytest.mark.slow
 def test_table_1_in_full(tmp_path: Path) -> None:
     """The paper's counts out of folders with the distributions' own numbers of files."""
     expected = {"cvc_clinicdb": (612, 392, 98, 122), "drive": (40, 16, 4, 20), "bus2017": (163, 104, 26, 33)}

@@ -171,6 +171,7 @@ def test_a_volume_is_its_pixels(case: Any, name: str) -> None:
     assert value(name, flat) == same(value(name, case), rel=1e-12)
 
 
+@pytest.mark.slow
 @quick
 @given(cases(inside=False), st.sampled_from([n for n in losses.names() if n != "batch_dice"]))
 def test_the_batch_value_is_the_mean_of_the_images(case: Any, name: str) -> None:

@@ -349,6 +349,7 @@ def test_slabs_change_no_number(shape: tuple[int, ...]) -> None:
         assert ours(name, g, p, "float64") == pytest.approx(reference(name, g, p), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_mixed_float16_computes_in_float32() -> None:
     g, p = random_case((2, 12, 9, 2), 0)
     half = p.astype(np.float16)
