@@ -80,6 +80,11 @@ def main() -> None:
         )(logits, truth)
         add("monai", "DiceLoss + FocalLoss/2", parts, "dice_focal", {"alpha": 1.0 / classes},
             "mean over classes, see FocalLoss; DiceFocalLoss takes the sigmoid of each logit: compared with its parts")  # fmt: skip
+        if classes == 2:
+            focal = monai.unified_focal_loss.AsymmetricFocalLoss(delta=0.6, gamma=0.3)(guess, truth)
+            tversky = monai.unified_focal_loss.AsymmetricFocalTverskyLoss(delta=0.6, gamma=0.3)(guess, truth)
+            add("monai", "AsymmetricFocalLoss + AsymmetricFocalTverskyLoss/2", focal + tversky / 2, "unified_focal_asym",
+                {"gamma": 0.3}, "two classes alone; its focal part is a mean over classes, so that AsymmetricUnifiedFocalLoss weighs it half: compared by parts")  # fmt: skip
         weights = [0.5, 2.0, 3.0][:classes]
         add("torch", "CrossEntropyLoss", torch.nn.CrossEntropyLoss()(logits, index), "ce", {}, "takes logits")
         add("torch", "CrossEntropyLoss(weight)",
