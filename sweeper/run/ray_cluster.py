@@ -82,6 +82,7 @@ def _connected(options: Mapping[str, object], address: str) -> Iterator[None]:
     try:
         _start(options)
     except Exception as error:  # Ray raises a bare Exception where its processes start too slowly
+        _end_half_started(options)
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"no Ray cluster answers at RAY_ADDRESS={address}" if address else "the local Ray cannot start"
         raise RayUnavailableError(f"{where} ({first}); see `sweeper doctor`") from error
@@ -91,18 +92,18 @@ def _connected(options: Mapping[str, object], address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _end_half_started(state: tenacity.RetryCallState) -> None:
+def _end_half_started(options: Mapping[str, object]) -> None:
     """Ray forgets the processes that it has started once another one of them is late."""
     ray.shutdown()
-    if folder := state.args[0].get("_temp_dir"):
-        end_processes(Path(folder))
+    if folder := options.get("_temp_dir"):
+        end_processes(Path(str(folder)))
 
 
 @tenacity.retry(
     # Ray waits 30 s for its processes, which is too short on a machine that is busy and has read nothing of Ray yet.
     retry=tenacity.retry_if_exception_message(match=".*timed out during startup"),
     stop=tenacity.stop_after_attempt(3),
-    before_sleep=_end_half_started,
+    before_sleep=lambda state: _end_half_started(state.args[0]),
     reraise=True,
 )
 def _start(options: Mapping[str, object]) -> None:
@@ -129,7 +130,6 @@ def private_folder() -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield outer / "r"
     finally:
-        end_processes(outer)
         os.close(lock)
         shutil.rmtree(outer, ignore_errors=True)
 
