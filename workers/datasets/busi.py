@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from workers.datasets.image_folder import united
 from workers.datasets.images import read_binary_mask, read_image
-from workers.datasets.layouts import Layout, find_cases
+from workers.datasets.layouts import Layout, excerpt, find_cases
 from workers.datasets.patterns import wrong_folder
 from workers.datasets.reader import About, Case, CaseFiles, Reader
 
@@ -48,15 +48,11 @@ class Busi(Reader):
     def find_cases(self, source: Path) -> list[CaseFiles]:
         inner = source / "Dataset_BUSI_with_GT"
         base = inner if inner.is_dir() else source
-        sorted_out = (source / "images").is_dir()  # into folders, as in excerpts
         kinds = ("benign", "malignant", *(("normal",) if self.normal else ()))
-        if not (sorted_out or all((base / kind).is_dir() for kind in kinds)):
-            raise wrong_folder(source, self.about.title, self.about.layout)
-        if sorted_out:
-            cases = find_cases(source, Layout(("images/{id}.png",), ((0, "masks/{id}.png"),)))
-            if not all(case.id.startswith(("benign", "malignant", "normal")) for case in cases):
-                raise wrong_folder(source, self.about.title, self.about.layout)
+        if cases := excerpt(source, ".png", ("benign", "malignant", "normal"), self.about):
             return [case for case in cases if case.id.startswith(kinds)]
+        if not all((base / kind).is_dir() for kind in kinds):
+            raise wrong_folder(source, self.about.title, self.about.layout)
         return [
             case
             for kind in kinds

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from workers.datasets.images import read_binary_mask, read_image
-from workers.datasets.layouts import Layout, find_cases
+from workers.datasets.layouts import excerpt
 from workers.datasets.patterns import match_files, pair, wrong_folder
 from workers.datasets.reader import About, Case, CaseFiles, Reader
 from workers.errors import DataError
@@ -27,11 +27,8 @@ class _Isic(Reader):
     dimensions = 2
 
     def find_cases(self, source: Path) -> list[CaseFiles]:
-        if (source / "images").is_dir():  # sorted out into folders, as in excerpts, of which none is the test set
-            sorted_out = find_cases(source, Layout(("images/{id}.jpg",), ((0, "masks/{id}.png"),)))
-            if not all(case.id.startswith("ISIC_") for case in sorted_out):
-                raise wrong_folder(source, self.about.title, self.about.layout)
-            return sorted_out
+        if sorted_out := excerpt(source, ".jpg", ("ISIC_",), self.about):
+            return sorted_out  # of which none is the test set
         cases: dict[str, CaseFiles] = {}
         *_, (testing, _) = self.parts
         official = (source / testing).is_dir()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from workers.datasets.patterns import GROUP, match_apart, match_groups, pair, require_partners, single
-from workers.datasets.reader import CaseFiles
+from workers.datasets.patterns import GROUP, match_apart, match_groups, pair, require_partners, single, wrong_folder
+from workers.datasets.reader import About, CaseFiles
 from workers.errors import DataError, ParameterError
 
 
@@ -77,6 +77,21 @@ def find_cases(source: Path, layout: Layout) -> list[CaseFiles]:
         )
         for case in cases
     ]
+
+
+def excerpt(source: Path, ending: str, beginnings: tuple[str, ...], about: About) -> list[CaseFiles]:
+    """The cases of a public set that lie in the folders `images` and `masks`, under the set's own names; none without
+    such folders.
+
+    Raises:
+        DataError: the names are others, so that this is not the set.
+    """
+    if not (source / "images").is_dir():
+        return []
+    cases = find_cases(source, Layout((f"images/{{id}}{ending}",), ((0, "masks/{id}.png"),)))
+    if not all(case.id.startswith(beginnings) for case in cases):
+        raise wrong_folder(source, about.title, about.layout)
+    return cases
 
 
 def _images(source: Path, layout: Layout, position: int, partners: Mapping[str, Path]) -> dict[str, Path]:
