@@ -6,11 +6,8 @@ scores as one line of JSON, or the error.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +17,7 @@ from trials.messages import PluginSource
 from trials.results import Partition, Score
 from trials.spec import TrialSpec
 from workers.errors import WorkerError, WorkerLostError
+from workers.process.one_request import asked, command, environment
 
 MODEL_FILE = "model.keras"
 
@@ -53,14 +51,13 @@ def evaluate_again(
     """
     if spec.model.source and spec.model.source not in {plugin.source for plugin in plugins}:
         raise EvaluationError("the network is of a plug-in; only training the trial again gives them")
-    root = str(Path(__file__).absolute().parents[2])
     request = {
         "spec": spec.to_dict(), "folder": str(folder), "prepared_root": str(prepared_root), "metrics": list(metrics),
         "partitions": list(partitions), "plugins": [plugin.to_dict() for plugin in plugins],
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "workers.process.evaluation", "--threads", str(spec.training.threads)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+        command("workers.process.evaluation", spec.training.threads),
+        env=environment(),
         input=json.dumps(request),
         capture_output=True,
         text=True,
@@ -79,32 +76,25 @@ def evaluate_again(
 
 def main() -> None:
     """Answers one request."""
-    parser = argparse.ArgumentParser(prog="workers.process.evaluation")
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    request = json.loads(sys.stdin.readline())
+    with asked("workers.process.evaluation") as (threads, request, answers):
+        from workers.training.learner import configure_device
 
-    from workers.training.learner import configure_device
+        spec = TrialSpec.from_dict(request["spec"])
+        configure_device(threads, deterministic=spec.training.deterministic)
+        from workers.plugins import load_plugin_texts
 
-    spec = TrialSpec.from_dict(request["spec"])
-    configure_device(arguments.threads, deterministic=spec.training.deterministic)
-    from workers.plugins import load_plugin_texts
-
-    try:
-        load_plugin_texts(map(PluginSource.from_dict, request["plugins"]))
-        scores = _scores(
-            spec,
-            Path(request["folder"]),
-            Path(request["prepared_root"]),
-            request["metrics"],
-            request["partitions"],
-        )
-        answer: dict[str, object] = {"scores": [score.to_dict() for score in scores]}
-    except (ExpectedError, OSError, ValueError, zipfile.BadZipFile) as error:
-        answer = {"error": str(error)}
-    with answers:
+        try:
+            load_plugin_texts(map(PluginSource.from_dict, request["plugins"]))
+            scores = _scores(
+                spec,
+                Path(request["folder"]),
+                Path(request["prepared_root"]),
+                request["metrics"],
+                request["partitions"],
+            )
+            answer: dict[str, object] = {"scores": [score.to_dict() for score in scores]}
+        except (ExpectedError, OSError, ValueError, zipfile.BadZipFile) as error:
+            answer = {"error": str(error)}
         answers.write(json.dumps(answer) + "\n")
 
 

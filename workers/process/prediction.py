@@ -6,11 +6,8 @@ with one line of JSON for each image, in their order. Its owner's side is `predi
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +20,7 @@ from trials.results import Score
 from trials.spec import EvaluationSpec
 from workers.errors import DataError, WorkerLostError
 from workers.inference.recipe import Recipe
+from workers.process.one_request import asked, command, environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +151,10 @@ def predict_all(request: PredictionRequest, jobs: Sequence[Job]) -> Iterator[Ans
 
 def _until_lost(request: PredictionRequest, left: list[Job]) -> Iterator[Answer]:
     """The answers of one process, which are taken out of what is left."""
-    root = str(Path(__file__).absolute().parents[2])
     printed = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.process.prediction", "--threads", str(request.threads)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+        command("workers.process.prediction", request.threads),
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=printed,
@@ -208,17 +205,10 @@ def _why(status: int, printed: IO[str]) -> str:
 
 def main() -> None:
     """Answers one request."""
-    parser = argparse.ArgumentParser(prog="workers.process.prediction")
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    values = json.loads(sys.stdin.readline())
+    with asked("workers.process.prediction") as (threads, values, answers):
+        from workers.training.learner import configure_device
 
-    from workers.training.learner import configure_device
-
-    configure_device(arguments.threads, memory_share=None, deterministic=values["deterministic"])
-    with answers:
+        configure_device(threads, memory_share=None, deterministic=values["deterministic"])
         for answer in _answers(values):
             answers.write(json.dumps(answer) + "\n")
 

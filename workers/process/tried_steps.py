@@ -7,18 +7,15 @@ what came of it as one line of JSON. `try_steps` is its owner's side, and import
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trials.spec import TrialSpec
+from workers.process.one_request import asked, command, environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,16 +56,14 @@ def try_steps(
         device: `gpu` fails where TensorFlow sees none.
         patience: it is ended, and has failed, after so many seconds.
     """
-    root = str(Path(__file__).absolute().parents[2])
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
     request = {"spec": spec.to_dict(), "size": list(size), "steps": steps, "device": device}
-    command = [sys.executable, "-m", "workers.process.tried_steps", "--threads", str(spec.training.threads)]
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    started = command("workers.process.tried_steps", spec.training.threads)
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     try:
         done = subprocess.run(
-            command,
-            env={**os.environ, **quiet, **hidden, "PYTHONPATH": paths},
+            started,
+            env={**environment(), **quiet, **hidden},
             input=json.dumps(request),
             capture_output=True,
             text=True,
@@ -86,24 +81,17 @@ def try_steps(
 
 def main() -> None:
     """Answers one request."""
-    parser = argparse.ArgumentParser(prog="workers.process.tried_steps")
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    request = json.loads(sys.stdin.readline())
+    with asked("workers.process.tried_steps") as (threads, request, answers):
+        from workers.process.failures import failure_text, refused_operation
+        from workers.training.learner import configure_device
 
-    from workers.process.failures import failure_text, refused_operation
-    from workers.training.learner import configure_device
-
-    spec = TrialSpec.from_dict(request["spec"])
-    try:
-        configure_device(arguments.threads, deterministic=spec.training.deterministic)
-        tried = _tried(spec, tuple(request["size"]), request["steps"], request["device"])
-    except Exception as error:  # noqa: BLE001  whatever a library raises is the answer
-        refused = refused_operation(error)
-        tried = Tried("refused" if refused else "failed", error=failure_text(error).strip().splitlines()[0])
-    with answers:
+        spec = TrialSpec.from_dict(request["spec"])
+        try:
+            configure_device(threads, deterministic=spec.training.deterministic)
+            tried = _tried(spec, tuple(request["size"]), request["steps"], request["device"])
+        except Exception as error:  # noqa: BLE001  whatever a library raises is the answer
+            refused = refused_operation(error)
+            tried = Tried("refused" if refused else "failed", error=failure_text(error).strip().splitlines()[0])
         answers.write(json.dumps(asdict(tried)) + "\n")
 
 
