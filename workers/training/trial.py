@@ -39,6 +39,8 @@ RESULT_FILE = "result.json"
 MODEL_FILE = "model.keras"
 PREDICTIONS_FILE = "predictions.npz"
 VALIDATION_FILE = "validation_predictions.npz"
+KEPT_FILES = (MODEL_FILE, PREDICTIONS_FILE, VALIDATION_FILE)
+"""What lies beside a whole result."""
 
 
 class InterruptedTrialError(WorkerError):
@@ -94,7 +96,13 @@ def run_trial(
 
 
 def read_result(folder: Path, trial_hash: str) -> TrialResult | None:
-    """The result that an earlier attempt left in the folder, or None."""
+    """The result that an earlier attempt left in the folder, or None.
+
+    A result whose other files are gone is none: whoever removed the folder while the trial ran left only what was
+    written after. The trial is trained again.
+    """
+    if not all((folder / name).is_file() for name in KEPT_FILES):
+        return None
     try:
         values = json.loads((folder / RESULT_FILE).read_bytes())
     except (FileNotFoundError, json.JSONDecodeError):

@@ -75,6 +75,8 @@ def test_a_trial_learns_and_leaves_its_result(data: TinyData, learners: Learners
     assert read_result(tmp_path, spec.hash) == result
     assert {p.name for p in tmp_path.iterdir()} >= {"model.keras", "predictions.npz", "result.json"}
     assert not list(tmp_path.glob("epoch-*"))
+    (tmp_path / "predictions.npz").unlink()  # somebody removed the folder just before the result was written
+    assert read_result(tmp_path, spec.hash) is None
 
 
 @pytest.mark.slow
