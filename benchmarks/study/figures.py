@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.study import pilot
 from benchmarks.study.page import BASELINES, Study
 from dashboards.figures.gamma import gamma_figure
 from dashboards.figures.style import BLUE, INK, ORANGE, VERMILLION, Drawing, draw
 from sweeper.analysis.selection import UNIFIED
+
+STYLES = {"ce": ("-", "cross entropy"), "dice": ("--", "Dice")}
 
 
 def write(study: Study, folder: Path) -> None:
@@ -49,16 +50,15 @@ def gain_figure(gains: pd.DataFrame, shares: pd.DataFrame) -> Drawing:
                 axes.plot(x, gain, "o", color=colour, markersize=4, label=loss)
                 ends = np.abs(np.nan_to_num(own[["low", "high"]].to_numpy(float).T - gain))
                 axes.errorbar(x, gain, ends, fmt="none", ecolor=colour, elinewidth=0.8)
-            for dataset in dict.fromkeys(own["dataset"]):
-                place = axes.get_xaxis_transform()
-                axes.text(92 * share[dataset], 0.02, str(dataset), rotation=90, fontsize=6, transform=place)
             axes.axhline(0, color=INK, linewidth=0.8)
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            sets = 100 * share.loc[list(dict.fromkeys(own["dataset"]))]
+            names = [f"{name} {value:.2g}%" for name, value in sets.items()]
+            axes.set_xticks(sets.to_numpy(float), names, rotation=90, fontsize=7)
+            axes.set_xticks([], minor=True)
             axes.invert_xaxis()
             axes.set_title(f"over {over}")
-            axes.set_xlabel("foreground, % of an image (rarer to the right)")
+            axes.set_xlabel("foreground (rarer to the right)")
         panels[0].set_ylabel("gain in mean DSC")
         panels[0].legend(fontsize=7, frameon=False)
 
@@ -80,14 +80,15 @@ def pilot_figure(curves: pd.DataFrame) -> Drawing:
         panels = figure.subplots(rows, 4, squeeze=False).reshape(-1)
         for axes, name in zip(panels, names, strict=False):
             for (loss, rate), own in curves[curves["dataset"] == name].groupby(["loss", "rate"], observed=True):
-                style = "-" if loss == "ce" else "--"
-                axes.plot(own["epoch"], own["val_dsc"], style, color=colours[rate], linewidth=1.1)
+                axes.plot(own["epoch"], own["val_dsc"], STYLES[str(loss)][0], color=colours[rate], linewidth=1.1)
             axes.set_title(name, fontsize=8)
             axes.tick_params(labelsize=7)
         for axes in panels[len(names) :]:
             axes.set_axis_off()
         for rate in rates:
             panels[0].plot([], [], color=colours[rate], label=f"rate {rate:g}")
+        for style, loss in STYLES.values():
+            panels[0].plot([], [], style, color=INK, linewidth=0.8, label=loss)
         panels[0].legend(fontsize=6, frameon=False)
 
     title = "Validation DSC of the pilot over its epochs"

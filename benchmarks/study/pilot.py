@@ -67,5 +67,5 @@ def _curves_of(exported: Exported) -> pd.DataFrame:
 
 
 def rate_of(name: str) -> float:
-    """The rate of one of the pilot's sweeps, which are named `pilot-0.1`."""
+    """The rate of one of the pilot's sweeps, which are named `pilot-rate-0.1`."""
     return float(name.rpartition("-")[2])
