@@ -81,7 +81,9 @@ def orientation_tag(image: PillowImage.Image) -> int:
     Of a PNG all pixels are read, because the tag may stand behind them.
     """
     try:
-        return orientation_of(image.getexif().get(ExifTags.Base.Orientation, 1))
+        # A TIFF's tags have been read with its header; getexif would read them again.
+        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else image.getexif()
+        return orientation_of(tags.get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, struct.error):  # what Pillow raises for damaged EXIF data
         return 1
 

@@ -271,7 +271,8 @@ def z_score(image: Image, where: str = "image") -> Image:
     flat = image.reshape(-1)
     slabs = [flat[i : i + _SLAB_VALUES] for i in range(0, flat.size, _SLAB_VALUES)]
     mean = sum(float(s.sum(dtype=np.float64)) for s in slabs) / flat.size
-    variance = sum(float(np.square(s.astype(np.float64) - mean).sum()) for s in slabs) / flat.size
+    room = np.empty(min(flat.size, _SLAB_VALUES))  # one for all slabs: fresh memory costs more than the arithmetic
+    variance = sum(_squares(s, mean, room[: s.size]) for s in slabs) / flat.size
     # A constant image leaves rounding noise of the size of a float32's last digit of its mean.
     if variance <= (abs(mean) * 1e-6) ** 2:
         raise ConstantImageError(where, mean)
@@ -280,6 +281,12 @@ def z_score(image: Image, where: str = "image") -> Image:
         slab -= np.float32(mean)
         slab /= np.float32(deviation)
     return image
+
+
+def _squares(values: Image, mean: float, room: npt.NDArray[np.float64]) -> float:
+    """The sum of the squared differences from the mean; `room` is overwritten."""
+    np.subtract(values, mean, out=room, dtype=np.float64)
+    return float(np.square(room, out=room).sum())
 
 
 def resize(
