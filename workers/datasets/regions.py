@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from workers.datasets.preprocessing import IGNORED, Label
+from workers.datasets.preprocessing import Label
 from workers.errors import ParameterError
 
 Members = tuple[tuple[int, ...], ...]
