@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
+from sweeper.errors import RayUnavailableError
 from sweeper.run.coordinator import Coordinator
 from sweeper.run.limits import over_text, patience
 from sweeper.run.ray_cluster import slots  # before Ray: it sets what Ray reads when it is imported
@@ -55,6 +56,8 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 RUN_ID_SECONDS = 5.0
+NODE_SECONDS = 5.0
+"""Between two looks at whether this process's Ray node lives."""
 
 _log = logging.getLogger(__name__)
 
@@ -302,6 +305,27 @@ class _Forget(tune.Callback):  # type: ignore[misc]
         return {}
 
 
+class _OwnNode(tune.Callback):  # type: ignore[misc]
+    """Ends the sweep once the Ray node that this process is connected to has died, for which Tune would wait for ever."""
+
+    def __init__(self, sweep: str) -> None:
+        self._sweep, self._node = sweep, ray.get_runtime_context().get_node_id()
+        self._looked = time.monotonic()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Tune pickles the callback to restore it, and we never restore."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        if time.monotonic() < self._looked + NODE_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self._node):
+            raise RayUnavailableError(
+                f"the Ray node of this sweep has died, perhaps for want of memory; go on with: sweeper resume {self._sweep}"
+            )
+
+
 class InOrder(FIFOScheduler):  # type: ignore[misc]
     """First come, first served, among the trials that have not ended.
 
@@ -378,7 +402,7 @@ def execute(
         trainable: trains a trial and reports like `WarmTrainable`.
 
     Raises:
-        RayUnavailableError: the cluster has no slot for a single trial.
+        RayUnavailableError: the cluster has no slot for a single trial, or this process's node of it has died.
         LeaseLostError: another coordinator has taken the sweep over.
         NotWritableError: the database cannot be written any more.
     """
@@ -401,7 +425,7 @@ def execute(
                 storage_path=scratch,
                 verbose=0,
                 stop=_StopNow(coordinator),
-                callbacks=[_Forget()],
+                callbacks=[_Forget(), _OwnNode(coordinator.sweep.name)],
                 log_to_file=False,
                 # The training process writes its own checkpoints, which outlive Tune.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),

@@ -79,7 +79,16 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_ends_none_before_its_epo
     reference.so_far(sweep)
 
 
-def test_the_ray_head_dies(sweep: Sweep, reference: Reference) -> None:
+def test_ray_s_node_dies_and_then_its_head(sweep: Sweep, reference: Reference) -> None:
+    run = sweep.go()
+    sweep.hold("mid-epoch", run)
+    for node in sweep.named("raylet"):
+        node.kill()
+    said = run.ends(2)
+    assert (
+        f"the Ray node of this sweep has died, perhaps for want of memory; go on with: sweeper resume {SWEEP}" in said
+    )
+    sweep.alone()
     run = sweep.go()
     sweep.hold("mid-epoch", run)
     for head in sweep.named("gcs_server"):  # on a busy machine Ray may have been started twice
