@@ -306,7 +306,7 @@ class _Forget(tune.Callback):  # type: ignore[misc]
 
 
 class _OwnNode(tune.Callback):  # type: ignore[misc]
-    """Ends the sweep once the Ray node that this process is connected to has died, for which Tune would wait for ever."""
+    """Ends the sweep once the Ray node that this process is connected to has died: Tune would wait for it for ever."""
 
     def __init__(self, sweep: str) -> None:
         self._sweep, self._node = sweep, ray.get_runtime_context().get_node_id()
@@ -321,9 +321,8 @@ class _OwnNode(tune.Callback):  # type: ignore[misc]
             return
         self._looked = time.monotonic()
         if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self._node):
-            raise RayUnavailableError(
-                f"the Ray node of this sweep has died, perhaps for want of memory; go on with: sweeper resume {self._sweep}"
-            )
+            why = "the Ray node of this sweep has died, perhaps for want of memory"
+            raise RayUnavailableError(f"{why}; go on with: sweeper resume {self._sweep}")
 
 
 class InOrder(FIFOScheduler):  # type: ignore[misc]
