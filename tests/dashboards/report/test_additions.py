@@ -173,6 +173,7 @@ SECTIONS.register("mine", Section("mine", "Mine", 200, lambda data, drawings: [P
 """
 
 
+@pytest.mark.slow
 def test_a_plug_in_that_the_sweep_was_launched_with_adds_to_its_report(tmp_path):
     plugin = PluginSource("/home/me/mine.py", content_hash(PLUGIN), PLUGIN, {"sections": ("mine",)})
     database = open_database(f"sqlite:///{tmp_path / 's.db'}")

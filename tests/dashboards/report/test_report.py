@@ -338,6 +338,7 @@ def test_data_sets_that_differ_in_a_sign_keep_their_own_figures(tmp_path):
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provenance", "rehearsal", "words"),
     [("synthetic", False, "Synthetic images: nuclei."), ("real", True, "Rehearsal:"), ("real", False, None)],
@@ -361,6 +362,7 @@ def test_outdated_results_are_named_and_not_counted(tmp_path):
     assert "0.900" not in text
 
 
+@pytest.mark.slow
 def test_results_that_are_not_reproducible_are_marked(tmp_path):
     study = Study()
     trial = make_trial("nuclei", "ce")

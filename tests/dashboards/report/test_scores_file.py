@@ -58,6 +58,7 @@ def test_the_page_s_example_becomes_a_whole_report(example: Path, tmp_path: Path
     assert shown["mean"].to_dict() == pytest.approx(means.to_dict())
 
 
+@pytest.mark.slow
 def test_the_page_says_nothing_of_trainings_that_it_does_not_know(example: Path) -> None:
     page = page_of(study_data(read_scores(example).assign(confidence=[i / 20 for i in range(12)])))
     for absent in (
@@ -70,6 +71,7 @@ def test_the_page_says_nothing_of_trainings_that_it_does_not_know(example: Path)
     assert "estimated from these scores" in page
 
 
+@pytest.mark.slow
 def test_one_run_of_each_loss_is_about_these_trained_networks(example: Path) -> None:
     scores = read_scores(example)
     page = page_of(study_data(scores[scores["run"] == "0"]))
@@ -78,12 +80,14 @@ def test_one_run_of_each_loss_is_about_these_trained_networks(example: Path) -> 
     assert "*:" not in page
 
 
+@pytest.mark.slow
 def test_sizes_in_the_file_give_the_scores_by_size(example: Path) -> None:
     page = page_of(study_data(read_scores(example).assign(size=[10, 20, 30] * 4)))
     assert "small: 10 to 10 pixels" in page
     assert "No image has both an empty truth and an empty prediction." in page
 
 
+@pytest.mark.slow
 def test_the_paper_s_losses_on_its_data_set_are_asked_for_its_claims(example: Path) -> None:
     names = {"dice_ce": "unified_focal_asym", "dice_topk": "dice"}
     scores = read_scores(example).replace({"loss": names, "dataset": {"heart": "bus2017"}})

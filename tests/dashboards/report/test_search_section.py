@@ -73,6 +73,7 @@ def test_the_report_shows_what_was_tried_and_marks_the_curve(tmp_path: Path) -> 
     assert plain.hash not in section
 
 
+@pytest.mark.slow
 def test_without_a_search_there_is_no_such_section(tmp_path: Path) -> None:
     study = Study()
     for gamma in (0.3, 0.5):
