@@ -125,9 +125,9 @@ def extreme(kind: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("kind", ["perfect", "all wrong", "all background", "predicted empty"])
 @pytest.mark.parametrize("name", losses.names())
 def test_finite_at_extremes(name: str, kind: str) -> None:
+    """Of halves; `check_loss` asks for the same of float32 and float64."""
     g, p = extreme(kind)
-    for dtype in (np.float32, np.float64, np.float16):
-        assert np.isfinite(gradient(name, g, p.astype(dtype))).all(), dtype
+    assert np.isfinite(gradient(name, g, p.astype(np.float16))).all()
     if name.startswith("unified"):
         for parameters in ({"gamma": 0.0}, {"gamma": 0.99}, {"absent": "skip"}, {"convention": "published"}):
             assert np.isfinite(gradient(name, g, p, **parameters)).all(), parameters
