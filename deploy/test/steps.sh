@@ -89,7 +89,7 @@ finished() {
 }
 
 given_up() {  # how often a coordinator of the sweep has left it to others to send MLflow the rest
-    api GET sweeps/up-test/log | tr --squeeze-repeats '\n ' ' ' | { grep --only-matching "what it lacks is sent by" || true; } |
+    api GET sweeps/up-test/log | tr --squeeze-repeats '\n ' ' ' | { grep --only-matching "sends later what MLflow lacks" || true; } |
         wc --lines
 }
 

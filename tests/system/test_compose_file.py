@@ -373,3 +373,15 @@ def test_the_objects_of_ray_fit_the_shared_memory(node: Callable[..., list[str]]
     store = re.search(r"--object-store-memory=(\d+)", node(role)[0])
     assert store
     assert 0 < int(store[1]) < shutil.disk_usage("/dev/shm").total
+
+
+# --- The run with an engine -------------------------------------------------------------------------------------------
+
+
+def test_what_the_run_with_an_engine_waits_for_is_what_the_program_says() -> None:
+    """A message that is worded anew would let it wait in vain, and it is run too seldom to tell."""
+    scripts = [(ROOT / "deploy" / "test" / name).read_text() for name in ("up.sh", "steps.sh")]
+    awaited = re.findall(r'grep --(?:only-matching|quiet) "([^"$]+)"', "\n".join(scripts))
+    assert len(awaited) == 2
+    said = "\n".join(path.read_text() for path in (ROOT / "sweeper" / "run").glob("*.py"))
+    assert [words for words in awaited if words not in said] == []
