@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, literal, or_, select, type_coerce
@@ -23,6 +23,7 @@ from storage._statements import (
     to_trial,
     trial_columns,
 )
+from storage.columns import part
 from storage.errors import UnknownTrialError
 from storage.models import (
     AttemptRow,
@@ -38,7 +39,7 @@ from storage.models import (
 from storage.records import Attempt, Request, Sweep, SweepProgress, TrainingTime, Trial
 from trials import metrics
 from trials.results import Epoch
-from trials.spec import TrialSpec
+from trials.spec import DataSpec, ModelSpec, TrainingSpec, read_part
 from trials.states import AttemptState, FailureKind, TrialState
 
 SCORE_KEYS = ("trial", "partition", "case", "label")
@@ -93,10 +94,12 @@ class ReadMethods(LeaseMethods):
 
         return self.database.read(work)
 
-    def trials(self, sweep_name: str, at_most: int | None = None) -> list[Trial]:
+    def trials(
+        self, sweep_name: str, at_most: int | None = None, *, datasets: Collection[str] | None = None
+    ) -> list[Trial]:
         """The sweep's trials in the order of its grid: all, or so many, which one would look for first.
 
-        Those are the ones that are neither finished nor queued; then the finished.
+        Those are the ones that are neither finished nor queued; then the finished. `datasets`: only those on them.
 
         Raises:
             UnknownSweepError: there is no such sweep.
@@ -105,6 +108,8 @@ class ReadMethods(LeaseMethods):
         def work(connection: Connection) -> list[Trial]:
             sweep = sweep_row(connection, sweep_name)
             statement = trial_columns().where(MembershipRow.sweep_id == sweep.id)
+            if datasets is not None:
+                statement = statement.where(TrialRow.dataset.in_(datasets))
             if at_most is not None:
                 calm = case({TrialState.FINISHED: 1, TrialState.QUEUED: 2}, value=TrialRow.state, else_=0)
                 statement = statement.order_by(calm).limit(at_most)
@@ -282,10 +287,10 @@ class ReadMethods(LeaseMethods):
         """What the training of each finished trial took, once for every sweep that has the trial."""
         statement = (
             select(
-                SweepRow.name.label("sweep"),
-                TrialRow.spec,
+                SweepRow.name,
+                *(part(TrialRow.spec, literal(name)) for name in ("data", "model", "training")),
                 TrialRow.epochs,
-                TrialRow.train_seconds.label("seconds"),
+                TrialRow.train_seconds,
                 TrialRow.environment,
             )
             .join(MembershipRow, MembershipRow.trial == TrialRow.hash)
@@ -295,8 +300,14 @@ class ReadMethods(LeaseMethods):
         )
         return self.database.read(
             lambda c: [
-                TrainingTime(row.sweep, TrialSpec.from_dict(row.spec), row.epochs, row.seconds, row.environment)
-                for row in c.execute(statement)
+                TrainingTime(
+                    sweep,
+                    read_part(DataSpec, data),
+                    read_part(ModelSpec, model),
+                    read_part(TrainingSpec, training),
+                    *times,
+                )
+                for sweep, data, model, training, *times in c.execute(statement)
             ]
         )
 

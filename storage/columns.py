@@ -78,6 +78,25 @@ class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function that
     inherit_cache = True
 
 
+class part(FunctionElement[str]):  # noqa: N801 (reads as the SQL function that it is)
+    """What a `Json` column has under a name, as JSON: `part(SweepRow.grid, literal("losses"))`; NULL where nothing."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(part, "sqlite")
+def _part_sqlite(element: part, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, name = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"json_extract({column}, '$.' || {name})"
+
+
+@compiles(part, "postgresql")
+def _part_postgres(element: part, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, name = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"CAST(CAST({column} AS JSON) -> CAST({name} AS TEXT) AS TEXT)"
+
+
 @compiles(now, "sqlite")
 def _now_sqlite(element: now, compiler: SQLCompiler, **kwargs: object) -> str:
     # unixepoch('subsec') needs SQLite 3.42, and Debian 12 has 3.40; julianday is exact to the millisecond everywhere.

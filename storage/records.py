@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trials.spec import TrialSpec
+from trials.spec import DataSpec, ModelSpec, TrainingSpec, TrialSpec
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 
 
@@ -95,10 +95,15 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class TrainingTime:
-    """Seconds that the training of a finished trial of a sweep took for so many epochs, and where (`environments`)."""
+    """Seconds that the training of a finished trial of a sweep took for so many epochs, and where (`environments`).
+
+    Of the trial's spec it has what the time depends on.
+    """
 
     sweep: str
-    spec: TrialSpec
+    data: DataSpec
+    model: ModelSpec
+    training: TrainingSpec
     epochs: int
     seconds: float
     environment: str | None

@@ -9,7 +9,7 @@ Reads only, except for `keep_significance`, which stores the derived tests where
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -128,15 +128,15 @@ def read_best_losses(repository: Repository, name: str) -> pd.DataFrame:
     return best_losses(trials, scores)
 
 
-def read_run_scores(repository: Repository, name: str) -> pd.DataFrame:
-    """`run_scores` of a sweep. Of a sweep over γ only the scores of the trials at the chosen γ are read; all of them
-    where a class is missing, or where another trial may know an image's group.
+def read_run_scores(repository: Repository, name: str, datasets: Collection[str] | None = None) -> pd.DataFrame:
+    """`run_scores` of a sweep, or of its trials on some data sets. Of a sweep over γ only the scores of trials at the
+    chosen γ are read; all of them where a class is missing, or where another trial may know an image's group.
 
     Raises:
         UnknownSweepError: there is no such sweep; the message names the nearest.
         AnalysisError: a stored score is impossible.
     """
-    trials = _trials(repository, name)
+    trials = _trials(repository, name, datasets)
     if _shows_all_classes(_of_one_each(repository, name, trials)):
         selection = select_gamma(trials)
         chosen = at_selected_gamma(trials[trials["current"]], selection)["hash"].tolist()
@@ -152,9 +152,9 @@ _FEW = 900
 """Hashes in one statement, of which SQLite may take 999."""
 
 
-def _trials(repository: Repository, name: str) -> pd.DataFrame:
+def _trials(repository: Repository, name: str, datasets: Collection[str] | None = None) -> pd.DataFrame:
     sweep = repository.sweep(name)
-    stored = repository.trials(name)
+    stored = repository.trials(name, datasets=datasets)
     return trial_frame(counted(stored, details_of(sweep).searches), naming_of(sweep.grid, stored))
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import marshal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeVar, cast, get_type_hints
 
 from trials.identity import AlwaysHashed, all_fields, hashed_fields
@@ -189,6 +190,17 @@ class TrialSpec:
         """
         return _read(cls, values)
 
+    @staticmethod
+    @lru_cache(maxsize=20_000)
+    def from_json(text: str) -> TrialSpec:
+        """A stored spec. Kept, since whatever looks at a large sweep meets the same texts again and again.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+            ValueError: it is no JSON.
+        """
+        return TrialSpec.from_dict(json.loads(text))
+
 
 ALWAYS_HASHED: AlwaysHashed = {
     TrialSpec: (
@@ -250,13 +262,12 @@ _Part = TypeVar("_Part")
 def _read(kind: type[_Part], values: Mapping[str, object]) -> _Part:
     """A spec or a part of one from plain values; a field whose type is a dataclass is read in the same way."""
     parts = _parts(kind)
-    fields: dict[str, object] = {}
-    for name, value in values.items():
-        if name in parts and isinstance(value, dict):
-            fields[name] = _read_part(parts[name], value)
-        else:
-            fields[name] = _tuples(value) if isinstance(value, list | dict) else value
-    return kind(**fields)
+    nested = {
+        name: _read_part(parts[name], value) if name in parts and isinstance(value, dict) else _tuples(value)
+        for name, value in values.items()
+        if isinstance(value, _NESTED)
+    }
+    return kind(**{**values, **nested})
 
 
 def _read_part(kind: type[_Part], values: Mapping[str, object]) -> _Part:
@@ -264,7 +275,7 @@ def _read_part(kind: type[_Part], values: Mapping[str, object]) -> _Part:
     into making equal ones. A loss is made anew, since its parameters are a dictionary."""
     if kind is LossSpec:
         return _read(kind, values)
-    key = (kind, repr(values))
+    key = (kind, marshal.dumps(values, 2))  # the version in which equal values are equal bytes
     if (found := _SHARED.get(key)) is None:
         if len(_SHARED) >= _MOST_SHARED:
             _SHARED.clear()
@@ -272,8 +283,23 @@ def _read_part(kind: type[_Part], values: Mapping[str, object]) -> _Part:
     return cast(_Part, found)
 
 
+def read_part(kind: type[_Part], text: str | None) -> _Part:
+    """A part of a stored spec from its JSON; None is one that was left out and gets its defaults.
+
+    Raises:
+        TypeError: a field is missing or unknown.
+    """
+    key = (kind, text or "{}")
+    if (found := _SHARED.get(key)) is None:
+        found = _SHARED[key] = _read_part(kind, json.loads(key[1]))
+    return cast(_Part, found)
+
+
 _MOST_SHARED = 10_000
-_SHARED: dict[tuple[type, str], object] = {}
+_SHARED: dict[tuple[type, bytes | str], object] = {}
+
+
+_NESTED = (dict, list)
 
 
 def _tuples(value: object) -> object:

@@ -40,6 +40,10 @@ TRIAL_COLUMNS = (
     "finished_at",
 )  # fmt: skip
 
+_OF_SPEC = ("provenance", "dimensions", "prepared", "split")
+_MADE = ("variant", "fold", "current", "external", *_OF_SPEC)
+"""Columns that are no field of a `Trial`."""
+
 _NUMERIC = (
     "gamma", "val_loss", "val_dsc", "test_dsc", "best_epoch", "train_seconds", "parameters", "dimensions",
     "finished_at",
@@ -56,47 +60,31 @@ def trial_frame(trials: Iterable[Trial], naming: Naming | None = None) -> pd.Dat
     """
     trials = list(trials)
     naming = naming_of({}, trials) if naming is None else naming
-    rows = [
-        {
-            "hash": t.hash,
-            "label": naming.label(t.spec),
-            "state": str(t.state),
-            "dataset": t.dataset,
-            "loss": t.loss,
-            "variant": naming.variant(t.spec),
-            "gamma": t.gamma,
-            "repeat": t.repeat,
-            "fold": -1 if t.spec.data.fold is None else t.spec.data.fold,
-            "seed": t.seed,
-            "results_version": t.results_version,
-            "current": t.state is TrialState.FINISHED and t.results_version == RESULTS_VERSION,
-            "provenance": t.spec.data.provenance,
-            "dimensions": t.spec.data.dimensions,
-            "prepared": t.spec.data.prepared,
-            "split": t.spec.data.split,
-            "val_loss": t.val_loss,
-            "val_dsc": t.val_dsc,
-            "test_dsc": t.test_dsc,
-            "epochs": t.epochs,
-            "best_epoch": t.best_epoch,
-            "train_seconds": t.train_seconds,
-            "parameters": t.parameters,
-            "attempts": t.attempts,
-            "failure": "" if t.failure is None else str(t.failure),
-            "error": t.error or "",
-            "environment": t.environment or "",
-            "mlflow_run": t.mlflow_run or "",
-            "external": is_external(t.spec),
-            "finished_at": t.finished_at,
-        }
-        for t in trials
-    ]
-    return typed_trials(rows)
+    specs = [t.spec for t in trials]
+    variants = naming.variants(specs)
+    columns: dict[str, list[Any]] = {
+        name: [getattr(t, name) for t in trials] for name in TRIAL_COLUMNS if name not in _MADE
+    }
+    columns["label"] = [naming.label_of(*both) for both in zip(specs, variants, strict=True)]
+    columns["variant"] = variants
+    columns["state"] = [str(state) for state in columns["state"]]
+    columns["fold"] = [-1 if spec.data.fold is None else spec.data.fold for spec in specs]
+    columns["current"] = [t.state is TrialState.FINISHED and t.results_version == RESULTS_VERSION for t in trials]
+    for name in _OF_SPEC:
+        columns[name] = [getattr(spec.data, name) for spec in specs]
+    for name in ("error", "environment", "mlflow_run"):
+        columns[name] = [value or "" for value in columns[name]]
+    columns["failure"] = [str(failure or "") for failure in columns["failure"]]
+    columns["external"] = [is_external(spec) for spec in specs]
+    return _typed(pd.DataFrame(columns, columns=list(TRIAL_COLUMNS)))
 
 
 def typed_trials(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows with `TRIAL_COLUMNS` as a trial frame, each column of its type."""
-    frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    return _typed(pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)))
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     for column in _NUMERIC:
         frame[column] = pd.to_numeric(frame[column]).astype(float)
     for column in ("current", "external"):

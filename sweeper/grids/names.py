@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from storage.records import Trial
-from trials.spec import EXTERNAL, RESULTS_VERSION, ModelSpec, ParameterValue, TrialSpec
+from trials.spec import EXTERNAL, RESULTS_VERSION, LossSpec, ModelSpec, ParameterValue, TrialSpec
 from workers import losses
 from workers.losses.registry import LOSSES, PLUS
 
@@ -53,9 +53,25 @@ class Naming:
                 parts.append(f"{setting.rpartition('.')[2]}={_shown(value)}")
         return f"{spec.loss.name} ({', '.join(parts)})" if parts else spec.loss.name
 
+    def variants(self, specs: Iterable[TrialSpec]) -> list[str]:
+        """`variant` of each; specs that differ in what it leaves out share one that is made once."""
+        made: dict[tuple[object, ...], str] = {}
+        found = []
+        for spec in specs:
+            settings = [_value(spec, setting) for setting in self.settings]
+            key = (spec.loss.name, spec.loss.source, spec.model.name, *settings, *_without_gamma(spec.loss))
+            if (variant := made.get(key)) is None:
+                variant = made[key] = self.variant(spec)
+            found.append(variant)
+        return found
+
     def label(self, spec: TrialSpec) -> str:
         """The whole cell, such as `nuclei · unified_focal_asym (delta=0.7) · γ=0.5 · repeat 1`."""
-        parts = [spec.data.dataset, self.setting(spec)]
+        return self.label_of(spec, self.variant(spec))
+
+    def label_of(self, spec: TrialSpec, variant: str) -> str:
+        """`label` of a spec whose variant is known."""
+        parts = [spec.data.dataset, _with_gamma(variant, spec.loss.gamma)]
         if spec.repeat:
             parts.append(f"repeat {spec.repeat}")
         if spec.data.fold is not None:
@@ -64,12 +80,15 @@ class Naming:
 
     def setting(self, spec: TrialSpec) -> str:
         """What the repeats and folds of a cell share beside its data set: `unified_focal_asym (delta=0.7) · γ=0.5`."""
-        gamma = spec.loss.gamma
-        return self.variant(spec) if gamma is None else f"{self.variant(spec)} · γ={number(gamma)}"
+        return _with_gamma(self.variant(spec), spec.loss.gamma)
 
     def labelled(self, trials: Iterable[Trial]) -> list[Trial]:
         """Stored trials with the names that they have in this sweep: another one may have stored them first."""
         return [replace(trial, label=self.label(trial.spec)) for trial in trials]
+
+
+def _with_gamma(variant: str, gamma: float | None) -> str:
+    return variant if gamma is None else f"{variant} · γ={number(gamma)}"
 
 
 def naming_of(grid: Mapping[str, Any], trials: Iterable[Trial] = ()) -> Naming:
@@ -90,7 +109,7 @@ def naming_of(grid: Mapping[str, Any], trials: Iterable[Trial] = ()) -> Naming:
 def variants(trials: Sequence[Trial], naming: Naming | None = None) -> list[str]:
     """The variant of each trial, in the order of `trials`."""
     names = naming_of({}, trials) if naming is None else naming
-    return [names.variant(trial.spec) for trial in trials]
+    return names.variants(trial.spec for trial in trials)
 
 
 def study_name(sweep: str, spec: TrialSpec, naming: Naming, known: Collection[str] = (), *, models: int = 1) -> str:
@@ -128,7 +147,7 @@ def _loss_settings(spec: TrialSpec) -> Iterator[tuple[str, ParameterValue]]:
     """The parameters that a name tells: of a built-in loss those that are not at their default, in the order of its
     definition; of any other all, by name, since its defaults are known only where its file is loaded. A scalar γ is
     none of them."""
-    given = {k: v for k, v in spec.loss.parameters.items() if k != "gamma" or spec.loss.gamma is None}
+    given = dict(_without_gamma(spec.loss))
     defaults: dict[str, ParameterValue] = {}
     # Looked up before it is asked for: to make the error that names what is nearest takes a thousand times as long.
     if not spec.loss.source and all(part in LOSSES for part in spec.loss.name.split(PLUS)):
@@ -137,6 +156,12 @@ def _loss_settings(spec: TrialSpec) -> Iterator[tuple[str, ParameterValue]]:
     for name in sorted(given, key=lambda name: (order.get(name, len(order)), name)):
         if name not in defaults or given[name] != defaults[name]:
             yield name, given[name]
+
+
+def _without_gamma(loss: LossSpec) -> list[tuple[str, ParameterValue]]:
+    """The parameters of a loss but a scalar γ."""
+    kept = loss.gamma is None
+    return [(name, value) for name, value in loss.parameters.items() if kept or name != "gamma"]
 
 
 @cache
@@ -148,10 +173,13 @@ def _defaults(parameters: tuple[losses.Parameter, ...]) -> dict[str, ParameterVa
 def _others(trials: Iterable[Trial], known: Sequence[str]) -> list[str]:
     """Settings in which current trials of one loss, network and data set differ, beside the known ones."""
     groups: dict[tuple[object, ...], dict[tuple[object, ...], TrialSpec]] = {}
+    different: dict[tuple[object, ...], TrialSpec] = {}
     for trial in trials:
-        if trial.results_version != RESULTS_VERSION:
-            continue  # a table lists it, and never counts it
-        spec = trial.spec
+        if trial.results_version == RESULTS_VERSION:  # a table lists an older one, and never counts it
+            spec, loss = trial.spec, trial.spec.loss
+            key = (loss.name, loss.source, *loss.parameters.items())
+            different.setdefault((*key, spec.data, spec.model, spec.training, spec.evaluation), spec)
+    for spec in different.values():
         group = (spec.data.dataset, spec.loss.name, spec.model.name, *_loss_settings(spec))
         rest = (replace(spec.data, split="", provenance="real", fold=None), spec.loss.source, spec.model)
         groups.setdefault(group, {}).setdefault((*rest, spec.training, spec.evaluation), spec)

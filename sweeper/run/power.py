@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from storage.repository import Repository
 from sweeper.analysis import AnalysisError
@@ -15,17 +15,17 @@ EarlierComponents = Mapping[str, Sequence[tuple[str, Components]]]
 """Of each data set, the components of each class."""
 
 _LOOKED_AT = 3
-"""So many of the newest sweeps on a data set are read, which takes a second for each 10,000 trials."""
+"""So many of the newest sweeps on a data set are read, which takes half a second for each 10,000 trials on it."""
 
 
-def power_of_sweep(repository: Repository, name: str) -> tuple[Enough, ...]:
-    """What a sweep could find, for each data set and class with two losses.
+def power_of_sweep(repository: Repository, name: str, datasets: Collection[str] | None = None) -> tuple[Enough, ...]:
+    """What a sweep could find, for each data set and class with two losses; `datasets`: on these alone.
 
     Raises:
         UnknownSweepError: there is no such sweep.
         AnalysisError: a stored score is impossible.
     """
-    return enough_of(read_run_scores(repository, name), name)
+    return enough_of(read_run_scores(repository, name, datasets), name)
 
 
 def power_of_grid(resolved: ResolvedGrid, earlier: EarlierComponents) -> list[Enough]:
@@ -68,8 +68,8 @@ def earlier_components(repository: Repository, datasets: Iterable[str]) -> Earli
         here = {name for name in left & data.keys() if data[name].provenance == "real"}
         if sweep.rehearsal or not here:
             continue
-        for one in _power_of_sound(repository, sweep.name):
-            if one.dataset in here and not one.components.assumed:
+        for one in _power_of_sound(repository, sweep.name, here):
+            if not one.components.assumed:
                 found.setdefault(one.dataset, []).append((one.label, one.components))
         for name in here:
             looked_at[name] += 1
@@ -77,8 +77,8 @@ def earlier_components(repository: Repository, datasets: Iterable[str]) -> Earli
     return found
 
 
-def _power_of_sound(repository: Repository, name: str) -> tuple[Enough, ...]:
+def _power_of_sound(repository: Repository, name: str, datasets: Collection[str]) -> tuple[Enough, ...]:
     try:
-        return power_of_sweep(repository, name)
+        return power_of_sweep(repository, name, datasets)
     except AnalysisError:
         return ()

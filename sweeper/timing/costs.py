@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import accumulate
+from typing import Protocol
 
-from trials.spec import TrainingSpec, TrialSpec
+from trials.spec import DataSpec, ModelSpec, TrainingSpec
 
 FIRST_GUESS = (3.0, 0.0205)
 """Seconds of overhead of a trial, above all tracing its graph, and seconds per GFLOP of the usual network: 49 GFLOP/s
@@ -59,24 +60,37 @@ class CostModel:
     overall: Line
     error: float | None = None
 
-    def seconds(self, spec: TrialSpec, images: int, voxels: int) -> float:
+    def seconds(self, spec: Trained, images: int, voxels: int) -> float:
         """Predicted seconds of a trial on `images` training images of `voxels` voxels each."""
         amount = work(spec, images, voxels, expected_epochs(spec.training))
         return _on(self.groups.get(group(spec), self.overall), amount)
+
+
+class Trained(Protocol):
+    """The parts of a spec on which a trial's time depends."""
+
+    @property
+    def data(self) -> DataSpec: ...
+
+    @property
+    def model(self) -> ModelSpec: ...
+
+    @property
+    def training(self) -> TrainingSpec: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What a finished trial took: the epochs that it trained, and the seconds of them."""
 
-    spec: TrialSpec
+    spec: Trained
     epochs: int
     seconds: float
     images: int
     voxels: int
 
 
-def group(spec: TrialSpec) -> str:
+def group(spec: Trained) -> str:
     """Trials of one group cost alike per unit of work."""
     return f"{spec.data.dataset}/{spec.model.name}-{spec.model.base_filters}-{spec.model.depth}"
 
@@ -87,7 +101,7 @@ def expected_epochs(training: TrainingSpec) -> float:
     return training.epochs * EXPECTED_SHARE_OF_EPOCHS if many else float(training.epochs)
 
 
-def work(spec: TrialSpec, images: int, voxels: int, epochs: float) -> float:
+def work(spec: Trained, images: int, voxels: int, epochs: float) -> float:
     """Work of a whole trial in GFLOP of the usual network: forward and backward pass of a U-Net over so many epochs.
 
     Each of a U-Net's levels does about the same number of operations per voxel of the input in 2D (filters double

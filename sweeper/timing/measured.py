@@ -33,5 +33,5 @@ def _measured(repository: Repository) -> Iterator[tuple[TrainingTime, Measured]]
         for dataset, size in details_of(sweep).data.items()
     }
     for one in repository.training_times():
-        if (place := (one.sweep, one.spec.data.dataset)) in sizes:
-            yield one, Measured(one.spec, one.epochs, one.seconds, *sizes[place])
+        if (place := (one.sweep, one.data.dataset)) in sizes:
+            yield one, Measured(one, one.epochs, one.seconds, *sizes[place])

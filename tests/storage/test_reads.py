@@ -53,6 +53,30 @@ def test_progress_tells_every_sweep_with_its_trials_in_each_state(repository: Re
     assert not repository.progress()[0].held
 
 
+def test_training_times_tell_of_what_was_trained_and_for_how_long(repository: Repository) -> None:
+    """The parts of a spec are taken out by the database, and are those of the spec."""
+    made = new_trials(2)
+    repository.create_sweep("study", grid={}, trials=made)
+    lease = repository.acquire_lease("study", "holder", 1000)
+    attempt = repository.claim(lease, trial_hash(1))
+    assert attempt is not None
+    result = outcome()
+    repository.finish(lease, attempt.id, result)
+    (one,) = repository.training_times()
+    spec = made[1].spec
+    assert (one.data, one.model, one.training) == (spec.data, spec.model, spec.training)
+    assert (one.sweep, one.epochs, one.seconds) == ("study", 3, result.train_seconds)
+
+
+def test_the_trials_on_some_data_sets_are_those_of_all(repository: Repository) -> None:
+    made = [dataclasses.replace(one, dataset=f"set{n % 2}") for n, one in enumerate(new_trials(4))]
+    repository.create_sweep("study", grid={}, trials=made)
+    every = repository.trials("study")
+    assert repository.trials("study", datasets=["set1"]) == [every[1], every[3]]
+    assert repository.trials("study", datasets=["set0", "set1"]) == every
+    assert repository.trials("study", datasets=[]) == []
+
+
 def test_histories_of_several_trials_are_those_of_each(repository: Repository) -> None:
     repository.create_sweep("study", grid={}, trials=new_trials(3))
     lease = repository.acquire_lease("study", "holder", 1000)

@@ -164,6 +164,9 @@ def test_the_scores_at_the_chosen_gamma_are_read_alone_where_they_say_enough(rep
     read = Repository.score_columns
     monkeypatch.setattr(Repository, "score_columns", lambda *words: (asked.append(words[2:]), read(*words))[1])
     assert_frame_equal(read_run_scores(repository, "s"), expected)
+    assert_frame_equal(read_run_scores(repository, "s", {"nuclei"}), expected)
+    assert read_run_scores(repository, "s", {"another"}).empty
+    del asked[2:]
     all_of_them = [trials for trials in asked if not trials]
     assert len(all_of_them) == (0 if size else 1)
     assert sum(len(trials) for (trials,) in filter(None, asked)) == (5 if size else 1)

@@ -66,9 +66,9 @@ def test_a_plan_asks_the_database_as_often_whatever_is_finished(
     make_plan(load_grid("demo", ['name="next"']), more)
     assert len(asked) == 2 * few > 0
     with open_database(more.database) as database:
-        specs = [one.spec for one in Repository(database).training_times()]
-    assert len(specs) == 18
-    assert len({id(spec.training) for spec in specs}) == len({id(spec.data) for spec in specs}) == 1
+        times = Repository(database).training_times()
+    assert len(times) == 18
+    assert len({id(one.training) for one in times}) == len({id(one.data) for one in times}) == 1
 
 
 def test_costs_are_learned_from_what_is_finished(settings: Settings) -> None:
