@@ -121,7 +121,7 @@ class Bench:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self.cores = len(os.sched_getaffinity(0))
-        self.data = _arrays(scratch)
+        self.data = arrays(scratch)
         self._number = 0
 
     def sweeper(self, gammas: int, epochs: int, *, workers: int, losses: int = len(LOSSES)) -> Run:
@@ -300,7 +300,7 @@ def _raw(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     }
 
 
-def _arrays(scratch: Path) -> Path:
+def arrays(scratch: Path) -> Path:
     """The data as a user of plain scripts has them: resized arrays of the three parts in one file."""
     from sweeper.data import preparation
     from sweeper.grids.files import parse_grid

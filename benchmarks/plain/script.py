@@ -3,7 +3,8 @@
     python -m benchmarks.plain.script --data images.npz --epochs 1 --out runs LOSS:GAMMA …
 
 Trains each of the named losses in turn: with one of them it is the body of a shell loop, with all of them one process
-without any tracking. Prints a line with the trial and its test DSC after each.
+without any tracking. Prints a line with the trial and its test DSC after each. With `--first-step` it ends after the
+first optimiser step, and prints when that was.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,7 +36,15 @@ def dsc(truth: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     return 2 * both / tf.maximum(tf.reduce_sum(mask, (1, 2)) + tf.reduce_sum(guess, (1, 2)), 1)
 
 
-def train(data: Path, loss: str, gamma: float, epochs: int, out: Path) -> float:
+class FirstStep(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends the program after the first optimiser step."""
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        print(f"first step {time.time():.3f}", flush=True)
+        raise SystemExit
+
+
+def train(data: Path, loss: str, gamma: float, epochs: int, out: Path, *, first_step: bool = False) -> float:
     """Trains one network, scores it, writes scores and model into `out`, and returns the mean test DSC."""
     keras.utils.set_random_seed(0)
     keras.backend.clear_session()
@@ -59,6 +69,7 @@ def train(data: Path, loss: str, gamma: float, epochs: int, out: Path) -> float:
             keras.callbacks.ReduceLROnPlateau(patience=10),
             keras.callbacks.EarlyStopping(patience=20),
             keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True),
+            *([FirstStep()] if first_step else []),
         ],
     )
     model.load_weights(best)
@@ -80,10 +91,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--first-step", action="store_true")
     arguments = parser.parse_args()
     for trial in arguments.trials:
         loss, _, gamma = trial.partition(":")
-        test_dsc = train(arguments.data, loss, float(gamma), arguments.epochs, arguments.out / trial)
+        out = arguments.out / trial
+        test_dsc = train(arguments.data, loss, float(gamma), arguments.epochs, out, first_step=arguments.first_step)
         print(f"finished {trial}: test DSC {test_dsc:.3f}", flush=True)
 
 

@@ -7,11 +7,10 @@ paper; black is the ink. In the SVG of a page, ink and rules follow the page's l
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from dashboards.rendering import Renderers, Rendering, render
 from trials.spreadsheets import harmless
 from workers.files import atomic_write
 
@@ -83,7 +82,9 @@ _RC: Any = {
     "path.simplify": True,
     "text.parse_math": False,
 }
-_RESOLUTION = 160
+
+BESIDE: ContextVar[Renderers | None] = ContextVar("BESIDE", default=None)
+"""The processes that render what `draw` draws; None: it is rendered at once."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Drawing:
         how: how they were computed.
         place: the data set and class that it belongs to, where the report has a part for each.
         wide: whether it needs the page's whole width.
+        rendering: the files that a process beside makes, while `svg` and `png` are empty.
     """
 
     name: str
@@ -113,6 +115,14 @@ class Drawing:
     how: str = ""
     place: tuple[str, str] | None = None
     wide: bool = False
+    rendering: Rendering | None = None
+
+    def complete(self) -> Drawing:
+        """The drawing with its files, for which it waits."""
+        if self.rendering is None:
+            return self
+        svg, png = self.rendering.files()
+        return replace(self, svg=svg, png=png, rendering=None)
 
     @property
     def csv(self) -> str:
@@ -161,14 +171,19 @@ def draw(
 ) -> Drawing:
     """Lets `paint` fill a figure of `size` inches and renders it, with no trace of when or by what it was made.
 
+    Where `BESIDE` is set, the drawing gets its files by `complete`.
+
     The other arguments are those of a `Drawing`.
     """
     with mpl.rc_context(_RC):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
-        svg, png = render(figure)
-    return Drawing(_file_name(name), title, caption, alt, svg, png, data, how, wide=wide)
+        figure.set_facecolor(GROUND)
+        beside = BESIDE.get()
+        rendering = None if beside is None else beside.submit(_RC, figure)
+        svg, png = render(figure) if rendering is None else ("", b"")
+    return Drawing(_file_name(name), title, caption, alt, svg, png, data, how, wide=wide, rendering=rendering)
 
 
 def finished(
@@ -182,26 +197,9 @@ def finished(
         figure = make()
         if figure is None:
             return None
+        figure.set_facecolor(GROUND)
         svg, png = render(figure)
     return Drawing(_file_name(name), title, caption, alt or f"{title}. {caption}", svg, png)
-
-
-def render(figure: Figure) -> tuple[str, bytes]:
-    """The figure as SVG and as PNG, which takes nine tenths of the time of a drawing."""
-    # `savefig` would draw everything twice for each file, to be sure of a layout that was not made yet.
-    if layout := figure.get_layout_engine():
-        with warnings.catch_warnings():
-            # A crowded figure is drawn without it, and a person can do nothing about the warning.
-            warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
-            layout.execute(figure)
-        figure.set_layout_engine("none")
-    figure.set_facecolor(GROUND)
-    vector, raster = io.StringIO(), io.BytesIO()
-    figure.dpi = 72  # what an SVG is measured in
-    FigureCanvasSVG(figure).print_svg(vector, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
-    figure.dpi = _RESOLUTION
-    FigureCanvasAgg(figure).print_png(raster, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return vector.getvalue(), raster.getvalue()
 
 
 def short(variant: str, limit: int = NAME) -> str:

@@ -6,7 +6,9 @@ Reads stored rows only; a sweep that is still running, or has no finished trial,
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +18,8 @@ import jinja2
 
 from dashboards.errors import ReportError
 from dashboards.figures import FIGURES, Drawing
-from dashboards.figures.style import without_formulas
+from dashboards.figures.style import BESIDE, without_formulas
+from dashboards.rendering import Renderers
 from dashboards.report import SECTIONS, Section, SectionDrawings, latex
 from dashboards.report.blocks import Block
 from dashboards.report.layout import rows
@@ -32,6 +35,11 @@ from workers.files import atomic_write
 
 LARGEST_INSIDE = 150_000
 """The numbers of a figure are inside of the page up to so many characters, and otherwise in a file beside it."""
+
+MANY_PLACES = 4
+"""With so many data sets and classes, figures are worth a process beside, which takes most of a second to start."""
+
+MOST_RENDERERS = 4
 
 FORMATS = ("html", "pdf", "latex", "csv", "md")
 
@@ -120,11 +128,29 @@ def draw_figures(data: StudyData) -> dict[str, list[Drawing]]:
         if figure.section not in SECTIONS:
             raise ReportError(f"the figure {name!r} names the section {figure.section!r}; known: {', '.join(SECTIONS)}")
     shown = _sections(data)
-    return {
-        name: _made(f"the figure {name!r}", figure.drawings, data)
-        for name, figure in FIGURES.items()
-        if figure.section in shown
-    }
+    names = [name for name, figure in FIGURES.items() if figure.section in shown]
+    with _beside(data) as beside:
+        drawings = {name: _drawn(name, data, beside) for name in names}
+        return {
+            name: _made(f"the figure {name!r}", lambda own: [one.complete() for one in own], own)
+            for name, own in drawings.items()
+        }
+
+
+def _drawn(name: str, data: StudyData, beside: Renderers | None) -> list[Drawing]:
+    """A figure's drawings. Those of a plug-in are rendered here, where it may have changed what matplotlib does."""
+    token = BESIDE.set(beside if name in FIGURES.built_in() else None)
+    try:
+        return _made(f"the figure {name!r}", FIGURES[name].drawings, data)
+    finally:
+        BESIDE.reset(token)
+
+
+def _beside(data: StudyData) -> AbstractContextManager[Renderers | None]:
+    """Processes that render a large study's figures; for a small one, or on a single core, there are none."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    worth = cores > 1 and len(data.places) >= MANY_PLACES
+    return Renderers(min(cores, MOST_RENDERERS)) if worth else nullcontext()
 
 
 def _sections(data: StudyData) -> dict[str, Section]:

@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from dashboards.figures import style
+from dashboards.report import write
 
 
 @contextmanager
 def unrendered() -> Iterator[None]:
     """Within it a figure's SVG and PNG are empty, which saves nine tenths of the time of a drawing."""
-    with patch.object(style, "render", lambda figure: ("<svg></svg>", b"")):
+    with (
+        patch.object(style, "render", lambda figure: ("<svg></svg>", b"")),
+        patch.object(write, "MANY_PLACES", 1_000_000),
+    ):
         yield

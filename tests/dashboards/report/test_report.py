@@ -11,7 +11,9 @@ from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_l
 from dashboards.commands import write
 from dashboards.errors import ReportError
 from dashboards.report import pdf
+from dashboards.report import write as report_write
 from dashboards.report.settings_table import settings_table
+from dashboards.report.write import draw_figures
 from dashboards.study_data import read_study_data
 from storage.database import open_database
 from storage.errors import UnknownSweepError
@@ -84,6 +86,26 @@ def whole(tmp_path_factory):
         "data": {"nuclei": {"split": {"train": 38, "validation": 10, "test": 12}, "excluded": [["n7", "empty"]]}}
     }
     return report(study, tmp_path_factory.mktemp("whole"), ("html", "csv", "latex"), rendered=True, details=details)
+
+
+@pytest.mark.slow
+def test_figures_that_processes_beside_render_have_the_same_bytes(monkeypatch):
+    study = paper_like(
+        ("nuclei",), labels=("nucleus",), baselines=("ce", "dice"), gammas=(0.3, 0.5), images=8, repeats=2
+    )
+    repository = MemoryRepository(study, make_sweep())
+    data = read_study_data(repository, read_study(repository, "s"))
+    here = files_of(draw_figures(data))
+    assert all(svg and png for svg, png in here.values())
+    monkeypatch.setattr(report_write, "MANY_PLACES", 1)
+    assert files_of(draw_figures(data)) == here
+    # What becomes of them where such a process ends at once.
+    monkeypatch.setattr("dashboards.rendering.sys.executable", "/bin/false")
+    assert files_of(draw_figures(data)) == here
+
+
+def files_of(drawings):
+    return {one.name: (one.svg, one.png) for own in drawings.values() for one in own}
 
 
 def shown(page):
