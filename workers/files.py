@@ -37,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if error.filename is None and is_disk_full(error):
             error.filename = str(path)  # the system names no file where it cannot write into one
@@ -46,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         beside.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes a rename survive a power cut: the folder's own entry has to reach the disk too."""
     handle = os.open(folder, os.O_RDONLY)
     try:

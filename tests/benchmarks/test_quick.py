@@ -13,7 +13,7 @@ from tests.dashboards.browser import CHROMIUM
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", [*BENCHMARKS, "ranking", "calibration", "history", "analysis"])
+@pytest.mark.parametrize("name", [*BENCHMARKS, "ranking", "calibration", "history", "analysis", "checkpoint"])
 def test_a_quick_run_writes_a_valid_result(name, tmp_path):
     if name == "board" and not CHROMIUM.exists():
         pytest.skip("no Chromium here: apt-get install chromium")

@@ -2,12 +2,15 @@
 
 A checkpoint is a NumPy archive (never a pickle) of arrays and one JSON text. Each is written beside, synced and
 renamed; the archive's own CRC-32 of every member shows a truncated or damaged one. The two newest are kept, so that
-the one before can be used when the newest is damaged.
+the one before can be used when the newest is damaged. The best epoch's weights are its checkpoint under a second name:
+a large network's are written once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -19,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.errors import CheckpointError
-from workers.files import atomic_write
+from workers.files import atomic_write, sync_folder
 
 KEPT = 2
 Array = npt.NDArray[np.generic]
@@ -44,24 +47,28 @@ class CheckpointFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, *, best: bool) -> Path:
         """Writes the checkpoint of an epoch, then removes all but the newest two.
+
+        Args:
+            checkpoint: of the epoch.
+            best: whether it is the best so far. Its weights are there before the checkpoint that needs them.
 
         Raises:
             OSError: the disk is full or the folder cannot be written; older checkpoints are untouched.
         """
         path = self.folder / f"epoch-{checkpoint.epoch:06d}.npz"
-        _write(path, {"w": checkpoint.weights, "o": checkpoint.optimiser}, checkpoint.state)
-        for _, old in self._newest_first("epoch")[KEPT:]:
-            old.unlink(missing_ok=True)
-        return path
-
-    def save_best(self, epoch: int, weights: Arrays) -> None:
-        """Writes the weights of the best epoch so far. Call it before `save` of the same epoch."""
-        _write(self.folder / f"best-{epoch:06d}.npz", {"w": weights}, {})
+        arrays = {"w": checkpoint.weights, "o": checkpoint.optimiser}
+        kept = self.folder / f"best-{checkpoint.epoch:06d}.npz"
+        if best:
+            _write(kept, arrays, checkpoint.state)
+        if not (best and _linked(kept, path)):
+            _write(path, arrays, checkpoint.state)
         # A resume may fall back by KEPT - 1 epochs, to a state whose best epoch was an older one.
-        for _, old in self._newest_first("best")[KEPT + 1 :]:
-            old.unlink(missing_ok=True)
+        for kind, number in (("epoch", KEPT), ("best", KEPT + 1)):
+            for _, old in self._newest_first(kind)[number:]:
+                old.unlink(missing_ok=True)
+        return path
 
     def load(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
         """The newest undamaged checkpoint whose best weights are there too, and what was skipped, as text; None where
@@ -83,7 +90,7 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
     def load_best(self, epoch: int) -> Arrays:
-        """The weights that `save_best` wrote for `epoch`; an empty tuple for epoch 0 (no best yet).
+        """The weights of `epoch`, which was the best when it was saved; an empty tuple for epoch 0 (no best yet).
 
         Raises:
             CheckpointError: the file is missing or damaged.
@@ -112,6 +119,18 @@ def _write(path: Path, groups: Mapping[str, Arrays], state: State) -> None:
     text = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays, state=text)
+
+
+def _linked(there: Path, path: Path) -> bool:
+    """Gives a file a second name, in place of whatever had it; not where the file system has no such thing."""
+    beside = path.with_name(f".{path.name}.link.part")
+    with contextlib.suppress(OSError):
+        beside.unlink(missing_ok=True)
+        os.link(there, beside)
+        beside.replace(path)
+        sync_folder(path.parent)
+        return True
+    return False
 
 
 def _read(path: Path) -> tuple[dict[str, Arrays], State]:

@@ -205,11 +205,9 @@ class _Run:
         return history, plateau
 
     def _checkpoint(self, epoch: int, plateau: PlateauState, history: Sequence[Epoch]) -> None:
-        weights = self.learner.weights()
-        if plateau.best_epoch == epoch:
-            self.checkpoints.save_best(epoch, weights)
         state = {"plateau": asdict(plateau), "history": [asdict(e) for e in history]}
-        self.checkpoints.save(Checkpoint(epoch, weights, self.learner.optimiser_state(), state))
+        checkpoint = Checkpoint(epoch, self.learner.weights(), self.learner.optimiser_state(), state)
+        self.checkpoints.save(checkpoint, best=plateau.best_epoch == epoch)
 
     def _evaluate(self) -> list[Score]:
         scores: list[Score] = []

@@ -21,9 +21,7 @@ def checkpoint(epoch: int, best: int) -> Checkpoint:
 def filled(folder: Path, epochs: int) -> CheckpointFolder:
     checkpoints = CheckpointFolder(folder)
     for epoch in range(1, epochs + 1):
-        one = checkpoint(epoch, epoch)
-        checkpoints.save_best(epoch, one.weights)
-        checkpoints.save(one)
+        checkpoints.save(checkpoint(epoch, epoch), best=True)
     return checkpoints
 
 
@@ -37,6 +35,30 @@ def test_round_trip(tmp_path: Path) -> None:
     for ours, theirs in zip(loaded.weights + loaded.optimiser, expected.weights + expected.optimiser, strict=True):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_best_epoch_is_written_once_and_stays_when_its_checkpoint_goes(tmp_path: Path) -> None:
+    checkpoints = filled(tmp_path, 1)
+    assert (tmp_path / "best-000001.npz").samefile(tmp_path / "epoch-000001.npz")
+    for epoch in (2, 3):
+        checkpoints.save(checkpoint(epoch, 1), best=False)
+    assert not (tmp_path / "epoch-000001.npz").exists()
+    loaded, _ = checkpoints.load()
+    assert loaded is not None
+    assert loaded.epoch == 3
+    for ours, theirs in zip(checkpoints.load_best(1), checkpoint(1, 1).weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_where_a_file_has_one_name_only_the_best_epoch_is_written_twice(tmp_path: Path, monkeypatch) -> None:
+    def refused(*names: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    checkpoints = filled(tmp_path, 2)
+    assert checkpoints.load()[0] is not None
+    assert not (tmp_path / "best-000002.npz").samefile(tmp_path / "epoch-000002.npz")
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_keeps_two_epochs(tmp_path: Path) -> None:
