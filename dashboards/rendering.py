@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -93,15 +93,17 @@ class Renderers:
             process.communicate()  # the end of its input ends it
 
     def _ask(self, asked: bytes) -> Files:
-        process = getattr(self._own, "process", None)
-        if process is None:
-            process = self._own.process = self._start()
-        process.stdin.write(asked)
-        process.stdin.flush()
-        answer: Files = pickle.load(process.stdout)  # noqa: S301  from our own process
+        pipes: tuple[IO[bytes], IO[bytes]] | None = getattr(self._own, "pipes", None)
+        if pipes is None:
+            pipes = self._own.pipes = self._start()
+        questions, answers = pipes
+        questions.write(asked)
+        questions.flush()
+        answer: Files = pickle.load(answers)  # noqa: S301  from our own process
         return answer
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Starts a process: where it reads, and where it answers."""
         root = str(Path(__file__).absolute().parents[1])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         process = subprocess.Popen(
@@ -112,7 +114,9 @@ class Renderers:
             stderr=subprocess.DEVNULL,  # what it can't render is rendered again, and told, by who asked
         )
         self._processes.append(process)
-        return process
+        if process.stdin is None or process.stdout is None:
+            raise OSError("no pipes to a process that renders")
+        return process.stdin, process.stdout
 
 
 def _rendered(asked: bytes) -> Files:

@@ -270,7 +270,7 @@ def _read(kind: type[_Part], values: Mapping[str, object]) -> _Part:
     return kind(**{**values, **nested})
 
 
-def _read_part(kind: type[_Part], values: Mapping[str, object]) -> _Part:
+def _read_part(kind: type[_Part], values: dict[str, Any]) -> _Part:
     """A part of a spec. Trials of one data set and network share theirs: most of the time of reading thousands went
     into making equal ones. A loss is made anew, since its parameters are a dictionary."""
     if kind is LossSpec:
