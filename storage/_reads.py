@@ -51,7 +51,7 @@ AT_ONCE = 1000
 SCORE_TEXTS = (*SCORE_KEYS, "group")
 """The columns of `ReadMethods.score_columns` that hold text; all others are metrics."""
 
-EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
+EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds", "waited")
 
 
 class ReadMethods(LeaseMethods):

@@ -42,9 +42,10 @@ Rows = list[Values]
 
 MANIFEST = "sweep.json"
 FORMAT = "sweeper sweep"
-VERSION = 3
-OLDER = (1, 2)
-"""Export versions that are read besides: 1 had a column for each of six metrics, neither had groups."""
+VERSION = 4
+OLDER = (1, 2, 3)
+"""Export versions that are read besides: 1 had a column for each of six metrics, 1 and 2 had no groups, and none of
+them said how long epochs waited for their input."""
 
 LEFT_OUT: Mapping[type[Base], frozenset[str]] = {
     EnvironmentRow: frozenset(),

@@ -147,7 +147,7 @@ _RULES: Mapping[type[Base], Mapping[str, Rule]] = {
     EpochRow: {
         "trial": _hash, "epoch": _whole(1, _INT32), "loss": _any_number, "val_loss": _any_number,
         "val_dsc": _any_number, "learning_rate": _any_number, "steps": _LARGE, "seconds": _any_number,
-        "attempt": _whole(1, _INT32),
+        "waited": _LENGTH, "attempt": _whole(1, _INT32),
     },
     ScoreRow: {
         "trial": _hash, "partition": _short_text, "case": _short_text, "label": _short_text, "group": _text,

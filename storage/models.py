@@ -153,6 +153,7 @@ class EpochRow(Base):
     learning_rate: Mapped[float] = mapped_column(Real)
     steps: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float] = mapped_column(Real)
+    waited: Mapped[float | None] = mapped_column(Double)
 
 
 class ScoreRow(Base):

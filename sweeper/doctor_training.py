@@ -10,6 +10,7 @@ from typing import Literal
 
 from sweeper.errors import SettingsError
 from sweeper.run.devices import local_gpus
+from trials.input_wait import ADVICE, INPUT_BOUND
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses, networks
 from workers.process.tried_steps import CLASSES, Tried, try_steps
@@ -21,8 +22,6 @@ STEPS = 10
 SIZES: dict[Dimensions, tuple[int, ...]] = {2: (64, 64), 3: (24, 24, 24)}
 NETWORK, LOSS = "unet", "dice"
 PRECISIONS: tuple[Literal["mixed_float16", "mixed_bfloat16"], ...] = ("mixed_float16", "mixed_bfloat16")
-INPUT_BOUND = 0.05
-"""Above this share of a step's time in waiting for its batch, the line says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +108,7 @@ def remarks(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{_what(row)}: {row.tried.error}"
     slow = sum(row.tried.waited is not None and row.tried.waited > INPUT_BOUND for row in rows)
     if slow:
-        yield (
-            f"{slow} waited for their batches for more than {INPUT_BOUND:.0%} of the time (input-bound): give trials "
-            "more CPUs than training.threads ([resources] cpus), which then load, or set "
-            "training.spatial_transform = 'fast'"
-        )
+        yield (f"{slow} waited for their batches for more than {INPUT_BOUND:.0%} of the time (input-bound): {ADVICE}")
 
 
 def _what(row: Row) -> str:

@@ -48,7 +48,8 @@ class Score:
 class Epoch:
     """One epoch, counted from 1: mean losses, mean hard validation DSC over foreground classes, its learning rate.
 
-    `steps` are the epoch's own optimiser steps, `seconds` its duration.
+    `steps` are the epoch's own optimiser steps, `seconds` its duration, `waited` how many of these seconds its steps
+    waited for their batches (None where that was not measured). Two epochs that differ in `waited` alone are equal.
     """
 
     epoch: int
@@ -58,6 +59,7 @@ class Epoch:
     learning_rate: float
     steps: int
     seconds: float
+    waited: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sweeper.analysis.stored_tests import EQUIVALENCE, NEW_TRAININGS_TEST
 from sweeper.timing.pace import Liveness
 from sweeper.units import duration
 from sweeper.views.heat_map import KIND_WORDS, Cell, HeatMap
-from sweeper.views.running import quiet_words
+from sweeper.views.running import input_bound_words, quiet_words, wait_words
 from trials.spec import RESULTS_VERSION
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
 from workers.tracking import run_page
@@ -54,6 +54,7 @@ class RunningTrial:
     dsc: str
     since: str
     last: str
+    wait: str
     run: str
 
 
@@ -226,6 +227,7 @@ def running_trials(snapshot: Snapshot, mlflow: str) -> list[RunningTrial]:
             dsc=f"{snapshot.newest[a.trial].val_dsc:.3f}" if a.trial in snapshot.newest else "–",
             since=duration(max(snapshot.now - a.started_at, 0.0)),
             last=_last_sign(snapshot.alive.get(a.trial), own[a.trial].epochs),
+            wait=_wait(snapshot.alive.get(a.trial)),
             run=run_page(mlflow, own[a.trial].mlflow_run),
         )
         for a in snapshot.attempts
@@ -235,6 +237,17 @@ def running_trials(snapshot: Snapshot, mlflow: str) -> list[RunningTrial]:
 
 def _last_sign(alive: Liveness | None, epochs: int | None) -> str:
     return "–" if alive is None else quiet_words(alive.quiet, epochs, slow=alive.slow)
+
+
+def _wait(alive: Liveness | None) -> str:
+    known = None if alive is None else alive.wait
+    return "–" if known is None else wait_words(known.share, bound=known.bound)
+
+
+def input_bound(snapshot: Snapshot) -> str:
+    """What a person is told where running trials wait for their input; empty where none does."""
+    count = sum(alive.wait is not None and alive.wait.bound for alive in snapshot.alive.values())
+    return input_bound_words(count) if count else ""
 
 
 def failures(snapshot: Snapshot, mlflow: str) -> list[Failure]:

@@ -267,7 +267,7 @@ def workers(snapshot: Snapshot, mlflow: str) -> Nodes:
         for d in snapshot.devices
     ]
     running = [
-        (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since, p.last)
+        (_linked(p.label, p.run), p.host, p.pid, p.device, p.epoch, p.dsc, p.since, p.last, p.wait)
         for p in content.running_trials(snapshot, mlflow)
     ]
     if not devices:
@@ -280,8 +280,10 @@ def workers(snapshot: Snapshot, mlflow: str) -> Nodes:
         ),
     ]
     if running:
-        head = ("trial", "host", "pid", "device", "epoch", "validation DSC", "for", "last sign")
+        head = ("trial", "host", "pid", "device", "epoch", "validation DSC", "for", "last sign", "waits for input")
         found.insert(0, table("Running trials", head, running))
+        if bound := content.input_bound(snapshot):
+            found.insert(1, html.P(bound))
     return found
 
 

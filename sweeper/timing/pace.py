@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from storage.records import Attempt, Trial
 from sweeper.timing.schedule import finish_in
+from trials.input_wait import InputWait
 from trials.states import AttemptState, TrialState
 
 SLOW, GRACE = 2.0, 120.0
@@ -65,11 +66,12 @@ def pace(trials: Sequence[Trial], attempts: Iterable[Attempt], now: float) -> Pa
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """Of a running trial: about how many seconds ago its last epoch ended (or its attempt began, where none has), and
-    whether it is much slower than was predicted."""
+    """Of a running trial: about how many seconds ago its last epoch ended (or its attempt began, where none has),
+    whether it is much slower than was predicted, and how its input keeps up, where that was measured."""
 
     quiet: float
     slow: bool
+    wait: InputWait | None = None
 
 
 def liveness(attempt: Attempt, epochs: Sequence[float], predicted: float | None, planned: int, now: float) -> Liveness:

@@ -271,7 +271,8 @@ class Lease(BaseModel):
 class TrialStatus(Shown):
     """How a trial stands. `variant` is the loss with whatever else tells trials apart, `setbacks` counts its failed
     and lost attempts by kind. `quiet_seconds`: while it runs, about how long ago its last epoch ended, or it began;
-    `slow`: it is much slower than was predicted."""
+    `slow`: it is much slower than was predicted. `input_wait`: the share of its newest epochs' time in which its steps
+    waited for their batches; `input_bound`: so much that something should be changed."""
 
     hash: str
     label: str
@@ -295,6 +296,8 @@ class TrialStatus(Shown):
     sweep: str | None
     quiet_seconds: float | None = None
     slow: bool = False
+    input_wait: float | None = None
+    input_bound: bool = False
 
 
 class SearchStatus(Shown):
@@ -356,7 +359,8 @@ class AttemptObject(Shown):
 
 
 class TrialObject(Shown):
-    """Everything about a trial. `spec` is what its hash is of."""
+    """Everything about a trial. `spec` is what its hash is of, `input_wait` the share of its epochs' time in which its
+    steps waited for their batches."""
 
     hash: str
     label: str
@@ -372,6 +376,7 @@ class TrialObject(Shown):
     test_dsc: float | None
     parameters: int | None
     train_seconds: float | None
+    input_wait: float | None = None
     mlflow_run: str | None
     attempts: list[AttemptObject]
     spec: dict[str, object]

@@ -29,7 +29,8 @@ from sweeper.views.objects import (
     TrialObject,
     TrialStatus,
 )
-from sweeper.views.running import quiet_words, running
+from sweeper.views.running import input_bound_words, quiet_words, running, wait_words
+from trials.input_wait import waiting_share
 from trials.states import FailureKind, SweepState, TrialState
 
 MANY_GROUPS = 60
@@ -98,6 +99,7 @@ def status_of(repository: Repository, name: str, *, brief: bool = False) -> Swee
 def _trial_status(
     trial: Trial, variant: str, setbacks: Mapping[FailureKind, int], alive: Liveness | None
 ) -> TrialStatus:
+    wait = None if alive is None else alive.wait
     return TrialStatus(
         hash=trial.hash,
         label=trial.label,
@@ -121,6 +123,8 @@ def _trial_status(
         sweep=trial.sweep,
         quiet_seconds=None if alive is None else alive.quiet,
         slow=alive is not None and alive.slow,
+        input_wait=None if wait is None else wait.share,
+        input_bound=wait is not None and wait.bound,
     )
 
 
@@ -172,6 +176,8 @@ def _head(status: SweepStatus, *, listed: bool) -> list[str]:
     if again := _kinds(status.again):
         lines.append(f"attempts that were or will be retried: {again}")
     lines += _advice(status, alive=alive)
+    if bound := sum(t.input_bound for t in trials):
+        lines.append(input_bound_words(bound))
     if status.not_reproducible:
         lines.append(f"not reproducible (training.deterministic = false): {status.not_reproducible:,} trials")
     lines += [
@@ -229,6 +235,7 @@ def _trials_table(trials: Sequence[TrialStatus]) -> Table:
     with_repeat = len({t.repeat for t in trials}) > 1
     with_fold = any(t.fold is not None for t in trials)
     with_dataset = len({t.dataset for t in trials}) > 1
+    with_wait = any(t.input_wait is not None for t in trials)
     table.add_column("trial", no_wrap=True)
     if with_dataset:
         table.add_column("data set", no_wrap=True)
@@ -241,6 +248,8 @@ def _trials_table(trials: Sequence[TrialStatus]) -> Table:
     table.add_column("state")
     for title in ("epoch", "val", "test", "time"):
         table.add_column(title, justify="right", no_wrap=True)
+    if with_wait:
+        table.add_column("waits for input", justify="right")
     for t in trials:
         state = t.state.value if t.failure is None else f"{t.state}: {_words(t.failure)}"
         if t.state is TrialState.QUEUED and t.setbacks:
@@ -259,6 +268,8 @@ def _trials_table(trials: Sequence[TrialStatus]) -> Table:
             cells.append("" if t.fold is None else str(t.fold))
         cells += [state, str(t.epochs or ""), _number(t.val_dsc), _number(t.test_dsc)]
         cells.append("" if t.train_seconds is None else duration(t.train_seconds))
+        if with_wait:
+            cells.append(wait_words(t.input_wait, bound=t.input_bound))
         table.add_row(*map(Text, cells))
     return table
 
@@ -303,6 +314,7 @@ def trial_of(repository: Repository, prefix: str) -> TrialObject:
         test_dsc=trial.test_dsc,
         parameters=trial.parameters,
         train_seconds=trial.train_seconds,
+        input_wait=waiting_share(repository.epochs(trial.hash)),
         mlflow_run=trial.mlflow_run,
         attempts=[
             AttemptObject(
@@ -339,6 +351,7 @@ def trial_text(trial: TrialObject) -> RenderableType:
         ("validation DSC", _number(trial.val_dsc)),
         ("test DSC", _number(trial.test_dsc)),
         ("parameters", "" if trial.parameters is None else f"{trial.parameters:,}"),
+        ("waits for input", wait_words(trial.input_wait, bound=False)),
         ("MLflow run", trial.mlflow_run or ""),
     ):
         if value:

@@ -46,7 +46,7 @@ def spec(gamma: float) -> TrialSpec:
 
 
 def epoch(number: int, *, loss: float = 0.5, steps: int = 10) -> Epoch:
-    return Epoch(number, loss, loss / 2, 0.25, 0.1, steps, 1.5)
+    return Epoch(number, loss, loss / 2, 0.25, 0.1, steps, 1.5, waited=0.25)
 
 
 def scores(images: int = 2, classes: Sequence[str] = ("kidney", "tumour")) -> tuple[Score, ...]:

@@ -71,6 +71,8 @@ def test_epochs_are_kept_once_with_nan_and_infinity(repository: Repository) -> N
     columns = repository.epoch_columns("study")
     assert columns["trial"] == [trial_hash(0)] * 2
     assert columns["val_loss"] == [0.25, math.inf]
+    assert columns["waited"] == [0.25, None]
+    assert [one.waited for one in (first, second)] == [0.25, None]
 
 
 def test_steps_belong_to_the_attempt_that_made_them(repository: Repository) -> None:

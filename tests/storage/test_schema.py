@@ -56,7 +56,7 @@ def load(url: str, script: Path) -> None:
 
 def test_an_empty_database_gets_the_newest(empty_url: str) -> None:
     open_database(empty_url).close()
-    assert schema_version(empty_url) == schema.NEWEST == "0005"
+    assert schema_version(empty_url) == schema.NEWEST == "0006"
     open_database(empty_url, create=False).close()
 
 
@@ -110,15 +110,16 @@ def test_models_and_migrations_would_disagree(empty_url: str) -> None:
 def test_an_older_schema_is_refused_and_upgraded_with_all_its_rows(empty_url: str) -> None:
     upgrade_to(empty_url, "0001")
     load(empty_url, FIXTURES / "schema-0001.sql")
-    with pytest.raises(SchemaMismatchError, match=r"has schema 0001, this program needs 0005; .* sweeper db upgrade"):
+    with pytest.raises(SchemaMismatchError, match=r"has schema 0001, this program needs 0006; .* sweeper db upgrade"):
         open_database(empty_url)
     assert schema_version(empty_url) == "0001"
-    assert upgrade(empty_url) == "0005"
-    assert upgrade(empty_url) == "0005"
+    assert upgrade(empty_url) == "0006"
+    assert upgrade(empty_url) == "0006"
     with open_database(empty_url, create=False) as database:
         repository = Repository(database)
         finished, failed, queued = repository.trials("old study")
         assert (finished.val_dsc, finished.attempts, finished.environment) == (0.75, 2, "e1")
+        assert {epoch.waited for epoch in repository.epochs(finished.hash)} == {None}
         assert repository.score_columns("old study")["dsc"] == [0.9, None]
         assert [a.state.value for a in repository.attempts(finished.hash)] == ["lost", "finished"]
         assert (failed.state.value, failed.error) == ("failed", "NaN in epoch 2")
@@ -145,7 +146,7 @@ def test_a_newer_schema_is_refused_everywhere(empty_url: str) -> None:
     open_database(empty_url).close()
     run(empty_url, "UPDATE sweeper_schema SET version_num = '9999'")
     for call in (open_database, upgrade):
-        with pytest.raises(SchemaMismatchError, match=r"has schema 9999, which is newer .* 0005; update the program"):
+        with pytest.raises(SchemaMismatchError, match=r"has schema 9999, which is newer .* 0006; update the program"):
             call(empty_url)
     assert schema_version(empty_url) == "9999"
 
@@ -170,7 +171,7 @@ def test_optuna_tables_in_the_same_database_do_not_matter(empty_url: str) -> Non
         studies.record("s", trial_hash="a", gamma=0.5, value=0.5)
     with open_database(empty_url) as database, Studies(database) as studies:
         assert studies.values("s") == {"a": (0.5, 0.5)}
-    assert schema_version(empty_url) == "0005"
+    assert schema_version(empty_url) == "0006"
 
 
 @pytest.mark.slow
@@ -182,4 +183,4 @@ def test_several_processes_may_open_it_first(empty_url: str) -> None:
 
 
 def test_upgrade_of_a_missing_database_makes_it(new_url: Callable[[], str]) -> None:
-    assert upgrade(new_url()) == "0005"
+    assert upgrade(new_url()) == "0006"

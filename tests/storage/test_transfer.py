@@ -150,6 +150,22 @@ def test_an_export_from_before_there_were_groups_is_read(
     assert {**after, "group": before["group"]} == before
 
 
+def test_an_export_from_before_waits_for_input_were_measured_is_read(
+    repository: Repository, other: Repository, tmp_path: Path
+) -> None:
+    fill(repository)
+    folder = export_sweep(repository, "study", tmp_path / "export")
+    file, manifest = folder / "epoch.parquet", json.loads((folder / "sweep.json").read_text())
+    pq.write_table(pq.read_table(file).drop_columns(["waited"]), file)
+    manifest["files"]["epoch.parquet"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "sweep.json").write_text(json.dumps({**manifest, "version": 3}))
+    assert import_sweep(other, folder).taken == 6
+    before, after = repository.epoch_columns("study"), other.epoch_columns("study")
+    assert set(before["waited"]) == {0.25, None}
+    assert set(after["waited"]) == {None}
+    assert str({**after, "waited": before["waited"]}) == str(before)
+
+
 def test_an_imported_sweep_goes_on(repository: Repository, other: Repository, tmp_path: Path) -> None:
     fill(repository)
     import_sweep(other, export_sweep(repository, "study", tmp_path / "export"))
@@ -298,6 +314,6 @@ class TestRefusals:
         manifest = json.loads((folder / "sweep.json").read_text())
         (folder / "sweep.json").write_text(json.dumps({**manifest, "version": 99}))
         with pytest.raises(
-            TransferError, match="has export version 99, this program reads up to 3; update the program"
+            TransferError, match="has export version 99, this program reads up to 4; update the program"
         ):
             import_sweep(repository, folder)

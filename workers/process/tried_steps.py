@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,8 +18,6 @@ from workers.process.one_request import asked, command, environment
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from workers.training.loading import Batch
 
 CLASSES, CHANNELS, CASES = 3, 1, 4
 
@@ -138,8 +135,7 @@ def _tried(spec: TrialSpec, size: tuple[int, ...], steps: int, device: str) -> T
         begin = time.monotonic()
         learner.train_epoch(loss.at(1), [batches.batch(1, 0)], training.learning_rate)
         traced = time.monotonic()
-        watch = _Waiting(batches.epoch(1))
-        _, done = learner.train_epoch(loss.at(1), watch, training.learning_rate)
+        trained = learner.train_epoch(loss.at(1), batches.epoch(1), training.learning_rate)
         ended = time.monotonic()
     if gpus:
         memory = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
@@ -148,24 +144,7 @@ def _tried(spec: TrialSpec, size: tuple[int, ...], steps: int, device: str) -> T
 
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     spent = ended - traced
-    return Tried("ok", environment()["device"], traced - begin, spent / done, memory, watch.seconds / spent)
-
-
-class _Waiting:
-    """Batches, and how long was waited for them."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches, self.seconds = iter(batches), 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        begin = time.monotonic()
-        try:
-            return next(self._batches)
-        finally:
-            self.seconds += time.monotonic() - begin
+    return Tried("ok", environment()["device"], traced - begin, spent / trained.steps, memory, trained.waited / spent)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How a trial reads in MLflow: its tags, parameters and metric names, in the field's terms. Pure functions.
 
-Metric names: `loss`, `val_loss`, `val_dsc`, `learning_rate` per epoch; at the end `test_dsc` (mean over the foreground
+Metric names: `loss`, `val_loss`, `val_dsc`, `learning_rate`, `epoch_seconds` and `input_wait` (the share of these
+seconds in which the steps waited for their batches) per epoch; at the end `test_dsc` (mean over the foreground
 classes of the class's mean over images; likewise every other metric that the trial is scored by), `val_dsc_best` (the
 same on the validation images with the final weights), and one for each class, such as `test_dsc_tumour`. An infinite
 distance counts as the image's diagonal, as in the tables.
@@ -12,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from trials.input_wait import waiting_share
 from trials.metrics import DIAGONAL, find, in_order
 from trials.results import Epoch, Score, TrialResult
 from trials.spec import DataSpec, TrialSpec, dotted
@@ -72,13 +74,16 @@ def dataset_of(data: DataSpec, source: str = "") -> Dataset:
 
 def epoch_values(record: Epoch) -> dict[str, float]:
     """The metrics of one epoch."""
-    return {
+    values = {
         "loss": float(record.loss),
         "val_loss": float(record.val_loss),
         "val_dsc": float(record.val_dsc),
         "learning_rate": float(record.learning_rate),
         "epoch_seconds": float(record.seconds),
     }
+    if (share := waiting_share([record])) is not None:
+        values["input_wait"] = share
+    return values
 
 
 def final_values(result: TrialResult) -> dict[str, float]:

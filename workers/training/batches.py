@@ -7,8 +7,10 @@ of loading threads or processes moves no number.
 from __future__ import annotations
 
 import copy
+import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -19,11 +21,20 @@ import numpy as np
 from trials.spec import TrainingSpec
 from workers.errors import DataError, ParameterError
 from workers.training import augmentation
-from workers.training.loading import Batch, ProcessLoader, prefetch
+from workers.training.loading import Batch, Batches, ProcessLoader, prefetch
+from workers.training.spare import spare_memory
 
 PREFETCHED_BATCHES = 3
 
+LOADER_MEMORY = 400 * 2**20
+"""Bytes that a loading process takes beside its batches, with room to spare."""
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  it is looked at, and nothing is written there
+
 _ORDER, _VALIDATION = 1, 2  # spawn keys that keep the uses of a seed apart
+
+
+_log = logging.getLogger(__name__)
 
 
 class Prepared(Protocol):
@@ -84,9 +95,10 @@ class _Batches:
         self._patches = 1 if training.patch is None else training.patches_per_case
         self._truth_maps = truth_maps
         self._loader: ProcessLoader | None = None
+        self._begun: tuple[int, Batches] | None = None
+        self._asked, self._spare, self._done_without = processes, False, False
         if processes:
-            full, maps = (training.batch_size, *self.shape), truth_maps.channels if truth_maps else 0
-            self._loader = ProcessLoader(copy.copy(self), processes, full, maps=maps)
+            self._loader = self._loading(processes)
 
     @property
     def samples(self) -> int:
@@ -98,16 +110,89 @@ class _Batches:
         """Batches in an epoch; the last may be short."""
         return math.ceil(self.samples / self.training.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Batches:
         """The batches of an epoch in order: images float32 (b, *spatial, channels), labels uint8 (b, *spatial).
 
         With `truth_maps` those of the labels follow, float32 (b, *spatial, n).
         They are made in the background, a few ahead. Leaving the loop early ends that; an error of the background is
         raised here.
         """
-        if self._loader is not None:
+        if self._begun is not None and self._begun[0] == epoch:
+            (_, batches), self._begun = self._begun, None
+            return batches
+        self._drop_begun()
+        return self._made(epoch)
+
+    def begin(self, epoch: int) -> None:
+        """Begins to make the first batches of an epoch, before `epoch` asks for them."""
+        self._drop_begun()
+        self._begun = epoch, self._made(epoch)
+
+    @property
+    def loaders(self) -> int:
+        """The loading processes; 0 where a thread loads."""
+        return 0 if self._loader is None else self._loader.processes
+
+    def load_by(self, processes: int) -> bool:
+        """Lets so many processes load from the next epoch on; whether there is room for them.
+
+        The batches stay what they are. The processes can be done without: where they cannot be started, or one of them
+        dies, it goes on as it was begun.
+        """
+        loader = self._loading(processes)
+        if self._done_without or not _has_room(loader):
+            return False
+        self._drop_begun()
+        self._drop_loader()
+        self._loader, self._spare = loader, True
+        return True
+
+    def _loading(self, processes: int) -> ProcessLoader:
+        maker = copy.copy(self)
+        maker._loader = maker._begun = None
+        maps = self._truth_maps.channels if self._truth_maps else 0
+        return ProcessLoader(maker, processes, (self.training.batch_size, *self.shape), maps=maps)
+
+    def _made(self, epoch: int) -> Batches:
+        """The batches of an epoch, which the background begins to make at once."""
+        if self._loader is None:
+            return self._by_thread(epoch, 0)
+        if not self._spare:
             return self._loader.batches(epoch, self.steps)
-        return prefetch((partial(self.batch, epoch, step) for step in range(self.steps)), PREFETCHED_BATCHES)
+        try:
+            return self._by_spare(epoch, self._loader.batches(epoch, self.steps))
+        except Exception as error:  # noqa: BLE001  nobody asked for these processes, and it goes on without them
+            self._do_without(error)
+            return self._made(epoch)
+
+    def _by_thread(self, epoch: int, first: int) -> Batches:
+        return prefetch((partial(self.batch, epoch, step) for step in range(first, self.steps)), PREFETCHED_BATCHES)
+
+    def _by_spare(self, epoch: int, batches: Batches) -> Batches:
+        given = 0
+        try:
+            for batch in batches:
+                yield batch
+                given += 1
+        except Exception as error:  # noqa: BLE001  what is wrong with a batch is wrong in the thread, too
+            self._do_without(error)
+            yield from self._by_thread(epoch, given)
+
+    def _do_without(self, error: Exception) -> None:
+        _log.warning("the loading processes that were added are given up: %s", error)
+        self._done_without = True
+        self._drop_loader()
+        self._loader = self._loading(self._asked) if self._asked else None
+
+    def _drop_loader(self) -> None:
+        if self._loader is not None:
+            self._loader.close()
+        self._loader, self._spare = None, False
+
+    def _drop_begun(self) -> None:
+        if self._begun is not None:
+            self._begun[1].close()
+        self._begun = None
 
     def batch(self, epoch: int, step: int) -> Batch:
         """One batch of an epoch, made in the calling thread."""
@@ -130,7 +215,8 @@ class _Batches:
         return len(order)
 
     def close(self) -> None:
-        """End the loading processes, if there are any; may be called twice."""
+        """End what loads in the background; may be called twice."""
+        self._drop_begun()
         if self._loader is not None:
             self._loader.close()
 
@@ -230,6 +316,15 @@ def augmented_sample(
     settings = replace(training, batch_size=1, patches_per_case=1, foreground_oversampling=1.0)
     images, labels, *_ = TrainingBatches(prepared, [case], settings, seed).batch(number, 0)
     return images[0], labels[0]
+
+
+def _has_room(loader: ProcessLoader) -> bool:
+    """Whether shared memory and memory are there twice over: nobody asked for these processes."""
+    try:
+        shared = shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return False
+    return shared > 2 * loader.size and spare_memory() > 2 * (loader.size + loader.processes * LOADER_MEMORY)
 
 
 def crop(array: np.ndarray, start: Sequence[int], size: Sequence[int]) -> np.ndarray:

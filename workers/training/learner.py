@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ from workers.errors import ParameterError
 from workers.tensors import Tensor
 from workers.training.batches import TruthMaps
 from workers.training.checkpoints import Array, Arrays
+from workers.training.feeding import Feed
 from workers.training.loading import Batch
 
 Steps: TypeAlias = tuple[Tensor, Tensor]
@@ -60,6 +61,24 @@ def _gpu_memory_mib() -> int:
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int(text.split()[0])
+
+
+class Trained(NamedTuple):
+    """A pass over the training batches: the mean loss per image, the number of steps, and the seconds in which they
+    waited for their batches."""
+
+    loss: float
+    steps: int
+    waited: float
+
+
+class Validated(NamedTuple):
+    """A pass over the validation batches: the mean loss per image, the mean hard DSC over images (or patches) and
+    foreground classes, and the seconds in which the steps waited for their batches."""
+
+    loss: float
+    dsc: float
+    waited: float
 
 
 class Learner:
@@ -142,35 +161,53 @@ class Learner:
         """How often a training step was traced, over all losses; a value of γ needs no trace of its own."""
         return sum(train.experimental_get_tracing_count() for train, _ in self._steps.values())
 
-    def train_epoch(self, loss: LossInput, batches: Iterable[Batch], learning_rate: float) -> tuple[float, int]:
-        """One pass over the batches. Returns the mean training loss per image and the number of steps.
+    def train_epoch(self, loss: LossInput, batches: Iterable[Batch], learning_rate: float) -> Trained:
+        """One pass over the batches.
 
-        A loss that is NaN or infinite ends the pass at the next check of it (every 50 steps, and at the end): looking
-        at each step would make the device wait for the host.
+        A loss that is NaN or infinite ends the pass at the next check of it (every 50 steps, and at the end).
         """
         step, _ = self._steps_of(loss)
         self.optimiser.learning_rate.assign(learning_rate)
-        losses_seen, images_seen = [], []
-        for batch in batches:
-            losses_seen.append(step(tuple(map(tf.constant, batch)), loss.tensors))
-            images_seen.append(len(batch[0]))
-            if len(losses_seen) % 50 == 0 and not math.isfinite(float(losses_seen[-1])):
-                break
-        return _weighted_mean(losses_seen, images_seen), len(losses_seen)
+        losses_seen: list[float] = []
+        images_seen: list[int] = []
+        running: list[tf.Tensor] = []
 
-    def validate(self, loss: LossInput, batches: Iterable[Batch]) -> tuple[float, float]:
-        """Mean loss per image, and mean hard DSC over images (or patches) and foreground classes.
+        def ended() -> None:
+            # The value is known when the step has been made.
+            losses_seen.extend(float(running.pop()) for _ in range(len(running)))
+
+        with Feed(batches, _on_device, ended) as feed:
+            for batch, images in feed:
+                if losses_seen and len(losses_seen) % 50 == 0 and not math.isfinite(losses_seen[-1]):
+                    break
+                running.append(step(batch, loss.tensors))
+                images_seen.append(images)
+            ended()
+        return Trained(_weighted_mean(losses_seen, images_seen), len(losses_seen), feed.waited)
+
+    def validate(self, loss: LossInput, batches: Iterable[Batch]) -> Validated:
+        """One pass over the batches without training.
 
         A class that is empty in both truth and prediction scores 1, as in the final evaluation.
         """
         _, step = self._steps_of(loss)
-        losses_seen, images_seen, scores = [], [], []
-        for batch in batches:
-            value, dsc = step(tuple(map(tf.constant, batch)), loss.tensors)
-            losses_seen.append(value)
-            images_seen.append(len(batch[0]))
-            scores.append(dsc)
-        return _weighted_mean(losses_seen, images_seen), float(np.mean(np.concatenate([s.numpy() for s in scores])))
+        losses_seen: list[float] = []
+        images_seen: list[int] = []
+        scores: list[np.ndarray] = []
+        running: list[tuple[tf.Tensor, tf.Tensor]] = []
+
+        def ended() -> None:
+            for value, dsc in running:
+                losses_seen.append(float(value))
+                scores.append(dsc.numpy())
+            running.clear()
+
+        with Feed(batches, _on_device, ended) as feed:
+            for batch, images in feed:
+                running.append(step(batch, loss.tensors))
+                images_seen.append(images)
+            ended()
+        return Validated(_weighted_mean(losses_seen, images_seen), float(np.mean(np.concatenate(scores))), feed.waited)
 
     def _steps_of(self, loss: LossInput) -> Steps:
         if loss.key not in self._steps:
@@ -332,10 +369,15 @@ def hard_dsc(labels: tf.Tensor, predicted: tf.Tensor, classes: int, members: Mem
     return tf.where(total > 0, 2 * both / tf.maximum(total, 1), tf.ones_like(total))
 
 
-def _weighted_mean(values: Sequence[tf.Tensor], weights: Sequence[int]) -> float:
+def _on_device(batch: Batch) -> tuple[tf.Tensor, ...]:
+    """The batch where the steps are made: on the GPU, where there is one."""
+    return tuple(map(tf.constant, batch))
+
+
+def _weighted_mean(values: Sequence[float], weights: Sequence[int]) -> float:
     if not values:
         raise ParameterError("no batch to train or validate on: the split has an empty partition")
-    return float(np.average(np.array([float(v) for v in values], np.float64), weights=weights))
+    return float(np.average(np.array(values, np.float64), weights=weights))
 
 
 def _assign(variables: Sequence[Tensor], arrays: Sequence[Array]) -> None:

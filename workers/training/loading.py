@@ -10,12 +10,13 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.shared_memory import SharedMemory
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -26,20 +27,32 @@ Batch = tuple[np.ndarray, ...]
 (b, *spatial, n)."""
 
 
-def prefetch(makers: Iterable[Callable[[], Batch]], ahead: int) -> Iterator[Batch]:
+Batches: TypeAlias = Generator[Batch, None, None]
+"""Batches in order, made in the background from the moment on at which this is there. Closing it ends that."""
+
+
+def prefetch(makers: Iterable[Callable[[], Batch]], ahead: int) -> Batches:
     """Yields what the makers return, in order, made by one thread that is at most `ahead` batches in front.
 
     An exception of a maker is raised in the consumer, in its place. Closing the iterator ends the thread.
     """
-    pending: deque[Future[Batch]] = deque()
+    return _begun(_prefetched(iter(makers), ahead))
+
+
+def _begun(batches: Batches) -> Batches:
+    """The generator at its first `yield`: before it the work begins, and it yields nothing yet."""
+    next(batches)
+    return batches
+
+
+def _prefetched(makers: Iterator[Callable[[], Batch]], ahead: int) -> Batches:
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        pending = deque(thread.submit(make) for make in islice(makers, ahead + 1))
         try:
-            for make in makers:
-                pending.append(thread.submit(make))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
+            yield ()
             while pending:
                 yield pending.popleft().result()
+                pending.extend(thread.submit(make) for make in islice(makers, 1))
         finally:
             thread.shutdown(cancel_futures=True)
 
@@ -94,19 +107,27 @@ class ProcessLoader:
     def __init__(self, maker: BatchMaker, processes: int, shape: tuple[int, ...], *, maps: int = 0) -> None:
         if processes < 1:
             raise ParameterError(f"processes is {processes}; it must be at least 1")
-        self._maker, self._processes, self._layout = maker, processes, SlotLayout(shape, maps)
+        self._maker, self.processes, self._layout = maker, processes, SlotLayout(shape, maps)
         self._slots = 2 * processes
+        self.size = self._slots * self._layout.size
+        """Bytes of shared memory that it takes."""
         self._running: tuple[ProcessPoolExecutor, SharedMemory] | None = None
 
-    def batches(self, epoch: int, steps: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, steps: int) -> Batches:
         """The batches of one epoch in order; one epoch at a time.
 
         Raises:
             WorkerLostError: a loading process died. An exception of the maker is raised as it is.
         """
+        return _begun(self._batches(epoch, steps))
+
+    def _batches(self, epoch: int, steps: int) -> Batches:
         pool, memory = self._start()
         pending: deque[Future[int]] = deque()
         try:
+            for ahead in range(min(self._slots, steps)):
+                pending.append(pool.submit(_fill, epoch, ahead, ahead))
+            yield ()
             for step in range(steps):
                 for ahead in range(step + len(pending), min(step + self._slots, steps)):
                     pending.append(pool.submit(_fill, epoch, ahead, ahead % self._slots))
@@ -132,10 +153,10 @@ class ProcessLoader:
 
     def _start(self) -> tuple[ProcessPoolExecutor, SharedMemory]:
         if self._running is None:
-            memory = SharedMemory(create=True, size=self._slots * self._layout.size)
+            memory = SharedMemory(create=True, size=self.size)
             # Spawned, not forked: a fork of a process in which TensorFlow runs threads can hang.
             pool = ProcessPoolExecutor(
-                self._processes,
+                self.processes,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_begin,
                 initargs=(self._maker, self._layout, memory.name),

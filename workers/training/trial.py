@@ -32,6 +32,7 @@ from workers.scoring.cases import score_prediction
 from workers.scoring.masks import needs_softmax
 from workers.training.batches import TrainingBatches, ValidationBatches
 from workers.training.checkpoints import Checkpoint, CheckpointFolder
+from workers.training.keeping_up import InputKeeper
 from workers.training.learner import Learner, Learners, LossInput
 from workers.training.plateau import PlateauState, advance
 
@@ -186,18 +187,29 @@ class _Run:
 
     def _train(self, plateau: PlateauState, history: list[Epoch]) -> tuple[list[Epoch], PlateauState]:
         training = self.spec.training
+        keeper = InputKeeper(self.training_batches, training.epochs)
         for epoch in range(len(history) + 1, training.epochs + 1):
             if plateau.stop:
                 break
             begin, learning_rate = time.monotonic(), plateau.learning_rate
-            loss, steps = self.learner.train_epoch(
-                self.loss.at(epoch), self.training_batches.epoch(epoch), learning_rate
+            trained = self.learner.train_epoch(self.loss.at(epoch), self.training_batches.epoch(epoch), learning_rate)
+            _refuse_nan("training loss", trained.loss, epoch)
+            if epoch < training.epochs:
+                keeper.after(epoch, trained.waited, time.monotonic() - begin)
+                self.training_batches.begin(epoch + 1)  # so that its first step need not wait
+            validated = self.learner.validate(self.loss, self.validation_batches.epoch(epoch))
+            _refuse_nan("validation loss", validated.loss, epoch)
+            plateau = advance(plateau, epoch, validated.loss, training)
+            record = Epoch(
+                epoch,
+                trained.loss,
+                validated.loss,
+                validated.dsc,
+                learning_rate,
+                trained.steps,
+                seconds=time.monotonic() - begin,
+                waited=trained.waited + validated.waited,
             )
-            _refuse_nan("training loss", loss, epoch)
-            val_loss, val_dsc = self.learner.validate(self.loss, self.validation_batches.epoch(epoch))
-            _refuse_nan("validation loss", val_loss, epoch)
-            plateau = advance(plateau, epoch, val_loss, training)
-            record = Epoch(epoch, loss, val_loss, val_dsc, learning_rate, steps, time.monotonic() - begin)
             history = [*history, record]
             self._checkpoint(epoch, plateau, history)
             if (order := self.listener.epoch(record)) is not Order.CONTINUE:

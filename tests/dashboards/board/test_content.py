@@ -12,7 +12,7 @@ from sqlalchemy import update
 from dashboards.board import cells, content, parts
 from dashboards.board.curves import curve_figure, epoch_figure, epochs_in_words, in_words
 from dashboards.board.source import Snapshot, Source
-from storage.models import AttemptRow
+from storage.models import AttemptRow, EpochRow
 from storage.records import SignificanceTest
 from storage.repository import Repository
 from tests.live_sweeps import Planned, bring, store
@@ -101,6 +101,7 @@ def test_failures_and_places_with_their_mlflow_runs(source: Source, repository: 
         ("lost", "worker killed by signal 9", "https://mlflow.example/base/#/runs/abc?workflowType=machine_learning"),
     ]
     places = content.running_trials(look(source), "")
+    assert {p.wait for p in places} == {"–"}
     assert [(p.host, p.pid, p.device, p.epoch, p.dsc) for p in places] == [
         ("gpu-box", "4711", "GPU 0", "12 of 100", "0.800"),
         ("gpu-box", "4711", "GPU 0", "0 of 100", "–"),
@@ -114,6 +115,16 @@ def test_a_trial_that_went_quiet_is_called_slow(source: Source, repository: Repo
     assert re.fullmatch(r"last epoch .*h.* ago, slow", first.last)
     assert re.fullmatch(r"began .*h.* ago, slow", second.last)
     assert first.last in str(parts.workers(look(source), ""))
+
+
+def test_a_trial_that_waits_for_its_input_says_so_and_what_to_do(source: Source, repository: Repository) -> None:
+    waited = update(EpochRow).values(waited=EpochRow.seconds / 4)
+    repository.database.write(lambda connection: connection.execute(waited))
+    first, second = content.running_trials(look(source), "")
+    assert (first.wait, second.wait) == ("25%, input-bound", "–")
+    shown = str(parts.workers(look(source), ""))
+    assert first.wait in shown
+    assert "[resources] cpus" in shown
 
 
 def test_a_long_error_is_its_first_line(source: Source) -> None:

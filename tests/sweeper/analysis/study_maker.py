@@ -159,7 +159,7 @@ def paper_like(
 
 def with_history(study: Study, epochs: int = 30) -> dict[str, list[Any]]:
     """What `Repository.epoch_columns` gives: a falling loss and a rising DSC for each finished trial."""
-    names = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds")
+    names = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds", "waited")
     columns: dict[str, list[Any]] = {k: [] for k in names}
     rng = np.random.default_rng(1)
     for trial in study.trials:
@@ -168,7 +168,7 @@ def with_history(study: Study, epochs: int = 30) -> dict[str, list[Any]]:
         for epoch in range(1, epochs + 1):
             left = np.exp(-epoch / 8)
             row = (trial.hash, epoch, 0.2 + left, 0.25 + left + rng.normal(0, 0.01),
-                   (trial.val_dsc or 0.0) * (1 - left) + rng.normal(0, 0.01), 0.1, 19, 2.0)  # fmt: skip
+                   (trial.val_dsc or 0.0) * (1 - left) + rng.normal(0, 0.01), 0.1, 19, 2.0, 0.0)  # fmt: skip
             for name, value in zip(names, row, strict=True):
                 columns[name].append(value)
     return columns

@@ -121,7 +121,7 @@ class TestUpgrade:
     def test_the_newest_is_left_as_it_is(self, sweeper: Command, stored: Path) -> None:
         answer = sweeper("db", "upgrade")
         assert answer.status == 0
-        assert answer.out == f"sqlite:///{stored / 'sweeper.db'} already has the newest schema: 0005\n"
+        assert answer.out == f"sqlite:///{stored / 'sweeper.db'} already has the newest schema: 0006\n"
 
     def test_what_refuses_an_older_database_names_the_command_that_upgrades_it(
         self, sweeper: Command, home: Path
@@ -130,8 +130,8 @@ class TestUpgrade:
         restore(home / "sweeper.db")
         refused = sweeper("status")
         assert refused.status == 2
-        assert "has schema 0002, this program needs 0005; make a backup, then run: sweeper db upgrade" in refused.err
-        assert "was upgraded from 0002: 0005" in sweeper("db", "upgrade").out
+        assert "has schema 0002, this program needs 0006; make a backup, then run: sweeper db upgrade" in refused.err
+        assert "was upgraded from 0002: 0006" in sweeper("db", "upgrade").out
         assert sweeper("status").status == 0
 
     def test_a_newer_one_is_refused(self, sweeper: Command, stored: Path) -> None:
@@ -139,7 +139,7 @@ class TestUpgrade:
             database.write(lambda c: c.execute(text("UPDATE sweeper_schema SET version_num = '9999'")))
         refused = sweeper("db", "upgrade")
         assert refused.status == 2
-        assert "newer than this program's 0005; update the program" in refused.err
+        assert "newer than this program's 0006; update the program" in refused.err
 
     def test_none_is_made(self, sweeper: Command, home: Path) -> None:
         refused = sweeper("db", "upgrade")

@@ -21,8 +21,9 @@ from sweeper.analysis.intervals import t_half_width
 from sweeper.run.lease import LeaseKeeper
 from sweeper.views.groups import half_width
 from sweeper.views.objects import Counts, Lease, SweepStatus
-from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, next_step, status_of, status_text
-from tests.live_sweeps import Planned, new_trial
+from sweeper.views.status import LISTED_TRIALS, MANY_TRIALS, next_step, status_of, status_text, trial_of
+from tests.live_sweeps import Planned, new_trial, store
+from trials.results import Epoch
 from trials.states import FailureKind, TrialState
 
 
@@ -119,6 +120,35 @@ def test_a_running_trial_says_how_long_it_is_quiet() -> None:
     )
     assert any("running, last epoch 12 min ago, slow" in line for line in lines)
     assert any("running, began 30 s ago" in line and "slow" not in line for line in lines)
+
+
+def test_a_running_trial_says_how_long_it_waits_for_its_input() -> None:
+    lines = said(
+        {"state": "running", "input_wait": 0.02},
+        {"state": "running", "input_wait": 0.414, "input_bound": True},
+        {"state": "queued"},
+    )
+    fine, bound, queued = (line for line in lines if line.startswith("000"))
+    assert fine.endswith(" 2%")
+    assert bound.endswith(" 41%, input-bound")
+    assert queued.endswith("queued")
+    (advice,) = " ".join(lines).split("input-bound: ")[1:]
+    assert advice.startswith("1 running trial waits for its batches for more than 5% of the time")
+    assert "[resources] cpus" in advice
+    assert "input" not in " ".join(said({"state": "running"}))
+
+
+def test_a_trial_that_waits_for_its_input_is_told_from_the_database(repository: Repository) -> None:
+    planned = [Planned("nuclei", loss) for loss in ("ce", "dice")]
+    lease = store(repository, planned, "s")
+    for one, waited in zip(planned, (30.0, None), strict=True):
+        attempt = repository.claim(lease, one.spec.hash)
+        assert attempt is not None
+        repository.record_epoch(lease, attempt.id, Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 60.0, waited))
+    first, second = sorted(status_of(repository, "s").trials, key=lambda t: t.loss)
+    assert (first.input_wait, first.input_bound) == (0.5, True)
+    assert (second.input_wait, second.input_bound) == (None, False)
+    assert trial_of(repository, first.hash).input_wait == 0.5
 
 
 @pytest.mark.parametrize(

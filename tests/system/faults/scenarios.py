@@ -375,10 +375,10 @@ class Sweep:
             return dict(steps)
 
     def epochs(self) -> dict[tuple[str, int], str]:
-        """Every epoch that is written down, by trial and number: all but how long it took."""
+        """Every epoch that is written down, by trial and number: all but how long it took and waited."""
         with self.repository() as repository:
             columns = repository.epoch_columns(SWEEP)
-        rows = pd.DataFrame(dict(columns)).drop(columns="seconds")
+        rows = pd.DataFrame(dict(columns)).drop(columns=["seconds", "waited"])
         return {(str(row["trial"]), int(row["epoch"])): _exact(row) for row in rows.to_dict("records")}
 
     def tables(self) -> dict[str, Any]:

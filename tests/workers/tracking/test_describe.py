@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 
 from tests.results import scored
 from tests.workers.tracking.tracking_samples import trial
-from trials.results import Score, TrialResult
+from trials.results import Epoch, Score, TrialResult
 from trials.spec import DataSpec, LossSpec, TrialSpec
-from workers.tracking.describe import final_values, metric_key, model_name, run_params, run_tags, score_values
+from workers.tracking.describe import (
+    epoch_values,
+    final_values,
+    metric_key,
+    model_name,
+    run_params,
+    run_tags,
+    score_values,
+)
 
 
 def test_tags_and_parameters_name_all_that_a_person_filters_by() -> None:
@@ -33,6 +41,12 @@ def test_tags_and_parameters_name_all_that_a_person_filters_by() -> None:
     assert not {"gamma", "reproducible"} & run_tags(ce, sweep="s", attempt=1).keys()
     unsteady = replace(ce, training=replace(ce.training, deterministic=False))
     assert run_tags(unsteady, sweep="s", attempt=1)["reproducible"] == "false"
+
+
+def test_an_epoch_says_which_share_of_it_waited_for_input() -> None:
+    epoch = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 8.0, waited=2.0)
+    assert epoch_values(epoch)["input_wait"] == 0.25
+    assert "input_wait" not in epoch_values(replace(epoch, waited=None))
 
 
 def test_final_metrics_are_means_over_images_then_classes() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from trials.spec import TrainingSpec
 from workers.errors import DataError, ParameterError, WorkerLostError
 from workers.losses.distances import signed_distances
+from workers.training import batches as loaded
 from workers.training.batches import TrainingBatches, TruthMaps, ValidationBatches, crop
 from workers.training.loading import prefetch
 
@@ -235,6 +236,30 @@ def test_the_thread_stays_a_few_batches_ahead_and_no_more():
     assert max(ahead) <= 4, "three more than the one that is waited for"
 
 
+def test_an_epoch_that_was_begun_is_made_before_it_is_asked_for():
+    data = prepared([(6, 5)] * 8)
+    asked, change = [], threading.Condition()
+
+    def image(case):
+        with change:
+            asked.append(case)
+            change.notify_all()
+        return data.image(case)
+
+    watched = SimpleNamespace(image=image, label=data.label, foreground=data.foreground)
+    with TrainingBatches(watched, data.cases, PLAIN, 3) as batches, training([(6, 5)] * 8, PLAIN) as alone:
+        asked.clear()
+        batches.begin(2)
+        with change:
+            assert change.wait_for(lambda: len(asked) == 8, 60), "nobody asked for a batch yet"
+        assert equal(list(batches.epoch(2)), list(alone.epoch(2)))
+        batches.begin(3)
+        assert equal(list(batches.epoch(5)), list(alone.epoch(5)))
+        before = threading.active_count()
+        batches.begin(6)
+    assert threading.active_count() == before
+
+
 def broken(data, case):
     def label(asked):
         if asked == case:
@@ -290,6 +315,35 @@ def test_processes_give_the_same_bits_as_the_thread(shape, spec):
         for _ in shared.epoch(2):  # left early: what was under way must not reach the next epoch
             break
         assert equal(list(alone.epoch(3)), list(shared.epoch(3)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_processes_that_are_added_change_no_batch_and_are_done_without_where_one_dies(caplog):
+    alone = training([(6, 5)] * 40, HALF)
+    with training([(6, 5)] * 40, HALF) as batches:
+        assert equal(list(batches.epoch(1)), list(alone.epoch(1)))
+        assert batches.load_by(2)
+        assert batches.loaders == 2
+        batches.begin(2)
+        assert equal(list(batches.epoch(2)), list(alone.epoch(2)))
+        epoch, seen = batches.epoch(3), []
+        seen.append(next(epoch))
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+        seen += epoch
+        assert equal(seen, list(alone.epoch(3)))
+        assert "the loading processes that were added are given up" in caplog.text
+        assert batches.loaders == 0
+        assert not batches.load_by(2), "what went wrong is not tried again"
+        assert equal(list(batches.epoch(4)), list(alone.epoch(4)))
+
+
+def test_processes_are_not_added_where_there_is_no_room(monkeypatch):
+    with training([(6, 5)] * 4, PLAIN) as batches:
+        monkeypatch.setattr(loaded, "spare_memory", lambda: 2**20)
+        assert not batches.load_by(2)
+        assert batches.loaders == 0
 
 
 @pytest.mark.slow

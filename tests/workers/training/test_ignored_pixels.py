@@ -115,9 +115,9 @@ def test_training_and_validation_do_not_see_them() -> None:
     labels = RNG.integers(0, 2, (2, 8, 8), np.uint8)
     labels[:, 4:] = IGNORED
     learner.reset(0)
-    loss, _ = learner.train_epoch(LossInput(trial), [(images, labels)], 0.1)
+    loss = learner.train_epoch(LossInput(trial), [(images, labels)], 0.1).loss
     assert np.isfinite(loss)
-    _, dsc = learner.validate(LossInput(trial), [(images, labels)])
+    dsc = learner.validate(LossInput(trial), [(images, labels)]).dsc
     predicted = learner.apply(tf.constant(images)).numpy().argmax(-1)
     truth, guess = labels[:, :4] == 1, predicted[:, :4] == 1
     expected = [2 * (t & g).sum() / max(t.sum() + g.sum(), 1) for t, g in zip(truth, guess, strict=True)]

@@ -21,6 +21,7 @@ from workers import losses
 from workers.errors import DataError, DivergedError, ParameterError
 from workers.losses.registry import LOSSES
 from workers.scoring.cases import score_prediction
+from workers.training import keeping_up
 from workers.training.learner import Learners, LossInput
 from workers.training.trial import InterruptedTrialError, Listener, read_result, run_trial
 
@@ -280,16 +281,27 @@ def test_mixed_precision_learns(data: TinyData, learners: Learners, tmp_path: Pa
 
 @pytest.mark.slow
 def test_loading_processes_move_no_number_and_end_with_the_trial(
-    data: TinyData, learners: Learners, tmp_path: Path
+    data: TinyData,
+    learners: Learners,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    spec = data.spec(epochs=2, augmentation_probability=0.8)
+    spec = data.spec(epochs=3, augmentation_probability=0.8)
     alone = train(data, spec, tmp_path / "alone", learners)
+    assert all(epoch.waited is not None and 0 <= epoch.waited <= epoch.seconds for epoch in alone.history)
     listener = Listener(lambda epoch, remarks: None, lambda record: Order.CONTINUE)
     loaded = run_trial(
         spec, prepared_root=data.root, folder=tmp_path / "loaded", learners=learners, listener=listener, loaders=1
     )
-    assert numbers(loaded) == numbers(alone)
-    assert_same_weights(tmp_path / "loaded", tmp_path / "alone")
+    assert not caplog.records  # nothing is added to so short a training
+    monkeypatch.setattr(keeping_up, "is_bound", lambda share, seconds: True)
+    monkeypatch.setattr(keeping_up, "loaders_for", lambda now, share, idle: 1)
+    added = train(data, spec, tmp_path / "added", learners)
+    assert "1 processes load from now on" in caplog.text  # after the second epoch
+    for name, result in (("loaded", loaded), ("added", added)):
+        assert numbers(result) == numbers(alone)
+        assert_same_weights(tmp_path / name, tmp_path / "alone")
     assert not multiprocessing.active_children()
 
 
@@ -313,9 +325,9 @@ def test_a_loss_that_is_not_a_number_ends_its_epoch_early(data: TinyData, learne
     learner = learners.get(spec, (32, 32, 3), 2)
     learner.reset(0)
     images, labels = np.full((2, 32, 32, 3), np.nan, np.float32), np.zeros((2, 32, 32), np.uint8)
-    loss, steps = learner.train_epoch(LossInput(spec), [(images, labels)] * 120, 0.1)
-    assert np.isnan(loss)
-    assert steps == 50  # looked at every fifty steps: the rest of a long epoch is not trained
+    trained = learner.train_epoch(LossInput(spec), [(images, labels)] * 120, 0.1)
+    assert np.isnan(trained.loss)
+    assert trained.steps == 50  # looked at every fifty steps: the rest of a long epoch is not trained
 
 
 def test_a_loss_that_xla_cannot_compile_is_refused(data: TinyData, learners: Learners, tmp_path: Path) -> None:
