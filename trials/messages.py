@@ -132,11 +132,19 @@ Command = TrainRequest | OrderCommand
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The training process has started and waits for requests."""
+    """The training process has started and waits for requests.
+
+    Attributes:
+        pid: its number.
+        devices: the GPUs that it may use, as CUDA takes them; `-1` none, empty all.
+        memory_mib: how much of a GPU's memory TensorFlow keeps to; None: as much as it wants.
+    """
 
     kind: ClassVar = "ready"
 
     pid: int
+    devices: str = ""
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +288,9 @@ def read_command(line: str) -> Command:
 def read_reply(line: str) -> Ready | Event:
     """What the training process answered."""
     values = json.loads(line)
-    return Ready(values["pid"]) if values["kind"] == Ready.kind else _event(values)
+    if values["kind"] == Ready.kind:
+        return Ready(values["pid"], values["devices"], values["memory_mib"])
+    return _event(values)
 
 
 def read_task(text: str) -> Task:

@@ -167,6 +167,13 @@ class ResourcesTable(GridTable):
     trial_hours: float | None = Field(default=None, gt=0, le=100_000)
     epoch_minutes: float | None = Field(default=None, gt=0, le=1_000_000)
 
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"gpus = {gpus:g} is neither a part of one GPU nor a whole number; set it to {int(gpus)}")
+        return gpus
+
 
 class DatasetTable(GridTable):
     """A data set: a reader with its options, its split, and settings that differ for it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from sweeper.grids.schema import Grid, ResourcesTable
 from sweeper.settings import Settings
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
+
+_STEPS = 10_000
+"""Ray counts resources in parts of so many; as floating-point numbers, 1 would hold nine times 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,7 @@ class Devices:
     def slots(self, resources: ResourcesTable) -> int:
         """How many trials of the given resources fit at once; a whole GPU each where there is one, unless given."""
         gpus = resources.gpus if resources.gpus is not None else float(self.gpus >= 1)
-        needs = [(self.cpus, resources.cpus), (self.gpus, gpus)]
-        return int(min(have // wanted for have, wanted in needs if wanted > 0))
+        return times({"CPU": self.cpus, "GPU": self.gpus}, {"CPU": resources.cpus, "GPU": gpus})
 
     def slots_of(self, grid: Grid) -> int:
         """How many trials of a grid fit at once, whatever its data sets are."""
@@ -33,6 +36,17 @@ class Devices:
     def __str__(self) -> str:
         gpus = "no GPU" if not self.gpus else f"{self.gpus:g} GPU" + ("s" if self.gpus != 1 else "")
         return f"{self.where} ({self.cpus:g} CPU{'s' if self.cpus != 1 else ''}, {gpus})"
+
+
+def times(have: Mapping[str, float], wanted: Mapping[str, float]) -> int:
+    """How many times what is wanted, by Ray's names, fits into what a machine has. A part of a GPU lies on one GPU."""
+
+    def of(kind: str, amount: float) -> int:
+        if kind == "GPU" and amount < 1:
+            return int(have.get(kind, 0.0)) * (_STEPS // max(round(amount * _STEPS), 1))
+        return round(have.get(kind, 0.0) * _STEPS) // max(round(amount * _STEPS), 1)
+
+    return min(of(kind, amount) for kind, amount in wanted.items() if amount > 0)
 
 
 def devices_at_hand(settings: Settings) -> Devices:

@@ -25,6 +25,7 @@ import tenacity
 
 from sweeper.errors import RayUnavailableError
 from sweeper.grids.schema import ResourcesTable
+from sweeper.run.devices import times
 
 # Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
 # it listens on an address that other users of this machine, or of its network, can reach.
@@ -191,16 +192,16 @@ def resources_of(table: ResourcesTable) -> dict[str, float]:
 
 
 def slots(resources: Mapping[str, float]) -> int:
-    """How many trials of the given resources the connected cluster runs at once.
+    """How many trials of the given resources the machines of the connected cluster run at once.
 
     Raises:
         RayUnavailableError: not a single one.
     """
-    total = cluster_resources()
-    fits = int(min(total.get(kind, 0) // amount for kind, amount in resources.items() if amount > 0))
+    fits = sum(times(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
     if fits < 1:
+        total = cluster_resources()
         raise RayUnavailableError(
-            f"a trial needs {resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs, the cluster has "
-            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}; lower [resources] in the grid"
+            f"a trial needs {resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs on one machine, the cluster has "
+            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all; lower [resources] in the grid"
         )
     return fits

@@ -115,7 +115,10 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
             if process is not None:
                 process.close()
             process = self._process = WarmProcess(
-                training.threads, task.memory_share, deterministic=training.deterministic
+                training.threads,
+                task.memory_share,
+                deterministic=training.deterministic,
+                devices=",".join(_gpus()) or "-1",  # Ray leaves those of a trial without a GPU as they are
             )
         if self._replayer is None:
             tracking = task.tracking
@@ -446,5 +449,10 @@ def _trial_name(trial: Trial) -> str:
 
 
 def _device() -> str:
-    visible = ray.get_gpu_ids()
-    return f"GPU {','.join(str(g) for g in visible)}" if visible else "CPU"
+    gpus = _gpus()
+    return f"GPU {','.join(gpus)}" if gpus else "CPU"
+
+
+def _gpus() -> list[str]:
+    """The GPUs that Ray gave this actor."""
+    return [str(one) for one in ray.get_gpu_ids()]

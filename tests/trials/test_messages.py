@@ -79,7 +79,8 @@ def test_an_event_arrives_as_it_was_sent(event: Event) -> None:
 
 
 def test_a_training_process_says_that_it_is_ready() -> None:
-    assert read_reply(to_json(Ready(7))) == Ready(7)
+    ready = Ready(7, "0", 7680)
+    assert read_reply(to_json(ready)) == ready
 
 
 def test_an_epoch_without_a_number_arrives() -> None:

@@ -38,6 +38,7 @@ from trials.messages import (
 from trials.results import Epoch, TrialResult
 from trials.states import FailureKind
 from workers.process.failures import classify, failure_text
+from workers.process.gpu_memory import memory_limit, visible_devices
 
 if TYPE_CHECKING:
     from workers.tracking import Spool
@@ -63,15 +64,14 @@ def main() -> None:
     from workers.tracking.gauges import Gauges
     from workers.training.learner import Learners, configure_device
 
-    configure_device(
-        arguments.threads, memory_share=arguments.memory_share, deterministic=not arguments.not_deterministic
-    )
+    memory = memory_limit(arguments.memory_share)
+    configure_device(arguments.threads, memory_mib=memory, deterministic=not arguments.not_deterministic)
     learners, gauges = Learners(), Gauges()
 
     def send(message: Ready | Event) -> None:
         replies.write(to_json(message) + "\n")
 
-    send(Ready(os.getpid()))
+    send(Ready(os.getpid(), visible_devices(), memory))
     while True:
         send(train(inbox.next_request(), learners, gauges, inbox, send))
 

@@ -208,7 +208,7 @@ def main() -> None:
     with asked("workers.process.prediction") as (threads, values, answers):
         from workers.training.learner import configure_device
 
-        configure_device(threads, memory_share=None, deterministic=values["deterministic"])
+        configure_device(threads, deterministic=values["deterministic"])
         for answer in _answers(values):
             answers.write(json.dumps(answer) + "\n")
 

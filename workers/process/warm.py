@@ -36,10 +36,20 @@ class WarmProcess:
         threads: TensorFlow's intra-op threads, fixed for the life of the process.
         memory_share: share of the GPU's memory in (0, 1), or None.
         deterministic: whether TensorFlow refuses operations that give other numbers each time.
+        devices: the GPUs that it may use, as CUDA takes them (`0,1`, `-1` for none); None: those that this one may.
     """
 
-    def __init__(self, threads: int, memory_share: float | None = None, *, deterministic: bool = True) -> None:
+    def __init__(
+        self,
+        threads: int,
+        memory_share: float | None = None,
+        *,
+        deterministic: bool = True,
+        devices: str | None = None,
+    ) -> None:
         self.threads, self.memory_share, self.deterministic = threads, memory_share, deterministic
+        self.ready: Ready | None = None
+        """What the process said when it had started, once a message has come."""
         self._tail: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
         self._log: TrialLog | None = None
         self._lock = threading.Lock()
@@ -57,7 +67,7 @@ class WarmProcess:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(threads),
+            env=_environment(threads, devices),
         )
         self._pump = threading.Thread(target=self._read_stderr, name="stderr", daemon=True)
         self._pump.start()
@@ -108,6 +118,7 @@ class WarmProcess:
                 message = read_reply(line)
                 if not isinstance(message, Ready):
                     return message
+                self.ready = message
         lost = self._lost()
         if late.is_set():
             raise TimedOutError(f"no message came within {within:.0f} s", stderr_tail=lost.stderr_tail)
@@ -196,8 +207,12 @@ class WarmProcess:
         source.close()
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, devices: str | None) -> dict[str, str]:
     environment = dict(os.environ)
+    # CUDA's own order is by speed, the driver's and Ray's by place: with GPUs of two kinds, number 0 would be two.
+    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = devices
     environment.update(
         {
             "TF_CPP_MIN_LOG_LEVEL": environment.get("TF_CPP_MIN_LOG_LEVEL", "2"),

@@ -34,12 +34,12 @@ Steps: TypeAlias = tuple[Tensor, Tensor]
 """The compiled steps of training and validation."""
 
 
-def configure_device(threads: int, *, memory_share: float | None = None, deterministic: bool = True) -> None:
+def configure_device(threads: int, *, memory_mib: int | None = None, deterministic: bool = True) -> None:
     """Settles what TensorFlow fixes at its start: threads, determinism, memory growth. Call before any other use.
 
     Args:
         threads: intra-op threads. They decide the order of floating-point sums, so that they belong to the spec.
-        memory_share: the share of a GPU's memory in (0, 1) that this process may take; None lets it grow.
+        memory_mib: how much of a GPU's memory this process may take; None lets it grow.
         deterministic: whether operations without a deterministic form are refused.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -47,20 +47,11 @@ def configure_device(threads: int, *, memory_share: float | None = None, determi
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
-        if memory_share is not None and memory_share < 1:
-            limit = int(_gpu_memory_mib() * memory_share)
-            tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+        if memory_mib is not None:
+            limited = tf.config.LogicalDeviceConfiguration(memory_limit=memory_mib)
+            tf.config.set_logical_device_configuration(gpu, [limited])
         else:
             tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _gpu_memory_mib() -> int:
-    """Total memory of the first visible GPU in MiB, from the driver (TensorFlow would initialise the device)."""
-    import subprocess
-
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return int(text.split()[0])
 
 
 class Trained(NamedTuple):

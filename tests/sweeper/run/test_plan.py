@@ -97,6 +97,9 @@ def test_resources_say_how_many_run_at_once(settings: Settings, monkeypatch: pyt
         (2, {"gpus": 0.25}, 8),
         (2, {"gpus": 0.5, "cpus": 3}, 2),
         (0, {"gpus": 1}, 0),
+        (1, {"gpus": 0.1, "cpus": 0.1}, 10),
+        (2, {"gpus": 0.6}, 2),  # a part of a GPU lies on one GPU
+        (2, {"gpus": 0.3, "cpus": 0.5}, 6),
     ],
 )
 def test_gpus_and_their_shares_say_how_many_run_at_once(gpus: int, resources: dict[str, Any], places: int) -> None:
