@@ -25,6 +25,9 @@ Value = TypeVar("Value", str, int)
 LARGEST_SEED = 2**62
 """A seed with the number of a repeat added still fits into the database."""
 
+GPU_TYPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""Ray makes such names of what NVIDIA calls its GPUs: `A100`, `H100`, `GeForce-RTX-4090`."""
+
 
 class GridTable(BaseModel):
     """A table of a grid file: unknown keys are refused, and numbers that JSON cannot hold."""
@@ -159,11 +162,13 @@ class AnalysisTable(GridTable):
 class ResourcesTable(GridTable):
     """What one trial takes of a machine. `gpus` may be a fraction; None: one GPU where there is one, else none.
 
-    `trial_hours` and `epoch_minutes` are the longest times that one attempt, and one epoch of it, may take.
+    `gpu_type` is the one type of GPU to train on, by Ray's name for it; None: any. `trial_hours` and `epoch_minutes`
+    are the longest times that one attempt, and one epoch of it, may take.
     """
 
     cpus: float = Field(default=1.0, gt=0, le=100_000)
     gpus: float | None = Field(default=None, ge=0, le=10_000)
+    gpu_type: str | None = Field(default=None, pattern=GPU_TYPE_PATTERN)
     trial_hours: float | None = Field(default=None, gt=0, le=100_000)
     epoch_minutes: float | None = Field(default=None, gt=0, le=1_000_000)
 
@@ -173,6 +178,12 @@ class ResourcesTable(GridTable):
         if gpus is not None and gpus > 1 and not gpus.is_integer():
             raise ValueError(f"gpus = {gpus:g} is neither a part of one GPU nor a whole number; set it to {int(gpus)}")
         return gpus
+
+    @model_validator(mode="after")
+    def _whole(self) -> ResourcesTable:
+        if self.gpu_type is not None and self.gpus == 0:
+            raise ValueError(f"gpu_type = {self.gpu_type!r}, but gpus = 0; leave one of them out")
+        return self
 
 
 class DatasetTable(GridTable):

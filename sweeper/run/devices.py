@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.grids.schema import Grid, ResourcesTable
+from sweeper.run.gpu_types import Resources, by_type, listed_types
 from sweeper.settings import Settings
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -18,16 +19,27 @@ _STEPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """CPUs and GPUs, and where they are."""
+    """CPUs and GPUs, and where they are; `types` are those of each type of GPU, where somebody wants to know."""
 
     cpus: float
     gpus: float
     where: str = "this machine"
+    types: Mapping[str, Resources] = field(default_factory=dict)
 
     def slots(self, resources: ResourcesTable) -> int:
         """How many trials of the given resources fit at once; a whole GPU each where there is one, unless given."""
-        gpus = resources.gpus if resources.gpus is not None else float(self.gpus >= 1)
-        return times({"CPU": self.cpus, "GPU": self.gpus}, {"CPU": resources.cpus, "GPU": gpus})
+        wanted = resources.gpu_type
+        total = {"CPU": self.cpus, "GPU": self.gpus} if wanted is None else self.types.get(wanted, {})
+        gpus = resources.gpus if resources.gpus is not None else float(wanted is not None or self.gpus >= 1)
+        return times(total, {"CPU": resources.cpus, "GPU": gpus})
+
+    def lacking(self, grid: Grid) -> list[str]:
+        """What a person should know of types of GPU that a grid asks for and that are not here."""
+        return [
+            f"[resources] gpu_type = {wanted!r}: {self} has {listed_types(self.types)}"
+            for wanted in types_asked(grid)
+            if wanted not in self.types
+        ]
 
     def slots_of(self, grid: Grid) -> int:
         """How many trials of a grid fit at once, whatever its data sets are."""
@@ -49,8 +61,14 @@ def times(have: Mapping[str, float], wanted: Mapping[str, float]) -> int:
     return min(of(kind, amount) for kind, amount in wanted.items() if amount > 0)
 
 
-def devices_at_hand(settings: Settings) -> Devices:
-    """What a launch would run on now.
+def types_asked(grid: Grid) -> list[str]:
+    """The types of GPU that a grid asks for, each once."""
+    asked = (grid.trial_resources(dataset.name).gpu_type for dataset in grid.datasets)
+    return list(dict.fromkeys(one for one in asked if one is not None))
+
+
+def devices_at_hand(settings: Settings, *, with_types: bool = False) -> Devices:
+    """What a launch would run on now. `with_types`: also of which types the GPUs are; locally this imports Ray.
 
     Raises:
         RayUnavailableError: no answer from RAY_ADDRESS.
@@ -59,13 +77,25 @@ def devices_at_hand(settings: Settings) -> Devices:
     from sweeper.services import check_ray
 
     if not in_cluster(settings):
-        return Devices(float(len(os.sched_getaffinity(0))), float(local_gpus()))
+        here = {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(local_gpus())}
+        return Devices(here["CPU"], here["GPU"], types=_local_types(here) if with_types else {})
     check_ray(settings)
-    from sweeper.run.ray_cluster import cluster_resources, ray_cluster  # Ray takes seconds to import
+    from sweeper.run.ray_cluster import cluster_resources, nodes, ray_cluster  # Ray takes seconds to import
 
     with ray_cluster(settings.ray_address):
-        total = cluster_resources()
-    return Devices(total.get("CPU", 0), total.get("GPU", 0), f"the cluster at RAY_ADDRESS={settings.ray_address}")
+        total, types = cluster_resources(), by_type(nodes())
+    where = f"the cluster at RAY_ADDRESS={settings.ray_address}"
+    return Devices(total.get("CPU", 0), total.get("GPU", 0), where, types)
+
+
+def _local_types(here: Resources) -> Mapping[str, Resources]:
+    """As a Ray on this machine would call its GPUs."""
+    if not here["GPU"]:
+        return {}
+    from sweeper.run.ray_cluster import local_type
+
+    found = local_type()
+    return {} if found is None else {found: here}
 
 
 def local_gpus() -> int:

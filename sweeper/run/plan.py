@@ -15,7 +15,7 @@ from sweeper.analysis.power import Enough
 from sweeper.data.resolved import ResolvedGrid, resolve
 from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
-from sweeper.run.devices import Devices, devices_at_hand
+from sweeper.run.devices import Devices, devices_at_hand, types_asked
 from sweeper.run.launch import StoredSweep, predicted_bytes, stored_sweep
 from sweeper.run.power import EarlierComponents, earlier_components, power_of_grid
 from sweeper.search.adaptive import Search
@@ -63,7 +63,7 @@ class Plan:
     """A grid's trials and what they will cost on the devices at hand.
 
     `bytes_models` is for models and checkpoints, `bytes_prepared` for data that are here and not prepared yet. `power`
-    says which differences the trials would find. `warnings` are of data that are prepared.
+    says which differences the trials would find. `warnings` are of prepared data, and of GPUs that are not here.
     """
 
     grid: Grid
@@ -176,11 +176,13 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         planned.append(PlannedSearch(search, tried, costs.seconds(template, *size), size))
     to_train = [t.spec for t in trials if t.state != TrialState.FINISHED]
     to_train += [s.study.cell.template for s in planned for _ in range(s.left)]
+    devices = devices_at_hand(settings, with_types=bool(types_asked(grid)))
+    said = [f"{name}: {text}" for name, one in known.items() for text in one.warnings]
     return Plan(
         grid=grid,
         naming=resolved.naming,
         trials=tuple(trials),
-        devices=devices_at_hand(settings),
+        devices=devices,
         costs=costs,
         bytes_models=predicted_bytes(to_train),
         bytes_prepared=sum(one.bytes for one in known.values()),
@@ -189,7 +191,7 @@ def make_plan(grid: Grid, settings: Settings) -> Plan:
         unprepared=tuple(name for name, one in known.items() if one.source is not None and not one.identity.prepared),
         searches=tuple(planned),
         power=tuple(power_of_grid(resolved, components)),
-        warnings=tuple(f"{name}: {text}" for name, one in known.items() for text in one.warnings),
+        warnings=(*devices.lacking(grid), *said),
     )
 
 

@@ -26,6 +26,7 @@ import tenacity
 from sweeper.errors import RayUnavailableError
 from sweeper.grids.schema import ResourcesTable
 from sweeper.run.devices import times
+from sweeper.run.gpu_types import by_type, listed_types, on_type, type_of
 
 # Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
 # it listens on an address that other users of this machine, or of its network, can reach.
@@ -46,6 +47,7 @@ for _name, _value in {
 
 import ray  # noqa: E402
 from ray._private import services, utils  # noqa: E402
+from ray._private.accelerators import NvidiaGPUAcceleratorManager  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only results of some kilobytes pass through Ray; its default of 30% of the memory would be a waste."""
@@ -183,12 +185,23 @@ def cluster_resources() -> dict[str, float]:
     return dict(ray.cluster_resources())
 
 
+def nodes() -> list[dict[str, float]]:
+    """What each node of the connected cluster has that is alive, by Ray's names."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def local_type() -> str | None:
+    """The type of this machine's GPU, as a Ray that is started here calls it."""
+    return NvidiaGPUAcceleratorManager.get_current_node_accelerator_type()
+
+
 def resources_of(table: ResourcesTable) -> dict[str, float]:
-    """What a trial takes, by Ray's names; by default a whole GPU where the connected cluster has any."""
+    """What a trial takes, by Ray's names; by default a whole GPU where the connected cluster has any, or where the
+    type of it is given."""
     gpus = table.gpus
     if gpus is None:
-        gpus = 1.0 if cluster_resources().get("GPU", 0) >= 1 else 0.0
-    return {"CPU": table.cpus, "GPU": gpus}
+        gpus = 1.0 if table.gpu_type is not None or cluster_resources().get("GPU", 0) >= 1 else 0.0
+    return {"CPU": table.cpus, "GPU": gpus, **on_type(table.gpu_type)}
 
 
 def slots(resources: Mapping[str, float]) -> int:
@@ -197,11 +210,19 @@ def slots(resources: Mapping[str, float]) -> int:
     Raises:
         RayUnavailableError: not a single one.
     """
-    fits = sum(times(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+    living = nodes()
+    fits = sum(times(node, resources) for node in living)
+    wanted = type_of(resources)
+    if fits < 1 and wanted is not None and wanted not in by_type(living):
+        raise RayUnavailableError(
+            f"[resources] gpu_type = {wanted!r}: the cluster has {listed_types(by_type(living))}; "
+            "name one of them, or leave gpu_type out"
+        )
     if fits < 1:
-        total = cluster_resources()
+        total = cluster_resources() if wanted is None else by_type(living)[wanted]
+        of = "" if wanted is None else f" of its machines with {wanted}"
         raise RayUnavailableError(
             f"a trial needs {resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs on one machine, the cluster has "
-            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all; lower [resources] in the grid"
+            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all{of}; lower [resources] in the grid"
         )
     return fits
