@@ -22,6 +22,7 @@ from sweeper.grids.names import naming_of
 from sweeper.run import retry_policy
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.study_recorder import StudyRecorder
+from sweeper.run.takeover import OPEN, trained_here
 from sweeper.search.adaptive import Adaptive
 from sweeper.timing.schedule import longest_first
 from trials.messages import (
@@ -58,18 +59,24 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Running:
-    """A claimed trial. `epoch` and `val_dsc` are those of its last report; `longest` is its longest epoch in
-    seconds, `pruned` says why its search pruned it."""
+    """A claimed trial. `since`: when it was claimed, `started`: when its first report came, by the monotonic clock.
+    `epoch` and `val_dsc` are those of its last report, after it `resumed_from` an epoch; `longest` is its longest epoch
+    in seconds, `pruned` says why its search pruned it."""
 
     trial: Trial
     attempt: Attempt
     since: float
+    started: float | None = None
+    resumed_from: int = 0
     epoch: int = 0
     val_dsc: float | None = None
     seconds: float = 0.0
     longest: float = 0.0
     pruned: str = ""
     mlflow_run: str | None = None
+
+
+Pick = Callable[[Sequence[Trial]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +154,12 @@ class Coordinator:
 
     # What the executor asks.
 
-    def next(self) -> Running | None:
-        """Claims the next trial, or returns None when there is none to start now (`done` tells whether ever)."""
+    def next(self, pick: Pick | None = None) -> Running | None:
+        """Claims the next trial, or returns None when there is none to start now (`done` tells whether ever).
+
+        Args:
+            pick: chooses from the queue, by its hash, a trial that starts now, or None; by default the first.
+        """
         self.poll()
         if self.draining or self.done() or (self.limit is not None and self._started >= self.limit):
             return None
@@ -156,7 +167,11 @@ class Coordinator:
             self.refresh()
         self._suggest()
         while self._queue:
-            trial = self._trials[self._queue.pop(0)]
+            chosen = self._queue[0] if pick is None else pick([self._trials[one] for one in self._queue])
+            if chosen is None:
+                return None
+            self._queue.remove(chosen)
+            trial = self._trials[chosen]
             attempt = self.keeper.write(self.repository.claim, trial.hash, host=_host())
             if attempt is None:
                 continue
@@ -241,6 +256,16 @@ class Coordinator:
         running = self.running.get(trial_hash)
         if running is not None:
             self._on_failed(running, FailureKind.LOST, error, "")
+            self._tell()
+
+    def put_back(self, trial_hash: str) -> None:
+        """Queues a claimed trial again that got no place to run."""
+        running = self.running.get(trial_hash)
+        if running is not None:
+            self._end(running)
+            self.keeper.write(self.repository.stop_attempt, running.attempt.id, requeue=True)
+            self._started -= 1
+            self._queue.insert(0, trial_hash)
             self._tell()
 
     def poll(self) -> None:
@@ -328,12 +353,12 @@ class Coordinator:
         """Reads the sweep's trials again and orders the queue."""
         trials = self.repository.trials(self.sweep.name)
         # Another sweep's search pruned these; here they are cells of the grid.
-        pruned = [t.hash for t in trials if t.state is TrialState.PRUNED and not self._suggested(t)]
+        pruned = [t.hash for t in trials if t.state is TrialState.PRUNED and trained_here(t) and not self._suggested(t)]
         if pruned:
             self.keeper.write(self.repository.retry, pruned)
             trials = self.repository.trials(self.sweep.name)
         self._trials = {t.hash: t for t in trials}
-        waiting = [t for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running]
+        waiting = [t for t in trials if t.state is TrialState.QUEUED and t.hash not in self.running and trained_here(t)]
         weights = {t.hash: self.adaptive.weight(t, trials) if self.adaptive is not None else 1 for t in waiting}
         queued = {t.hash: (t.cost or 0.0) * weights[t.hash] for t in waiting}
         self._queue = longest_first(queued)
@@ -368,7 +393,8 @@ class Coordinator:
         return self.adaptive is not None and self.adaptive.search_of(trial) is not None
 
     def _on_started(self, running: Running, event: Started, worker: Worker | None) -> None:
-        running.epoch = event.resumed_from
+        running.epoch = running.resumed_from = event.resumed_from
+        running.started = time.monotonic()
         if running.epoch:
             self.observer.say(f"{running.trial.label}: resumes after epoch {running.epoch}")
         elif running.attempt.number > 1:
@@ -480,10 +506,11 @@ class Coordinator:
 
     def _unfinished(self) -> bool:
         """Whether another sweep is running a trial that this one shares."""
-        return any(t.state is TrialState.RUNNING and t.hash not in self.running for t in self._trials.values())
+        running = (t for t in self._trials.values() if t.state is TrialState.RUNNING and trained_here(t))
+        return any(t.hash not in self.running for t in running)
 
     def _final_state(self, failed: bool) -> SweepState:
-        open_trials = [t for t in self._trials.values() if t.state in (TrialState.QUEUED, TrialState.RUNNING)]
+        open_trials = [t for t in self._trials.values() if t.state in OPEN and trained_here(t)]
         if self._broken:
             return SweepState.BROKEN
         if not open_trials and not self._searching():

@@ -45,6 +45,7 @@ from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
 from sweeper.run.signals import Lasting, signals
 from sweeper.run.spools import end_spools, sources_of
+from sweeper.run.takeover import take_over
 from sweeper.run.upkeep import finish_changes
 from sweeper.search.adaptive import Adaptive, Search
 from sweeper.search.space import family
@@ -343,6 +344,8 @@ def run(
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
         reserve.keep(repository.database)
+        for line in take_over(repository, keeper, trials):
+            _plain(console)(line)
         unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit, until))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.
         cut_short = end_spools(settings, repository.trials(sweep_name))  # before their next attempts write to them

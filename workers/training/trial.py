@@ -23,9 +23,9 @@ import tensorflow as tf
 
 from trials.messages import Order
 from trials.results import Epoch, Partition, Score, TrialResult
-from trials.spec import TrialSpec
+from trials.spec import RESULTS_VERSION, TrialSpec
 from workers.datasets.prepared import PreparedDataset, open_prepared, prepared_path
-from workers.errors import DataError, DivergedError, WorkerError
+from workers.errors import DataError, DivergedError, InputError, WorkerError
 from workers.files import atomic_write
 from workers.scoring import inference
 from workers.scoring.cases import score_prediction
@@ -83,12 +83,19 @@ def run_trial(
         metrics: further metrics to score by, by the names under which they are stored. They move no number.
 
     Raises:
+        InputError: the trial is of a results version that this program does not compute.
         DataError: the prepared data or the split are missing or damaged.
         DivergedError: the loss became NaN or infinite.
         InterruptedTrialError: the listener ordered an end.
         CheckpointError: the weights of the best epoch were damaged while the trial ran.
         OSError: the disk is full or unwritable.
     """
+    if spec.results_version != RESULTS_VERSION:
+        raise InputError(
+            f"the trial is of results version {spec.results_version}, and the program on {platform.node()} computes "
+            f"version {RESULTS_VERSION}: it was changed while the sweep ran; end the sweep with `sweeper stop --now`, "
+            "give all machines one version, then: sweeper resume"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if (done := read_result(folder, spec.hash)) is not None:
         listener.started(len(done.history), ("the result was on disk already",))
