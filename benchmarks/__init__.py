@@ -6,5 +6,5 @@ A benchmark is a module with a `measure` that `benchmarks.harness.main` calls; i
 BENCHMARKS = ("sweep", "scale", "search", "pipeline", "inference", "losses", "preparation", "memory", "board")
 """What `make bench` runs, in this order."""
 
-BY_NAME = ("precision", "ranking", "calibration", "history", "analysis", "limit", "checkpoint")
+BY_NAME = ("precision", "ranking", "calibration", "history", "analysis", "limit", "checkpoint", "mixed")
 """What runs only when it is asked for; its rows stand in the table where there is a result."""

@@ -192,7 +192,8 @@ def nodes() -> list[dict[str, float]]:
 
 def local_type() -> str | None:
     """The type of this machine's GPU, as a Ray that is started here calls it."""
-    return NvidiaGPUAcceleratorManager.get_current_node_accelerator_type()
+    found: str | None = NvidiaGPUAcceleratorManager.get_current_node_accelerator_type()
+    return found
 
 
 def resources_of(table: ResourcesTable) -> dict[str, float]:

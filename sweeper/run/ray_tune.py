@@ -13,15 +13,19 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 from sweeper.errors import RayUnavailableError
 from sweeper.run.coordinator import Coordinator
+from sweeper.run.gpu_types import on_type
 from sweeper.run.limits import over_text, patience
-from sweeper.run.ray_cluster import slots  # before Ray: it sets what Ray reads when it is imported
+from sweeper.run.placement import Placement, placement_on, start_line
+from sweeper.run.ray_cluster import nodes, slots  # before Ray: it sets what Ray reads when it is imported
+from sweeper.timing.measured import measured_speeds
 from trials.messages import (
     End,
     EpochEnded,
@@ -51,6 +55,7 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 from ray.tune.error import TuneError
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -230,8 +235,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         logs: Path,
         resources: Mapping[str, Mapping[str, float]],
         limits: Mapping[str, Limits] | None = None,
+        placement: Placement | None = None,
     ) -> None:
         super().__init__()
+        self._placement = placement
         self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
         self._logs, self._resources, self._limits = logs, resources, limits or {}
         self._hashes: dict[str, str] = {}
@@ -243,11 +250,15 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         if len(self._hashes) >= (coordinator.concurrency or self._slots):
             coordinator.poll()
             return None
-        running = coordinator.next()
+        placement = self._placement
+        at_once = coordinator.concurrency
+        running = coordinator.next(None if placement is None else lambda waiting: placement.pick(waiting, at_once))
         if running is None:
             return Searcher.FINISHED if coordinator.done() else None
         trial_hash = running.trial.hash
         resources = dict(self._resources[running.trial.dataset])
+        if placement is not None:
+            resources |= on_type(placement.place(running))
         self._hashes[trial_id] = trial_hash
         request = coordinator.request(running)
         if request.supervised and self._orders is None:
@@ -274,8 +285,12 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
             return
         if error:
             self._coordinator.lost(trial_hash, "the Ray actor of this trial was lost")
-        elif result is not None and result.get("done"):
+        elif result is None:
+            self._coordinator.put_back(trial_hash)
+        elif result.get("done"):
             self._handle(trial_id, result)
+        if self._placement is not None:
+            self._placement.ended(trial_hash)
         del self._hashes[trial_id]
 
     def __getstate__(self) -> dict[str, object]:
@@ -333,10 +348,13 @@ class InOrder(FIFOScheduler):  # type: ignore[misc]
 
     Tune's own scheduler looks at every trial since the start at each step: after 10,000 trials this takes as long as
     all other work of Tune for one trial.
+
+    A trial that is `overdue` and has got no place yet is given back to the searcher.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, overdue: Callable[[str], bool] | None = None) -> None:
         super().__init__()
+        self._overdue = overdue
         self._live: dict[str, Trial] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -355,8 +373,14 @@ class InOrder(FIFOScheduler):  # type: ignore[misc]
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         self._live.pop(trial.trial_id, None)
 
-    def choose_trial_to_run(self, tune_controller: object) -> Trial | None:
-        return next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        chosen = next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)
+        if chosen is not None and self._overdue is not None and self._overdue(chosen.config["hash"]):
+            tune_controller.stop_trial(chosen)
+            # What `stop_trial` leaves of a trial without an actor: Tune would keep room for it, and no actor warm.
+            tune_controller._unstage_trial_with_resources(chosen)
+            return None
+        return chosen
 
 
 class _StopNow(tune.Stopper):  # type: ignore[misc]
@@ -409,6 +433,9 @@ def execute(
         NotWritableError: the database cannot be written any more.
     """
     at_once = max(slots(one) for one in resources.values())
+    placement = placement_on(nodes, resources.values(), partial(measured_speeds, coordinator.repository))
+    if placement is not None:
+        coordinator.observer.say(start_line(nodes()))
     # It lists trials that did not complete as an error; the coordinator reports each of them.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
@@ -416,8 +443,8 @@ def execute(
             tune.with_resources(trainable, _placement),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources, limits),
-                scheduler=InOrder(),
+                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources, limits, placement),
+                scheduler=InOrder(None if placement is None else placement.overdue),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,

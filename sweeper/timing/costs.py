@@ -125,6 +125,11 @@ def waiting(filters: int, depth: int) -> float:
     return mean(filters, depth + 1) / mean(USUAL[0], USUAL[1] + 1)
 
 
+def first_guess(spec: Trained, images: int, voxels: int, epochs: float) -> float:
+    """Seconds of so many epochs of a trial, as predicted before anything was measured."""
+    return _on(FIRST_GUESS, work(spec, images, voxels, epochs))
+
+
 def learn_costs(measured: Iterable[Measured]) -> CostModel:
     """A cost model from finished trials, in a time that grows with their number alone."""
     groups: dict[str, list[_Point]] = {}

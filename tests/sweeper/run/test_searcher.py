@@ -17,7 +17,9 @@ from storage.records import Trial
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.run.coordinator import Coordinator, Running, Work
+from sweeper.run.gpu_types import on_type
 from sweeper.run.lease import LeaseKeeper
+from sweeper.run.placement import PLACE_SECONDS, Placement
 from sweeper.run.ray_tune import InOrder, QueueSearcher
 from trials.messages import Tracking, read_task
 
@@ -84,6 +86,45 @@ def test_a_part_of_a_gpu_is_that_part_of_its_memory(
     assert isinstance(suggested, dict)
     assert suggested["resources"] == {"CPU": 1.0, "GPU": gpu}
     assert read_task(suggested["task"]).memory_share == share
+
+
+def test_a_trial_that_got_no_place_is_queued_again_and_counts_for_nothing(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    tune = searcher(coordinator, tmp_path)
+    coordinator.limit = 1
+    first = tune.suggest("a")
+    assert isinstance(first, dict)
+    tune.on_trial_complete("a")  # as Tune tells of a trial that is stopped before it has run
+    assert not coordinator.running
+    again = tune.suggest("b")
+    assert isinstance(again, dict)
+    assert again["hash"] == first["hash"]
+
+
+def test_a_trial_is_placed_on_a_type_and_an_overdue_one_is_given_back(coordinator: Coordinator, tmp_path: Path) -> None:
+    now = [0.0]
+    placement = Placement(lambda: {"A100": 1, "P100": 1}, {"A100": 9.0, "P100": 1.0}, lambda: now[0])
+    resources = {"nuclei": {"CPU": 1.0, "GPU": 1.0}}
+    tune = QueueSearcher(coordinator, Tracking("", "", ""), 2, tmp_path, resources, placement=placement)
+    scheduler = InOrder(placement.overdue)
+    first = tune.suggest("a")
+    assert isinstance(first, dict)
+    assert first["resources"] == {"CPU": 1.0, "GPU": 1.0, **on_type("A100")}
+    live: Any = SimpleNamespace(trial_id="a", status=RayTrial.PENDING, config=first)
+    stopped: list[object] = []
+    controller: Any = SimpleNamespace(
+        stop_trial=lambda one: (stopped.append(one), tune.on_trial_complete(one.trial_id)),
+        _unstage_trial_with_resources=lambda one: None,
+    )
+    scheduler.on_trial_add(controller, live)
+    assert scheduler.choose_trial_to_run(controller) is live
+    now[0] = PLACE_SECONDS
+    assert scheduler.choose_trial_to_run(controller) is None
+    assert stopped == [live]
+    again = tune.suggest("b")
+    assert isinstance(again, dict)
+    assert (again["hash"], again["resources"]) == (first["hash"], {"CPU": 1.0, "GPU": 1.0, **on_type("P100")})
 
 
 @given(st.lists(st.sampled_from(("add", "start", "complete", "error", "remove")), max_size=40), st.randoms())
