@@ -153,6 +153,7 @@ class _Sender:
         self.experiment, self.parent_run, self.attempts = experiment, parent_run, attempts
         self.position = _load_position(place, content_hash([uri, experiment]))
         self.sent = 0
+        self._known: dict[tuple[str, str], frozenset[tuple[int, float]]] = {}
         self.refused: list[str] = []
         self.error: TrackingUnavailableError | TrackingInputError | None = None
 
@@ -274,10 +275,20 @@ class _Sender:
             if isinstance(line.record, MetricsRecord)
             for key, value in line.record.values.items()
         ]
+        if not self.position.artifacts:  # the run is older than this spool, which may tell it again what it knows
+            metrics = [one for one in metrics if (one.step, one.value) not in self._history(client, one.key)]
         run_id = self.position.run_id
         for first in range(0, len(metrics), MAXIMUM_METRICS):
             part = metrics[first : first + MAXIMUM_METRICS]
             self._call(partial(client.log_batch, run_id, metrics=part), "logging metrics")
+
+    def _history(self, client: MlflowClient, key: str) -> frozenset[tuple[int, float]]:
+        """The steps and values that the run had of a metric when this spool was first asked for."""
+        run_id = self.position.run_id
+        if (run_id, key) not in self._known:
+            found = self._call(partial(client.get_metric_history, run_id, key), "reading a metric")
+            self._known[run_id, key] = frozenset((one.step, one.value) for one in found)
+        return self._known[run_id, key]
 
     def _artifact(self, client: MlflowClient, record: ArtifactRecord) -> None:
         path = self.spool.parent / record.path

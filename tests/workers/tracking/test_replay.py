@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,19 @@ def test_a_lost_position_makes_no_second_run_and_no_second_metric(uri: str, tmp_
     result = replay(path, uri, experiment="tests")
     assert result.sent == 6
     assert state(uri) == before
+
+
+@pytest.mark.slow
+def test_a_lost_folder_makes_no_second_run_and_no_second_metric(uri: str, tmp_path: Path) -> None:
+    spec = trial()
+    path = write_trial(tmp_path / "trial", spec, finish=False)
+    first = replay(path, uri, experiment="tests")
+    shutil.rmtree(path.parent)
+    path = write_trial(tmp_path / "trial", spec)  # the same epochs, at another time
+    assert replay(path, uri, experiment="tests").run_id == first.run_id
+    (run,) = state(uri)
+    assert [(step, value) for step, value, _ in run["metrics"]["loss"]] == [(1, 0.5), (2, 0.5), (3, 0.5)]
+    assert run["status"] == "FINISHED"
 
 
 def test_a_later_attempt_goes_on_in_the_same_run(uri: str, tmp_path: Path) -> None:
