@@ -82,8 +82,9 @@ mlflow)
     [ -z "$origins" ] || export MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=$origins
     # The server reads the database's address from the environment. Tables of an older MLflow are brought to its own.
     mlflow db upgrade "$MLFLOW_BACKEND_STORE_URI"
+    # Workers that do not answer within five seconds would be ended, before they have started on a busy host, for ever.
     exec mlflow server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers "${MLFLOW_WORKERS:-2}" \
-        --artifacts-destination "$MLFLOW_ARTIFACTS"
+        --uvicorn-opts "--timeout-worker-healthcheck 120" --artifacts-destination "$MLFLOW_ARTIFACTS"
     ;;
 password)
     # MLflow keeps its account's password from its first start on; this gives it the one of the secret file.

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import uvicorn
 
 from sweeper.cli.commands import app
 from tests.compose_file import COMPOSE, ROOT, Services, granted, read_compose, resolved, seconds
@@ -322,6 +323,9 @@ def node(tmp_path: Path) -> Callable[..., list[str]]:
         "CALLS": str(calls),
         "RAY_HEAD": "127.0.0.1:6379",
         "SECRETS_FOLDER": str(secrets),
+        "HOSTS": "",
+        "MLFLOW_BACKEND_STORE_URI": "sqlite://",
+        "MLFLOW_ARTIFACTS": "artifacts",
     }
 
     def run(*arguments: str) -> list[str]:
@@ -373,6 +377,19 @@ def test_the_objects_of_ray_fit_the_shared_memory(node: Callable[..., list[str]]
     store = re.search(r"--object-store-memory=(\d+)", node(role)[0])
     assert store
     assert 0 < int(store[1]) < shutil.disk_usage("/dev/shm").total
+
+
+def test_mlflow_that_starts_slowly_is_not_ended_by_its_supervisor(
+    node: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Uvicorn ends a worker that does not answer for five seconds, also one that is still being imported: for ever."""
+    mlflow = tmp_path / "mlflow"
+    mlflow.write_text('#!/bin/sh\n[ "$1" != server ] || printf "%s\\n" "$@" >>"$CALLS"\n')
+    mlflow.chmod(0o755)
+    said = node("mlflow")
+    options = said[said.index("--uvicorn-opts") + 1].split()
+    understood = uvicorn.main.make_context("uvicorn", [*options, "mlflow.server:app"]).params
+    assert understood["timeout_worker_healthcheck"] >= 60
 
 
 # --- The run with an engine -------------------------------------------------------------------------------------------
