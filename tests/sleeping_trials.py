@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tenacity
+
 ROOT = Path(__file__).parents[1]
 GATE_SECONDS = 120.0
 """So long the first trials wait at most until as many are there as there are GPUs."""
@@ -108,7 +110,6 @@ def _run(
     from trials.messages import Tracking
 
     import ray  # isort: skip (sweeper.run.ray_cluster says to Ray what is to be left out)
-    from ray.cluster_utils import Cluster  # isort: skip
 
     said: list[str] = []
 
@@ -123,13 +124,7 @@ def _run(
         ray_tune.placement_on = lambda *words: None
     with tempfile.TemporaryDirectory(prefix="sleep-") as folder, tempfile.TemporaryDirectory(prefix="r-") as short:
         home = Path(folder)
-        cluster = Cluster()
-        ended = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-        cluster.add_node(num_cpus=0, temp_dir=short, **ended)
-        for name, gpus, speed in types:
-            pretended = {"PRETENDED_TYPE": name, "PRETENDED_SPEED": str(speed)}
-            resources = {f"accelerator_type:{name}": 1}
-            cluster.add_node(num_cpus=gpus, num_gpus=gpus, resources=resources, env_vars=pretended, **ended)
+        cluster = _cluster(types, short)
         try:
             with (
                 ray_cluster(cluster.address),
@@ -181,6 +176,30 @@ def _run(
         "types": [(attempts[one].device or "").partition(" ")[0] for one in hashes],
         "said": [line for line in said if not line.startswith("finished ")],
     }
+
+
+@tenacity.retry(
+    # Ray waits 30 s for a node, which is too short on a busy machine.
+    retry=tenacity.retry_if_exception_message(match=".*timed out during startup"),
+    stop=tenacity.stop_after_attempt(3),
+    reraise=True,
+)
+def _cluster(types: Sequence[tuple[str, int, float]], folder: str) -> Any:
+    """A head without places, and a node for each type of GPU."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    common = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
+    try:
+        made.add_node(num_cpus=0, temp_dir=folder, **common)
+        for name, gpus, speed in types:
+            pretended = {"PRETENDED_TYPE": name, "PRETENDED_SPEED": str(speed)}
+            resources = {f"accelerator_type:{name}": 1}
+            made.add_node(num_cpus=gpus, num_gpus=gpus, resources=resources, env_vars=pretended, **common)
+    except Exception:
+        made.shutdown()
+        raise
+    return made
 
 
 def _store(repository: Any, seconds: Sequence[float]) -> list[str]:
