@@ -481,5 +481,5 @@ def _device() -> str:
 
 
 def _gpus() -> list[str]:
-    """The GPUs that Ray gave this actor."""
-    return [str(one) for one in ray.get_gpu_ids()]
+    """The GPUs that Ray gave this actor. Where no Ray runs, asking it would start one."""
+    return [str(one) for one in ray.get_gpu_ids()] if ray.is_initialized() else []
