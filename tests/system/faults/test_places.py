@@ -141,7 +141,7 @@ class CheckpointPlace(Place):
     def write(self, number: int) -> None:
         weights = (np.full(3000, number, np.float32),)
         state = {"plateau": {"best_epoch": 0}}
-        CheckpointFolder(self.folder).save(Checkpoint(number, weights, weights, state))
+        CheckpointFolder(self.folder).save(Checkpoint(number, weights, weights, state), best=False)
 
     def read(self) -> Any:
         found, damaged = CheckpointFolder(self.folder).load()
