@@ -24,7 +24,7 @@ from typing import Any
 import tenacity
 
 ROOT = Path(__file__).parents[1]
-GATE_SECONDS = 120.0
+GATE_SECONDS = 600.0
 """So long the first trials wait at most until as many are there as there are GPUs."""
 
 
