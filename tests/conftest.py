@@ -24,8 +24,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of whole sweeps come first: each stays with one worker, and a long one at the end would leave the other
-    workers idle."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
+    workers idle. One of them trains the undisturbed sweep, with which others compare theirs: these come last of
+    them, and need not wait for it."""
+
+    def place(item: pytest.Item) -> int:
+        if not item.nodeid.startswith("tests/system/"):
+            return 2
+        waits = "reference" in getattr(item, "fixturenames", ()) and "/test_local.py" not in item.nodeid
+        return 1 if waits else 0
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import io
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.repository import Repository
+from sweeper.cli import main
 from workers.tracking.sqlite_store import make_store
+
+PLAIN_REPORT = Path(__file__).parent / "plain_report"
+"""Before all else on PYTHONPATH, it makes each report one line: to draw it takes as long as a tiny sweep trains."""
 
 # A second training process imports TensorFlow and traces everything again, which takes longer than a tiny sweep.
 ONE_AT_ONCE = f"""
@@ -59,6 +68,11 @@ LONG_GRID = TINY_GRID.replace("epochs = 2", "epochs = 1000000\nearly_stopping_pa
 )
 
 
+def python_path(*folders: Path) -> str:
+    """PYTHONPATH with these folders before what it has."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @cache
 def _mlflow_store() -> Path:
     """An MLflow store without runs: its tables take seconds to make, and each home needs them."""
@@ -80,7 +94,9 @@ class Home:
         """This process's own, without where Sweeper and MLflow keep things: `mlflow.set_tracking_uri` sets a variable,
         and a command would then write into another test's store."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPER_", "MLFLOW_TRACKING_"))}
-        return {**inherited, "SWEEPER_HOME": str(self.folder), "COLUMNS": "100", **self.variables}
+        # Ray would start a worker for each core, none of which a trial then uses.
+        own = {"SWEEPER_HOME": str(self.folder), "COLUMNS": "100", "RAY_prestart_worker_first_driver": "0"}
+        return {**inherited, **own, **self.variables}
 
     def grid(self, text: str = TINY_GRID, name: str = "tiny.toml") -> str:
         path = self.folder.parent / f"{self.folder.name}-{name}"
@@ -117,15 +133,32 @@ class Home:
         assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def json(self, *arguments: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "sweeper", *arguments, "--json"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout)
+    def ask(self, *words: str, code: int = 0) -> str:
+        """What a command writes that starts no process and reads no code of a user's: it runs in this process, which
+        has imported everything."""
+        return "".join(self._here(words, code))
+
+    def json(self, *words: str) -> Any:
+        """The JSON that a command writes, as by `ask`."""
+        return json.loads(self._here((*words, "--json"), 0)[0])
+
+    def _here(self, words: Sequence[str], code: int) -> tuple[str, str]:
+        """Standard output and standard error of a command in this process."""
+        root = logging.getLogger()
+        level, handlers = root.level, root.handlers[:]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - self.environment.keys():
+                patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["sweeper", *words])
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+                main()
+        root.setLevel(level)
+        root.handlers[:] = handlers  # what is logged later must not go to a stream that is no more
+        assert (end.value.code or 0) == code, f"{words}: {end.value}\n{out.getvalue()}\n{err.getvalue()}"
+        return out.getvalue(), err.getvalue()
 
     @contextmanager
     def repository(self) -> Iterator[Repository]:

@@ -1,4 +1,4 @@
-"""Running a sweep as people do: one cell fails and is run again, in the background, Ctrl-C, one alone."""
+"""Running a sweep as people do: one cell fails and is run again, in the background, and handed over to a service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.sweeps import LONG_GRID, TINY_GRID, Home, some_epoch, wait_for
+from tests.system.sweeps import LONG_GRID, PLAIN_REPORT, TINY_GRID, Home, python_path, some_epoch, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -35,10 +35,11 @@ register(LossDefinition("fragile", fragile))
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    home = Home(tmp_path_factory.mktemp("running") / "home", {"SWEEPER_LEASE_SECONDS": "10"})
+    variables = {"SWEEPER_LEASE_SECONDS": "10", "PYTHONPATH": python_path(PLAIN_REPORT)}
+    home = Home(tmp_path_factory.mktemp("running") / "home", variables)
     yield home
     if (home.folder / "logs" / "long.coordinator.log").exists():  # a failed test must leave no coordinator behind
-        home.run("stop", "long", "--now")
+        home.ask("stop", "long", "--now")
 
 
 def test_retry_runs_exactly_the_failed_cell(home: Home, tmp_path: Path) -> None:
@@ -54,8 +55,8 @@ def test_retry_runs_exactly_the_failed_cell(home: Home, tmp_path: Path) -> None:
     before = home.attempts("fragile")
     failed = next(t for t in trials if t["state"] == "failed")
     assert (failed["failure"], failed["attempts"]) == ("bug", 2)
-    assert "the flag is up" in home.run("show", failed["hash"])
-    assert "the flag is up" in home.run("logs", failed["hash"])
+    assert "the flag is up" in home.ask("show", failed["hash"])
+    assert "the flag is up" in home.ask("logs", failed["hash"])
     flag.unlink()
     home.run("retry", "fragile", "--failed")
     after = home.attempts("fragile")
@@ -63,25 +64,16 @@ def test_retry_runs_exactly_the_failed_cell(home: Home, tmp_path: Path) -> None:
     assert {h: n - before[h] for h, n in after.items()} == {h: int(h == failed["hash"]) for h in after}
 
 
-def test_one_cell_alone_gives_its_numbers_again(home: Home) -> None:
-    trial = next(h for h, s in home.states("fragile").items() if s == "finished")
-    assert "scores equal the stored ones" in home.run("run", trial)
-    assert home.attempts("fragile")[trial] in (1, 3)
-
-
-def test_a_fresh_sweep_shares_nothing(home: Home) -> None:
-    plan = home.json("plan", "--grid", home.grid(), "--set", "share=false", "--name", "fresh")
-    assert {t["state"] for t in plan["trials"]} == {"new"}
-
-
 def test_background_attach_scale_and_stop(home: Home) -> None:
     grid = home.grid(LONG_GRID, "long.toml")
     assert "runs in the background" in home.run("launch", "--grid", grid, "--detach")
     wait_for(some_epoch(home, "long"))
     assert "is run by" in home.run("launch", "--grid", grid, code=2)
-    home.run("scale", "long", "1")
+    home.ask("scale", "long", "1")
     watching = home.start("attach", "long")
-    home.run("stop", "long", "--now")
+    assert watching.stdout is not None
+    assert "running" in watching.stdout.readline()
+    home.ask("stop", "long", "--now")
     out, _ = watching.communicate(timeout=120)
     assert watching.returncode == 0, out
     assert "long is stopped" in out
@@ -90,13 +82,14 @@ def test_background_attach_scale_and_stop(home: Home) -> None:
     assert {t["state"] for t in states["trials"]} == {"queued"}
 
 
-def test_a_sweep_that_is_handed_over_is_free_and_running_by_its_state(home: Home) -> None:
+def test_a_sweep_that_is_handed_over_resumes_and_is_free_and_running_by_its_state(home: Home) -> None:
     """What a service that goes on with it needs: no lease, no stop, and the limit."""
     process = home.start("resume", "long", "--limit", "5")
     wait_for(some_epoch(home, "long"))
     process.send_signal(signal.SIGUSR2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out
+    assert "resumes after epoch" in out
     assert "SIGUSR2: running trials end after this epoch" in out
     status = home.json("status", "long")
     assert (status["state"], status["lease"]) == ("running", None)
@@ -104,29 +97,13 @@ def test_a_sweep_that_is_handed_over_is_free_and_running_by_its_state(home: Home
     assert json.loads((home.folder / "begun" / "long.json").read_text())["limit"] == 5
 
 
-def test_ctrl_c_twice_keeps_the_checkpoint_and_resume_goes_on_from_it(home: Home) -> None:
-    out = ""
-    with home.start("resume", "long") as process:
-        wait_for(some_epoch(home, "long"))
-        process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        for line in process.stdout:
-            out += line
-            if "waiting for running trials" in line:
-                process.send_signal(signal.SIGINT)
-    assert "sweeper resume long" in out
-    assert "resumes after epoch" in out
-    assert process.returncode == 0, out
-    assert {t["state"] for t in home.json("status", "long")["trials"]} == {"queued"}
-
-
 def test_garbage_is_found_and_nothing_else(home: Home) -> None:
     lost = home.folder / "trials" / ("0" * 16)
     lost.mkdir()
     (lost / "epoch-000001.npz").write_bytes(b"x" * 1000)
-    assert "no sweep has this trial" in home.run("gc", "--dry-run")
+    assert "no sweep has this trial" in home.ask("gc", "--dry-run")
     assert lost.exists()
-    said = home.run("gc")
+    said = home.ask("gc")
     assert said.count(": ") == 1
     assert not lost.exists()
     kept = list((home.folder / "trials").glob("*/epoch-*.npz"))

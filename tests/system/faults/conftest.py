@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.faults.scenarios import SHORT, Reference, Sweep
+from tests.system.faults.scenarios import SHORT, Reference, Sweep, one_by_one
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 def _undisturbed(folder: Path) -> Reference:
-    sweep = Sweep(folder, grid=SHORT)
+    sweep = Sweep(folder, grid=one_by_one(SHORT))
     sweep.go().ends()
     tables = sweep.tables()
     assert sweep.mlflow() == sweep.expected_in_mlflow()

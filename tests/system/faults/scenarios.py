@@ -33,11 +33,10 @@ from storage.models import LeaseRow
 from storage.repository import Repository
 from storage.studies import Studies
 from sweeper.study import read_study
-from tests.system.sweeps import Home
+from tests.system.sweeps import PLAIN_REPORT, Home, python_path
 from trials.states import TrialState
 
 POINTS = Path(__file__).parent / "points"
-PLAIN_REPORT = Path(__file__).parents[1] / "plain_report"
 PATIENCE = 900.0
 """Seconds until something that must happen counts as not happening; how long it takes decides nothing."""
 
@@ -79,8 +78,9 @@ SWEEP = "faults"
 
 
 def one_by_one(grid: str) -> str:
-    """The grid with one training process, whose start is the longest part of a sweep's. It moves no number."""
-    return grid.replace(f"cpus = {CPUS / 2}", f"cpus = {CPUS}")
+    """The grid with one training process, whose start is the longest part of a sweep's, and without pictures. It moves
+    no number."""
+    return grid.replace(f"cpus = {CPUS / 2}", f"cpus = {CPUS}").replace("options =", "pictures = false\noptions =")
 
 
 def wait_for(what: Callable[[], Any], described: str, *, alive: Run | None = None) -> Any:
@@ -158,11 +158,10 @@ class Sweep:
     def __post_init__(self) -> None:
         self.points = self.folder / "points"
         self.points.mkdir(parents=True)
-        path = os.pathsep.join([str(POINTS), str(PLAIN_REPORT), *filter(None, [os.environ.get("PYTHONPATH")])])
         own = {
             "SWEEPER_LEASE_SECONDS": "4",
             "SWEEPER_TEST_POINTS": str(self.points),
-            "PYTHONPATH": path,
+            "PYTHONPATH": python_path(POINTS, PLAIN_REPORT),
             "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
         }
         self.home = Home(self.folder / "home", {**own, **self.variables})

@@ -55,7 +55,7 @@ def test_five_failures_of_a_kind_stop_the_sweep_and_it_says_why(sweep: Sweep, tm
     assert sweep.state() == "broken"
     assert sweep.counts()[TrialState.QUEUED] > 0, "it went on to the end"
     assert sweep.attempts()["failed", "bug"] == 5
-    status = sweep.home.run("status", SWEEP)
+    status = sweep.home.ask("status", SWEEP)
     assert "faults: broken" in status
     assert "reason: 5 attempts in a row failed for the same reason (bug)" in status
     alert = json.loads(told.read_text())
@@ -63,6 +63,7 @@ def test_five_failures_of_a_kind_stop_the_sweep_and_it_says_why(sweep: Sweep, tm
     assert "the flag is up" in alert["reason"]
 
     flag.unlink()
+    plugin.unlink()  # its text is in the database
     sweep.start("resume", SWEEP, "--notify", f"tee {told}").ends()  # as the reason says
     assert sweep.state() == "finished"
     assert sweep.counts()[TrialState.FINISHED] == 5
