@@ -37,12 +37,13 @@ from workers.losses.distances import signed_distances
 from workers.training.learner import Learner, LossInput
 
 SHAPES = {"2D": (2, 288, 384, 2), "3D": (2, 96, 96, 96, 2)}
-SMALL = {"2D": (2, 48, 64, 2), "3D": (2, 24, 24, 24, 2)}
+SMALL = {"3D": (2, 12, 12, 12, 2)}
 KERAS = "Keras' CategoricalCrossentropy"
 ROUNDS = 25
 """Of losses alone: each takes a twentieth of a second, in which a shared machine may do half as much as in the next."""
 STEPPED = ("ce", "dice", "hybrid_focal", "unified_focal_asym", "dice_topk", "boundary")
 """Losses of the whole steps: tracing each takes seconds."""
+FILTERS = 16
 
 
 DEAR = ("lovasz_softmax", "hausdorff_erosion", "cldice_dice", "exponential_logarithmic")
@@ -66,7 +67,8 @@ def measure(setting: Setting) -> Measured:
         raw[f"{size}, distance map"] = maps
         what = f"distance map of `boundary` for one {'×'.join(map(str, shape[1:-1]))} sample, in the loading thread"
         rows.append(harness.amount(what, [1e3 * s for s in maps], "ms"))
-    seconds = raw["whole steps"] = whole_steps([n for n in STEPPED if n in names], min(rounds, 15))
+    filters = 4 if setting == Setting.QUICK else FILTERS
+    seconds = raw["whole steps"] = whole_steps([n for n in STEPPED if n in names], min(rounds, 15), filters)
     rows += (stepped(name, seconds) for name in ("unified_focal_asym", "boundary"))
     return Measured(rows, raw)
 
@@ -154,12 +156,12 @@ def extra_memory(name: str, shape: tuple[int, ...]) -> float:
     return cost.extra_memory(partial(made, name), parameters(name), truth_map(name, inputs(shape)[0].numpy()), shape)
 
 
-def whole_steps(names: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of a training step of a 2D U-Net with 16 filters on two images of 96×96."""
+def whole_steps(names: Sequence[str], rounds: int, filters: int) -> dict[str, list[float]]:
+    """Seconds of a training step of a 2D U-Net with so many filters on two images of 96×96."""
     truth, _ = inputs((2, 96, 96, 2))
     labels = truth.numpy().argmax(-1).astype(np.uint8)
     images = np.random.default_rng(1).standard_normal((2, 96, 96, 3), dtype=np.float32)
-    model, training = ModelSpec(base_filters=16), TrainingSpec()
+    model, training = ModelSpec(base_filters=filters), TrainingSpec()
     learner = Learner(model, training, (96, 96, 3), 2)
     learner.reset(0)
     runs = {}
@@ -182,7 +184,7 @@ def stepped(name: str, seconds: dict[str, list[float]]) -> Row:
     each = np.array(seconds[name]) / np.array(seconds["ce"])
     medians = np.median(np.random.default_rng(0).choice(each, (2000, len(each))), axis=1)
     low, high = (float(q) for q in np.quantile(medians, (0.025, 0.975)))
-    what = f"whole training step with `{name}`, 2D U-Net of 16 filters, 2×96×96 (95% interval)"
+    what = f"whole training step with `{name}`, 2D U-Net of {FILTERS} filters, 2×96×96 (95% interval)"
     return Row(what, "`ce`", float(np.median(each)), low, high, detail=f"{milliseconds(seconds[name])} ms")
 
 
