@@ -10,7 +10,7 @@ import pytest
 from tests.system.faults.scenarios import SHORT, SWEEP, Reference, Sweep, one_by_one
 from trials.states import TrialState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
