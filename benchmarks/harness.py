@@ -106,6 +106,20 @@ def seconds_of(call: Callable[[], object], *, at_least: float = 0.0) -> Callable
     return run
 
 
+def output_of(command: Sequence[str], variables: Mapping[str, str]) -> str:
+    """What a command printed.
+
+    Raises:
+        RuntimeError: it failed; with what it said.
+    """
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **variables}
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
 def faster(
     what: str, against: str, ours: Sequence[float], theirs: Sequence[float], *, goal: float | None, detail: str = ""
 ) -> Row:

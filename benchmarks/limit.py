@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -108,7 +107,7 @@ class Bench:
         name = f"limit-{self._number}"
         command = [sys.executable, "-m", "sweeper", "launch", "--grid", grid, "--name", name, *options]
         began = time.time()
-        _run(command, {"SWEEPER_HOME": str(self.settings.home), "COLUMNS": "200"})
+        harness.output_of(command, {"SWEEPER_HOME": str(self.settings.home), "COLUMNS": "200"})
         ended = time.time()
         with open_database(self.settings.database, create=False) as database:
             trials = Repository(database).trials(name)
@@ -138,7 +137,7 @@ class Bench:
         file.write_text("".join(json.dumps(spec.to_dict()) + "\n" for spec in specs))
         threads = str(specs[0].training.threads)
         command = [sys.executable, "-m", "benchmarks.plain.steps", "--prepared", str(self.settings.prepared)]
-        printed = _run([*command, "--threads", threads, str(file)], {})
+        printed = harness.output_of([*command, "--threads", threads, str(file)], {})
         found = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
         if len(found) != len(specs):
             raise RuntimeError(f"{len(found)} of {len(specs)} trials were measured:\n{printed[-2000:]}")
@@ -149,7 +148,7 @@ class Bench:
         out = self.scratch / f"script-{time.time_ns()}"
         command = [sys.executable, "-m", "benchmarks.plain.script", "--data", str(self.data), "--epochs", "1"]
         begin = time.time()
-        printed = _run([*command, "--first-step", "--out", str(out), f"{LOSSES[0]}:{GAMMAS[0]}"], {})
+        printed = harness.output_of([*command, "--first-step", "--out", str(out), f"{LOSSES[0]}:{GAMMAS[0]}"], {})
         (line,) = (line for line in printed.splitlines() if line.startswith("first step "))
         return float(line.removeprefix("first step ")) - begin
 
@@ -285,20 +284,6 @@ def _raw(
         "pure": pure,
         "script": script,
     }
-
-
-def _run(command: Sequence[str], variables: Mapping[str, str]) -> str:
-    """What a command printed.
-
-    Raises:
-        RuntimeError: it failed; with what it said.
-    """
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **variables}
-    root = Path(__file__).parent.parent
-    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -12,13 +12,11 @@ whose finished trials were written for the benchmark, 22 images each.
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +68,7 @@ def measure(setting: Setting) -> Measured:
 def _nothing(which: str, trials: int, home: Path) -> Ran:
     home.mkdir()
     command = [sys.executable, "-m", "benchmarks.plain.nothing", which, "--trials", str(trials), "--home", str(home)]
-    printed = _run(command, {}).strip().splitlines()[-1]
+    printed = harness.output_of(command, {}).strip().splitlines()[-1]
     found: Ran = json.loads(printed)
     if len(found["done"]) != trials:
         raise RuntimeError(f"{which}: {len(found['done'])} of {trials} trials were done")
@@ -161,7 +159,7 @@ def _looks(verb: str, scratch: Path, trials: int, wanted: int, rounds: int) -> R
     seconds = []
     for _ in range(rounds):
         begin = time.perf_counter()
-        _run([sys.executable, "-m", "sweeper", verb, SWEEP, *options], {"SWEEPER_HOME": str(home)})
+        harness.output_of([sys.executable, "-m", "sweeper", verb, SWEEP, *options], {"SWEEPER_HOME": str(home)})
         seconds.append((time.perf_counter() - begin) * max(wanted / trials, 1.0))
     detail = (
         "" if trials >= wanted else f"{harness.number(seconds[0] * trials / wanted)} s for {trials:,}, extrapolated"
@@ -231,20 +229,6 @@ def fill(home: Path, trials: int) -> None:
             connection.execute(insert(ScoreRow), scores)
             connection.execute(insert(AttemptRow), attempts)
             connection.execute(insert(EpochRow), epochs)
-
-
-def _run(command: Sequence[str], variables: Mapping[str, str]) -> str:
-    """What a command printed.
-
-    Raises:
-        RuntimeError: it failed; with what it said.
-    """
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **variables}
-    root = Path(__file__).parent.parent
-    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 if __name__ == "__main__":
