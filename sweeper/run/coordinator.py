@@ -498,7 +498,9 @@ class Coordinator:
                 for failure in [f for f in self._failures if f[0] in trials]:
                     del self._failures[failure]
                 self.refresh()
-                return f"{len(trials)} trials are queued"
+                ours = sum(trained_here(self._trials[one]) for one in trials if one in self._trials)
+                later = f"; {len(trials) - ours} of another results version: `sweeper resume` trains them anew"
+                return f"{ours} queued" + (later if ours < len(trials) else "")
             case Scale(concurrency):
                 self.concurrency = concurrency
                 return f"at most {concurrency} trials at once from now on"

@@ -45,7 +45,7 @@ from sweeper.run.progress import display
 from sweeper.run.publishing import EXPERIMENT, parent_run, provenance
 from sweeper.run.signals import Lasting, signals
 from sweeper.run.spools import end_spools, sources_of
-from sweeper.run.takeover import take_over
+from sweeper.run.takeover import take_over, to_take_over, trained_here
 from sweeper.run.upkeep import finish_changes
 from sweeper.search.adaptive import Adaptive, Search
 from sweeper.search.space import family
@@ -302,7 +302,9 @@ def run(
     if prepared is not None and prepared.grid.to_dict() != sweep.grid:
         prepared = None  # the sweep was there already, with other resources, say: it keeps its own
     grid = parse_grid(sweep.grid, sweep_name) if prepared is None else prepared.grid
-    if grid.search is None and not any(t.state in UNFINISHED for t in trials):
+    fixed = grid.search is None
+    open_trials = [t for t in trials if t.state in UNFINISHED and trained_here(t)] + to_take_over(trials, fixed=fixed)
+    if fixed and not open_trials:
         # All may be shared with other sweeps, or the coordinator was killed between its last two steps.
         with Studies(repository.database) as studies:
             studies.record_finished(trials)
@@ -326,8 +328,8 @@ def run(
             damaged=damage_line(console),
         )
         # Only a search makes trials anew. Stored ones are whole, also where their loss's file is not here any more.
-        prepared = None if grid.search is None else resolve_ready(grid, ready)
-    if grid.search is not None:
+        prepared = None if fixed else resolve_ready(grid, ready)
+    if not fixed:
         with Studies(repository.database) as studies:
             adaptive = _adaptive(session, prepared, studies)
             if adaptive is not None and adaptive.finished(trials):
@@ -344,7 +346,7 @@ def run(
         ThreadPoolExecutor(1, "mlflow") as aside,
     ):
         reserve.keep(repository.database)
-        for line in take_over(repository, keeper, trials):
+        for line in take_over(repository, keeper, trials, fixed=fixed):
             _plain(console)(line)
         unpublished.start(settings, sweep_name, unpublished.StartedRun(keeper.since, limit, until))
         # A new MLflow store takes as many seconds as Ray's start, which waits for other processes.

@@ -60,6 +60,7 @@ class Placement:
     ) -> None:
         self._look, self._earlier, self._clock = slots, earlier, clock
         self._slots: Mapping[str, int] = {}
+        self._most: dict[str, int] = {}
         self._looked = self._again = -1e9
         self._placed: dict[str, Placed] = {}
         self._took: list[Took] = []
@@ -73,26 +74,27 @@ class Placement:
 
         Args:
             waiting: the queue, in its order.
-            at_once: so many trials may run; None: as many as there are places for. Where places lack, one more starts,
-                so that Ray asks for another node.
+            at_once: so many trials may run; None: as many as there were places for at most. Where places lack, one more
+                starts, so that Ray asks for another node, or for a lost one again.
         """
         now = self._clock()
         slots = self._slots_now(now)
-        if now < self._again or not waiting or not slots:
+        if now < self._again or not waiting:
             return None
         speeds = self.speeds()
         places: list[Place] = []
         types: list[str] = []
-        fastest = sorted(slots, key=lambda name: -speeds.devices[name])
+        fastest = sorted(slots or self._most, key=lambda name: -speeds.devices[name])
         for gpu_type in fastest:
             speed = speeds.devices[gpu_type]
             busy = [self._left(one, speeds, now) for one in self._placed.values() if one.gpu_type == gpu_type]
-            idle = 0 if self._shut.get(gpu_type, now) > now else max(slots[gpu_type] - len(busy), 0)
+            idle = 0 if self._shut.get(gpu_type, now) > now else max(slots.get(gpu_type, 0) - len(busy), 0)
             places += [Place(speed, left) for left in busy] + [Place(speed)] * idle
             types += [gpu_type] * (len(places) - len(types))
         may_start = len(places) if at_once is None else max(at_once - len(self._placed), 0)
         free = [index for index, place in enumerate(places) if place.free_in <= 0]
-        if not free and at_once is not None and may_start and at_once > sum(slots.values()):
+        wanted = sum(self._most.values()) if at_once is None else at_once
+        if not free and wanted > max(len(self._placed), sum(slots.values())):
             open_types = [name for name in fastest if self._shut.get(name, now) <= now]
             self._chosen = open_types[0] if open_types else fastest[0]
             return waiting[0].hash
@@ -134,13 +136,14 @@ class Placement:
 
     def speeds(self) -> Speeds:
         """What is known of the types' speeds now."""
-        guess = {**published([*self._slots, *self._earlier]), **self._earlier}
+        guess = {**published([*self._most, *self._earlier]), **self._earlier}
         running = (took for placed in self._placed.values() for took in _took(placed))
         return learn_speeds([*self._took, *running], guess, self._earlier)
 
     def _slots_now(self, now: float) -> Mapping[str, int]:
         if now - self._looked >= LOOK_SECONDS:
             self._slots, self._looked = self._look(), now
+            self._most |= {name: max(count, self._most.get(name, 0)) for name, count in self._slots.items()}
         return self._slots
 
     def _left(self, placed: Placed, speeds: Speeds, now: float) -> float:

@@ -24,14 +24,29 @@ def trained_here(trial: Trial) -> bool:
     return trial.results_version == RESULTS_VERSION
 
 
-def take_over(repository: Repository, keeper: LeaseKeeper, trials: Sequence[Trial]) -> list[str]:
-    """Puts trials of this results version in the place of those of another one that are queued, or that a killed
-    coordinator has left running. Doing it again changes nothing.
+def to_take_over(trials: Sequence[Trial], *, fixed: bool) -> list[Trial]:
+    """Those of another results version that this one has to train in their place.
+
+    They are queued, or a killed coordinator has left them running; or another sweep that shares them has ended them
+    here, or, of a fixed grid, its search has pruned them.
+
+    Args:
+        trials: of the sweep.
+        fixed: whether its grid has no search.
+    """
+    known = {t.hash for t in trials}
+    ended = (TrialState.STOPPED, TrialState.PRUNED) if fixed else (TrialState.STOPPED,)
+    return [t for t in _others(trials) if t.state in OPEN or (t.state in ended and _anew(t).hash not in known)]
+
+
+def take_over(repository: Repository, keeper: LeaseKeeper, trials: Sequence[Trial], *, fixed: bool) -> list[str]:
+    """Puts trials of this results version in the place of those of another one. Doing it again changes nothing.
 
     Args:
         repository: the database.
         keeper: the lease of the sweep.
         trials: of the sweep.
+        fixed: whether its grid has no search.
 
     Returns:
         What a person should know; nothing where all trials are of this version.
@@ -39,12 +54,13 @@ def take_over(repository: Repository, keeper: LeaseKeeper, trials: Sequence[Tria
     Raises:
         LeaseLostError: another coordinator has taken the sweep over.
     """
-    others = [t for t in trials if not trained_here(t) and not is_external(t.spec)]
-    unfinished = [t for t in others if t.state in OPEN]
-    keeper.write(repository.add_trials, [_anew(trial) for trial in unfinished])
-    ended = [trial for trial in unfinished if _end(repository, keeper, trial)]
-    known = {t.spec.hash for t in trials}
-    outdated = sum(t.state is TrialState.FINISHED and _anew(t).hash not in known for t in others)
+    replaced = to_take_over(trials, fixed=fixed)
+    keeper.write(repository.add_trials, [_anew(trial) for trial in replaced])
+    finished = {t.hash for t in repository.trials(keeper.sweep) if t.state is TrialState.FINISHED}
+    ended = [trial for trial in replaced if trial.state not in OPEN or _end(repository, keeper, trial)]
+    ended = [trial for trial in ended if _anew(trial).hash not in finished]
+    known = {t.hash for t in trials}
+    outdated = sum(t.state is TrialState.FINISHED and _anew(t).hash not in known for t in _others(trials))
     lines = []
     if ended:
         versions, several = ", ".join(sorted({str(trial.results_version) for trial in ended})), len(ended) > 1
@@ -59,6 +75,10 @@ def take_over(repository: Repository, keeper: LeaseKeeper, trials: Sequence[Tria
             f"to train {them} by version {RESULTS_VERSION}, too, launch the grid again with --extend"
         )
     return lines
+
+
+def _others(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if not trained_here(trial) and not is_external(trial.spec)]
 
 
 def _anew(trial: Trial) -> NewTrial:

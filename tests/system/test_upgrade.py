@@ -51,7 +51,7 @@ def test_what_was_open_goes_on_and_what_was_finished_stays(repository: Repositor
     assert [t.state for t in before.values()].count(TrialState.FINISHED) == 2
     assert all(t.spec.hash == t.hash and t.results_version == RESULTS_VERSION for t in before.values())
     with LeaseKeeper(repository, "taken-over", 30.0) as keeper, Studies(repository.database) as studies:
-        assert take_over(repository, keeper, list(before.values())) == []
+        assert take_over(repository, keeper, list(before.values()), fixed=True) == []
         coordinator = Coordinator(
             repository,
             repository.sweep("taken-over"),

@@ -153,7 +153,7 @@ class _Sender:
         self.experiment, self.parent_run, self.attempts = experiment, parent_run, attempts
         self.position = _load_position(place, content_hash([uri, experiment]))
         self.sent = 0
-        self._known: dict[tuple[str, str], frozenset[tuple[int, float]]] = {}
+        self._known: dict[str, frozenset[tuple[int, float]]] = {}
         self.refused: list[str] = []
         self.error: TrackingUnavailableError | TrackingInputError | None = None
 
@@ -269,26 +269,27 @@ class _Sender:
     def _metrics(self, client: MlflowClient, batch: Iterable[Line]) -> None:
         from mlflow.entities import Metric
 
+        # A run that is older than this spool may know the epoch, with the times that another attempt took.
+        known = frozenset() if self.position.artifacts else self._losses(client)
         metrics = [
             Metric(key, float(value), line.at, line.record.step)
             for line in batch
             if isinstance(line.record, MetricsRecord)
+            and (line.record.step, line.record.values.get("loss")) not in known
             for key, value in line.record.values.items()
         ]
-        if not self.position.artifacts:  # the run is older than this spool, which may tell it again what it knows
-            metrics = [one for one in metrics if (one.step, one.value) not in self._history(client, one.key)]
         run_id = self.position.run_id
         for first in range(0, len(metrics), MAXIMUM_METRICS):
             part = metrics[first : first + MAXIMUM_METRICS]
             self._call(partial(client.log_batch, run_id, metrics=part), "logging metrics")
 
-    def _history(self, client: MlflowClient, key: str) -> frozenset[tuple[int, float]]:
-        """The steps and values that the run had of a metric when this spool was first asked for."""
+    def _losses(self, client: MlflowClient) -> frozenset[tuple[int, float]]:
+        """The epochs that the run had, with their training losses, when this sending first asked."""
         run_id = self.position.run_id
-        if (run_id, key) not in self._known:
-            found = self._call(partial(client.get_metric_history, run_id, key), "reading a metric")
-            self._known[run_id, key] = frozenset((one.step, one.value) for one in found)
-        return self._known[run_id, key]
+        if run_id not in self._known:
+            found = self._call(partial(client.get_metric_history, run_id, "loss"), "reading a metric")
+            self._known[run_id] = frozenset((one.step, one.value) for one in found)
+        return self._known[run_id]
 
     def _artifact(self, client: MlflowClient, record: ArtifactRecord) -> None:
         path = self.spool.parent / record.path

@@ -15,7 +15,7 @@ from storage.studies import Studies
 from sweeper.grids.files import load_grid
 from sweeper.run.coordinator import Coordinator, Work
 from sweeper.run.lease import LeaseKeeper
-from sweeper.run.takeover import take_over
+from sweeper.run.takeover import take_over, to_take_over
 from tests.results import scored
 from tests.storage.storage_samples import let_lease_run_out
 from tests.sweeper.conftest import outcome
@@ -68,14 +68,14 @@ def coordinator(repository: Repository, keeper: LeaseKeeper, studies: Studies, f
 def test_open_trials_are_trained_by_this_version_and_finished_ones_stay(repository: Repository, tmp_path: Path) -> None:
     first = repository.trials("demo")[0]
     with LeaseKeeper(repository, "demo", 30.0) as keeper, Studies(repository.database) as studies:
-        lines = take_over(repository, keeper, repository.trials("demo"))
+        lines = take_over(repository, keeper, repository.trials("demo"), fixed=True)
         assert lines == [
             f"3 trials of results version {OLDER} had not finished; they are trained by version {RESULTS_VERSION}, "
             "from the first epoch",
             f"1 trial has results of another version and stays, marked as outdated; to train it by version "
             f"{RESULTS_VERSION}, too, launch the grid again with --extend",
         ]
-        assert take_over(repository, keeper, repository.trials("demo")) == lines[1:]
+        assert take_over(repository, keeper, repository.trials("demo"), fixed=True) == lines[1:]
         ours = coordinator(repository, keeper, studies, tmp_path)
         trained = []
         while (running := ours.next()) is not None:
@@ -108,5 +108,32 @@ def test_where_all_is_of_this_version_nothing_changes(tmp_path: Path) -> None:
         repository.create_sweep("demo", grid=load_grid("demo").to_dict(), trials=trials)
         before = repository.trials("demo")
         with LeaseKeeper(repository, "demo", 30.0) as keeper:
-            assert take_over(repository, keeper, before) == []
+            assert take_over(repository, keeper, before, fixed=True) == []
         assert repository.trials("demo") == before
+
+
+def test_a_cell_that_another_sweep_has_ended_is_trained_anew_here_too(repository: Repository) -> None:
+    """A trial is shared by hash: the other sweep that took it over left it stopped."""
+    shared = [t for t in repository.trials("demo") if t.state is not TrialState.FINISHED]
+    repository.create_sweep("second", grid=load_grid("demo").to_dict(), trials=[trial(t.seed, OLDER) for t in shared])
+    with LeaseKeeper(repository, "demo", 30.0) as keeper:
+        take_over(repository, keeper, repository.trials("demo"), fixed=True)
+    with LeaseKeeper(repository, "second", 30.0) as keeper:
+        lines = take_over(repository, keeper, repository.trials("second"), fixed=True)
+        assert lines[0].startswith(f"3 trials of results version {OLDER} had not finished")
+        assert take_over(repository, keeper, repository.trials("second"), fixed=True) == []
+    ours = [t for t in repository.trials("second") if t.results_version == RESULTS_VERSION]
+    assert [(t.seed, t.state) for t in ours] == [(seed, TrialState.QUEUED) for seed in (1, 2, 3)]
+
+
+def test_a_cell_that_a_search_of_the_other_version_pruned_is_trained_in_a_fixed_grid(repository: Repository) -> None:
+    lost = repository.trials("demo")[2]
+    with LeaseKeeper(repository, "demo", 30.0) as keeper:
+        attempt = keeper.write(repository.claim, lost.hash)
+        assert attempt is not None
+        keeper.write(repository.prune, attempt.id)
+        left = to_take_over(repository.trials("demo"), fixed=False)
+        assert lost.hash not in {t.hash for t in left}
+        take_over(repository, keeper, repository.trials("demo"), fixed=True)
+    anew = [t for t in repository.trials("demo") if t.seed == lost.seed and t.results_version == RESULTS_VERSION]
+    assert [t.state for t in anew] == [TrialState.QUEUED]

@@ -156,10 +156,11 @@ def test_a_lost_folder_makes_no_second_run_and_no_second_metric(uri: str, tmp_pa
     path = write_trial(tmp_path / "trial", spec, finish=False)
     first = replay(path, uri, experiment="tests")
     shutil.rmtree(path.parent)
-    path = write_trial(tmp_path / "trial", spec)  # the same epochs, at another time
+    path = write_trial(tmp_path / "trial", spec, seconds=2.5)  # the same epochs, at another time
     assert replay(path, uri, experiment="tests").run_id == first.run_id
     (run,) = state(uri)
-    assert [(step, value) for step, value, _ in run["metrics"]["loss"]] == [(1, 0.5), (2, 0.5), (3, 0.5)]
+    for name, kept in (("loss", 0.5), ("epoch_seconds", 1.5)):
+        assert [(step, value) for step, value, _ in run["metrics"][name]] == [(1, kept), (2, kept), (3, kept)]
     assert run["status"] == "FINISHED"
 
 

@@ -22,8 +22,8 @@ def trial(gamma: float = 0.5, repeat: int = 0, scope: str = "") -> TrialSpec:
     return TrialSpec(DataSpec("kits19", CLASSES, 3, "p" * 16, "s" * 16), loss, repeat=repeat, seed=7, scope=scope)
 
 
-def epoch(number: int, loss: float = 0.5) -> Epoch:
-    return Epoch(number, loss, loss + 0.1, 0.8, 0.1, 10 * number, 1.5)
+def epoch(number: int, loss: float = 0.5, seconds: float = 1.5) -> Epoch:
+    return Epoch(number, loss, loss + 0.1, 0.8, 0.1, 10 * number, seconds)
 
 
 def outcome(spec: TrialSpec) -> TrialResult:
@@ -37,12 +37,12 @@ def outcome(spec: TrialSpec) -> TrialResult:
     return TrialResult(spec.hash, tuple(scores), history, 2, True, 0, 30, 1234, 4.5, 0.5, 321.0, {"keras": "3.15.0"})
 
 
-def write_trial(folder: Path, spec: TrialSpec, *, finish: bool = True) -> Path:
+def write_trial(folder: Path, spec: TrialSpec, *, finish: bool = True, seconds: float = 1.5) -> Path:
     path = folder / "spool.jsonl"
     with Spool(path) as spool:
         spool.start(spec, label=NAME, sweep="sweep one", source="https://example.org/kits")
         for number in (1, 2, 3):
-            spool.epoch(epoch(number))
+            spool.epoch(epoch(number, seconds=seconds))
         (folder / "overlay.png").write_bytes(b"\x89PNG")
         spool.artifact(folder / "overlay.png", "overlays")
         if finish:
