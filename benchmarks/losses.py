@@ -69,7 +69,7 @@ def measure(setting: Setting) -> Measured:
         rows.append(harness.amount(what, [1e3 * s for s in maps], "ms"))
     filters = 4 if setting == Setting.QUICK else FILTERS
     seconds = raw["whole steps"] = whole_steps([n for n in STEPPED if n in names], min(rounds, 15), filters)
-    rows += (stepped(name, seconds) for name in ("unified_focal_asym", "boundary"))
+    rows += (stepped(name, seconds, filters) for name in ("unified_focal_asym", "boundary"))
     return Measured(rows, raw)
 
 
@@ -179,12 +179,12 @@ def whole_steps(names: Sequence[str], rounds: int, filters: int) -> dict[str, li
     return {name: [s / 3 for s in values] for name, values in harness.interleaved(runs, rounds).items()}
 
 
-def stepped(name: str, seconds: dict[str, list[float]]) -> Row:
+def stepped(name: str, seconds: dict[str, list[float]], filters: int) -> Row:
     """The ratio of whole steps; its spread is the 95% interval of the median by bootstrap."""
     each = np.array(seconds[name]) / np.array(seconds["ce"])
     medians = np.median(np.random.default_rng(0).choice(each, (2000, len(each))), axis=1)
     low, high = (float(q) for q in np.quantile(medians, (0.025, 0.975)))
-    what = f"whole training step with `{name}`, 2D U-Net of {FILTERS} filters, 2×96×96 (95% interval)"
+    what = f"whole training step with `{name}`, 2D U-Net of {filters} filters, 2×96×96 (95% interval)"
     return Row(what, "`ce`", float(np.median(each)), low, high, detail=f"{milliseconds(seconds[name])} ms")
 
 

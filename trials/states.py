@@ -26,6 +26,10 @@ class TrialState(StrEnum):
     STOPPED = "stopped"
 
 
+OPEN = (TrialState.QUEUED, TrialState.RUNNING)
+"""The states of a trial that is still to be trained."""
+
+
 class AttemptState(StrEnum):
     """One try at a trial. `lost`: its coordinator or worker ended without a report."""
 

@@ -22,7 +22,7 @@ from sweeper.grids.names import naming_of
 from sweeper.run import retry_policy
 from sweeper.run.lease import LeaseKeeper
 from sweeper.run.study_recorder import StudyRecorder
-from sweeper.run.takeover import OPEN, trained_here
+from sweeper.run.takeover import trained_here
 from sweeper.search.adaptive import Adaptive
 from sweeper.timing.schedule import longest_first
 from trials.messages import (
@@ -40,7 +40,7 @@ from trials.messages import (
 from trials.places import below
 from trials.requests import Retry, Scale, Stop, from_stored
 from trials.results import Epoch, TrialResult
-from trials.states import AttemptState, FailureKind, SweepState, TrialState
+from trials.states import OPEN, AttemptState, FailureKind, SweepState, TrialState
 
 POLL_SECONDS = 1.0
 

@@ -68,7 +68,8 @@ UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING, TrialState.PRUNED)
 
 BYTES_PER_PARAMETER = 4
 CHECKPOINT_COPIES = 5
-"""At most two epochs' weights, three best ones: what a running trial keeps (`workers.training.checkpoints`)."""
+"""At most two epochs' files and three best ones: what a running trial keeps (`workers.training.checkpoints`). With
+`training.momentum` each holds as much again."""
 
 
 @dataclass(frozen=True, slots=True)

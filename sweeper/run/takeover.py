@@ -14,9 +14,7 @@ from storage.records import NewTrial, Trial
 from storage.repository import Repository
 from sweeper.run.lease import LeaseKeeper
 from trials.spec import RESULTS_VERSION, is_external
-from trials.states import TrialState
-
-OPEN = (TrialState.QUEUED, TrialState.RUNNING)
+from trials.states import OPEN, TrialState
 
 
 def trained_here(trial: Trial) -> bool:

@@ -18,9 +18,7 @@ from sweeper.search.samplers import SearchSettings
 from sweeper.search.space import SearchCell, family
 from sweeper.search.suggestions import Seen, Suggester
 from trials.spec import TrialSpec
-from trials.states import TrialState
-
-OPEN = (TrialState.QUEUED, TrialState.RUNNING)
+from trials.states import OPEN, TrialState
 
 MakeTrial = Callable[[TrialSpec, str], NewTrial]
 """The row of a spec in the Optuna study of that name."""
