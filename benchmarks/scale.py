@@ -45,7 +45,7 @@ class Extent:
 
 
 EXTENTS = {
-    Setting.QUICK: Extent(50, 1, 0, 50, 1),
+    Setting.QUICK: Extent(20, 1, 0, 20, 1),
     Setting.NORMAL: Extent(400, ROUNDS, 2_000, 10_000, ROUNDS),
     Setting.LONG: Extent(10_000, 1, 5_000, 10_000, ROUNDS),
 }

@@ -96,8 +96,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much of each is run: values of γ for each loss, by sweeper with all workers, with one, by Tune, and by one
-    process; rounds; and losses."""
+    """How much of each is run, of 0 nothing: values of γ for each loss, by sweeper with all workers, with one, by Tune,
+    and by one process; rounds; and losses."""
 
     workers: int
     one: int
@@ -108,7 +108,7 @@ class Extent:
 
 
 EXTENTS = {
-    Setting.QUICK: {SHORT: Extent(1, 0, 0, 1, 1, losses=1)},
+    Setting.QUICK: {SHORT: Extent(1, 0, 0, 0, 1, losses=1)},
     Setting.NORMAL: {SHORT: Extent(8, 4, 1, 1, ROUNDS), LONG: Extent(2, 2, 1, 1, ROUNDS)},
     Setting.LONG: {SHORT: Extent(8, 8, 8, 8, ROUNDS), LONG: Extent(8, 8, 8, 8, 1)},
 }
@@ -227,8 +227,9 @@ def _rounds(bench: Bench, extent: Extent, epochs: int) -> dict[str, list[Run]]:
             "sweeper", lambda: bench.sweeper(extent.workers, epochs, workers=bench.cores, losses=extent.losses)
         ),
         "loop": kept("loop", lambda: bench.script([next(numbers)], epochs)),
-        "process": kept("process", lambda: bench.script(plain_trials(extent.process, extent.losses), epochs)),
     }
+    if extent.process:
+        calls["process"] = kept("process", lambda: bench.script(plain_trials(extent.process, extent.losses), epochs))
     if extent.one:
         calls["one worker"] = kept("one worker", lambda: bench.sweeper(extent.one, epochs, workers=1))
     if extent.tune:
@@ -269,16 +270,17 @@ def _rows(kind: str, runs: Mapping[str, Sequence[Run]], *, goals: bool) -> list[
             )
         )
     ours = "one worker" if "one worker" in runs else "sweeper"
-    rows.append(
-        harness.costs(
-            f"{what}, one worker" if ours == "one worker" else what,
-            "one process, one after the other, no tracking",
-            whole[ours],
-            whole["process"],
-            goal=1.1 if goals else None,
-            detail=seconds(ours, "process"),
+    if "process" in runs:
+        rows.append(
+            harness.costs(
+                f"{what}, one worker" if ours == "one worker" else what,
+                "one process, one after the other, no tracking",
+                whole[ours],
+                whole["process"],
+                goal=1.1 if goals else None,
+                detail=seconds(ours, "process"),
+            )
         )
-    )
     if "one worker" in runs:
         rates = [b.between / a.between for a, b in zip(runs["sweeper"], runs["one worker"], strict=True)]
         rows.append(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +12,8 @@ import pytest
 from PIL import Image
 
 import workers.datasets
-from sweeper.cli import main
 from sweeper.grids.files import grid_of_text
-from tests.system.sweeps import Home
+from tests.system.sweeps import PLAIN_REPORT, Home, python_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -29,7 +24,7 @@ SMALL = tuple(
     for setting in (
         'losses=[{name="dice"}]',
         "repeats=1",
-        "training.epochs=12",
+        "training.epochs=3",
         "model.base_filters=8",
         "model.depth=2",
     )
@@ -65,27 +60,16 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     done = Session(folder, Home(folder / "home"), {})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in os.environ.keys() - done.home.environment.keys():
-            patch.delenv(name)
-        for name, value in done.home.environment.items():
-            patch.setenv(name, value)
         for line in re.findall(r"^\$ sweeper (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
             words = shlex.split(line)
-            if words[0] in ("launch", "predict"):
-                done.printed[line] = done.home.run(*words, *(SMALL if words[0] == "launch" else ()))
+            if words[0] == "launch":
+                done.printed[line] = done.home.run(*words, *SMALL)
+                done.home.variables["PYTHONPATH"] = python_path(PLAIN_REPORT)  # the first report alone is drawn
+            elif words[0] == "predict":
+                done.printed[line] = done.home.run(*words)
             else:
-                done.printed[line] = here(words, patch)
+                done.printed[line] = done.home.ask(*words)
     return done
-
-
-def here(words: list[str], patch: pytest.MonkeyPatch) -> str:
-    """What a command prints that starts no process: it runs in this one, which has imported everything."""
-    patch.setattr(sys, "argv", ["sweeper", *words])
-    with io.StringIO() as printed, contextlib.redirect_stdout(printed):
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert not end.value.code, words
-        return printed.getvalue()
 
 
 def test_the_grid_is_written_for_the_folder(session: Session) -> None:
@@ -124,5 +108,5 @@ def test_the_second_study_is_compared_and_deleted(session: Session) -> None:
     compared = session.printed["compare cells cells-batch-1"]
     assert "training.batch_size: cells 2; cells-batch-1 1" in compared
     assert "settings that differ: 1" in compared
-    assert "no sweep is named" in session.home.run("status", "cells-b1", code=2)
+    assert "no sweep is named" in session.home.ask("status", "cells-b1", code=2)
     assert list(session.home.states("cells").values()) == ["finished"]

@@ -3,7 +3,7 @@ report; and a loss whose file is edited."""
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from tests.docs.recipe_pages import own_files
 from tests.docs.test_recipes import install
-from tests.system.sweeps import ONE_AT_ONCE, Home
+from tests.system.sweeps import ONE_AT_ONCE, Home, python_path
 from trials.spec import content_hash
 from workers.plugins import source_hash
 
@@ -67,15 +67,6 @@ def sources(home: Home, sweep: str) -> set[tuple[str, str, str, str]]:
     return {(s.loss.name, s.loss.source, s.model.name, s.model.source) for s in specs}
 
 
-def hashes(home: Home, sweep: str) -> dict[str, set[str]]:
-    """The hashes of a sweep's trials by their losses."""
-    found: dict[str, set[str]] = {}
-    with home.repository() as repository:
-        for trial in repository.trials(sweep):
-            found.setdefault(trial.loss, set()).add(trial.hash)
-    return found
-
-
 def test_files_of_one_s_own_and_an_edited_loss_is_another_trial(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     options = []
@@ -85,7 +76,7 @@ def test_files_of_one_s_own_and_an_edited_loss_is_another_trial(tmp_path: Path) 
             options += ["--plugin", str(tmp_path / name)]
     loss, network = tmp_path / "my_loss.py", source_hash(tmp_path / "my_network.py")
     launch = ("--grid", home.grid(grid()), *options)
-    assert "unknown" in home.run("launch", *launch[:2], code=2)
+    assert "unknown" in home.ask("plan", *launch[:2], code=2)
 
     home.run("launch", *launch)
     check(home, "mine")
@@ -93,24 +84,21 @@ def test_files_of_one_s_own_and_an_edited_loss_is_another_trial(tmp_path: Path) 
     assert sources(home, "mine") == {("ce", "", "my_plain", network), ("my_jaccard", written, "my_plain", network)}
 
     loss.write_text(loss.read_text().replace("1.0 - (overlap", "2.0 - (overlap"))
-    assert "exists with another grid" in home.run("launch", *launch, code=2)
-
-    home.run("launch", *launch, "--name", "edited")
-    check(home, "edited")
-    before, after = hashes(home, "mine"), hashes(home, "edited")
-    assert after["ce"] == before["ce"]
-    assert not after["my_jaccard"] & before["my_jaccard"]
-    assert set(home.attempts("edited").values()) == {1}  # cross entropy was not trained again
+    # Cross entropy would not be trained again, and the edited loss is another trial.
+    plan = home.run("plan", *launch, "--json")
+    trials = {t["loss"]: t for t in json.JSONDecoder().raw_decode(plan)[0]["trials"]}
+    assert {name: t["state"] for name, t in trials.items()} == {"ce": "finished", "my_jaccard": "new"}
+    before = home.states("mine")
+    assert {name: t["hash"] in before for name, t in trials.items()} == {"ce": True, "my_jaccard": False}
     edited = source_hash(loss)
     assert edited != written
-    assert sources(home, "edited") == {("ce", "", "my_plain", network), ("my_jaccard", edited, "my_plain", network)}
+    assert trials["my_jaccard"]["spec"]["loss"]["source"] == edited
 
 
 def test_a_package_of_one_s_own(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     install(tmp_path / "site")
-    others = filter(None, [os.environ.get("PYTHONPATH")])
-    home.variables["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "site"), *others])
+    home.variables["PYTHONPATH"] = python_path(tmp_path / "site")
     for number in range(12):
         phantom(home.folder / "data" / "phantoms", str(number), 5 + number % 4)
     _, _, rest = grid().partition("[[losses]]")
