@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -66,7 +65,7 @@ class Rendering:
         try:
             return self.answer.result()
         except (OSError, EOFError, ValueError, pickle.PickleError):
-            return _rendered(self.asked)
+            return _rendered(*pickle.loads(self.asked))  # noqa: S301  our own figure
 
 
 class Renderers:
@@ -104,11 +103,11 @@ class Renderers:
 
     def _start(self) -> tuple[IO[bytes], IO[bytes]]:
         """Starts a process: where it reads, and where it answers."""
-        root = str(Path(__file__).absolute().parents[1])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        from workers.process.one_request import environment  # the process itself imports nothing of ours
+
         process = subprocess.Popen(
             [sys.executable, "-m", "dashboards.rendering"],
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what it can't render is rendered again, and told, by who asked
@@ -119,8 +118,7 @@ class Renderers:
         return process.stdin, process.stdout
 
 
-def _rendered(asked: bytes) -> Files:
-    settings, figure = pickle.loads(asked)  # noqa: S301  our own figure
+def _rendered(settings: Any, figure: Figure) -> Files:
     with mpl.rc_context(settings):
         return render(figure)
 
@@ -134,9 +132,7 @@ def main() -> None:
             settings, figure = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this one
         except EOFError:
             return
-        with mpl.rc_context(settings):
-            files = render(figure)
-        pickle.dump(files, answers)
+        pickle.dump(_rendered(settings, figure), answers)
         answers.flush()
 
 

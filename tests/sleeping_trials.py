@@ -92,11 +92,11 @@ def main() -> None:
 def _run(
     types: Sequence[tuple[str, int, float]],
     seconds: Sequence[float],
-    known: bool = True,
-    placed: bool = True,
-    taken: int = 0,
-    gpu_type: str | None = None,
-    patience: float = 120.0,
+    known: bool,
+    placed: bool,
+    taken: int,
+    gpu_type: str | None,
+    patience: float,
 ) -> dict[str, Any]:
     from storage.database import open_database
     from storage.repository import Repository

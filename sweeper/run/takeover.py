@@ -53,10 +53,12 @@ def take_over(repository: Repository, keeper: LeaseKeeper, trials: Sequence[Tria
         LeaseLostError: another coordinator has taken the sweep over.
     """
     replaced = to_take_over(trials, fixed=fixed)
-    keeper.write(repository.add_trials, [_anew(trial) for trial in replaced])
-    finished = {t.hash for t in repository.trials(keeper.sweep) if t.state is TrialState.FINISHED}
-    ended = [trial for trial in replaced if trial.state not in OPEN or _end(repository, keeper, trial)]
-    ended = [trial for trial in ended if _anew(trial).hash not in finished]
+    ended = []
+    if replaced:  # else the trials need not be read again at each start
+        keeper.write(repository.add_trials, [_anew(trial) for trial in replaced])
+        finished = {t.hash for t in repository.trials(keeper.sweep) if t.state is TrialState.FINISHED}
+        ended = [trial for trial in replaced if trial.state not in OPEN or _end(repository, keeper, trial)]
+        ended = [trial for trial in ended if _anew(trial).hash not in finished]
     known = {t.hash for t in trials}
     outdated = sum(t.state is TrialState.FINISHED and _anew(t).hash not in known for t in _others(trials))
     lines = []
