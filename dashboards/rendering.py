@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -29,6 +30,15 @@ Files = tuple[str, bytes]
 """A figure as SVG and as PNG."""
 
 _RESOLUTION = 160
+
+_SETTINGS = threading.RLock()
+
+
+@contextmanager
+def drawing_with(settings: Any) -> Iterator[None]:
+    """Matplotlib draws with these settings. They belong to the whole process, so one thread draws at a time."""
+    with _SETTINGS, mpl.rc_context(settings):
+        yield
 
 
 def render(figure: Figure) -> Files:
@@ -119,7 +129,7 @@ class Renderers:
 
 
 def _rendered(settings: Any, figure: Figure) -> Files:
-    with mpl.rc_context(settings):
+    with drawing_with(settings):
         return render(figure)
 
 

@@ -97,7 +97,6 @@ class Source:
         self._best = Kept[list[Best] | None](rest)
         self._chosen = Kept[ChosenScores](rest, most=4)
         self._compared = Kept[ComparedObject](rest, most=8)
-        self._drawing = threading.Lock()
         self._drawings = Kept[Drawing | None](0.0, most=64)
 
     def close(self) -> None:
@@ -222,12 +221,7 @@ class Source:
 
     def drawing(self, of: str, version: str, draw: Callable[[], Drawing | None]) -> Drawing | None:
         """A drawn figure, which is kept while its version is the same."""
-
-        def one_at_a_time() -> Drawing | None:
-            with self._drawing:  # matplotlib's settings belong to the whole process
-                return draw()
-
-        return self._drawings.get(of, version, one_at_a_time)
+        return self._drawings.get(of, version, draw)
 
     def scored(self, name: str) -> str:
         """See `Repository.scores_pulse`.

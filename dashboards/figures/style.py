@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dashboards.rendering import Renderers, Rendering, render
+from dashboards.rendering import Renderers, Rendering, drawing_with, render
 from trials.spreadsheets import harmless
 from workers.files import atomic_write
 
@@ -175,7 +174,7 @@ def draw(
 
     The other arguments are those of a `Drawing`.
     """
-    with mpl.rc_context(_RC):
+    with drawing_with(_RC):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
@@ -193,7 +192,7 @@ def finished(
 
     A figure that a plug-in makes has whatever size and layout it was given there.
     """
-    with mpl.rc_context(_RC):
+    with drawing_with(_RC):
         figure = make()
         if figure is None:
             return None
