@@ -103,7 +103,8 @@ def draft(
     reader = reader_of(data.table).at(folder)
     cases, _ = included_cases(reader, folder, ())
     found = _measured(data, reader, folder, cases)
-    devices = devices_at_hand(settings) if gpus is None else Devices(math.inf, float(gpus), f"{gpus} GPUs")
+    given = None if gpus is None else Devices([{"CPU": math.inf, "GPU": float(gpus)}], f"{gpus} GPUs")
+    devices = given or devices_at_hand(settings)
     while True:
         study, power = _study(data, found, cases, len(chosen), devices)
         costs = _costs(settings)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.grids.schema import Grid, ResourcesTable
-from sweeper.run.gpu_types import Resources, by_type, listed_types
+from sweeper.run.gpu_types import Resources, by_type, listed_types, on_type
 from sweeper.settings import Settings
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -19,19 +19,33 @@ _STEPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """CPUs and GPUs, and where they are; `types` are those of each type of GPU, where somebody wants to know."""
+    """What each machine has, by Ray's names, and where they are; the type of a GPU where somebody wants to know."""
 
-    cpus: float
-    gpus: float
+    machines: Sequence[Resources]
     where: str = "this machine"
-    types: Mapping[str, Resources] = field(default_factory=dict)
 
-    def slots(self, resources: ResourcesTable) -> int:
-        """How many trials of the given resources fit at once; a whole GPU each where there is one, unless given."""
-        wanted = resources.gpu_type
-        total = {"CPU": self.cpus, "GPU": self.gpus} if wanted is None else self.types.get(wanted, {})
-        gpus = resources.gpus if resources.gpus is not None else float(wanted is not None or self.gpus >= 1)
-        return times(total, {"CPU": resources.cpus, "GPU": gpus})
+    @property
+    def cpus(self) -> float:
+        return sum(machine.get("CPU", 0) for machine in self.machines)
+
+    @property
+    def gpus(self) -> float:
+        return sum(machine.get("GPU", 0) for machine in self.machines)
+
+    @property
+    def types(self) -> dict[str, dict[str, float]]:
+        """The CPUs and GPUs of each type of GPU."""
+        return by_type(self.machines)
+
+    def wanted(self, table: ResourcesTable) -> Resources:
+        """What a trial takes; by default a whole GPU where there is one, or where the type of it is given."""
+        gpus = table.gpus if table.gpus is not None else float(table.gpu_type is not None or self.gpus >= 1)
+        return {"CPU": table.cpus, "GPU": gpus, **on_type(table.gpu_type)}
+
+    def slots(self, table: ResourcesTable) -> int:
+        """How many trials of the given resources fit at once."""
+        wanted = self.wanted(table)
+        return sum(times(machine, wanted) for machine in self.machines)
 
     def lacking(self, grid: Grid) -> list[str]:
         """What a person should know of types of GPU that a grid asks for and that are not here."""
@@ -78,24 +92,19 @@ def devices_at_hand(settings: Settings, *, with_types: bool = False) -> Devices:
 
     if not in_cluster(settings):
         here = {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(local_gpus())}
-        return Devices(here["CPU"], here["GPU"], types=_local_types(here) if with_types else {})
+        return Devices([{**here, **on_type(_local_type())} if with_types and here["GPU"] else here])
     check_ray(settings)
-    from sweeper.run.ray_cluster import cluster_resources, nodes, ray_cluster  # Ray takes seconds to import
+    from sweeper.run.ray_cluster import nodes, ray_cluster  # Ray takes seconds to import
 
     with ray_cluster(settings.ray_address):
-        total, types = cluster_resources(), by_type(nodes())
-    where = f"the cluster at RAY_ADDRESS={settings.ray_address}"
-    return Devices(total.get("CPU", 0), total.get("GPU", 0), where, types)
+        return Devices(list(nodes()), f"the cluster at RAY_ADDRESS={settings.ray_address}")
 
 
-def _local_types(here: Resources) -> Mapping[str, Resources]:
+def _local_type() -> str | None:
     """As a Ray on this machine would call its GPUs."""
-    if not here["GPU"]:
-        return {}
     from sweeper.run.ray_cluster import local_type
 
-    found = local_type()
-    return {} if found is None else {found: here}
+    return local_type()
 
 
 def local_gpus() -> int:

@@ -25,8 +25,8 @@ import tenacity
 
 from sweeper.errors import RayUnavailableError
 from sweeper.grids.schema import ResourcesTable
-from sweeper.run.devices import times
-from sweeper.run.gpu_types import by_type, listed_types, on_type, type_of
+from sweeper.run.devices import Devices, times
+from sweeper.run.gpu_types import Resources, by_type, listed_types, type_of
 
 # Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
 # it listens on an address that other users of this machine, or of its network, can reach.
@@ -180,11 +180,6 @@ def _undisturbed() -> Iterator[None]:
         services.ConsolePopen, utils.set_sigterm_handler = popen, handle
 
 
-def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has, by Ray's names."""
-    return dict(ray.cluster_resources())
-
-
 def nodes() -> list[dict[str, float]]:
     """What each node of the connected cluster has that is alive, by Ray's names."""
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
@@ -196,16 +191,12 @@ def local_type() -> str | None:
     return found
 
 
-def resources_of(table: ResourcesTable) -> dict[str, float]:
-    """What a trial takes, by Ray's names; by default a whole GPU where the connected cluster has any, or where the
-    type of it is given."""
-    gpus = table.gpus
-    if gpus is None:
-        gpus = 1.0 if table.gpu_type is not None or cluster_resources().get("GPU", 0) >= 1 else 0.0
-    return {"CPU": table.cpus, "GPU": gpus, **on_type(table.gpu_type)}
+def resources_of(table: ResourcesTable) -> Resources:
+    """What a trial takes on the connected cluster, by Ray's names."""
+    return Devices(nodes()).wanted(table)
 
 
-def slots(resources: Mapping[str, float]) -> int:
+def slots(resources: Resources) -> int:
     """How many trials of the given resources the machines of the connected cluster run at once.
 
     Raises:
@@ -220,10 +211,10 @@ def slots(resources: Mapping[str, float]) -> int:
             "name one of them, or leave gpu_type out"
         )
     if fits < 1:
-        total = cluster_resources() if wanted is None else by_type(living)[wanted]
         of = "" if wanted is None else f" of its machines with {wanted}"
+        those = Devices([node for node in living if wanted in (None, type_of(node))])
         raise RayUnavailableError(
             f"a trial needs {resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs on one machine, the cluster has "
-            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all{of}; lower [resources] in the grid"
+            f"{those.cpus:g} and {those.gpus:g} in all{of}; lower [resources] in the grid"
         )
     return fits

@@ -60,13 +60,13 @@ class CostModel:
     overall: Line
     error: float | None = None
 
-    def seconds(self, spec: Trained, images: int, voxels: int) -> float:
+    def seconds(self, spec: TimedSpec, images: int, voxels: int) -> float:
         """Predicted seconds of a trial on `images` training images of `voxels` voxels each."""
         amount = work(spec, images, voxels, expected_epochs(spec.training))
         return _on(self.groups.get(group(spec), self.overall), amount)
 
 
-class Trained(Protocol):
+class TimedSpec(Protocol):
     """The parts of a spec on which a trial's time depends."""
 
     @property
@@ -83,14 +83,14 @@ class Trained(Protocol):
 class Measured:
     """What a finished trial took: the epochs that it trained, and the seconds of them."""
 
-    spec: Trained
+    spec: TimedSpec
     epochs: int
     seconds: float
     images: int
     voxels: int
 
 
-def group(spec: Trained) -> str:
+def group(spec: TimedSpec) -> str:
     """Trials of one group cost alike per unit of work."""
     return f"{spec.data.dataset}/{spec.model.name}-{spec.model.base_filters}-{spec.model.depth}"
 
@@ -101,7 +101,7 @@ def expected_epochs(training: TrainingSpec) -> float:
     return training.epochs * EXPECTED_SHARE_OF_EPOCHS if many else float(training.epochs)
 
 
-def work(spec: Trained, images: int, voxels: int, epochs: float) -> float:
+def work(spec: TimedSpec, images: int, voxels: int, epochs: float) -> float:
     """Work of a whole trial in GFLOP of the usual network: forward and backward pass of a U-Net over so many epochs.
 
     Each of a U-Net's levels does about the same number of operations per voxel of the input in 2D (filters double
@@ -125,7 +125,7 @@ def waiting(filters: int, depth: int) -> float:
     return mean(filters, depth + 1) / mean(USUAL[0], USUAL[1] + 1)
 
 
-def first_guess(spec: Trained, images: int, voxels: int, epochs: float) -> float:
+def first_guess(spec: TimedSpec, images: int, voxels: int, epochs: float) -> float:
     """Seconds of so many epochs of a trial, as predicted before anything was measured."""
     return _on(FIRST_GUESS, work(spec, images, voxels, epochs))
 

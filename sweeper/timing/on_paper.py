@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 
-from sweeper.timing.costs import FIRST_GUESS, NOISE, Measured, Trained, expected_epochs, group
+from sweeper.timing.costs import FIRST_GUESS, NOISE, Measured, TimedSpec, expected_epochs, group
 from sweeper.timing.layers import layers_of
 from sweeper.timing.schedule import finish_in, lower_bound
 from trials.errors import UnknownNameError
@@ -128,12 +128,12 @@ class OnPaper:
     groups: Mapping[str, _Factor]
     measured: int
 
-    def trial(self, spec: Trained, images: int, voxels: int) -> Interval:
+    def trial(self, spec: TimedSpec, images: int, voxels: int) -> Interval:
         """What a trial takes that has the device for itself."""
         seconds = trial_seconds(spec, images, voxels, expected_epochs(spec.training), self.device)
         return self.groups.get(group(spec), self.overall).of(seconds)
 
-    def voxels_per_second(self, spec: Trained, images: int, voxels: int) -> float:
+    def voxels_per_second(self, spec: TimedSpec, images: int, voxels: int) -> float:
         """How many voxels of training images a trial's device takes in."""
         training = spec.training
         shown = images * training.patches_per_case * (math.prod(training.patch) if training.patch else voxels)
@@ -181,7 +181,7 @@ def on_paper(device: Device, finished: Iterable[Measured] = ()) -> OnPaper:
     return OnPaper(device, overall, groups, sum(map(len, logarithms.values())))
 
 
-def trial_seconds(spec: Trained, images: int, voxels: int, epochs: float, device: Device) -> float:
+def trial_seconds(spec: TimedSpec, images: int, voxels: int, epochs: float, device: Device) -> float:
     """A trial's training at the usual share of the peak rates: tracing, and so many epochs with their validation."""
     training = spec.training
     voxels = math.prod(training.patch) if training.patch else voxels

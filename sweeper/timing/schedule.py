@@ -8,9 +8,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-MULTIFIT_ROUNDS = 12
-"""Halvings of the gap between bound and schedule: its last digit is then a few thousandths."""
-
 UNITS_PER_DEVICE = 8
 """So many of the longest trials for each device are tried as units of the lower bound. Shorter ones hardly raise it."""
 
@@ -21,32 +18,6 @@ _ROUNDING = 1 + 1e-12
 def longest_first(costs: Mapping[str, float]) -> list[str]:
     """Trial hashes in the order in which a sweep starts them; ties in their own order."""
     return sorted(costs, key=lambda key: -costs[key])
-
-
-def makespan(seconds: Iterable[float], speeds: Sequence[float]) -> float:
-    """Finish time of trials on devices of the given relative speeds, each trial on the device that it is given to.
-
-    Longest first to the device that would finish it first; then, since that can be a third too late where few long
-    trials meet devices of different speeds, MULTIFIT (Coffman et al. 1978, for different speeds Friesen and Langston
-    1983): by bisection the earliest time until which the trials can be packed, longest first, each where it leaves
-    the least room.
-
-    Args:
-        seconds: of each trial on a device of speed 1.
-        speeds: of the devices; infinity is returned when there is none.
-    """
-    if not speeds:
-        return math.inf
-    longest = sorted(seconds, reverse=True)
-    low, high = lower_bound(longest, speeds), _first_to_finish(longest, speeds)
-    for _ in range(MULTIFIT_ROUNDS):
-        middle = (low + high) / 2
-        end = _packed(longest, speeds, middle)
-        if end is None:
-            low = middle
-        else:
-            high = min(high, end)
-    return high
 
 
 def lower_bound(seconds: Iterable[float], speeds: Sequence[float]) -> float:
@@ -82,21 +53,6 @@ def _room_for(units: int, speeds: Sequence[float]) -> float:
         end, speed = ends[0]
         heapq.heapreplace(ends, (end + 1 / speed, speed))
     return end
-
-
-def _packed(longest: Sequence[float], speeds: Sequence[float], until: float) -> float | None:
-    """When the last device ends if all trials fit into `until`, else None: each where it leaves the least room, or
-    else on the fastest device that has room, which now and then fits where the other does not."""
-    for least_room in (True, False):
-        room = [until * speed for speed in sorted(speeds, reverse=True)]
-        for work_seconds in longest:
-            fits = [(space if least_room else 0.0, d) for d, space in enumerate(room) if space >= work_seconds]
-            if not fits:
-                break
-            room[min(fits)[1]] -= work_seconds
-        else:
-            return max(until - space / speed for space, speed in zip(room, sorted(speeds, reverse=True), strict=True))
-    return None
 
 
 def finish_in(seconds: Iterable[float], places: int | Sequence[float]) -> float:

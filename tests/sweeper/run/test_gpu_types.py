@@ -57,10 +57,10 @@ def test_each_data_set_may_ask_for_its_own() -> None:
 def test_only_gpus_of_the_type_count() -> None:
     grid = load_grid("demo", ['resources.gpu_type="A100"'])
     resources = grid.trial_resources("nuclei")
-    mixed = Devices(56, 6, "the cluster", by_type([A100, P100, P100]))
+    mixed = Devices([A100, P100, P100], "the cluster")
     assert mixed.slots(resources) == 4
     assert mixed.lacking(grid) == []
-    old = Devices(16, 2, "the cluster", by_type([P100, P100]))
+    old = Devices([P100, P100], "the cluster")
     assert old.slots(resources) == 0
     assert old.lacking(grid) == ["[resources] gpu_type = 'A100': the cluster (16 CPUs, 2 GPUs) has 2 P100"]
 

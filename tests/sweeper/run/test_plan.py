@@ -103,12 +103,20 @@ def test_resources_say_how_many_run_at_once(settings: Settings, monkeypatch: pyt
     ],
 )
 def test_gpus_and_their_shares_say_how_many_run_at_once(gpus: int, resources: dict[str, Any], places: int) -> None:
-    assert Devices(8, gpus).slots(ResourcesTable(**resources)) == places
+    assert Devices([{"CPU": 8, "GPU": gpus}]).slots(ResourcesTable(**resources)) == places
 
 
 def test_the_data_set_that_takes_most_says_how_many_run_at_once() -> None:
     grid = load_grid("paper", ["datasets.kits19.resources.cpus=4"])
-    assert Devices(8, 0).slots_of(grid) == 2
+    assert Devices([{"CPU": 8}]).slots_of(grid) == 2
+
+
+def test_a_trial_lies_on_one_machine() -> None:
+    cluster = Devices([{"CPU": 3, "GPU": 1}, {"CPU": 3, "GPU": 1}, {"CPU": 2}])
+    assert (cluster.cpus, cluster.gpus) == (8, 2)
+    assert cluster.slots(ResourcesTable(gpus=0, cpus=2)) == 3
+    assert cluster.slots(ResourcesTable(gpus=0, cpus=4)) == 0
+    assert cluster.slots(ResourcesTable(gpus=0.6)) == 2
 
 
 @pytest.mark.slow
