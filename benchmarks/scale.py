@@ -5,8 +5,9 @@
 The coordinator runs trials that do nothing, and plain Tune the same ones, in turn (`benchmarks.plain.nothing`). The
 difference is what the queue, the lease, the database, the Optuna studies and the display cost. It is taken over the
 whole run, from the first trial's end until all is written and Ray is gone, and in tenths, so that growth shows.
-`--setting long` runs 10,000 trials once, the normal one 400 five times. `sweeper status` and `report` look at sweeps
-whose finished trials were written for the benchmark, 22 images each.
+`--setting long` runs 10,000 trials once, the normal one 400 five times. Both do it with SQLite and a worker for each
+core, and with 64 workers and a Postgres on loopback that waits for its disk. `sweeper status` and `report` look at
+sweeps whose finished trials were written for the benchmark, 22 images each.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.harness import ROUNDS, Measured, Row, Setting
 
 SWEEP = "nothing"
 PARTS = 10
+WORKERS = 64
 
 Ran = dict[str, Any]
 """What `benchmarks.plain.nothing` printed."""
@@ -58,31 +60,49 @@ def measure(setting: Setting) -> Measured:
     with tempfile.TemporaryDirectory(prefix="sweeper-bench-") as folder:
         scratch = Path(folder)
         plain, ours = _turns(extent, scratch)
+        raw = {"plain": plain, "ours": ours}
         rows = [*_cost(extent.trials, plain, ours), _memory(extent.trials, ours[-1]["memory"])]
+        if setting is not Setting.QUICK:
+            raw["plain_64"], raw["postgres_64"] = plain, ours = _turns_on_postgres(extent, scratch)
+            rows += _cost(extent.trials, plain, ours, f", Postgres, {WORKERS} workers")
         rows.append(_looks("status", scratch, extent.status, extent.status or 1, ROUNDS if extent.status > 50 else 1))
         if extent.report:
             rows.append(_looks("report", scratch, extent.report, REPORTED, extent.rounds))
-    return Measured(rows, {"plain": plain, "ours": ours})
+    return Measured(rows, raw)
 
 
-def _nothing(which: str, trials: int, home: Path) -> Ran:
+def _nothing(which: str, trials: int, home: Path, *options: str) -> Ran:
     home.mkdir()
     command = [sys.executable, "-m", "benchmarks.plain.nothing", which, "--trials", str(trials), "--home", str(home)]
-    printed = harness.output_of(command, {}).strip().splitlines()[-1]
+    printed = harness.output_of([*command, *options], {}).strip().splitlines()[-1]
     found: Ran = json.loads(printed)
     if len(found["done"]) != trials:
         raise RuntimeError(f"{which}: {len(found['done'])} of {trials} trials were done")
     return found
 
 
-def _turns(extent: Extent, scratch: Path) -> tuple[list[Ran], list[Ran]]:
+def _turns_on_postgres(extent: Extent, scratch: Path) -> tuple[list[Ran], list[Ran]]:
+    from tests.postgres_server import PostgresServer
+
+    server = PostgresServer(durable=True)
+    try:
+        return _turns(extent, scratch / "postgres", WORKERS, server.new_database)
+    finally:
+        server.stop()
+
+
+def _turns(
+    extent: Extent, scratch: Path, workers: int | None = None, new_database: Callable[[], str] | None = None
+) -> tuple[list[Ran], list[Ran]]:
     """Plain Tune and the coordinator in turn; who begins changes."""
     ran: dict[str, list[Ran]] = {"tune": [], "coordinator": []}
+    scratch.mkdir(exist_ok=True)
 
     def kept(which: str) -> Callable[[], float]:
         def run() -> float:
-            home = scratch / f"{which}-{len(ran[which])}"
-            ran[which].append(_nothing(which, extent.trials, home))
+            options = [] if workers is None else ["--workers", str(workers)]
+            options += [] if new_database is None else ["--database", new_database()]
+            ran[which].append(_nothing(which, extent.trials, scratch / f"{which}-{len(ran[which])}", *options))
             return float(ran[which][-1]["ended"])
 
         return run
@@ -91,7 +111,7 @@ def _turns(extent: Extent, scratch: Path) -> tuple[list[Ran], list[Ran]]:
     return ran["tune"], ran["coordinator"]
 
 
-def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran]) -> list[Row]:
+def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran], on: str = "") -> list[Row]:
     """Milliseconds per trial over plain Tune: in the whole run, and in its last tenth, whose goal is 1.2 × the first.
 
     What passes before the first result is the start of Ray's actors, in both alike.
@@ -104,14 +124,14 @@ def _cost(trials: int, plain: Sequence[Ran], ours: Sequence[Ran]) -> list[Row]:
     shown = [", ".join(f"{pace:.0f}" for pace in each) for each in tenths]
     return [
         harness.amount(
-            f"the coordinator's own cost per trial over plain Tune, {trials:,} trials that do nothing",
+            f"the coordinator's own cost per trial over plain Tune, {trials:,} trials that do nothing{on}",
             whole,
             "ms",
             goal=("≤", 15.0),
             detail=f"{both[0]} / {both[1]} per trial; {harness.number(statistics.median(cpu))} ms of the processor",
         ),
         harness.amount(
-            f"the same in the last {trials // PARTS:,} trials, after {harness.number(first)} ms in the first",
+            f"the same in the last {trials // PARTS:,} trials{on}, after {harness.number(first)} ms in the first",
             [last],
             "ms",
             goal=("≤", 1.2 * first),

@@ -47,9 +47,11 @@ class PostgresServer:
 
     Args:
         packages: the folder that the wheel is installed in; by default the one that Python finds.
+        durable: whether it waits for the disk at each commit, as a server does whose data matter.
     """
 
-    def __init__(self, packages: Path | None = None) -> None:
+    def __init__(self, packages: Path | None = None, *, durable: bool = False) -> None:
+        self._fsync = "on" if durable else "off"
         self._user = "nobody" if os.geteuid() == 0 else None
         self.folder = folder_of(self._user)
         self.data = self.folder / "data"
@@ -73,7 +75,7 @@ class PostgresServer:
     def start(self) -> None:
         """Starts the server (again) on the same port with the same data; returns when it answers."""
         options = (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off "
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync={self._fsync} "
             "-c shared_buffers=32MB -c max_connections=60"
         )
         self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")

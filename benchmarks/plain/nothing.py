@@ -1,6 +1,6 @@
 """Trials that do nothing: by plain Tune, or by the coordinator.
 
-    python -m benchmarks.plain.nothing tune|coordinator --trials 2000 --home DIR
+    python -m benchmarks.plain.nothing tune|coordinator --trials 2000 --home DIR [--workers N] [--database URL]
 
 Each trial reports three times, as one of a single epoch does: that it has started, its epoch, and its end. Prints as
 JSON the seconds after which each trial was done and all was over, the processor's seconds of this process at the same
@@ -135,12 +135,17 @@ def new_trials(trials: int) -> list[NewTrial]:
     return rows
 
 
-def by_tune(trials: int, home: Path) -> Watch:
+def cpus_of(workers: int) -> float:
+    """The part of this machine's CPUs that each of so many workers takes."""
+    return (os.cpu_count() or 1) / workers
+
+
+def by_tune(trials: int, home: Path, workers: int) -> Watch:
     watch = Watch(trials)
     with ray_cluster(""):
         watch.begin = time.perf_counter()
         tune.Tuner(
-            tune.with_resources(Nothing, {"cpu": 1}),
+            tune.with_resources(Nothing, {"cpu": cpus_of(workers)}),
             param_space={"number": tune.grid_search(list(range(trials)))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
@@ -154,15 +159,15 @@ def by_tune(trials: int, home: Path) -> Watch:
     return watch
 
 
-def by_coordinator(trials: int, home: Path) -> Watch:
+def by_coordinator(trials: int, home: Path, workers: int, url: str) -> Watch:
     watch = Watch(trials)
-    with open_database(f"sqlite:///{home / 'sweeper.db'}") as database:
+    with open_database(url) as database:
         repository = Repository(database)
         sweep = repository.create_sweep(SWEEP, grid={}, trials=new_trials(trials))
         console = Console(file=(home / "printed").open("w"))
         with LeaseKeeper(repository, SWEEP, 30.0) as keeper, Studies(database) as studies, ray_cluster(""):
             watch.begin = time.perf_counter()
-            with display(console, os.cpu_count() or 1) as shown:
+            with display(console, workers) as shown:
                 coordinator = Coordinator(
                     repository, sweep, keeper, studies=studies, work=Work(home, home), observer=_Ticking(shown, watch)
                 )
@@ -170,7 +175,7 @@ def by_coordinator(trials: int, home: Path) -> Watch:
                     coordinator,
                     tracking=Tracking("", "", ""),
                     logs=home,
-                    resources={f"set{number}": {"CPU": 1.0, "GPU": 0.0} for number in range(DATASETS)},
+                    resources={f"set{number}": {"CPU": cpus_of(workers), "GPU": 0.0} for number in range(DATASETS)},
                     trainable=Nothing,
                 )
                 coordinator.close()
@@ -194,9 +199,14 @@ def main() -> None:
     parser.add_argument("which", choices=("tune", "coordinator"))
     parser.add_argument("--trials", type=int, required=True)
     parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--database", metavar="URL", help="by default SQLite in the home")
     arguments = parser.parse_args()
-    run = by_tune if arguments.which == "tune" else by_coordinator
-    watch = run(arguments.trials, arguments.home)
+    trials, home, workers = arguments.trials, arguments.home, arguments.workers
+    if arguments.which == "tune":
+        watch = by_tune(trials, home, workers)
+    else:
+        watch = by_coordinator(trials, home, workers, arguments.database or f"sqlite:///{home / 'sweeper.db'}")
     ended = round(time.perf_counter() - watch.begin, 4)
     cpu_ended = round(time.process_time(), 4)
     print(
