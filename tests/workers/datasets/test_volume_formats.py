@@ -252,7 +252,7 @@ def test_labels_of_a_numpy_file_go_through_the_map(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.mgz", gzip.compress(struct.pack(">i", 1) + bytes(400))),  # no voxel along any axis
+        ("a.mgz", gzip.compress(struct.pack(">i", 1) + bytes(400), mtime=0)),  # no voxel along any axis
         ("a.mgh", struct.pack(">i", 1) + bytes(400)),
         ("a.dcm", b"DICM, but not where it belongs"),
     ],
