@@ -4,7 +4,7 @@
 
 SPECS is a file with one spec a line. Batches and images lie in memory, and all is traced before the clock starts.
 Prints, as a line of JSON for each trial, the seconds of all training and validation steps, and of the prediction of
-every validation and test image.
+every validation and test image; and the largest resident memory of the process so far (MiB).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def main() -> None:
     images, learners = Images(specs[0], arguments.prepared), Learners()
     for spec in specs:
         learner = learners.get(spec, images.shape, images.classes)
-        print(json.dumps({"loss": spec.loss.name, **seconds(spec, images, learner)}), flush=True)
+        took = seconds(spec, images, learner)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"loss": spec.loss.name, **took, "memory": memory}), flush=True)
 
 
 if __name__ == "__main__":
