@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+import secrets
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from storage.database import open_database
+from storage.errors import DatabaseFullError
+from storage.repository import Repository
 from tests.mlflow_server import MlflowServer
 from tests.postgres_server import PostgresServer, running_server
-from tests.system.faults.scenarios import SHORT, Reference, Sweep, one_by_one
+from tests.system.faults.scenarios import SHORT, Reference, Sweep, fill, one_by_one, small_disk
 from trials.states import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(1800)]
 
 OUTAGE = float(os.environ.get("SWEEPER_TEST_OUTAGE", "8"))
 """Seconds without database and MLflow, longer than the lease; by hand it was two minutes."""
+
+
+POSTGRES_DISK = 192 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +77,32 @@ def test_database_and_mlflow_crash_and_come_back(
     # Then it falls asleep, and another coordinator takes over.
     sweep.oversleep(run).ends()
     reference.equals(sweep)
+
+
+def test_a_full_disk_under_postgres_is_told_at_once_and_keeps_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(tempfile.mkdtemp(prefix="sweeper-disk-", dir="/tmp"))  # which Postgres' own user can reach
+    place.chmod(0o755)
+    if not small_disk(place, POSTGRES_DISK):
+        pytest.skip("this user may not mount a small disk")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    server = PostgresServer()
+    try:
+        with open_database(server.new_database()) as database:
+            repository = Repository(database)
+            repository.create_sweep("before", grid={"name": "before"}, trials=[])
+            fill(place / "ballast")
+            with pytest.raises(DatabaseFullError, match="No space left on device"):
+                _grow(repository)
+            assert "before" in [one.name for one in repository.sweeps()]
+            (place / "ballast").unlink()
+            repository.create_sweep("after", grid={"name": "after"}, trials=[])
+    finally:
+        server.stop()
+        subprocess.run(["umount", "--lazy", place], check=True)
+        place.rmdir()
+
+
+def _grow(repository: Repository) -> None:
+    """Writes what does not shrink, until a table has to grow."""
+    for number in range(500):
+        repository.create_sweep(f"sweep-{number}", grid={"name": secrets.token_hex(50_000)}, trials=[])
