@@ -188,6 +188,9 @@ def _cluster(types: Sequence[tuple[str, int, float]], folder: str) -> Any:
     """A head without places, and a node for each type of GPU."""
     from ray.cluster_utils import Cluster
 
+    # There Ray notes the address of a head, in a folder that it takes to be made already.
+    os.environ["RAY_TMPDIR"] = folder
+    Path(folder, "ray").mkdir(exist_ok=True)
     made = Cluster()
     common = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
     try:
