@@ -39,6 +39,7 @@ class Slept:
         wall: seconds from the first trial's start to the last one's end, as they were.
         types: of each trial, in the order of `seconds`, on which type of GPU it ran.
         said: what a person was told.
+        processes: how many there were, in which trials slept one after the other.
     """
 
     bound: float
@@ -46,6 +47,7 @@ class Slept:
     wall: float
     types: Sequence[str]
     said: Sequence[str]
+    processes: int
 
 
 def sleep_through(
@@ -163,6 +165,7 @@ def _run(
             ray.shutdown()
             cluster.shutdown()
         opened = (home / "gate").stat().st_mtime
+        processes = len(list(home.glob("here-*")))
     speed_of = {name: speed for name, _, speed in types}
     loads: dict[str, float] = {}
     for one in hashes:
@@ -175,6 +178,7 @@ def _run(
         "wall": max(a.ended_at or 0.0 for a in attempts.values()) - opened,
         "types": [(attempts[one].device or "").partition(" ")[0] for one in hashes],
         "said": [line for line in said if not line.startswith("finished ")],
+        "processes": processes,
     }
 
 

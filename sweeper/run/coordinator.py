@@ -193,6 +193,11 @@ class Coordinator:
             return True
         return not self._queue and not self._unfinished() and not self._searching()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are trials in the queue."""
+        return bool(self._queue)
+
     def request(self, running: Running) -> TrainRequest:
         """What the training process needs to know of a claimed trial."""
         trial, spec = running.trial, running.trial.spec

@@ -349,12 +349,18 @@ class InOrder(FIFOScheduler):  # type: ignore[misc]
     Tune's own scheduler looks at every trial since the start at each step: after 10,000 trials this takes as long as
     all other work of Tune for one trial.
 
-    A trial that is `overdue` and has got no place yet is given back to the searcher.
+    Where trials take GPUs of several types, Tune would end an actor of one type whenever a trial waits for another, and
+    the next trial there would begin cold.
+
+    Args:
+        overdue: whether a trial that has got no place yet is given back to the searcher.
+        warm: how many actors without a trial are kept for each type now.
     """
 
-    def __init__(self, overdue: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, overdue: Callable[[str], bool] | None = None, warm: Callable[[], int] | None = None) -> None:
         super().__init__()
-        self._overdue = overdue
+        self._overdue, self._warm = overdue, warm
+        self._kept: dict[tune.PlacementGroupFactory, int] = {}
         self._live: dict[str, Trial] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -363,6 +369,8 @@ class InOrder(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         self._live[trial.trial_id] = trial
+        if self._warm is not None:
+            self._kept.setdefault(trial.placement_group_factory, 0)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         self._live.pop(trial.trial_id, None)
@@ -374,6 +382,11 @@ class InOrder(FIFOScheduler):  # type: ignore[misc]
         self._live.pop(trial.trial_id, None)
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        if self._warm is not None:
+            most = self._warm()
+            for kind, kept in self._kept.items():
+                tune_controller._actor_cache.increase_max(kind, most - kept)
+                self._kept[kind] = most
         chosen = next((trial for trial in self._live.values() if trial.status == Trial.PENDING), None)
         if chosen is not None and self._overdue is not None and self._overdue(chosen.config["hash"]):
             tune_controller.stop_trial(chosen)
@@ -436,6 +449,9 @@ def execute(
     placement = placement_on(nodes, resources.values(), partial(measured_speeds, coordinator.repository))
     if placement is not None:
         coordinator.observer.say(start_line(nodes()))
+    scheduler = InOrder()
+    if placement is not None:
+        scheduler = InOrder(placement.overdue, lambda: at_once if coordinator.waiting else 0)
     # It lists trials that did not complete as an error; the coordinator reports each of them.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
@@ -444,7 +460,7 @@ def execute(
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources, limits, placement),
-                scheduler=InOrder(None if placement is None else placement.overdue),
+                scheduler=scheduler,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
