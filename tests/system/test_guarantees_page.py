@@ -48,6 +48,9 @@ TRIED = {
     ("database (SQLite)", CLOCK): f"{LEASES}::test_a_lease_from_before_the_clock_was_set_back_is_held_by_nobody",
     ("database (Postgres)", KILL): f"{SERVERS}::test_database_and_mlflow_crash_and_come_back",
     ("database (Postgres)", PAUSE): f"{SERVERS}::test_database_and_mlflow_crash_and_come_back",
+    ("database (Postgres)", FULL): (
+        f"{SERVERS}::test_a_full_disk_under_postgres_is_told_at_once_and_keeps_what_was_there"
+    ),
     ("database (Postgres)", CLOCK): f"{LEASES}::test_a_lease_from_before_the_clock_was_set_back_is_held_by_nobody",
     ("MLflow's store", KILL): (
         "tests/workers/tracking/test_sqlite_store.py::test_a_first_start_that_is_killed_leaves_nothing_half_made"
