@@ -163,7 +163,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         # There Ray notes the address of a head, in a folder that it takes to be made already.
         patch.setenv("RAY_TMPDIR", str(temporary))
-        (temporary / "ray").mkdir()
+        (temporary / "ray").mkdir(parents=True)
         node: dict[str, Any] = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
         quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
         cluster = Cluster(
