@@ -73,7 +73,7 @@ def growth(what: str, resident: Sequence[float], settled: int = SETTLED) -> Row:
 def over_the_steps(ours: float, bare: float) -> Row:
     what, against = "largest resident memory, the paper's 2D network", "the same steps and nothing else"
     detail = f"{ours:.0f} and {bare:.0f} MiB"
-    return Row(what, against, ours / bare, ours / bare, ours / bare, goal=("≤", 1.15), detail=detail)
+    return harness.ratio(what, against, [ours / bare], goal=("≤", 1.15), detail=detail)
 
 
 def paper_network(folder: Path) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def paper_network(folder: Path) -> tuple[float, float]:
     spec = TrialSpec(
         data=DataSpec(reader.name, data.classes, 2, data.key, split.hash),
         loss=LossSpec("ce", losses.resolve_parameters("ce", {})),
-        training=replace(TrainingSpec(), epochs=1),
+        training=TrainingSpec(epochs=1),
     )
     process = WarmProcess(threads=spec.training.threads)
     try:

@@ -86,23 +86,21 @@ def _turns_on_postgres(extent: Extent, scratch: Path) -> tuple[list[Ran], list[R
 
     server = PostgresServer(durable=True)
     try:
-        return _turns(extent, scratch / "postgres", WORKERS, server.new_database)
+        return _turns(
+            extent, scratch / "postgres", lambda: ["--workers", str(WORKERS), "--database", server.new_database()]
+        )
     finally:
         server.stop()
 
 
-def _turns(
-    extent: Extent, scratch: Path, workers: int | None = None, new_database: Callable[[], str] | None = None
-) -> tuple[list[Ran], list[Ran]]:
-    """Plain Tune and the coordinator in turn; who begins changes."""
+def _turns(extent: Extent, scratch: Path, options: Callable[[], list[str]] = list) -> tuple[list[Ran], list[Ran]]:
+    """Plain Tune and the coordinator in turn, with these options; who begins changes."""
     ran: dict[str, list[Ran]] = {"tune": [], "coordinator": []}
     scratch.mkdir(exist_ok=True)
 
     def kept(which: str) -> Callable[[], float]:
         def run() -> float:
-            options = [] if workers is None else ["--workers", str(workers)]
-            options += [] if new_database is None else ["--database", new_database()]
-            ran[which].append(_nothing(which, extent.trials, scratch / f"{which}-{len(ran[which])}", *options))
+            ran[which].append(_nothing(which, extent.trials, scratch / f"{which}-{len(ran[which])}", *options()))
             return float(ran[which][-1]["ended"])
 
         return run

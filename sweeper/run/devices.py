@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.grids.schema import Grid, ResourcesTable
-from sweeper.run.gpu_types import Resources, by_type, listed_types, on_type
+from sweeper.run.gpu_types import Resources, by_type, listed_types, node_of, on_type
 from sweeper.settings import Settings
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -44,7 +44,10 @@ class Devices:
 
     def slots(self, table: ResourcesTable) -> int:
         """How many trials of the given resources fit at once."""
-        wanted = self.wanted(table)
+        return self.room_for(self.wanted(table))
+
+    def room_for(self, wanted: Resources) -> int:
+        """How many times what is wanted fits, each time on one machine."""
         return sum(times(machine, wanted) for machine in self.machines)
 
     def lacking(self, grid: Grid) -> list[str]:
@@ -92,19 +95,16 @@ def devices_at_hand(settings: Settings, *, with_types: bool = False) -> Devices:
 
     if not in_cluster(settings):
         here = {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(local_gpus())}
-        return Devices([{**here, **on_type(_local_type())} if with_types and here["GPU"] else here])
+        if with_types and here["GPU"]:
+            from sweeper.run.ray_cluster import local_type  # Ray takes seconds to import
+
+            here |= node_of(local_type())
+        return Devices([here])
     check_ray(settings)
     from sweeper.run.ray_cluster import nodes, ray_cluster  # Ray takes seconds to import
 
     with ray_cluster(settings.ray_address):
-        return Devices(list(nodes()), f"the cluster at RAY_ADDRESS={settings.ray_address}")
-
-
-def _local_type() -> str | None:
-    """As a Ray on this machine would call its GPUs."""
-    from sweeper.run.ray_cluster import local_type
-
-    return local_type()
+        return Devices(nodes(), f"the cluster at RAY_ADDRESS={settings.ray_address}")
 
 
 def local_gpus() -> int:

@@ -21,6 +21,11 @@ def on_type(gpu_type: str | None) -> dict[str, float]:
     return {} if gpu_type is None else {f"{PREFIX}{gpu_type}": A_LITTLE}
 
 
+def node_of(gpu_type: str | None) -> dict[str, float]:
+    """What a node has beside its GPUs of a type; nothing where Ray does not know it."""
+    return {} if gpu_type is None else {f"{PREFIX}{gpu_type}": 1.0}
+
+
 def type_of(resources: Resources) -> str | None:
     """The type of GPU that a node has, or that a trial asks for; None: it has no GPU, or Ray does not know the type."""
     types = [name.removeprefix(PREFIX) for name in resources if name.startswith(PREFIX)]

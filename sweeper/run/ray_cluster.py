@@ -25,7 +25,7 @@ import tenacity
 
 from sweeper.errors import RayUnavailableError
 from sweeper.grids.schema import ResourcesTable
-from sweeper.run.devices import Devices, times
+from sweeper.run.devices import Devices
 from sweeper.run.gpu_types import Resources, by_type, listed_types, type_of
 
 # Ray reads these when it is imported; what the user has set wins. A local Ray is guarded by a token of its own, since
@@ -203,7 +203,7 @@ def slots(resources: Resources) -> int:
         RayUnavailableError: not a single one.
     """
     living = nodes()
-    fits = sum(times(node, resources) for node in living)
+    fits = Devices(living).room_for(resources)
     wanted = type_of(resources)
     if fits < 1 and wanted is not None and wanted not in by_type(living):
         raise RayUnavailableError(

@@ -447,10 +447,9 @@ def execute(
     """
     at_once = max(slots(one) for one in resources.values())
     placement = placement_on(nodes, resources.values(), partial(measured_speeds, coordinator.repository))
-    if placement is not None:
-        coordinator.observer.say(start_line(nodes()))
     scheduler = InOrder()
     if placement is not None:
+        coordinator.observer.say(start_line(nodes()))
         scheduler = InOrder(placement.overdue, lambda: at_once if coordinator.waiting else 0)
     # It lists trials that did not complete as an error; the coordinator reports each of them.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)

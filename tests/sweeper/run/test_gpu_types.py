@@ -65,6 +65,17 @@ def test_only_gpus_of_the_type_count() -> None:
     assert old.lacking(grid) == ["[resources] gpu_type = 'A100': the cluster (16 CPUs, 2 GPUs) has 2 P100"]
 
 
+def test_all_gpus_of_this_machine_are_of_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeper.run import devices, ray_cluster
+
+    monkeypatch.setattr(devices, "local_gpus", lambda: 2)
+    monkeypatch.setattr(ray_cluster, "local_type", lambda: "A100")
+    here = devices.devices_at_hand(load_settings(), with_types=True)
+    resources = ['resources.gpu_type="A100"', "resources.cpus=0.1"]
+    assert here.slots(load_grid("demo", resources).trial_resources("nuclei")) == 2
+    assert here.lacking(load_grid("demo", resources)) == []
+
+
 def test_a_type_that_is_not_here_is_said_before_anything_runs_and_moves_no_hash(sweeper: Command) -> None:
     said = sweeper("plan", "--grid", "demo", "--set", 'resources.gpu_type="A100"')
     assert said.status == 0

@@ -134,6 +134,21 @@ def test_what_is_decided_one_by_one_ends_as_the_whole_was_planned(seconds: list[
     assert simulated(sorted(seconds, reverse=True), speeds) == pytest.approx(finish_in(seconds, speeds))
 
 
+@given(st.lists(st.floats(0.1, 1e5), min_size=1, max_size=6), st.lists(st.floats(0.1, 10), min_size=1, max_size=3))
+def test_what_is_decided_one_by_one_never_ends_twice_as_late_as_possible(
+    seconds: list[float], speeds: list[float]
+) -> None:
+    assert simulated(sorted(seconds, reverse=True), speeds) <= 2 * earliest(seconds, speeds) * (1 + 1e-9)
+
+
+def earliest(seconds: Sequence[float], speeds: Sequence[float]) -> float:
+    """When the trials end at best: every way to give them to the devices is tried."""
+    return min(
+        max(sum(s for s, d in zip(seconds, given_to, strict=True) if d == n) / speed for n, speed in enumerate(speeds))
+        for given_to in itertools.product(range(len(speeds)), repeat=len(seconds))
+    )
+
+
 @given(SECONDS, st.lists(st.tuples(st.floats(0.1, 10), st.floats(0, 1e5)), min_size=1, max_size=8))
 def test_a_trial_starts_where_no_other_place_would_end_it_earlier(
     seconds: list[float], places: list[tuple[float, float]]

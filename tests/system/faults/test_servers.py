@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import subprocess
@@ -80,26 +81,24 @@ def test_database_and_mlflow_crash_and_come_back(
 
 
 def test_a_full_disk_under_postgres_is_told_at_once_and_keeps_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Path(tempfile.mkdtemp(prefix="sweeper-disk-", dir="/tmp"))  # which Postgres' own user can reach
-    place.chmod(0o755)
-    if not small_disk(place, POSTGRES_DISK):
-        pytest.skip("this user may not mount a small disk")
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    server = PostgresServer()
-    try:
-        with open_database(server.new_database()) as database:
-            repository = Repository(database)
-            repository.create_sweep("before", grid={"name": "before"}, trials=[])
-            fill(place / "ballast")
-            with pytest.raises(DatabaseFullError, match="No space left on device"):
-                _grow(repository)
-            assert "before" in [one.name for one in repository.sweeps()]
-            (place / "ballast").unlink()
-            repository.create_sweep("after", grid={"name": "after"}, trials=[])
-    finally:
-        server.stop()
-        subprocess.run(["umount", "--lazy", place], check=True)
-        place.rmdir()
+    with contextlib.ExitStack() as after:
+        place = Path(tempfile.mkdtemp(prefix="sweeper-disk-", dir="/tmp"))  # which Postgres' own user can reach
+        after.callback(place.rmdir)
+        place.chmod(0o755)
+        if not small_disk(place, POSTGRES_DISK):
+            pytest.skip("this user may not mount a small disk")
+        after.callback(subprocess.run, ["umount", "--lazy", place], check=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        server = PostgresServer()
+        after.callback(server.stop)
+        repository = Repository(after.enter_context(open_database(server.new_database())))
+        repository.create_sweep("before", grid={"name": "before"}, trials=[])
+        fill(place / "ballast")
+        with pytest.raises(DatabaseFullError, match="No space left on device"):
+            _grow(repository)
+        assert "before" in [one.name for one in repository.sweeps()]
+        (place / "ballast").unlink()
+        repository.create_sweep("after", grid={"name": "after"}, trials=[])
 
 
 def _grow(repository: Repository) -> None:
