@@ -88,7 +88,7 @@ class TrainRequest:
         plugins: those that the trial uses.
         revision: git revision of the coordinator's program.
         pictures: whether pictures of its segmentations may go to MLflow.
-        supervised: whether it waits for an order after each epoch.
+        supervised: whether no epoch ends before an order came for the one before.
         loaders: processes that load training batches.
         metrics: what the images are scored by beside what always is, by the names under which it is stored
             (`trials.metrics`). No part of the spec: they move no number.

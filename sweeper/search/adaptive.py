@@ -107,7 +107,7 @@ class Adaptive:
         return self._owners[trial.hash]
 
     def supervised(self, trial: Trial) -> bool:
-        """Whether the trial must wait for the coordinator's order after each epoch, since it may be pruned."""
+        """Whether the trial ends no epoch before the coordinator's order for the one before, since it may be pruned."""
         search = self.search_of(trial)
         return search is not None and search.settings.prunes
 

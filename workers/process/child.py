@@ -4,8 +4,8 @@ Run as `python -m workers.process.child --threads N`. Requests and replies are J
 output that it is started with; what libraries print goes to standard error. The process ends when its input closes, so
 that it never outlives the worker that owns it. Its owner's side is `workers.process.warm`.
 
-`trials.messages` says what the two tell each other. A supervised trial waits for an order after each epoch, and after
-it has resumed from a checkpoint: one that is pruned trains no further epoch.
+`trials.messages` says what the two tell each other. A supervised trial asks for an order after each epoch, while the
+next one trains, and before it goes on from a checkpoint: one that is pruned ends within the epoch that it has begun.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from workers.training.checkpoints import Checkpoint, CheckpointFolder
 from workers.training.keeping_up import InputKeeper
 from workers.training.learner import Learner, Learners, LossInput
 from workers.training.plateau import PlateauState, advance
+from workers.training.saving import Saving
 
 RESULT_FILE = "result.json"
 MODEL_FILE = "model.keras"
@@ -54,7 +55,10 @@ class InterruptedTrialError(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a trial reports while it runs. `started` gets the epoch from which it resumes, and remarks for people."""
+    """What a trial reports while it runs. `started` gets the epoch from which it resumes, and remarks for people.
+
+    `epoch` is called by another thread, while the next epoch trains; an order to end ends that one.
+    """
 
     started: Callable[[int, tuple[str, ...]], None]
     epoch: Callable[[Epoch], Order]
@@ -78,7 +82,7 @@ def run_trial(
         folder: the trial's own folder; made if missing. The caller sees to it that no other process writes there
             (`workers.process.occupancy`).
         learners: the warm networks of this process.
-        listener: called at the start and after each epoch.
+        listener: called at the start and after each epoch, whose checkpoint is on the disk then.
         loaders: processes that load and augment training batches; 0 does it in a thread. It moves no number.
         metrics: further metrics to score by, by the names under which they are stored. They move no number.
 
@@ -155,8 +159,9 @@ class _Run:
     def result(self) -> TrialResult:
         begin = time.monotonic()
         plateau, history, resumed_from = self._restore()
-        with self.training_batches:
-            history, plateau = self._train(plateau, history)
+        with self.training_batches, Saving() as saving:
+            history, plateau = self._train(plateau, history, saving)
+            saving.wait()
         self.learner.load(self.checkpoints.load_best(plateau.best_epoch))
         trained = time.monotonic()
         scores = self._evaluate()
@@ -192,19 +197,20 @@ class _Run:
         self.listener.started(checkpoint.epoch, remarks)
         return PlateauState(**checkpoint.state["plateau"]), history, checkpoint.epoch
 
-    def _train(self, plateau: PlateauState, history: list[Epoch]) -> tuple[list[Epoch], PlateauState]:
+    def _train(self, plateau: PlateauState, history: list[Epoch], saving: Saving) -> tuple[list[Epoch], PlateauState]:
         training = self.spec.training
         keeper = InputKeeper(self.training_batches, training.epochs)
         for epoch in range(len(history) + 1, training.epochs + 1):
             if plateau.stop:
                 break
             begin, learning_rate = time.monotonic(), plateau.learning_rate
-            trained = self.learner.train_epoch(self.loss.at(epoch), self.training_batches.epoch(epoch), learning_rate)
+            batches = saving.beside(self.training_batches.epoch(epoch))
+            trained = self.learner.train_epoch(self.loss.at(epoch), batches, learning_rate)
             _refuse_nan("training loss", trained.loss, epoch)
             if epoch < training.epochs:
                 keeper.after(epoch, trained.waited, time.monotonic() - begin)
                 self.training_batches.begin(epoch + 1)  # so that its first step need not wait
-            validated = self.learner.validate(self.loss, self.validation_batches.epoch(epoch))
+            validated = self.learner.validate(self.loss, saving.beside(self.validation_batches.epoch(epoch)))
             _refuse_nan("validation loss", validated.loss, epoch)
             plateau = advance(plateau, epoch, validated.loss, training)
             record = Epoch(
@@ -218,15 +224,22 @@ class _Run:
                 waited=trained.waited + validated.waited,
             )
             history = [*history, record]
-            self._checkpoint(epoch, plateau, history)
-            if (order := self.listener.epoch(record)) is not Order.CONTINUE:
-                raise InterruptedTrialError(order, epoch)
+            saving.wait()  # before the weights are copied: one copy of them is enough
+            saving.begin(self._save(plateau, history))
         return history, plateau
 
-    def _checkpoint(self, epoch: int, plateau: PlateauState, history: Sequence[Epoch]) -> None:
+    def _save(self, plateau: PlateauState, history: Sequence[Epoch]) -> Callable[[], None]:
+        """What writes the last epoch's checkpoint, as the network is now, and reports it."""
+        record = history[-1]
         state = {"plateau": asdict(plateau), "history": [asdict(e) for e in history]}
-        checkpoint = Checkpoint(epoch, self.learner.weights(), self.learner.optimiser_state(), state)
-        self.checkpoints.save(checkpoint, best=plateau.best_epoch == epoch)
+        checkpoint = Checkpoint(record.epoch, self.learner.weights(), self.learner.optimiser_state(), state)
+
+        def save() -> None:
+            self.checkpoints.save(checkpoint, best=plateau.best_epoch == record.epoch)
+            if (order := self.listener.epoch(record)) is not Order.CONTINUE:
+                raise InterruptedTrialError(order, record.epoch)
+
+        return save
 
     def _evaluate(self) -> list[Score]:
         scores: list[Score] = []

@@ -155,7 +155,7 @@ def test_an_order_ends_the_trial_after_its_epoch(shared: WarmProcess, data: Tiny
 def test_a_supervised_trial_waits_for_an_order_after_each_epoch(
     shared: WarmProcess, data: TinyData, tmp_path: Path
 ) -> None:
-    """One that is pruned trains no further epoch; and one that resumes from a checkpoint asks before it trains."""
+    """One that is pruned ends no further epoch; and one that resumes from a checkpoint asks before it trains."""
 
     def epoch() -> int:
         message = shared.receive()

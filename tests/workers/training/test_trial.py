@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +24,7 @@ from workers.errors import DataError, DivergedError, ParameterError
 from workers.losses.registry import LOSSES
 from workers.scoring.cases import score_prediction
 from workers.training import keeping_up
-from workers.training.learner import Learners, LossInput
+from workers.training.learner import Learner, Learners, LossInput, Trained
 from workers.training.trial import InterruptedTrialError, Listener, read_result, run_trial
 
 
@@ -166,6 +168,32 @@ def test_a_weight_that_moves_is_the_same_after_a_resume(
     check_resumed(data, spec, learners, others, tmp_path, 2, whole)
     still = train(data, data.spec("boundary", epochs=1, alpha=0.9), tmp_path / "still", learners)
     assert still.history[0].loss != whole.history[0].loss
+
+
+def test_an_epoch_is_reported_when_its_checkpoint_is_on_the_disk_and_the_next_one_trains_meanwhile(
+    data: TinyData, learners: Learners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener answers to the first epoch only when the second trains; its order ends that one."""
+    second, reported = threading.Event(), []
+    train_epoch = Learner.train_epoch
+
+    def trained(self: Learner, *arguments: Any) -> Trained:
+        if begun.is_set():
+            second.set()
+        begun.set()
+        return train_epoch(self, *arguments)
+
+    def report(record: Epoch) -> Order:
+        reported.append((record.epoch, (tmp_path / f"epoch-{record.epoch:06d}.npz").exists(), second.wait(60)))
+        return Order.STOP
+
+    begun = threading.Event()
+    monkeypatch.setattr(Learner, "train_epoch", trained)
+    with pytest.raises(InterruptedTrialError) as interrupted:
+        train(data, data.spec("ce", epochs=3), tmp_path, learners, report)
+    assert (interrupted.value.epoch, interrupted.value.order) == (1, Order.STOP)
+    assert reported == [(1, True, True)]
+    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-000001.npz"]
 
 
 @pytest.mark.slow
