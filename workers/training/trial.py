@@ -14,6 +14,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -164,8 +165,10 @@ class _Run:
             saving.wait()
         self.learner.load(self.checkpoints.load_best(plateau.best_epoch))
         trained = time.monotonic()
-        scores = self._evaluate()
-        self.learner.model.save(self.folder / MODEL_FILE)
+        with ThreadPoolExecutor(1, thread_name_prefix="model") as beside:
+            saved = beside.submit(self.learner.model.save, self.folder / MODEL_FILE)
+            scores = self._evaluate()
+            saved.result()
         result = TrialResult(
             hash=self.spec.hash,
             scores=tuple(scores),
