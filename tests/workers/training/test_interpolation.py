@@ -47,6 +47,29 @@ def test_it_is_scipys_interpolation_everywhere(shape, channels, size, order, see
     assert np.array_equal(mask, expected_mask)
 
 
+@pytest.mark.parametrize("shape", [(70, 90), (40, 44, 42)])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_turned_image_is_scipys_to_the_last_bit(shape, channels, order):
+    """Many blocks of points whose neighbours lie side by side, others at the border, and the last block not full."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(*shape, channels)).astype(np.float32)
+    label = rng.integers(0, 5, shape, dtype=np.uint8)
+    middle = [(n - 1) / 2 for n in shape]
+    coordinates = np.stack(
+        np.meshgrid(*(np.arange(n - 3) - m for n, m in zip(shape, middle, strict=True)), indexing="ij")
+    )
+    turn = np.eye(len(shape)) * 1.1
+    turn[-2:, -2:] = [[1.05, -0.3], [0.3, 1.05]]
+    coordinates = np.tensordot(turn, coordinates, 1) + np.reshape(middle, [-1] + [1] * len(shape))
+    coordinates = coordinates.astype(np.float32 if order == 1 else np.float64)
+    expected, expected_mask = scipys(image, label, coordinates, order)
+    moved, mask = at(image, label, coordinates, order)
+    np.testing.assert_allclose(moved, expected, rtol=0, atol=LAST_DIGITS)
+    assert np.array_equal(mask, expected_mask)
+    assert (mask == 0).mean() > np.mean(label == 0)  # some points lie outside
+
+
 def test_arrays_of_any_layout_are_read_as_they_are():
     rng = np.random.default_rng(0)
     image = rng.normal(size=(3, 12, 10)).astype(np.float32).transpose(2, 1, 0)
