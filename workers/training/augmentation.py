@@ -18,17 +18,10 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from batchgenerators.augmentations.utils import (
-    create_zero_centered_coordinate_mesh,
-    elastic_deform_coordinates,
-    rotate_coords_2d,
-    rotate_coords_3d,
-    scale_coords,
-)
-from batchgenerators.transforms.color_transforms import BrightnessMultiplicativeTransform
+from batchgenerators.augmentations.utils import rotate_coords_2d, rotate_coords_3d
 
 from trials.spec import TrainingSpec
 from workers.errors import ParameterError
@@ -134,37 +127,44 @@ def augment(
     Raises:
         ParameterError: the probability is out of range, or the spatial transform is unknown.
     """
+    moved, mask = augmented(image, label, sequence, settings, size=size)
+    return _new(moved, image, np.float32), _new(mask, label, np.uint8)
+
+
+def augmented(
+    image: np.ndarray,
+    label: np.ndarray,
+    sequence: np.random.SeedSequence,
+    settings: TrainingSpec,
+    *,
+    size: Sequence[int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `augment`, to be copied to where it is wanted: what no transform changes is a view of the given arrays."""
     if settings.spatial_transform not in SPATIAL_TRANSFORMS:
         known = ", ".join(SPATIAL_TRANSFORMS)
         raise ParameterError(f"spatial_transform is {settings.spatial_transform!r}; known: {known}")
     transforms = choose(sequence, settings)
     target = tuple(size) if size is not None else label.shape
-    given = image, label
+    if transforms.spatial and settings.spatial_transform == "fast":
+        image, label = _moved(image, label, _fast_coordinates(transforms, target, sequence), order=1)
+        transforms = replace(transforms, scaling=False, rotation=None, elastic=None)
     if transforms.spatial or transforms.brightness:
         with _seeded(sequence):
             if transforms.spatial:
-                image, label = _moved(image, label, transforms, target, sequence, settings)
+                image, label = _moved(image, label, _coordinates(transforms, target), order=3)
             if transforms.brightness:
-                brighten = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)
-                image = _channels_last(brighten(data=_channels_first(image))["data"])
-    image, label = _mirrored(_middle(image, target), _middle(label, target), transforms)
-    return _new(image, given[0], np.float32), _new(label, given[1], np.uint8)
+                image = _brightened(image)
+    return _mirrored(_middle(image, target), _middle(label, target), transforms)
 
 
-def _moved(
-    image: np.ndarray,
-    label: np.ndarray,
-    transforms: Transforms,
-    size: tuple[int, ...],
-    sequence: np.random.SeedSequence,
-    settings: TrainingSpec,
-) -> tuple[np.ndarray, np.ndarray]:
+def _moved(image: np.ndarray, label: np.ndarray, coordinates: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label at coordinates (dimensions, *size) from their middle, by a spline of that order."""
     from workers.training.interpolation import at
 
-    fast = settings.spatial_transform == "fast"
-    coordinates = _fast_coordinates(transforms, size, sequence) if fast else _coordinates(transforms, size)
-    coordinates += ((np.asarray(label.shape, coordinates.dtype) - 1) / 2).reshape([-1] + [1] * label.ndim)
-    return at(image, label, coordinates, order=1 if fast else 3)
+    middle = ((np.asarray(label.shape, coordinates.dtype) - 1) / 2).reshape([-1] + [1] * label.ndim)
+    # Turned coordinates are not in rows, and come into them by the way.
+    out = coordinates if coordinates.flags.c_contiguous else np.empty(coordinates.shape, coordinates.dtype)
+    return at(image, label, np.add(coordinates, middle, out=out), order)
 
 
 def _coordinates(transforms: Transforms, size: tuple[int, ...]) -> np.ndarray:
@@ -172,10 +172,16 @@ def _coordinates(transforms: Transforms, size: tuple[int, ...]) -> np.ndarray:
 
     What `choose` has drawn already is skipped here, so that the rest is what SpatialTransform would draw.
     """
-    coordinates: np.ndarray = create_zero_centered_coordinate_mesh(size)
-    if transforms.elastic is not None:
+    coordinates = np.empty((len(size), *size))
+    lines = [(np.arange(n) - (n - 1) / 2).reshape([-1] + [1] * (len(size) - 1 - a)) for a, n in enumerate(size)]
+    if transforms.elastic is None:
+        for component, line in zip(coordinates, lines, strict=True):
+            component[...] = line
+    else:
         np.random.random(3)  # dice, α, σ
-        coordinates = elastic_deform_coordinates(coordinates, *transforms.elastic)
+        for component, line in zip(coordinates, lines, strict=True):
+            _deform(component, *transforms.elastic)
+            component += line
     if transforms.rotation is not None:
         turns = 1 if len(size) == 2 else 3
         np.random.random(1 + 2 * turns)  # dice, and for each axis a dice and the angle
@@ -183,8 +189,21 @@ def _coordinates(transforms: Transforms, size: tuple[int, ...]) -> np.ndarray:
         coordinates = turn(coordinates, *transforms.rotation[:turns])
     if transforms.scaling:
         np.random.random()  # dice
-        coordinates = scale_coords(coordinates, _scale(np.random.random(), np.random.uniform))
+        coordinates *= _scale(np.random.random(), np.random.uniform)
     return coordinates
+
+
+def _deform(field: np.ndarray, alpha: float, sigma: float) -> None:
+    """Fills it with a component of batchgenerators' elastic deformation: uniform noise on ±1 under a Gaussian, times α.
+
+    In place, because new memory for a volume costs as much as a step.
+    """
+    from workers.training.filters import smooth
+
+    np.multiply(np.random.random(field.shape), 2, out=field)
+    field -= 1
+    smooth(field, sigma)
+    field *= alpha
 
 
 def _fast_coordinates(transforms: Transforms, size: tuple[int, ...], sequence: np.random.SeedSequence) -> np.ndarray:
@@ -204,13 +223,14 @@ def _scale(side: float, uniform: Callable[[float, float], float]) -> float:
     return float(uniform(SCALE[0], 1.0) if side < 0.5 else uniform(1.0, SCALE[1]))
 
 
-def _channels_first(image: np.ndarray) -> np.ndarray:
-    """A copy in batchgenerators' layout, (batch, channel, *spatial)."""
-    return np.moveaxis(image, -1, 0)[np.newaxis].astype(np.float32, order="C")
-
-
-def _channels_last(images: np.ndarray) -> np.ndarray:
-    return np.moveaxis(images[0], 0, -1)
+def _brightened(image: np.ndarray) -> np.ndarray:
+    """A new image, as batchgenerators' BrightnessMultiplicativeTransform for each channel makes and draws it."""
+    np.random.uniform(size=2)  # dice, and a factor for all channels that is not used
+    factors = np.array([np.random.uniform(*BRIGHTNESS) for _ in range(image.shape[-1])], np.float32)
+    # Row by row: NumPy takes many times as long over an innermost axis of a few channels.
+    rows = image.reshape(*image.shape[:-2], -1) * np.tile(factors, image.shape[-2])
+    brightened: np.ndarray = rows.reshape(image.shape)
+    return brightened
 
 
 def _middle(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -211,7 +211,7 @@ class _Batches:
             image, label = self._sample(epoch, first + place, int(number))
             arrays[0][place], arrays[1][place] = image, label
             if self._truth_maps is not None:
-                arrays[2][place] = self._truth_maps(label)
+                arrays[2][place] = self._truth_maps(arrays[1][place])
         return len(order)
 
     def close(self) -> None:
@@ -233,6 +233,7 @@ class _Batches:
         raise NotImplementedError
 
     def _sample(self, epoch: int, index: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label of a sample, of any layout and perhaps views of the prepared ones: `fill` copies them."""
         raise NotImplementedError
 
     def _start(self, case: str, sequence: np.random.SeedSequence) -> tuple[int, ...]:
@@ -276,13 +277,13 @@ class TrainingBatches(_Batches):
         placing, transforming = np.random.SeedSequence([self.seed, epoch, index]).spawn(2)
         image, label = self.prepared.image(case), self.prepared.label(case)
         if self.training.patch is None:
-            return augmentation.augment(image, label, transforming, self.training)
+            return augmentation.augmented(image, label, transforming, self.training)
         # The margin is read with the patch, so that a turned patch shows its true surroundings in its corners.
         size = self.shape[:-1]
         margin = augmentation.margin(augmentation.choose(transforming, self.training), size)
         start = tuple(s - m for s, m in zip(self._start(case, placing), margin, strict=True))
         wide = tuple(p + 2 * m for p, m in zip(size, margin, strict=True))
-        return augmentation.augment(
+        return augmentation.augmented(
             crop(image, start, wide), crop(label, start, wide), transforming, self.training, size=size
         )
 

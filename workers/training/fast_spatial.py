@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse
@@ -70,6 +71,7 @@ def elastic_field(size: Sequence[int], alpha: float, sigma: float, generator: np
     return np.ascontiguousarray(field)
 
 
+@lru_cache(maxsize=3)  # the components of a field share them
 def _smoothing(size: int, sigma: float) -> scipy.sparse.csr_array:
     """Float32 (size, nodes): Gaussian weights of the noise at the nodes for each voxel along one axis.
 
@@ -80,7 +82,9 @@ def _smoothing(size: int, sigma: float) -> scipy.sparse.csr_array:
     positions = (np.arange(nodes) + 0.5) * step - 0.5
     distance = np.abs(np.arange(size)[:, np.newaxis] - positions) / sigma
     weights = np.exp(-0.5 * distance**2) * (math.sqrt(step) / (sigma * math.sqrt(2 * math.pi)))
-    return scipy.sparse.csr_array(np.where(distance <= _TRUNCATE, weights, 0).astype(np.float32))
+    near = distance <= _TRUNCATE
+    ends = np.concatenate([[0], np.cumsum(near.sum(axis=1))])
+    return scipy.sparse.csr_array((weights[near].astype(np.float32), np.nonzero(near)[1], ends), shape=near.shape)
 
 
 def rotation_matrix(dimensions: int, angles: Sequence[float] | None) -> np.ndarray:

@@ -7,11 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.ndimage
+from batchgenerators.transforms.color_transforms import BrightnessMultiplicativeTransform
 from batchgenerators.transforms.spatial_transforms import SpatialTransform
 
 from trials.spec import TrainingSpec
 from workers.errors import ParameterError
-from workers.training.augmentation import SCALE, augment, choose, margin
+from workers.training.augmentation import BRIGHTNESS, SCALE, augment, augmented, choose, margin
 
 SPATIAL = ("scaling", "rotation", "elastic")
 ALL = (*SPATIAL, "mirror_vertical", "mirror_horizontal", "brightness")
@@ -127,6 +128,27 @@ def test_brightness_scales_each_channel_by_a_factor_from_half_to_two():
     assert not np.allclose(factors[:, 0], factors[:, 1])
 
 
+@pytest.mark.parametrize(("shape", "channels"), [((48, 40), 3), ((48, 40), 1), ((9, 8, 7), 2)])
+def test_brightness_is_batchgenerators_own_to_the_last_bit(shape, channels):
+    image, label = sample(shape, channels)
+    for seed in seeds_with("brightness", count=3):
+        np.random.seed(sequence(seed).generate_state(8))
+        transform = BrightnessMultiplicativeTransform(BRIGHTNESS, per_channel=True, p_per_sample=1)
+        expected = transform(data=np.moveaxis(image, -1, 0)[np.newaxis].copy())["data"][0]
+        assert np.array_equal(augment(image, label, sequence(seed), HALF)[0], np.moveaxis(expected, 0, -1))
+
+
+@pytest.mark.parametrize("names", [(), ("brightness",), ("mirror_vertical",), ("elastic",)])
+def test_what_no_transform_changes_is_a_view(names):
+    image, label = sample()
+    (seed,) = seeds_with(*names)
+    moved, mask = augmented(image, label, sequence(seed), HALF)
+    assert np.shares_memory(moved, image) == (names in ((), ("mirror_vertical",)))
+    assert np.shares_memory(mask, label) == (names != ("elastic",))
+    for found, expected in zip((moved, mask), augment(image, label, sequence(seed), HALF), strict=True):
+        assert np.array_equal(found, expected)
+
+
 def coordinates(shape):
     """An image whose channels are its own coordinates: interpolation gives where each pixel came from."""
     image = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij"), axis=-1)
@@ -227,7 +249,7 @@ def test_the_default_is_batchgenerators_own_transform_to_the_last_digit(shape, n
         given = np.moveaxis(image, -1, 0)[np.newaxis], label[np.newaxis, np.newaxis].astype(np.float32)
         expected = transform(data=given[0], seg=given[1])
         moved, mask = augment(image, label, sequence(seed), HALF)
-        np.testing.assert_allclose(np.moveaxis(moved, -1, 0), expected["data"][0], rtol=0, atol=1e-6)
+        assert np.array_equal(np.moveaxis(moved, -1, 0), expected["data"][0])
         assert np.array_equal(mask, expected["seg"][0, 0])
 
 

@@ -5,7 +5,7 @@ import pytest
 from batchgenerators.augmentations.spatial_transformations import augment_spatial
 from batchgenerators.augmentations.utils import create_zero_centered_coordinate_mesh, elastic_deform_coordinates
 
-from workers.training.fast_spatial import coordinates, elastic_field
+from workers.training.fast_spatial import _smoothing, coordinates, elastic_field
 from workers.training.interpolation import at
 
 
@@ -90,6 +90,19 @@ def test_the_deviation_in_the_middle_is_that_of_filtered_uniform_noise():
     drawn = np.stack([elastic_field((120, 120), 900.0, 9.0, generator)[40:80, 40:80] for _ in range(300)])
     assert drawn.std() == pytest.approx(900 * np.sqrt(1 / 3) / (2 * 9 * np.sqrt(np.pi)), rel=0.03)
     assert abs(drawn.mean()) < 1
+
+
+@pytest.mark.parametrize(("size", "sigma"), [(1, 9.0), (96, 9.0), (131, 12.7), (384, 11.1)])
+def test_a_voxel_is_moved_by_the_noise_within_four_deviations(size, sigma):
+    found = _smoothing(size, sigma)
+    nodes = found.shape[1]
+    step = size / nodes
+    distance = np.abs(np.arange(size)[:, np.newaxis] - ((np.arange(nodes) + 0.5) * step - 0.5)) / sigma
+    weights = np.exp(-0.5 * distance**2) * (np.sqrt(step) / (sigma * np.sqrt(2 * np.pi)))
+    expected = np.where(distance <= 4, weights, 0).astype(np.float32)
+    assert np.array_equal(found.toarray(), expected)
+    assert found.dtype == np.float32
+    assert found.nnz == np.count_nonzero(expected)
 
 
 def test_the_field_follows_from_its_generator_and_axes_of_one_voxel_work():
