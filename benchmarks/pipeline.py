@@ -72,22 +72,22 @@ SMALL = (
 
 
 class Cases:
-    """Prepared cases: memory maps, as in the prepared folder. It can be pickled."""
+    """Prepared cases: memory maps of a known shape, as in the prepared folder. It can be pickled."""
 
     def __init__(self, folder: Path, task: Task, number: int = 4) -> None:
-        self.folder = folder
+        self.folder, self.shape = folder, task.shape
         self.names = [f"{'x'.join(map(str, task.shape))}-{i}" for i in range(number)]
         rng = np.random.default_rng(0)
         for name in self.names:
             image = rng.standard_normal(task.shape, dtype=np.float32)
-            np.save(folder / f"{name}-image.npy", image)
-            np.save(folder / f"{name}-label.npy", (image[..., 0] > 1.3).astype(np.uint8))
+            image.tofile(folder / f"{name}-image")
+            (image[..., 0] > 1.3).astype(np.uint8).tofile(folder / f"{name}-label")
 
     def image(self, case: str) -> np.ndarray:
-        return np.load(self.folder / f"{case}-image.npy", mmap_mode="r")
+        return np.memmap(str(self.folder / f"{case}-image"), np.float32, mode="r", shape=self.shape)
 
     def label(self, case: str) -> np.ndarray:
-        return np.load(self.folder / f"{case}-label.npy", mmap_mode="r")
+        return np.memmap(str(self.folder / f"{case}-label"), np.uint8, mode="r", shape=self.shape[:-1])
 
     def foreground(self, case: str) -> np.ndarray:
         return np.zeros((0, self.label(case).ndim), np.int32)
