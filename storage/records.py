@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from trials.spec import DataSpec, ModelSpec, TrainingSpec, TrialSpec
 from trials.states import AttemptState, FailureKind, SweepState, TrialState
@@ -29,6 +29,21 @@ class NewTrial:
     results_version: int
     study: str | None = None
     cost: float | None = None
+
+    @classmethod
+    def again(cls, trial: Trial) -> Self:
+        """A stored trial as a new one, for a sweep that is stored again."""
+        return cls(
+            trial.hash,
+            trial.spec,
+            trial.label,
+            trial.dataset,
+            trial.loss,
+            trial.gamma,
+            trial.repeat,
+            trial.seed,
+            trial.results_version,
+        )
 
 
 IMPORTED = "imported"

@@ -47,7 +47,7 @@ EPOCH = Epoch(1, 0.5, 0.4, 0.8, 0.1, 19, 0.7)
 
 
 class Nothing(tune.Trainable):
-    """Answers like `sweeper.run.ray_tune.WarmTrainable`, at once. By plain Tune its results are as large."""
+    """Answers like `sweeper.run.trainable.WarmTrainable`, at once. By plain Tune its results are as large."""
 
     def setup(self, config: Mapping[str, Any]) -> None:
         self.reset_config(config)

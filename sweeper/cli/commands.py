@@ -547,7 +547,7 @@ def _run(
     from sweeper.run.background import start_detached
     from sweeper.run.closing import closing_text
     from sweeper.run.launch import run
-    from sweeper.run.publishing import finish
+    from sweeper.run.publishing import finish, report_imported
     from sweeper.run.ray_job import in_cluster, start_job
 
     if detach:
@@ -564,6 +564,7 @@ def _run(
             soft_wrap=True,
         )
         return
-    run(session, name, limit=limit, until=until, prepared=prepared)
+    with report_imported():
+        run(session, name, limit=limit, until=until, prepared=prepared)
     done = finish(session, name)
     session.console.print(closing_text(session.settings, name, done.study.answers, done.files, done.mlflow))

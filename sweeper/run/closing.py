@@ -6,13 +6,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from sweeper.analysis import Answers
 from sweeper.settings import Settings
 from trials.addresses import hide_password
+
+if TYPE_CHECKING:
+    from sweeper.analysis import Answers  # with SciPy: a second in which nothing trains
 
 
 def closing_text(

@@ -108,21 +108,6 @@ def score_masks(
     return Scored(trial, len(split.test), any(s.partition == "validation" for s in scores))
 
 
-def as_new(trial: Trial) -> NewTrial:
-    """A stored trial in the form of a new one, for a sweep that is stored again."""
-    return NewTrial(
-        trial.hash,
-        trial.spec,
-        trial.label,
-        trial.dataset,
-        trial.loss,
-        trial.gamma,
-        trial.repeat,
-        trial.seed,
-        trial.results_version,
-    )
-
-
 def _template(trials: Sequence[Trial], sweep_name: str, dataset: str) -> TrialSpec:
     """The spec of a trained trial on that data set, whose data and evaluation the masks share."""
     for trial in trials:
@@ -227,7 +212,7 @@ def _store(repository: Repository, settings: Settings, sweep_name: str, spec: Tr
             spec.seed,
             spec.results_version,
         )
-        members = [as_new(t) for t in repository.trials(sweep_name) if t.hash != spec.hash]
+        members = [NewTrial.again(t) for t in repository.trials(sweep_name) if t.hash != spec.hash]
         repository.create_sweep(sweep_name, grid=sweep.grid, trials=[*members, new], details=sweep.details, extend=True)
         # An earlier scoring may have been killed before it stored the scores; a coordinator cannot train such a trial.
         repository.retry(lease, [spec.hash])

@@ -88,8 +88,6 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
         SweepConflictError: a sweep of that name has other trials.
         DiskSpaceError: the sweep would not fit.
     """
-    from sweeper.run.external_masks import as_new  # with the analysis and SciPy: a second in which nothing trains
-
     repository, grid = session.repository, asked.grid
     check_name_and_space(session.settings, repository, asked, extend=extend)
     ready = preparation.prepare(
@@ -107,7 +105,7 @@ def create(session: Session, asked: ResolvedGrid, plugins: Sequence[PluginSource
         grid.name,
         grid=grid.to_dict(),
         # No grid has what a search suggested, nor masks that were scored.
-        trials=[*rows, *(as_new(t) for t in before.trials if t in suggested or is_external(t.spec))],
+        trials=[*rows, *(NewTrial.again(t) for t in before.trials if t in suggested or is_external(t.spec))],
         rehearsal=grid.rehearsal,
         description=grid.description.strip(),
         details=details.to_dict(),

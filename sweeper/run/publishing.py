@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "sweeper"
 """The MLflow experiment that holds all sweeps."""
+_STARTED_SECONDS = 15.0
+"""After so long the first training processes have started, which wait for every core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,24 @@ class Published:
     mlflow: str = ""
 
 
+@contextmanager
+def report_imported() -> Iterator[None]:
+    """Imports what the report needs while trials train: at the end it would be more than a second."""
+
+    def needed() -> None:
+        import_module("sweeper.study")
+        with suppress(GridError):  # said at the end, where it matters
+            _writer()
+
+    timer = threading.Timer(_STARTED_SECONDS, needed)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def finish(session: Session, sweep_name: str) -> Published:
     """Writes the report, on disk and into MLflow, which is sent what it lacks."""
     folder = below(session.settings.reports, sweep_name)
@@ -51,7 +73,7 @@ def finish(session: Session, sweep_name: str) -> Published:
 
 def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> Published:
     """Writes the report with the installed package that offers one (`dashboards` does)."""
-    from sweeper.study import read_study  # with the analysis and SciPy: a second in which nothing trains
+    from sweeper.study import read_study  # with the analysis and SciPy: see `report_imported`
 
     writer = _writer()
     study = read_study(session.repository, sweep_name)

@@ -1,6 +1,6 @@
 """The owner's side of the warm training process: start it, talk to it, replace it.
 
-Imports no TensorFlow. The owner is a Ray actor (`sweeper.run.ray_tune`), or a command that trains one trial.
+Imports no TensorFlow. The owner is a Ray actor (`sweeper.run.trainable`), or a command that trains one trial.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workers.inference.model import RECIPE_FILE
 from workers.tracking.client import RefusedError, artifacts_at, call
 from workers.tracking.records import ModelRecord, StartRecord
 
@@ -116,6 +115,8 @@ def upload_model(
 def write_model_folder(folder: Path, record: ModelRecord, *, run_id: str, model_id: str, location: str) -> None:
     """Writes the folder that `mlflow.keras.save_model` would write (MLflow's `keras` flavour, Keras 3 file)."""
     from mlflow.models import Model
+
+    from workers.inference.model import RECIPE_FILE  # with the readers and SciPy, for which a training would wait
 
     keras_version = _keras_version(record.path)
     requirements = _requirements(record, keras_version)

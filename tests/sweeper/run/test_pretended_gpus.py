@@ -83,7 +83,7 @@ def reporting(folder: Path) -> type[Any]:
     """
     import ray
 
-    from sweeper.run.ray_tune import Step, WarmTrainable, _device
+    from sweeper.run.trainable import Step, WarmTrainable, _device
 
     class Reporting(WarmTrainable):
         def _start(self, config: Mapping[str, str]) -> None:

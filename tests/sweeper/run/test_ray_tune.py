@@ -81,7 +81,7 @@ def config(data: TinyData, spec: TrialSpec, folder: Path, plugins: tuple[PluginS
 def test_a_process_that_has_grown_is_replaced_and_another_kept(
     data: TinyData, tmp_path: Path, plugin: PluginSource
 ) -> None:
-    from sweeper.run.ray_tune import WarmTrainable
+    from sweeper.run.trainable import WarmTrainable
 
     greedy = data.spec("greedy", epochs=1)
     greedy = replace(greedy, loss=replace(greedy.loss, source=plugin.source))
@@ -106,7 +106,7 @@ def test_a_process_that_has_grown_is_replaced_and_another_kept(
 def test_an_operation_without_a_deterministic_form_is_refused_or_trained_as_the_spec_says(
     data: TinyData, tmp_path: Path, pooled: PluginSource
 ) -> None:
-    from sweeper.run.ray_tune import WarmTrainable
+    from sweeper.run.trainable import WarmTrainable
 
     refused = data.spec("pooled", epochs=1, xla=True)
     refused = replace(refused, loss=replace(refused.loss, source=pooled.source))

@@ -1,0 +1,37 @@
+"""What is made ready for a sweep's end while its trials train."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from sweeper.errors import GridError
+from sweeper.run import publishing
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_report_is_imported_while_trials_train(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    asked, told = threading.Event(), []
+
+    def writer() -> None:
+        asked.set()
+        if not installed:
+            raise GridError("no package offers a report")
+
+    monkeypatch.setattr(publishing, "_writer", writer)
+    monkeypatch.setattr(publishing, "_STARTED_SECONDS", 0.0)
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with publishing.report_imported():
+        assert asked.wait(60)
+    assert told == []
+
+
+def test_nothing_is_imported_for_a_sweep_that_has_ended_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "_STARTED_SECONDS", 3600.0)
+    before = threading.active_count()
+    with publishing.report_imported():
+        assert threading.active_count() == before + 1
+        (timer,) = (one for one in threading.enumerate() if isinstance(one, threading.Timer))
+    timer.join(60)
+    assert not timer.is_alive()
