@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
+from benchmarks.bare import bare_steps
 from benchmarks.harness import ROUNDS, Measured, Row, Setting
 from benchmarks.sweep import GAMMAS, LONG, LOSSES, ONE_WORKER, SHORT, arrays, grid_text
 from storage.database import open_database
@@ -132,16 +133,8 @@ class Bench:
 
     def steps(self, epochs: int) -> float:
         """The pure steps of all trials of a sweep."""
-        specs = self._specs(epochs)
-        file = self.scratch / "specs.jsonl"
-        file.write_text("".join(json.dumps(spec.to_dict()) + "\n" for spec in specs))
-        threads = str(specs[0].training.threads)
-        command = [sys.executable, "-m", "benchmarks.plain.steps", "--prepared", str(self.settings.prepared)]
-        printed = harness.output_of([*command, "--threads", threads, str(file)], {})
-        found = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-        if len(found) != len(specs):
-            raise RuntimeError(f"{len(found)} of {len(specs)} trials were measured:\n{printed[-2000:]}")
-        return self.extent.gammas * sum(one["train"] + one["predict"] for one in found)
+        found = bare_steps(self._specs(epochs), self.settings.prepared, self.scratch)
+        return self.extent.gammas * sum(one.train + one.predict for one in found)
 
     def script(self) -> float:
         """Seconds from the start of the bare script to the end of its first step."""

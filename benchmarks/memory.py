@@ -15,7 +15,6 @@ largest resident memory is compared with that of a process that makes the same s
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import harness
+from benchmarks.bare import bare_steps
 from benchmarks.harness import Measured, Row, Setting
 from trials.messages import End, Finished, TrainRequest
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
@@ -92,11 +92,8 @@ def paper_network(folder: Path) -> tuple[float, float]:
         ours = train(process, spec, folder).result.peak_memory_mib
     finally:
         process.close()
-    file = folder / "specs.jsonl"
-    file.write_text(json.dumps(spec.to_dict()) + "\n")
-    command = [sys.executable, "-m", "benchmarks.plain.steps", "--prepared", str(folder)]
-    printed = harness.output_of([*command, "--threads", str(spec.training.threads), str(file)], {})
-    return ours, float(json.loads(printed.splitlines()[-1])["memory"])
+    (bare,) = bare_steps([spec], folder, folder)
+    return ours, bare.memory
 
 
 def resident(folder: Path, filters: Sequence[int], trials: int) -> list[float]:

@@ -12,7 +12,7 @@ import pytest
     ("imported", "later"),
     [
         ("sweeper.run.trainable", ("mlflow", "optuna", "scipy", "sqlalchemy", "tensorflow")),
-        ("sweeper.run.launch, sweeper.run.publishing, sweeper.run.closing", ("matplotlib", "scipy.stats", "tensorflow")),
+        ("sweeper.run.launch, sweeper.run.closing, sweeper.run.publishing", ("matplotlib", "scipy.stats")),
     ],
 )
 def test_what_training_does_not_need_is_imported_after_it_has_started(imported: str, later: tuple[str, ...]) -> None:
