@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from sweeper.session import Session
 from trials.addresses import hide_password
 from trials.places import below
 from trials.states import SweepState, TrialState
+from workers.timers import unless_ended
 from workers.tracking.records import Dataset
 
 if TYPE_CHECKING:
@@ -55,13 +55,8 @@ def report_imported() -> Iterator[None]:
         with suppress(GridError):  # said at the end, where it matters
             _writer()
 
-    timer = threading.Timer(_STARTED_SECONDS, needed)
-    timer.daemon = True
-    timer.start()
-    try:
+    with unless_ended(_STARTED_SECONDS, needed):
         yield
-    finally:
-        timer.cancel()
 
 
 def finish(session: Session, sweep_name: str) -> Published:

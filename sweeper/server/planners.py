@@ -21,6 +21,7 @@ from sweeper.server.tokens import without_tokens
 from sweeper.verbs.requests import PlanRequest
 from sweeper.views.objects import PlanObject
 from trials.errors import ExpectedError
+from workers.timers import unless_ended
 
 AT_ONCE = 2
 SECONDS = 30.0
@@ -73,12 +74,8 @@ class Planners:
             late.set()
             process.kill()
 
-        watch = threading.Timer(self._seconds, too_late)
-        watch.start()
-        try:
+        with unless_ended(self._seconds, too_late):
             answer = _asked(process, line)
-        finally:
-            watch.cancel()
         if not answer:
             with self._lock:
                 self._all.discard(process)

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn, TypedDict
 
@@ -22,6 +22,7 @@ from workers.networks import register as register_network
 from workers.plugins.errors import PluginError
 from workers.plugins.loading import loaded, only_described, register, run
 from workers.plugins.sources import installed_plugins, is_file, read_text, source_hash
+from workers.timers import unless_ended
 
 DESCRIBE_SECONDS = 300.0
 """How long a plug-in's import may take: TensorFlow from a cold disk is minutes on a slow machine."""
@@ -184,22 +185,19 @@ def _ask_child(reference: str) -> Description:
         "CUDA_VISIBLE_DEVICES": "-1",  # a description must not take a device from a trial
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    told = threading.Timer(SILENT_SECONDS, _say_waiting, (reference,))
-    told.start()
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "workers.plugins", reference],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DESCRIBE_SECONDS,
-            check=False,
-        )
+        with unless_ended(SILENT_SECONDS, partial(_say_waiting, reference)):
+            child = subprocess.run(
+                [sys.executable, "-m", "workers.plugins", reference],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=DESCRIBE_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise PluginError(f"plug-in {reference} was not imported within {DESCRIBE_SECONDS:g} s") from None
-    finally:
-        told.cancel()
     try:
         found = json.loads(child.stdout)
     except json.JSONDecodeError:

@@ -20,6 +20,7 @@ import psutil
 from trials.messages import Command, Event, Order, OrderCommand, Ready, TrainRequest, read_reply, to_json
 from workers.errors import TimedOutError, WorkerLostError
 from workers.process.trial_log import TrialLog
+from workers.timers import unless_ended
 
 STDERR_LINES = 60
 LINE_LENGTH = 4096
@@ -159,13 +160,8 @@ class WarmProcess:
             late.set()
             self._process.kill()
 
-        timer = threading.Timer(max(seconds, 0.0), end)
-        timer.daemon = True
-        timer.start()
-        try:
+        with unless_ended(seconds, end):
             yield
-        finally:
-            timer.cancel()
 
     def _send(self, command: Command) -> None:
         pipe = self._process.stdin
