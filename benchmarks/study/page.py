@@ -210,9 +210,9 @@ def sets(study: Study) -> str:
         split = study.public.trials
         folds = split.loc[split["dataset"] == dataset, "fold"].nunique()
         labels = ", ".join(f"{row.label} {percent(row.share, 2)}" for row in own.itertuples())
-        images = int(own["images"].max())
-        rows.append((dataset, images, labels, f"{folds} folds" if folds > 1 else "one test set"))
-    return table(("data set", "images scored", "foreground", "tested by"), rows)
+        images, tested = int(own["images"].max()), int(own["tested"].max())
+        rows.append((dataset, images, tested, labels, f"{folds} folds" if folds > 1 else "one test set"))
+    return table(("data set", "images scored", "test images", "foreground", "tested by"), rows)
 
 
 def pilot_table(study: Study) -> str:

@@ -66,7 +66,9 @@ def gains(pairs: pd.DataFrame, unified: Sequence[str], baselines: Sequence[str])
 
 
 def shares(trials: pd.DataFrame, scores: pd.DataFrame, pixels: Mapping[str, int]) -> pd.DataFrame:
-    """The share of the foreground in the scored images: dataset, label, images and share (of an image's pixels).
+    """The share of the foreground in the scored images: dataset, label, images, tested, share (of an image's pixels).
+
+    An image that was in validation of some run and in no test counts among the `images`, and not among those `tested`.
 
     Args:
         trials: `frames.trial_frame`.
@@ -74,9 +76,12 @@ def shares(trials: pd.DataFrame, scores: pd.DataFrame, pixels: Mapping[str, int]
         pixels: of an image of each data set.
     """
     named = scores.merge(trials[["hash", "dataset"]], left_on="trial", right_on="hash")
-    cases = named.drop_duplicates(["dataset", "label", "case"])
-    found = cases.groupby(["dataset", "label"], sort=True, observed=True)["size"].agg(["size", "mean"]).reset_index()
-    found.columns = pd.Index(["dataset", "label", "images", "share"])
+    named["tested"] = named["case"].where(named["partition"] == "test")
+    by = ["dataset", "label"]
+    cases = named.drop_duplicates([*by, "case"]).groupby(by, sort=True, observed=True)
+    found = cases.agg(images=("size", "size"), share=("size", "mean"))
+    found.insert(1, "tested", named.groupby(by, observed=True)["tested"].nunique())
+    found = found.reset_index()
     found["share"] /= found["dataset"].map(pixels).astype(float)
     return found
 

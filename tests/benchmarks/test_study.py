@@ -80,8 +80,11 @@ def test_the_gain_is_the_unified_loss_less_the_baseline_whatever_their_order() -
 
 def test_the_share_of_the_foreground_counts_each_image_once() -> None:
     trials, scores = frames({"ce": 0.7, "dice": 0.8}, runs=2)
+    one_run = trials["hash"].iloc[0]
+    scores.loc[scores["case"].isin(["00", "01"]) & (scores["trial"] != one_run), "partition"] = "validation"
+    scores.loc[scores["case"] == "05", "partition"] = "validation"
     found = questions.shares(trials, scores, {"a": 1000})
-    assert found.to_dict("records") == [{"dataset": "a", "label": "x", "images": 6, "share": 0.05}]
+    assert found.to_dict("records") == [{"dataset": "a", "label": "x", "images": 6, "tested": 5, "share": 0.05}]
 
 
 def test_a_line_knows_its_slope_and_which_point_bears_it() -> None:
