@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, case, func, literal, or_, select, type_coerce
+from sqlalchemy import Connection, Select, case, func, literal, select
 
-from storage._leases import LeaseMethods, end_of, lease_columns
+from storage._leases import end_of, lease_columns
+from storage._result_columns import ResultColumnMethods, in_history
 from storage._statements import (
-    AnySelect,
     attempt_columns,
     request_columns,
     sweep_row,
@@ -32,29 +30,19 @@ from storage.models import (
     LeaseRow,
     MembershipRow,
     RequestRow,
-    ScoreRow,
     SweepRow,
     TrialRow,
 )
 from storage.records import Attempt, Request, Sweep, SweepProgress, TrainingTime, Trial
-from trials import metrics
 from trials.results import Epoch
 from trials.spec import DataSpec, ModelSpec, TrainingSpec, read_part
 from trials.states import AttemptState, FailureKind, TrialState
 
-SCORE_KEYS = ("trial", "partition", "case", "label")
-"""What tells one score from another."""
-
 AT_ONCE = 1000
 """So many keys are looked up by one statement."""
 
-SCORE_TEXTS = (*SCORE_KEYS, "group")
-"""The columns of `ReadMethods.score_columns` that hold text; all others are metrics."""
 
-EPOCH_COLUMNS = ("trial", "epoch", "loss", "val_loss", "val_dsc", "learning_rate", "steps", "seconds", "waited")
-
-
-class ReadMethods(LeaseMethods):
+class ReadMethods(ResultColumnMethods):
     """The part of `Repository` that only reads."""
 
     def sweep(self, name: str) -> Sweep:
@@ -264,14 +252,14 @@ class ReadMethods(LeaseMethods):
     def epochs(self, trial_hash: str) -> list[Epoch]:
         """The trial's history. After its end, the one it ended with; of a running one, what was reported so far."""
         columns = [EpochRow.__table__.c[f.name] for f in dataclasses.fields(Epoch)]
-        statement = select(*columns).where(EpochRow.trial == trial_hash, _in_history()).order_by(EpochRow.epoch)
+        statement = select(*columns).where(EpochRow.trial == trial_hash, in_history()).order_by(EpochRow.epoch)
         statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial)
         return self.database.read(lambda c: [Epoch(**row._mapping) for row in c.execute(statement)])
 
     def epochs_of(self, trials: Sequence[str]) -> dict[str, list[Epoch]]:
         """The history of each of these trials, as `epochs` gives it; at most `AT_ONCE` of them."""
         columns = [EpochRow.__table__.c[f.name] for f in dataclasses.fields(Epoch)]
-        statement = select(EpochRow.trial, *columns).where(EpochRow.trial.in_(trials), _in_history())
+        statement = select(EpochRow.trial, *columns).where(EpochRow.trial.in_(trials), in_history())
         statement = statement.join(TrialRow, TrialRow.hash == EpochRow.trial).order_by(EpochRow.trial, EpochRow.epoch)
 
         def work(connection: Connection) -> dict[str, list[Epoch]]:
@@ -375,96 +363,6 @@ class ReadMethods(LeaseMethods):
 
         return self.database.read(work)
 
-    def epoch_columns(self, sweep_name: str) -> Mapping[str, list[Any]]:
-        """The histories of all trials of the sweep by column, in the order of its grid: `trial` and `Epoch`'s fields.
-
-        Raises:
-            UnknownSweepError: there is no such sweep.
-        """
-        statement = (
-            select(*(EpochRow.__table__.c[name] for name in EPOCH_COLUMNS))
-            .join(MembershipRow, MembershipRow.trial == EpochRow.trial)
-            .join(TrialRow, TrialRow.hash == EpochRow.trial)
-            .where(_in_history())
-            .order_by(MembershipRow.position, EpochRow.epoch)
-        )
-        return self._columns(sweep_name, statement, EPOCH_COLUMNS)
-
-    def score_columns(self, sweep_name: str, trials: Sequence[str] | None = None) -> Mapping[str, list[Any]]:
-        """The scores of the sweep's finished trials, or of these of them, by column, in the order of its grid, then
-        partition, case and label by code point.
-
-        The columns are trial, partition, case, label, group (empty where it is not known), then every metric that is
-        computed without being asked for and every other one that is stored, in the order of the registry, then those
-        that are stored and not registered here. None is a value that is undefined, or was not computed.
-
-        Raises:
-            UnknownSweepError: there is no such sweep.
-        """
-        statement = (
-            select(*(ScoreRow.__table__.c[name] for name in SCORE_TEXTS), type_coerce(ScoreRow.metrics, Text))
-            .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
-            .order_by(MembershipRow.position, ScoreRow.partition, ScoreRow.case, ScoreRow.label)
-        )
-        if trials is not None:
-            statement = statement.where(ScoreRow.trial.in_(trials))
-        columns = dict(self._columns(sweep_name, statement, (*SCORE_TEXTS, "metrics")))
-        # All texts are parsed at once: with a large study that takes a third of the time.
-        values = json.loads(f"[{','.join(columns.pop('metrics'))}]")
-        names = metrics.in_order([*metrics.listed(), *(name for row in values for name in row)])
-        return {**columns, **{name: [row.get(name) for row in values] for name in names}}
-
-    def knows_groups(self, sweep_name: str) -> bool:
-        """Whether any score of the sweep has the group of its image.
-
-        Raises:
-            UnknownSweepError: there is no such sweep.
-        """
-
-        def work(connection: Connection) -> bool:
-            sweep = sweep_row(connection, sweep_name)
-            known = select(literal(1)).join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
-            known = known.where(MembershipRow.sweep_id == sweep.id, ScoreRow.group != "").limit(1)
-            return connection.execute(known.select_from(ScoreRow)).first() is not None
-
-        return self.database.read(work)
-
-    def scores_pulse(self, sweep_name: str) -> str:
-        """A text that differs when a trial of the sweep got scores, or was scored by another metric.
-
-        Raises:
-            UnknownSweepError: there is no such sweep.
-        """
-
-        def work(connection: Connection) -> str:
-            sweep = sweep_row(connection, sweep_name)
-            sizes = select(func.count(), func.sum(func.length(type_coerce(ScoreRow.metrics, Text))))
-            own = sizes.join(MembershipRow, MembershipRow.trial == ScoreRow.trial).where(
-                MembershipRow.sweep_id == sweep.id
-            )
-            count, size = connection.execute(own.select_from(ScoreRow)).one()
-            return f"{sweep.id} {count} {size}"
-
-        return self.database.read(work)
-
-    def stored_metrics(self, sweep_name: str, partition: str = "test") -> dict[str, frozenset[str]]:
-        """The metrics that every image and class of a finished trial was scored by, undefined values too; by trial.
-
-        Raises:
-            UnknownSweepError: there is no such sweep.
-        """
-        statement = (
-            select(*(ScoreRow.__table__.c[name] for name in ("trial",)), type_coerce(ScoreRow.metrics, Text))
-            .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
-            .where(ScoreRow.partition == partition)
-        )
-        columns = self._columns(sweep_name, statement, ("trial", "metrics"))
-        found: dict[str, frozenset[str]] = {}
-        for trial, text in zip(columns["trial"], columns["metrics"], strict=True):
-            names = frozenset(json.loads(text))
-            found[trial] = found.get(trial, names) & names
-        return found
-
     def environments(self) -> dict[str, Mapping[str, str]]:
         """Versions, device and revision, by the hash that `Trial.environment` holds."""
         statement = select(EnvironmentRow.hash, EnvironmentRow.details).order_by(EnvironmentRow.hash)
@@ -484,15 +382,6 @@ class ReadMethods(LeaseMethods):
 
         return self.database.read(work)
 
-    def _columns(self, sweep_name: str, statement: AnySelect, names: tuple[str, ...]) -> Mapping[str, list[Any]]:
-        def work(connection: Connection) -> Mapping[str, list[Any]]:
-            sweep = sweep_row(connection, sweep_name)
-            rows = connection.execute(statement.where(MembershipRow.sweep_id == sweep.id)).fetchall()
-            columns = zip(*rows, strict=True) if rows else ([] for _ in names)
-            return {name: list(column) for name, column in zip(names, columns, strict=True)}
-
-        return self.database.read(work)
-
 
 def _newest_epochs(sweep_id: int) -> Select[str, int]:
     """SELECT of each running trial of a sweep with the number of its running attempt's newest epoch."""
@@ -503,8 +392,3 @@ def _newest_epochs(sweep_id: int) -> Select[str, int]:
         .where(MembershipRow.sweep_id == sweep_id, AttemptRow.state == AttemptState.RUNNING)
         .group_by(EpochRow.trial)
     )
-
-
-def _in_history() -> ColumnElement[bool]:
-    # An epoch beyond the end is left from an attempt that was lost; the trial's own end counts.
-    return or_(TrialRow.finished_at.is_(None), EpochRow.epoch <= TrialRow.epochs)

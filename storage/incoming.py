@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Double, Integer
 
-from storage._reads import SCORE_KEYS
+from storage._result_columns import SCORE_KEYS
 from storage.columns import Json, Real
 from storage.errors import StorageError, TransferError
 from storage.incoming_rows import CHECKS, WHOLE, Values, check_sweep, refuse, short

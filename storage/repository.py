@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from storage._attempts import AttemptMethods
-from storage._reads import SCORE_KEYS, SCORE_TEXTS, ReadMethods
+from storage._reads import ReadMethods
 from storage._removal import RemovalMethods
+from storage._result_columns import SCORE_KEYS, SCORE_TEXTS
 from storage._sweeps import SweepMethods
 
 

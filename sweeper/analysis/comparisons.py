@@ -157,7 +157,9 @@ def shared_variances(losses: Iterable[RunScores]) -> Variances:
 
 def difference(first: RunScores, second: RunScores, variances: Variances) -> tuple[Difference, pd.Index]:
     """The difference of two losses on the cases that both have, and those cases."""
-    cases = first.values.columns.intersection(second.values.columns, sort=True)
+    cases = first.values.columns
+    if not cases.equals(second.values.columns):
+        cases = cases.intersection(second.values.columns, sort=True)
     if cases.empty:
         return Difference(np.nan, np.nan, np.nan), cases
     return compare_losses(first.units(cases), second.units(cases), variances), cases

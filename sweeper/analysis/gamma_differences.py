@@ -11,11 +11,13 @@ import pandas as pd
 
 from sweeper.analysis.comparisons import RunScores, difference, group_of_case, shared_variances
 from sweeper.analysis.selection import foreground_dsc
+from sweeper.analysis.trainings import half_widths, p_values
 from sweeper.analysis.verdicts import TWO_ONE_SIDED
 
 GAMMA_COLUMNS = [
     "dataset", "variant", "gamma", "other", "other_gamma", "difference", "low", "high", "p", "images", "runs",
 ]  # fmt: skip
+_MEASURED = [name for name in GAMMA_COLUMNS if name not in ("low", "high", "p")]
 Setting = tuple[str, float | None]
 """A variant and its γ, None where it has none."""
 
@@ -35,9 +37,13 @@ def gamma_differences(per_trial: pd.DataFrame, selection: pd.DataFrame) -> pd.Da
     rows: list[tuple[object, ...]] = []
     for dataset, part in foreground_dsc(per_trial).groupby("dataset", sort=True, observed=True):
         rows += ((dataset, *row) for row in _of_dataset(part, selection[selection["dataset"] == dataset]))
-    return pd.DataFrame(rows, columns=GAMMA_COLUMNS).astype(
-        dict.fromkeys(["gamma", "other_gamma", "difference", "low", "high", "p"], float)
-    )
+    found = pd.DataFrame(rows, columns=[*_MEASURED, "error", "freedom"])
+    numbers = ["gamma", "other_gamma", "difference", "error", "freedom"]
+    found[numbers] = found[numbers].astype(float)
+    estimate, error, freedom = found["difference"], found["error"], found["freedom"]
+    width = half_widths(error, freedom, TWO_ONE_SIDED)
+    found = found.assign(low=estimate - width, high=estimate + width, p=p_values(estimate, error, freedom))
+    return found[GAMMA_COLUMNS]
 
 
 def _of_dataset(part: pd.DataFrame, selection: pd.DataFrame) -> Iterator[tuple[object, ...]]:
@@ -56,7 +62,7 @@ def _of_dataset(part: pd.DataFrame, selection: pd.DataFrame) -> Iterator[tuple[o
         for first, second in (*permutations(own, 2), *product(own, others)):
             found, cases = difference(scores[first], scores[second], variances)
             runs = min(scores[one].units(cases).runs for one in (first, second)) if len(cases) else 0
-            yield *first, *second, found.estimate, *found.interval(TWO_ONE_SIDED), found.p, len(cases), runs
+            yield *first, *second, found.estimate, len(cases), runs, found.error, found.freedom
 
 
 def _setting(variant: object, gamma: object) -> Setting:

@@ -169,14 +169,33 @@ class Difference:
 
     def beyond(self, value: float) -> float:
         """Two-sided p value of a true difference of `value`."""
-        if not self.error > 0:
-            return math.nan if math.isnan(self.error) else float(self.estimate == value)
-        return float(2 * stats.t.sf(abs(self.estimate - value) / self.error, self.freedom))
+        return float(p_values(self.estimate - value, self.error, self.freedom))
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """The interval of level 1 − `alpha`."""
-        width = float(stats.t.ppf(1 - alpha / 2, self.freedom)) * self.error if self.error > 0 else self.error
+        width = float(half_widths(self.error, self.freedom, alpha))
         return self.estimate - width, self.estimate + width
+
+
+def p_values(estimates: npt.ArrayLike, errors: npt.ArrayLike, freedoms: npt.ArrayLike) -> Floats:
+    """Two-sided p values of no difference, of any shape. Many at once take hardly longer than one.
+
+    Without a standard error (NaN) there is none; with one of 0, only a difference of exactly 0 is no difference.
+    """
+    estimates, errors, freedoms = (np.asarray(one, float) for one in (estimates, errors, freedoms))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = 2 * stats.t.sf(np.abs(estimates) / errors, freedoms)
+    without = np.where(np.isnan(errors), np.nan, estimates == 0)
+    result: Floats = np.where(errors > 0, found, without)
+    return result
+
+
+def half_widths(errors: npt.ArrayLike, freedoms: npt.ArrayLike, alpha: float) -> Floats:
+    """Half the widths of the intervals of level 1 − `alpha`, of any shape; NaN without a standard error."""
+    errors, freedoms = np.asarray(errors, float), np.asarray(freedoms, float)
+    with np.errstate(invalid="ignore"):
+        result: Floats = np.where(errors > 0, stats.t.ppf(1 - alpha / 2, freedoms) * errors, errors)
+    return result
 
 
 def _shrunk(own: float, own_freedom: int, pooled: float, pooled_freedom: int, prior: float) -> tuple[float, float]:
@@ -223,7 +242,11 @@ def _within_blocks(values: Floats, losses: Sequence[LossScores]) -> tuple[float,
         values: the last axis is that of the units; the variance is summed over the others.
         losses: whose blocks count.
     """
-    number = np.unique(np.stack([loss.block_of_unit for loss in losses]), axis=1, return_inverse=True)[1].reshape(-1)
+    if all(len(loss.blocks) == 1 for loss in losses):
+        number = np.zeros_like(losses[0].block_of_unit)
+    else:
+        blocks = np.stack([loss.block_of_unit for loss in losses])
+        number = np.unique(blocks, axis=1, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(number)
     freedom = number.size - sizes.size
     if not freedom:  # each unit is a block of its own

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 
 import pytest
 from sqlalchemy import Engine, event
 from storage_samples import epoch, make_sweep, outcome, scores, trial_hash
 
-from storage.errors import AttemptEndedError, InvalidScoreError, LeaseLostError, UnknownTrialError
+from storage.errors import AttemptEndedError, InvalidScoreError, LeaseLostError, UnknownSweepError, UnknownTrialError
 from storage.repository import Repository
 from tests.results import result
 from trials.results import Score
@@ -79,6 +80,21 @@ def test_scores_take_one_statement(repository: Repository) -> None:
     assert len(seen) == 1
     assert seen[0] >= 100 * 2 * 2 * 5  # every value of every row is in that one call
     assert len(repository.score_columns("study")["trial"]) == 400
+
+
+def test_a_read_leaves_the_search_for_garbage_as_it_was(repository: Repository) -> None:
+    make_sweep(repository)
+    repository.score_columns("study")
+    assert gc.isenabled()
+    with pytest.raises(UnknownSweepError):
+        repository.score_columns("other")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        repository.score_columns("study")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from sweeper.analysis.significance import holm
-from sweeper.analysis.trainings import LossScores, Variances, compare_losses
+from sweeper.analysis.trainings import Difference, LossScores, Variances, compare_losses, half_widths, p_values
 
 IMAGE, RUN, IMAGE_RUN = 0.108, 0.013, 0.021
 """Standard deviations of real Dice scores: of images, of runs, and of image × run."""
@@ -32,14 +33,14 @@ def study(seed: int, runs: int, images: int, run: float = RUN, losses: int = 8) 
     ]
 
 
-def p_values(losses: list[LossScores]) -> Floats:
+def p_values_of(losses: list[LossScores]) -> Floats:
     variances = Variances.of(losses)
     return np.array([compare_losses(a, b, variances).p for a, b in combinations(losses, 2)])
 
 
 @pytest.mark.parametrize(("runs", "images"), [(3, 12), (3, 122), (5, 33)])
 def test_losses_that_do_not_differ_are_seldom_told_apart(runs: int, images: int) -> None:
-    wrong = sum(bool((holm(p_values(study(seed, runs, images))) < 0.05).any()) for seed in range(30))
+    wrong = sum(bool((holm(p_values_of(study(seed, runs, images))) < 0.05).any()) for seed in range(30))
     assert wrong <= 6  # at 7% the chance of more is below 1%; images alone as units give 22 of 30
 
 
@@ -48,7 +49,7 @@ def test_a_difference_of_one_image_deviation_is_found() -> None:
     for seed in range(15):
         first, *rest = study(seed, 5, 33)
         losses = [LossScores(first.values + 0.05), *rest]
-        found += bool(holm(p_values(losses))[:7].max() < 0.05)
+        found += bool(holm(p_values_of(losses))[:7].max() < 0.05)
     assert found >= 13
 
 
@@ -57,7 +58,7 @@ def test_images_alone_find_differences_between_a_loss_and_itself_that_trainings_
     for seed in range(40):
         first, second = study(seed, 3, 122, losses=2)
         by_images += stats.wilcoxon(first.unit_means, second.unit_means).pvalue < 0.05
-        by_trainings += p_values([first, second])[0] < 0.05
+        by_trainings += p_values_of([first, second])[0] < 0.05
     assert by_images > 12
     assert by_trainings <= 5
 
@@ -105,6 +106,30 @@ def test_a_pair_of_few_units_borrows_from_all_pairs_what_they_vary() -> None:
     assert (alone.freedom, among.freedom) == pytest.approx((5, 9))
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-1, 1),
+            st.one_of(st.just(0.0), st.just(math.nan), st.floats(1e-6, 1)),
+            st.one_of(st.just(math.inf), st.floats(0.5, 1000)),
+        ),
+        max_size=6,
+    )
+)
+def test_many_comparisons_at_once_are_those_of_each_alone(found: list[tuple[float, float, float]]) -> None:
+    estimates, errors, freedoms = np.array(found, float).reshape(-1, 3).T
+    each = [Difference(*one) for one in found]
+    all_p, widths = p_values(estimates, errors, freedoms), half_widths(errors, freedoms, 0.1)
+    assert np.array_equal(all_p, [one.p for one in each], equal_nan=True)
+    assert np.array_equal(estimates - widths, [one.interval(0.1)[0] for one in each], equal_nan=True)
+    for (estimate, error, freedom), p, width in zip(found, all_p, widths, strict=True):
+        if error > 0:
+            assert p == 2 * stats.t.sf(abs(estimate) / error, freedom)
+            assert width == stats.t.ppf(0.95, freedom) * error
+        else:
+            assert math.isnan(p) if math.isnan(error) else p == (estimate == 0)
+
+
 def test_one_run_says_nothing_about_new_trainings() -> None:
     one, three = LossScores(np.array([[0.7, 0.8, 0.9]])), LossScores(np.array([[0.6, 0.8, 0.9]] * 3))
     found = compare_losses(one, three, Variances.of([one, three]))
@@ -143,7 +168,7 @@ def test_folds_of_losses_that_do_not_differ_are_seldom_told_apart() -> None:
                 np.repeat(draw.normal(0, RUN, (3, 5)), 12, axis=1).reshape(3, 5, 12).transpose(0, 2, 1).reshape(3, 60)
             )
             losses.append(cross_validated(image + fold + draw.normal(0, IMAGE_RUN, (3, 60)), 5))
-        wrong += bool((holm(p_values(losses)) < 0.05).any())
+        wrong += bool((holm(p_values_of(losses)) < 0.05).any())
     assert wrong <= 6
 
 
