@@ -1,4 +1,4 @@
-"""`sweeper list`, `sweeper results` and `sweeper power`, on this machine or of a service."""
+"""Commands about results: `report`, `list`, `results`, `compare` and `power`, on this machine or of a service."""
 
 from __future__ import annotations
 
@@ -10,22 +10,66 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.cli import remote
 from sweeper.cli.options import (
     CsvOption,
     JsonOption,
+    PluginOption,
     SweepArgument,
     as_csv_text,
     as_json_text,
     check_file,
+    check_folder,
+    chosen_sweep,
     console,
     open_place,
+    open_session,
     printed,
     say,
+    service,
     sweep_names,
 )
 from sweeper.errors import GridError
 
 app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def report(
+    sweep: SweepArgument = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="html, pdf, latex, csv, md, or several with commas.")
+    ] = "html",
+    plugin: PluginOption = None,
+) -> None:
+    """Write the report of a sweep. Plug-ins may add tests, figures and sections; those of the launch are known.
+
+    Example: sweeper report demo --out report --format html,latex
+    """
+    from sweeper.grids.details import details_of
+    from sweeper.grids.plugged import allow_matching, inert_note
+    from sweeper.run.publishing import report as write
+    from trials.places import below
+    from workers.plugins import load_plugin
+
+    if out is not None:
+        check_folder(out)
+    if (there := service()) is not None:
+        remote.refuse_plugins(plugin)
+        with there:
+            remote.report(there, there.name(sweep), out, format_)
+        return
+    with open_session() as session:
+        name = chosen_sweep(session, sweep)
+        for file in allow_matching(session.repository, name, plugin or ()):
+            load_plugin(file)
+        folder = out or below(session.settings.reports, name)
+        done = write(session, name, folder, [f.strip() for f in format_.split(",")])
+        for file in done.files:
+            console().print(str(file), markup=False, highlight=False, soft_wrap=True)
+        if note := inert_note(details_of(session.repository.sweep(name))):
+            console().print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("list")
