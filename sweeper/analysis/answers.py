@@ -108,7 +108,7 @@ class Answers:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Mean scores over γ."""
-        return gamma_curves(self.images, self.whole.per_trial)
+        return gamma_curves(self.images, self.curve_runs)
 
     @cached_property
     def curve_runs(self) -> pd.DataFrame:

@@ -115,8 +115,10 @@ class RunScores:
     def of(cls, rows: pd.DataFrame, metric: str, groups: Mapping[Hashable, Hashable]) -> RunScores:
         """From the rows of one loss: `run`, `case` and the metric."""
         values = wide(rows, "run", "case", metric)
-        undefined = rows.loc[rows[metric].isna(), "case"].unique()
-        values = values.drop(columns=undefined)
+        there = values.notna().to_numpy()
+        if there.all():
+            return cls(values, groups)
+        values = values.drop(columns=rows.loc[rows[metric].isna(), "case"].unique())
         if values.empty:
             return cls(values, groups)
         there = values.notna().to_numpy()

@@ -27,12 +27,12 @@ _FIGURES = [
 ]  # fmt: skip
 
 
-def gamma_curves(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
+def gamma_curves(images: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Mean test DSC (over foreground classes and images) of each data set, variant and γ, with its 95% intervals.
 
     Args:
         images: `image_scores` of every γ.
-        per_trial: `trial_scores` of every γ.
+        runs: `curve_runs`.
 
     Returns:
         `CURVE_COLUMNS`: `half_width` over images, `repeats_half_width` over the repeats' means (NaN for one repeat).
@@ -41,7 +41,7 @@ def gamma_curves(images: pd.DataFrame, per_trial: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "variant", "loss", "gamma"]
     over_images = foreground_dsc(images).groupby(keys, dropna=False, observed=True)["dsc"]
     curves = over_images.agg(dsc="mean", half_width=lambda v: t_half_width(v.dropna().to_numpy(float)), n="count")
-    over_repeats = curve_runs(per_trial).groupby(keys, dropna=False, observed=True)["dsc"]
+    over_repeats = runs.groupby(keys, dropna=False, observed=True)["dsc"]
     curves["repeats_half_width"] = over_repeats.agg(lambda v: t_half_width(v.dropna().to_numpy(float)))
     curves["repeats"] = over_repeats.size()
     return curves.reset_index()[CURVE_COLUMNS]

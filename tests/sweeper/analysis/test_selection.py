@@ -15,7 +15,7 @@ from sweeper.analysis.selection import (
     select_gamma,
     trial_scores,
 )
-from sweeper.analysis.stability import gamma_curves
+from sweeper.analysis.stability import curve_runs, gamma_curves
 from sweeper.analysis.tables import result_table
 from trials.states import TrialState
 
@@ -197,7 +197,7 @@ def test_each_image_of_a_cross_validation_has_the_score_of_the_fold_that_held_it
     assert (row["n"], row["repeats"]) == (3, 2)
     # The repeats' means are 0.7 and 0.7333: over all images of a repeat, not over its folds.
     assert row["repeats_half_width"] == pytest.approx(12.7062 * (2.2 / 3 - 0.7) / 2, rel=1e-4)
-    curve = gamma_curves(images, trial_scores(trials, scores)).iloc[0]
+    curve = gamma_curves(images, curve_runs(trial_scores(trials, scores))).iloc[0]
     assert (curve["n"], curve["repeats"]) == (3, 2)
     assert curve["repeats_half_width"] == pytest.approx(row["repeats_half_width"])
 
