@@ -1,6 +1,6 @@
 """Runs the whole study, exports it and writes its page: what `make study` calls. What has finished is kept.
 
-python -m benchmarks.study.run --data FOLDER [--to study] [--setting quick|normal]
+python -m benchmarks.study.run --data FOLDER [--to study] [--setting quick|normal] [--set KEY=VALUE …]
 """
 
 from __future__ import annotations
@@ -65,10 +65,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="with each data set under its name")
     parser.add_argument("--to", type=Path, default=Path("study"), metavar="FOLDER")
     parser.add_argument("--setting", type=Setting, choices=list(Setting), default=Setting.NORMAL, metavar="SETTING")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of `sweeper launch`")
     arguments = parser.parse_args()
+    changes = [word for change in arguments.set for word in ("--set", change)]
     names = []
     for words in launches(arguments.setting):
-        if status := _sweeper(*words, "--data", str(arguments.data)):
+        if status := _sweeper(*words, *changes, "--data", str(arguments.data)):
             return status
         names.append(name := words[words.index("--name") + 1] if "--name" in words else _name(words))
         if not _finished(name):

@@ -246,9 +246,8 @@ def _banners(data: StudyData) -> list[str]:
         banners.append(
             "Rehearsal: small networks, few epochs. It shows that the sweep runs, and says nothing about the losses."
         )
-    synthetic = [d for d, reason in answers.unfit.items() if reason == "synthetic images"]
-    if synthetic:
-        banners.append(f"Synthetic images: {', '.join(synthetic)}. Their scores say nothing about real images.")
+    if answers.caution:
+        banners.append(answers.caution)
     waiting = int(answers.trials["state"].isin(["queued", "running"]).sum())
     if waiting:
         banners.append(

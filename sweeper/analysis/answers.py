@@ -27,6 +27,9 @@ from sweeper.analysis.stability import curve_runs, gamma_curves, stability
 from sweeper.analysis.tables import run_means
 from sweeper.analysis.verdicts import MARGIN
 
+SYNTHETIC = "synthetic images"
+"""Why a data set of such images tests no claim."""
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:
@@ -44,6 +47,12 @@ class Answers:
     unfit: dict[str, str]
     margin: float
     scores_hash: str
+
+    @property
+    def caution(self) -> str:
+        """What every conclusion on synthetic images lacks, in a sentence; empty without such images."""
+        made = [dataset for dataset, reason in self.unfit.items() if reason == SYNTHETIC]
+        return f"Synthetic images: {', '.join(made)}. Their scores say nothing about real images." if made else ""
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -256,7 +265,7 @@ def unfit_datasets(trials: pd.DataFrame, rehearsal: bool) -> dict[str, str]:
     unfit = {}
     for dataset, group in trials.groupby("dataset", sort=False, observed=True):
         if (group["provenance"] == "synthetic").any():
-            unfit[str(dataset)] = "synthetic images"
+            unfit[str(dataset)] = SYNTHETIC
         elif rehearsal:
             unfit[str(dataset)] = "a rehearsal"
     return unfit

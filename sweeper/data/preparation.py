@@ -172,16 +172,16 @@ def locate_all(grid: Grid, settings: Settings) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     missing: list[str] = []
-    for dataset in grid.datasets:
+    for dataset in grid.used_datasets:
         try:
             found[dataset.name] = locate(dataset, settings)
         except DataError as error:
             missing.append(str(error))
-    if missing and len(grid.datasets) == 1:
+    if missing and len(grid.used_datasets) == 1:
         raise MissingDataError(missing[0])
     if missing:
         raise MissingDataError(
-            f"{len(missing)} of {len(grid.datasets)} data sets of grid {grid.name!r} are missing:\n\n"
+            f"{len(missing)} of {len(grid.used_datasets)} data sets of grid {grid.name!r} are missing:\n\n"
             + "\n\n".join(missing)
             + "\n\nPut them there, or name the folder that holds them with --data. To try the whole grid on small "
             f"synthetic files first: sweeper launch --grid {grid.name} --rehearse"
@@ -196,7 +196,7 @@ def identify(grid: Grid, settings: Settings) -> dict[str, KnownDataset]:
         SettingsError: the folder of all data sets was named and does not exist.
         DataError: a data set's folder is there, but its files are not laid out as they should be.
     """
-    return {dataset.name: _identify(grid, dataset, settings) for dataset in grid.datasets}
+    return {dataset.name: _identify(grid, dataset, settings) for dataset in grid.used_datasets}
 
 
 def check_data(grid: Grid, settings: Settings) -> CheckReport:
@@ -253,7 +253,7 @@ def prepare(
     keys, say = keys or {}, damaged or (lambda text: None)
     done: dict[str, ReadyDataset] = {}
     said: set[str] = set()
-    for dataset in grid.datasets:
+    for dataset in grid.used_datasets:
         key = keys.get(dataset.name, "")
         if key and prepared.is_prepared(settings.prepared, dataset.name, key):
             try:
@@ -269,7 +269,7 @@ def prepare(
             _write_splits(one)
     rest = grid.model_copy(update={"datasets": tuple(d for d in grid.datasets if d.name not in done)})
     sources = locate_all(rest, settings)
-    for dataset in rest.datasets:
+    for dataset in rest.used_datasets:
         source = sources[dataset.name]
         tell = None if dataset.name in said else say
         done[dataset.name] = one = _prepare(grid, dataset, source, settings, progress, tell)
@@ -279,7 +279,7 @@ def prepare(
                 f"(key {keys[dataset.name]}, now {one.prepared.key}); name their folder with --data, or launch anew "
                 "under another name"
             )
-    return {dataset.name: done[dataset.name] for dataset in grid.datasets}
+    return {dataset.name: done[dataset.name] for dataset in grid.used_datasets}
 
 
 def _ready(
@@ -417,7 +417,7 @@ def ready(
 
 def bare_identities(grid: Grid) -> dict[str, DataIdentity]:
     """What the readers alone tell of a grid's data sets: no file is looked at."""
-    readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
+    readers = {dataset.name: reader_of(dataset) for dataset in grid.used_datasets}
     return {name: DataIdentity(reader.classes, reader.dimensions) for name, reader in readers.items()}
 
 

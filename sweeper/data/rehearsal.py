@@ -60,7 +60,7 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
                 names = changed.setdefault((key, _show(before[key]), _show(value)), [])
                 if name not in names:
                     names.append(name)
-    every = len(grid.datasets)
+    every = len(grid.used_datasets)
     return [
         f"{key}: {before} → {after}" + ("" if len(names) == every else f" ({', '.join(names)})")
         for (key, before, after), names in changed.items()
@@ -69,7 +69,7 @@ def differences(grid: Grid, rehearsal: Grid) -> list[str]:
 
 def _effective(grid: Grid) -> list[dict[str, object]]:
     """Each trial's settings by dotted names, with those of its data set's files."""
-    readers = {dataset.name: reader_of(dataset) for dataset in grid.datasets}
+    readers = {dataset.name: reader_of(dataset) for dataset in grid.used_datasets}
     bare = bare_identities(grid)
     specs = [*expand(grid, bare), *(cell.template for cell in search_cells(grid, bare))]
     return [
@@ -89,7 +89,7 @@ def _effective(grid: Grid) -> list[dict[str, object]]:
 
 def write_files(rehearsal: Grid) -> None:
     """Writes the synthetic files of every data set that are not there yet."""
-    for dataset in rehearsal.datasets:
+    for dataset in rehearsal.used_datasets:
         reader = reader_of(dataset)
         if dataset.folder is not None and _synthetic(dataset) and not Path(dataset.folder).exists():
             size = SIZE_3D if reader.dimensions == 3 else SIZE_2D

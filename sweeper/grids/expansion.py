@@ -189,7 +189,7 @@ class _Place:
 
 
 def _places(grid: Grid, data: Mapping[str, DataIdentity]) -> Iterator[_Place]:
-    for dataset in grid.datasets:
+    for dataset in grid.used_datasets:
         identity = data[dataset.name]
         training, evaluation = training_of(grid, dataset), evaluation_of(grid, dataset)
         metrics_of(grid, dataset)  # refused here, long before an image is scored

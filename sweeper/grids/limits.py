@@ -115,7 +115,7 @@ def check_values(table: object, where: str) -> None:
 def most_trials(grid: Grid) -> int:
     """At most so many trials, counted without making them."""
     losses = sum(_settings(grid, loss) for loss in grid.losses)
-    folds = sum(len(dataset.split.trained_folds) for dataset in grid.datasets)
+    folds = sum(len(dataset.split.trained_folds) for dataset in grid.used_datasets)
     return folds * losses * max(len(grid.models), 1) * (len(grid.seeds or ()) or grid.repeats)
 
 

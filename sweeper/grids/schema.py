@@ -376,6 +376,18 @@ class Grid(GridTable):
     def dataset(self, name: str) -> DatasetTable:
         return next(d for d in self.datasets if d.name == name)
 
+    @property
+    def used_datasets(self) -> tuple[DatasetTable, ...]:
+        """The data sets of which its losses and rules leave something; of the others no file is needed."""
+        return tuple(dataset for dataset in self.datasets if self._uses(dataset.name))
+
+    def _uses(self, dataset: str) -> bool:
+        own = (None, dataset)
+        kept = not self.include or any(rule.dataset in own for rule in self.include)
+        whole = [rule for rule in self.exclude if (rule.loss, rule.model, rule.gamma) == (None, None, None)]
+        left_out = any(rule.dataset in own for rule in whole)
+        return kept and not left_out and any(loss.datasets is None or dataset in loss.datasets for loss in self.losses)
+
     def trial_resources(self, dataset: str) -> ResourcesTable:
         return self.dataset(dataset).resources or self.resources
 

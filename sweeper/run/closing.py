@@ -27,6 +27,8 @@ def closing_text(
     `mlflow` is the address of the sweep's trials there.
     """
     lines = ["", answers.sentences[0]]
+    if answers.caution:
+        lines += ["", answers.caution]
     if answers.chosen:
         lines += ["", f"By validation scores alone the choice is {answers.chosen}."]
     lines += ["", "Look at it:"]

@@ -60,7 +60,7 @@ class Devices:
 
     def slots_of(self, grid: Grid) -> int:
         """How many trials of a grid fit at once, whatever its data sets are."""
-        return min(self.slots(grid.trial_resources(dataset.name)) for dataset in grid.datasets)
+        return min(self.slots(grid.trial_resources(dataset.name)) for dataset in grid.used_datasets)
 
     def __str__(self) -> str:
         gpus = "no GPU" if not self.gpus else f"{self.gpus:g} GPU" + ("s" if self.gpus != 1 else "")
@@ -80,7 +80,7 @@ def times(have: Mapping[str, float], wanted: Mapping[str, float]) -> int:
 
 def types_asked(grid: Grid) -> list[str]:
     """The types of GPU that a grid asks for, each once."""
-    asked = (grid.trial_resources(dataset.name).gpu_type for dataset in grid.datasets)
+    asked = (grid.trial_resources(dataset.name).gpu_type for dataset in grid.used_datasets)
     return list(dict.fromkeys(one for one in asked if one is not None))
 
 

@@ -437,7 +437,7 @@ def _parent(tracked: Future[SweepTracker], say: Callable[[str], None]) -> str:
 
 def _fill(session: Session, grid: Grid) -> None:
     """Adds metrics that the grid asks for to the scores of trials that were finished before it did."""
-    if any(metrics_of(grid, dataset) for dataset in grid.datasets):
+    if any(metrics_of(grid, dataset) for dataset in grid.used_datasets):
         from sweeper.run.filling import fill  # with SciPy and nibabel: a second in which nothing trains
 
         fill(session, grid.name)

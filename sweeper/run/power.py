@@ -39,7 +39,7 @@ def power_of_grid(resolved: ResolvedGrid, earlier: EarlierComponents) -> list[En
         return []
     specs = [*resolved.specs, *(cell.template for cell in resolved.cells)]
     found = []
-    for dataset in resolved.grid.datasets:
+    for dataset in resolved.grid.used_datasets:
         own = [spec for spec in specs if spec.data.dataset == dataset.name]
         seeds = [len(cell.seeds) for cell in resolved.cells if cell.template.data.dataset == dataset.name]
         split, known = dataset.split, resolved.datasets[dataset.name]

@@ -133,6 +133,32 @@ def test_include_and_exclude_part_the_grid(table: dict[str, Any], rules: list[di
     assert included == [h for h in every if h in set(included)]  # the order is the grid's
 
 
+@given(tables(), st.sampled_from(["include", "exclude"]), st.sampled_from("abc"), st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_a_data_set_of_which_the_rules_leave_nothing_is_not_needed(
+    table: dict[str, Any], key: str, dataset: str, of_one_loss: bool
+) -> None:
+    listed = {one["name"] for one in table["datasets"]}
+    if dataset not in listed:
+        return
+    rule = {"dataset": dataset} | ({"loss": table["losses"][0]["name"]} if of_one_loss else {})
+    grid = Grid.model_validate({**table, key: [rule]})
+    needed = {one.name for one in grid.used_datasets}
+    if key == "include":
+        assert needed == {dataset}
+    else:
+        assert needed == (listed if of_one_loss else listed - {dataset})
+    if needed:
+        found = expand(grid, {name: DATA[name] for name in needed}) if needed != listed else ()
+        assert {spec.data.dataset for spec in found} <= needed
+
+
+def test_a_data_set_that_no_loss_names_is_not_needed() -> None:
+    table = {"name": "g", "datasets": [{"name": "a"}, {"name": "b"}], "losses": [{"name": "ce", "datasets": ["b"]}]}
+    assert [one.name for one in Grid.model_validate(table).used_datasets] == ["b"]
+    assert {spec.data.dataset for spec in cells(table)} == {"b"}
+
+
 @given(tables(), st.sampled_from(PLAIN))
 @settings(max_examples=12, deadline=None)
 def test_excluding_a_loss_is_not_listing_it(table: dict[str, Any], loss: str) -> None:

@@ -144,6 +144,8 @@ def test_the_losses_of_a_public_set_are_trained_alike() -> None:
 
 
 def test_a_public_set_that_is_missing_is_named_with_its_page_and_licence(tmp_path: Path) -> None:
+    needed = locate_all(load_grid("public", ['include=[{dataset="nuclei"}]']), Settings(home=tmp_path))
+    assert set(needed) == {"nuclei"}, "the rules leave nothing of the others"
     with pytest.raises(MissingDataError) as told:
         locate_all(load_grid("public"), Settings(home=tmp_path))
     message = str(told.value)

@@ -45,6 +45,17 @@ def test_among_servers_it_ends_with_where_a_browser_finds_them(tmp_path: Path) -
     assert not any("xdg-open" in line or "mlflow ui" in line for line in said)
 
 
+def test_a_conclusion_from_synthetic_images_says_so(tmp_path: Path) -> None:
+    study = Study()
+    for dataset, provenance in (("kits19", "synthetic"), ("nuclei", "real")):
+        for loss in ("ce", "dice"):
+            study.add(make_trial(dataset, loss, provenance=provenance), [0.5, 0.6])
+    answers = read_study(MemoryRepository(study), "s").answers  # type: ignore[arg-type]
+    said = str(closing_text(Settings(home=tmp_path), "s", answers, [])).splitlines()
+    assert "Synthetic images: kits19. Their scores say nothing about real images." in said
+    assert "Synthetic" not in "".join(closing(Settings(home=tmp_path), []))
+
+
 def lucky() -> Study:
     """One run of CE is the best of all on validation; the mean over runs is higher for Dice."""
     study, images = Study(), np.linspace(0.5, 0.7, 12)
