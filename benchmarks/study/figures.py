@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.study import pilot
 from benchmarks.study.page import BASELINES, Study
 from dashboards.figures.gamma import gamma_figure
-from dashboards.figures.style import BLUE, INK, ORANGE, VERMILLION, Drawing, draw
+from dashboards.figures.style import BLUE, INK, ORANGE, VERMILLION, Drawing, draw, spread
 from sweeper.analysis.selection import UNIFIED
 
 STYLES = {"ce": ("-", "cross entropy"), "dice": ("--", "Dice")}
@@ -38,27 +38,27 @@ def _drawings(study: Study) -> Iterator[Drawing]:
 
 def gain_figure(gains: pd.DataFrame, shares: pd.DataFrame) -> Drawing:
     """The gain of both unified losses over each baseline, a point for each set with its 95% interval."""
-    share = shares.groupby("dataset", observed=True)["share"].mean()
+    share = shares.groupby("dataset", observed=True)["share"].mean().loc[list(dict.fromkeys(gains["dataset"]))]
+    rarity = -np.log10(share.to_numpy(float))
+    width = float(np.ptp(rarity))
+    # Sets of nearly the same share stand beside each other.
+    places = pd.Series(spread(rarity.tolist(), 0.06 * width, rarity.min(), rarity.max()), share.index)
+    names = [f"{name} {100 * value:.2g}%" for name, value in share.items()]
 
     def paint(figure: Figure) -> None:
         panels = figure.subplots(1, len(BASELINES), sharey=True, squeeze=False)[0]
         for axes, over in zip(panels, BASELINES, strict=True):
-            for loss, colour, shift in zip(UNIFIED, (BLUE, INK), (0.97, 1.03), strict=True):
+            for loss, colour, shift in zip(UNIFIED, (BLUE, INK), (0.012, -0.012), strict=True):
                 own = gains[(gains["loss"] == loss) & (gains["over"] == over)]
-                x = 100 * share.loc[own["dataset"]].to_numpy(float) * shift
+                x = places.loc[own["dataset"]].to_numpy(float) + shift * width
                 gain = own["gain"].to_numpy(float)
                 axes.plot(x, gain, "o", color=colour, markersize=4, label=loss)
                 ends = np.abs(np.nan_to_num(own[["low", "high"]].to_numpy(float).T - gain))
                 axes.errorbar(x, gain, ends, fmt="none", ecolor=colour, elinewidth=0.8)
             axes.axhline(0, color=INK, linewidth=0.8)
-            axes.set_xscale("log")
-            sets = 100 * share.loc[list(dict.fromkeys(own["dataset"]))]
-            names = [f"{name} {value:.2g}%" for name, value in sets.items()]
-            axes.set_xticks(sets.to_numpy(float), names, rotation=90, fontsize=7)
-            axes.set_xticks([], minor=True)
-            axes.invert_xaxis()
+            axes.set_xticks(places.to_numpy(float), names, rotation=90, fontsize=7)
             axes.set_title(f"over {over}")
-            axes.set_xlabel("foreground (rarer to the right)")
+            axes.set_xlabel("foreground (rarer to the right, logarithmic)")
         panels[0].set_ylabel("gain in mean DSC")
         panels[0].legend(fontsize=7, frameon=False)
 

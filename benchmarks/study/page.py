@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +111,25 @@ class Study:
     def rarity(self) -> pd.DataFrame:
         return questions.gain_by_rarity(self.gains, self.shares)
 
+    @cached_property
+    def single_runs(self) -> pd.DataFrame | None:
+        """Of the sets with several runs; None where there is none."""
+        repeats = self.tested.groupby("dataset", observed=True)["repeat"].nunique()
+        chosen = self.images[self.images["dataset"].isin(repeats.index[repeats > 1])]
+        return questions.single_runs(chosen, self.tested, self.selection) if len(chosen) else None
+
+    @cached_property
+    def same_loss(self) -> list[questions.SameLoss]:
+        if self.same is None:
+            return []
+        return list(questions.same_loss(questions.image_dsc(read.whole_runs(self.same.trials), self.same.scores)))
+
+    @cached_property
+    def own_rates(self) -> pd.DataFrame | None:
+        if not self.rates:
+            return None
+        return questions.own_rates([read.whole_runs(one.trials) for one in (self.public, *self.rates)])
+
 
 def page(study: Study) -> str:
     """The whole page."""
@@ -200,7 +220,30 @@ def short_answer(study: Study) -> str:
         lines.append(f"{line}.")
     lines.append(gamma_summary(study))
     lines.append(rarity_summary(study))
+    if (alone := study.single_runs) is not None:
+        share = _span(alone["other"], 0)
+        lines.append(
+            f"A single run of each loss names another loss as the best than all runs together, in {share} of draws."
+        )
+    if study.same_loss:
+        paper, ours = (_span([getattr(one, way) for one in study.same_loss]) for way in ("paper", "ours"))
+        lines.append(
+            f"One loss against itself, trained with other seeds: the paper's test calls {paper} of the pairs "
+            f"significant, the product's {ours}."
+        )
+    if (rates := study.own_rates) is not None:
+        moved = int((rates["first"] != rates["first_own"]).sum())
+        lines.append(
+            f"With the best of {len(study.rates) + 1} rates for each loss, another loss is first on {moved} of "
+            f"{len(rates)} sets."
+        )
     return "\n".join(f"- {line}" for line in lines if line != NOT_YET)
+
+
+def _span(shares: Iterable[float], digits: int = 1) -> str:
+    """`2.0% to 3.1%`: the smallest and the largest."""
+    values = list(shares)
+    return f"{percent(min(values), digits)} to {percent(max(values), digits)}"
 
 
 def sets(study: Study) -> str:
@@ -397,15 +440,11 @@ def power(study: Study) -> str:
 
 def single(study: Study) -> str:
     """What one run of each loss would have concluded."""
-    repeats = study.tested.groupby("dataset", observed=True)["repeat"].nunique()
-    several = repeats.index[repeats > 1]
-    if not len(several):
+    if study.single_runs is None:
         return NOT_YET
-    chosen = study.images[study.images["dataset"].isin(several)]
-    found = questions.single_runs(chosen, study.tested, study.selection)
     rows = [
         (row.dataset, row.best, row.runs, percent(row.other), row.named, percent(row.worse, 1), percent(row.clear, 1))
-        for row in found.itertuples()
+        for row in study.single_runs.itertuples()
     ]
     head = ("data set", "best over all runs", "runs", "another is named", "losses named", "and “significantly” better",
             "named “significantly” above the second")  # fmt: skip
@@ -426,23 +465,20 @@ def rare(study: Study) -> str:
 
 def same(study: Study) -> str:
     """The A/A comparison."""
-    if study.same is None:
+    if not study.same_loss:
         return NOT_YET
-    trials = read.whole_runs(study.same.trials)
-    found = questions.same_loss(questions.image_dsc(trials, study.same.scores))
     rows = [
         (one.dataset, one.loss, one.runs, f"{percent(one.paper, 1)} of {one.pairs} pairs of seeds",
          f"{percent(one.ours, 1)} of {one.halves} halvings")
-        for one in found
+        for one in study.same_loss
     ]  # fmt: skip
     return table(("data set", "loss", "seeds", "significant by the paper's test", "by the product's"), rows)
 
 
 def own_rates(study: Study) -> str:
     """How the ranking moves when each loss gets its own best rate."""
-    if not study.rates:
+    if (found := study.own_rates) is None:
         return NOT_YET
-    found = questions.own_rates([read.whole_runs(one.trials) for one in (study.public, *study.rates)])
     rows = [
         (row.dataset, number(row.tau, 2), row.first, row.first_own, row.moved, row.losses) for row in found.itertuples()
     ]

@@ -159,9 +159,9 @@ def single_runs(
         names another one and finds it significantly better than the best by the paper's rank-sum test), clear (the
         share in which the named loss is significantly better than the second), named (how many losses are named).
     """
-    random = np.random.default_rng(_SEED)
     rows = []
     for dataset, part in images.groupby("dataset", sort=True, observed=True):
+        random = np.random.default_rng(_SEED)  # a set's draws do not depend on what other sets there are
         own = trials[trials["dataset"] == dataset]
         candidates = _of_single_runs(part, own)
         means = {loss: np.array([one.mean() for one in runs]) for loss, runs in candidates.items()}

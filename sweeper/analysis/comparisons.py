@@ -266,8 +266,11 @@ def _check_groups(kept: pd.DataFrame) -> None:
     missing = kept["group"].isna() | (kept["group"] == "")
     if missing.all():
         return
-    if missing.any():
-        raise AnalysisError(f"{place_of(first_row(kept, missing))} has no group, but other cases have one")
+    wrong = missing & ~missing.groupby(kept["dataset"], observed=True).transform("all")
+    if wrong.any():
+        raise AnalysisError(
+            f"{place_of(first_row(kept, wrong))} has no group, but other cases of the data set have one"
+        )
     groups = kept.groupby(["dataset", "case"], observed=True)["group"].transform("nunique")
     if (groups > 1).any():
         row = first_row(kept, groups > 1)

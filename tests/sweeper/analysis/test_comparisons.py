@@ -119,6 +119,16 @@ def test_a_smaller_alpha_widens_the_interval() -> None:
     assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
 
 
+def test_a_data_set_with_patients_and_one_without_are_compared_as_each_alone() -> None:
+    scores = frame({"dice": 0.9, "ce": 0.8})
+    patients = scores.assign(dataset="scans", group=scores["case"].str[-1])
+    photographs = scores.assign(dataset="photographs", group="")
+    both = compare(pd.concat([patients, photographs]))
+    alone = pd.concat([compare(photographs.drop(columns="group")), compare(patients)], ignore_index=True)
+    pd.testing.assert_frame_equal(both, alone)
+    assert both["groups"].tolist()[0] == 0 < both["groups"].tolist()[1]
+
+
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
