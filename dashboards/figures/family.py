@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -149,5 +149,21 @@ def suppression_figure() -> Drawing:
     )  # fmt: skip
 
 
-FAMILY = ReportFigure("family", "family", lambda data: [family_figure()])
-SUPPRESSION = ReportFigure("suppression", "family", lambda data: [suppression_figure()])
+_KEPT: dict[Callable[[], Drawing], Drawing] = {}
+
+
+def draw_fixed() -> None:
+    """Draws the figures that depend on no study, which the reports of this process then have ready."""
+    for make in (family_figure, suppression_figure):
+        _once(make)
+
+
+def _once(make: Callable[[], Drawing]) -> Drawing:
+    drawing = _KEPT.get(make) or make()
+    if drawing.rendering is None:  # what a process beside renders ends with it
+        _KEPT[make] = drawing
+    return drawing
+
+
+FAMILY = ReportFigure("family", "family", lambda data: [_once(family_figure)])
+SUPPRESSION = ReportFigure("suppression", "family", lambda data: [_once(suppression_figure)])

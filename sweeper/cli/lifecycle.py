@@ -316,7 +316,7 @@ def _run(
     from sweeper.run.background import start_detached
     from sweeper.run.closing import closing_text
     from sweeper.run.launch import run
-    from sweeper.run.publishing import finish, report_imported
+    from sweeper.run.publishing import finish, report_prepared
     from sweeper.run.ray_job import in_cluster, start_job
 
     if detach:
@@ -333,7 +333,7 @@ def _run(
             soft_wrap=True,
         )
         return
-    with report_imported():
+    with report_prepared():
         run(session, name, limit=limit, until=until, prepared=prepared)
     done = finish(session, name)
     session.console.print(closing_text(session.settings, name, done.study.answers, done.files, done.mlflow))

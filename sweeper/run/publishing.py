@@ -47,13 +47,13 @@ class Published:
 
 
 @contextmanager
-def report_imported() -> Iterator[None]:
-    """Imports what the report needs while trials train: at the end it would be more than a second."""
+def report_prepared() -> Iterator[None]:
+    """Does what the report needs and no trial changes while trials train: at the end it would be two seconds."""
 
     def needed() -> None:
         import_module("sweeper.study")
-        with suppress(GridError):  # said at the end, where it matters
-            _writer()
+        with suppress(Exception):  # said at the end, where it matters
+            _writer().get_ready()
 
     with unless_ended(_STARTED_SECONDS, needed):
         yield
@@ -68,7 +68,7 @@ def finish(session: Session, sweep_name: str) -> Published:
 
 def report(session: Session, sweep_name: str, out: Path, formats: Sequence[str] = ("html",)) -> Published:
     """Writes the report with the installed package that offers one (`dashboards` does)."""
-    from sweeper.study import read_study  # with the analysis and SciPy: see `report_imported`
+    from sweeper.study import read_study  # with the analysis and SciPy: see `report_prepared`
 
     writer = _writer()
     study = read_study(session.repository, sweep_name)
@@ -89,7 +89,7 @@ def draw_loss(name: str, curves: Mapping[str, Sequence[float]], out: Path) -> li
 
 
 def _writer() -> ModuleType:
-    """The module that the installed package names: it has `write`, `write_scores` and `draw_loss`."""
+    """The module that the installed package names: it has `write`, `write_scores`, `draw_loss` and `get_ready`."""
     offers = entry_points(group="sweeper.reports")
     if not offers:
         raise GridError("no package offers a report: install sweeper with its package `dashboards`")

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from dashboards.figures.family import family_figure
+from dashboards.figures import FIGURES, family
+from dashboards.figures.family import draw_fixed, family_figure
 from dashboards.figures.gamma import gamma_figure
 from dashboards.figures.loss_curves import widen
 from dashboards.figures.rankings import blob_figure
 from dashboards.figures.scores import scores_figure
 from dashboards.figures.segmentations import example_figures, overlay
 from dashboards.figures.significance import critical_difference
-from dashboards.figures.style import _LOSS_COLOURS, INK, ORANGE, PURPLE, SKY, loss_colour, short, spread
+from dashboards.figures.style import _LOSS_COLOURS, BESIDE, INK, ORANGE, PURPLE, SKY, loss_colour, short, spread
+from dashboards.rendering import Renderers
 from sweeper.analysis import RankSummary
 from sweeper.analysis.rankings import Agreement, Ranking
 from sweeper.views.crops import Box, Errors
@@ -79,6 +81,23 @@ def test_drawing_twice_gives_the_same_bytes():
     one, other = family_figure(), family_figure()
     assert one.svg == other.svg
     assert one.png == other.png
+
+
+@pytest.mark.slow
+def test_what_no_study_changes_is_drawn_once_in_a_process(monkeypatch):
+    monkeypatch.setattr(family, "_KEPT", {})
+    (alone,) = FIGURES["family"].drawings(None)
+    with Renderers(1) as beside:
+        token = BESIDE.set(beside)
+        monkeypatch.setattr(family, "_KEPT", {})
+        (rendered,) = FIGURES["family"].drawings(None)
+        assert rendered.complete().png == alone.png
+        assert family._KEPT == {}, "a process beside ends with its report"
+        BESIDE.reset(token)
+    draw_fixed()
+    kept = FIGURES["family"].drawings(None)[0]
+    assert kept is FIGURES["family"].drawings(None)[0]
+    assert (kept.png, kept.svg) == (alone.png, alone.svg)
 
 
 def colour(code):
