@@ -155,15 +155,12 @@ _KEPT: dict[Callable[[], Drawing], Drawing] = {}
 def draw_fixed() -> None:
     """Draws the figures that depend on no study, which the reports of this process then have ready."""
     for make in (family_figure, suppression_figure):
-        _once(make)
+        _KEPT[make] = make()
 
 
-def _once(make: Callable[[], Drawing]) -> Drawing:
-    drawing = _KEPT.get(make) or make()
-    if drawing.rendering is None:  # what a process beside renders ends with it
-        _KEPT[make] = drawing
-    return drawing
+def _drawn(make: Callable[[], Drawing]) -> Drawing:
+    return _KEPT.get(make) or make()
 
 
-FAMILY = ReportFigure("family", "family", lambda data: [_once(family_figure)])
-SUPPRESSION = ReportFigure("suppression", "family", lambda data: [_once(suppression_figure)])
+FAMILY = ReportFigure("family", "family", lambda data: [_drawn(family_figure)])
+SUPPRESSION = ReportFigure("suppression", "family", lambda data: [_drawn(suppression_figure)])
