@@ -13,7 +13,8 @@ from sweeper.settings import Settings
 from trials.addresses import hide_password, unencoded
 
 CONNECT_SECONDS = 3.0
-RAY_SECONDS = 10.0
+RAY_SECONDS = 30.0
+"""Of them Ray takes five to import itself, three times as many on a machine that is busy."""
 
 AUTO, LOCAL = "auto", "local"
 """Addresses that Ray itself resolves."""
