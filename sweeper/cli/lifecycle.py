@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from sweeper.cli import remote
 from sweeper.cli.options import (
@@ -33,6 +31,7 @@ from sweeper.cli.options import (
     console,
     open_place,
     open_session,
+    print_descriptions,
     print_json,
     printed,
     refuse_both,
@@ -240,12 +239,7 @@ def grids(
         print_json(Grid.model_json_schema())
         return
     rows = [{"name": name, "description": " ".join(load_grid(name).description.split())} for name in shipped()]
-    if printed(rows, rows, as_json=as_json, as_csv=as_csv):
-        return
-    table = Table.grid(padding=(0, 2))
-    for row in rows:
-        table.add_row(Text(row["name"], style="bold"), Text(row["description"]))
-    console().print(table)
+    print_descriptions(rows, as_json=as_json, as_csv=as_csv)
 
 
 def _grid(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from sweeper.cli.options import CsvOption, JsonOption, check_folder, console, printed, say
+from sweeper.cli.options import CsvOption, JsonOption, check_folder, console, print_descriptions, say
 from sweeper.errors import SettingsError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -37,12 +36,7 @@ def list_(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     from workers.losses import definition, names
 
     rows = [{"name": name, "description": definition(name).doc} for name in names()]
-    if printed(rows, rows, as_json=as_json, as_csv=as_csv):
-        return
-    table = Table.grid(padding=(0, 2))
-    for row in rows:
-        table.add_row(Text(row["name"], style="bold"), Text(row["description"]))
-    console().print(table)
+    print_descriptions(rows, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()

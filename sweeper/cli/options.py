@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from sweeper.errors import SettingsError
 
@@ -285,6 +287,16 @@ def printed(value: object, rows: Sequence[object], *, as_json: bool, as_csv: boo
     elif as_csv:
         print_csv(rows)
     return as_json or as_csv
+
+
+def print_descriptions(rows: Sequence[Mapping[str, str]], *, as_json: bool, as_csv: bool) -> None:
+    """Prints things of a `name` with a `description` each, in the form that the options ask for."""
+    if printed(rows, rows, as_json=as_json, as_csv=as_csv):
+        return
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        table.add_row(Text(row["name"], style="bold"), Text(row["description"]))
+    console().print(table)
 
 
 def refuse_both(*, as_json: bool, as_csv: bool) -> None:

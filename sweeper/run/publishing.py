@@ -52,7 +52,7 @@ def report_prepared() -> Iterator[None]:
 
     def needed() -> None:
         import_module("sweeper.study")
-        with suppress(Exception):  # said at the end, where it matters
+        with suppress(Exception):  # whatever fails here fails again in the report, which tells it
             _writer().get_ready()
 
     with unless_ended(_STARTED_SECONDS, needed):

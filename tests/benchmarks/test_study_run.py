@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ CHANGES = [
 
 @pytest.mark.slow
 def test_a_small_study_runs_and_writes_its_page(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "workers" / "datasets" / "nuclei", tmp_path / "data" / "nuclei")
     synthesise("isic2017", 45, tmp_path / "data" / "isic2017", 0, size=(96, 96))
     variables = {"SWEEPER_HOME": str(tmp_path / "home"), "PYTHONPATH": python_path(PLAIN_REPORT, ROOT)}
     done = subprocess.run(

@@ -50,7 +50,7 @@ def test_a_conclusion_from_synthetic_images_says_so(tmp_path: Path) -> None:
     for dataset, provenance in (("kits19", "synthetic"), ("nuclei", "real")):
         for loss in ("ce", "dice"):
             study.add(make_trial(dataset, loss, provenance=provenance), [0.5, 0.6])
-    answers = read_study(MemoryRepository(study), "s").answers  # type: ignore[arg-type]
+    answers = analyse(trial_frame(study.trials), score_frame(study.columns))
     said = str(closing_text(Settings(home=tmp_path), "s", answers, [])).splitlines()
     assert "Synthetic images: kits19. Their scores say nothing about real images." in said
     assert "Synthetic" not in "".join(closing(Settings(home=tmp_path), []))
