@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from benchmarks.study import figures
-from benchmarks.study.page import Study, page
+from benchmarks.study.page import page
+from benchmarks.study.study import Study
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

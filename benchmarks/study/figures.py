@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.study import pilot
-from benchmarks.study.page import BASELINES, Study
+from benchmarks.study.study import BASELINES, Study
 from dashboards.figures.gamma import gamma_figure
 from dashboards.figures.style import BLUE, INK, ORANGE, VERMILLION, Drawing, draw, spread
 from sweeper.analysis.selection import UNIFIED

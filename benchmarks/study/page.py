@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-
 from benchmarks.study import pilot, questions, read
-from benchmarks.study.read import Exported, read_export
+from benchmarks.study.study import BASELINES, Study
 from benchmarks.study.text import (
     NOT_YET,
     filled,
@@ -23,8 +19,7 @@ from benchmarks.study.text import (
     small,
     table,
 )
-from sweeper.analysis import Answers, analyse
-from sweeper.analysis.rankings import CLEAR, MAY_BE_BEST, NEW_TRAININGS, Ranking, rank_losses
+from sweeper.analysis.rankings import CLEAR, MAY_BE_BEST, NEW_TRAININGS
 from sweeper.analysis.selection import UNIFIED, at_selected_gamma, select_gamma, trial_scores
 from sweeper.analysis.verdicts import FAILS, HOLDS
 from sweeper.data.preparation import bare_identities
@@ -33,102 +28,9 @@ from sweeper.grids.files import load_grid
 
 TEMPLATE = Path(__file__).parent / "page.md"
 SYM, ASYM = UNIFIED
-BASELINES = ("dice", "ce")
 RARE = ("idrid_lesions", "ms_lesions")
 HIGH_GAMMA = 0.7
 NO_NEW = "one run of each loss says nothing about new trainings"
-
-
-@dataclass(frozen=True)
-class Study:
-    """The sweeps of the study; only `public` is always there."""
-
-    public: Exported
-    same: Exported | None = None
-    pilots: tuple[Exported, ...] = ()
-    rates: tuple[Exported, ...] = ()
-
-    @classmethod
-    def read(cls, folder: Path) -> Study:
-        """Reads every exported sweep in the folder."""
-        names = sorted(path.parent.name for path in folder.glob("*/sweep.json"))
-
-        def all_of(start: str) -> tuple[Exported, ...]:
-            return tuple(read_export(folder / name) for name in names if name.startswith(start))
-
-        same = read_export(folder / "public-aa") if "public-aa" in names else None
-        return cls(read_export(folder / "public"), same, all_of("pilot-"), all_of("public-rate-"))
-
-    @cached_property
-    def trials(self) -> pd.DataFrame:
-        """Of whole runs."""
-        return read.whole_runs(self.public.trials)
-
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        scores = self.public.scores
-        return scores[scores["trial"].isin(self.trials["hash"])]
-
-    @cached_property
-    def tested(self) -> pd.DataFrame:
-        """The trials of the sets that enter tests."""
-        return questions.counted(self.trials)
-
-    @cached_property
-    def answers(self) -> Answers:
-        """The product's own, of the sets that enter tests."""
-        tested = self.tested
-        return analyse(tested, self.scores[self.scores["trial"].isin(tested["hash"])])
-
-    @cached_property
-    def selection(self) -> pd.DataFrame:
-        return select_gamma(self.tested)
-
-    @cached_property
-    def images(self) -> pd.DataFrame:
-        return questions.image_dsc(self.tested, self.scores)
-
-    @cached_property
-    def pairs(self) -> pd.DataFrame:
-        return questions.overall(self.images, self.selection)
-
-    @cached_property
-    def gains(self) -> pd.DataFrame:
-        return questions.gains(self.pairs, UNIFIED, BASELINES)
-
-    @cached_property
-    def rankings(self) -> dict[str, Ranking]:
-        """Of each data set, over the mean of its classes."""
-        chosen = at_selected_gamma(self.images, self.selection).drop(columns="loss")
-        found = rank_losses(chosen.rename(columns={"trial": "run"}).assign(label="all classes"))
-        return {one.dataset: one for one in found}
-
-    @cached_property
-    def shares(self) -> pd.DataFrame:
-        return questions.shares(self.public.trials, self.public.scores, self.public.pixels)
-
-    @cached_property
-    def rarity(self) -> pd.DataFrame:
-        return questions.gain_by_rarity(self.gains, self.shares)
-
-    @cached_property
-    def single_runs(self) -> pd.DataFrame | None:
-        """Of the sets with several runs; None where there is none."""
-        repeats = self.tested.groupby("dataset", observed=True)["repeat"].nunique()
-        chosen = self.images[self.images["dataset"].isin(repeats.index[repeats > 1])]
-        return questions.single_runs(chosen, self.tested, self.selection) if len(chosen) else None
-
-    @cached_property
-    def same_loss(self) -> list[questions.SameLoss]:
-        if self.same is None:
-            return []
-        return list(questions.same_loss(questions.image_dsc(read.whole_runs(self.same.trials), self.same.scores)))
-
-    @cached_property
-    def own_rates(self) -> pd.DataFrame | None:
-        if not self.rates:
-            return None
-        return questions.own_rates([read.whole_runs(one.trials) for one in (self.public, *self.rates)])
 
 
 def page(study: Study) -> str:
@@ -164,6 +66,8 @@ def values(study: Study) -> dict[str, str]:
         "claims": claims(study),
         "power": power(study),
         "single": single(study),
+        "further": further(study),
+        "further_consensus": consensus(study.further),
         "rare": rare(study),
         "same": same(study),
         "rates": own_rates(study),
@@ -178,7 +82,7 @@ def image(name: str, words: str) -> str:
 
 def progress(study: Study) -> str:
     """How much has run."""
-    runs = read.runs_of(study.public.trials)
+    runs = read.runs_of(study.sweep.trials)
     finished, planned = int(runs["finished"].sum()), _planned()
     head = f"**{finished} of {planned} trials have finished.**"
     if finished == planned:
@@ -225,6 +129,15 @@ def short_answer(study: Study) -> str:
         lines.append(
             f"A single run of each loss names another loss as the best than all runs together, in {share} of draws."
         )
+    if (beside := study.further) is not None:
+        own = set(study.tested["variant"])
+        first = [dataset for dataset, one in beside.rankings.items() if one.losses[0] not in own]
+        lines.append(
+            f"Beside {len(set(beside.tested['variant']) - own)} further losses, one of these has the highest mean on "
+            f"{len(first)} of {len(beside.rankings)} sets, and "
+            f"{sum(one.best is not None for one in beside.rankings.values())} losses are the best with a probability "
+            f"above {CLEAR:g}."
+        )
     if study.same_loss:
         paper, ours = (_span([getattr(one, way) for one in study.same_loss]) for way in ("paper", "ours"))
         lines.append(
@@ -250,7 +163,7 @@ def sets(study: Study) -> str:
     """Each data set as it was scored."""
     rows = []
     for dataset, own in study.shares.groupby("dataset", sort=False, observed=True):
-        split = study.public.trials
+        split = study.sweep.trials
         folds = split.loc[split["dataset"] == dataset, "fold"].nunique()
         labels = ", ".join(f"{row.label} {percent(row.share, 2)}" for row in own.itertuples())
         images, tested = int(own["images"].max()), int(own["tested"].max())
@@ -282,8 +195,8 @@ def chosen(study: Study) -> str:
 
 def ran(study: Study) -> str:
     """How far each set is, and how the launches went."""
-    runs = read.runs_of(study.public.trials)
-    how = read.running(study.public)
+    runs = read.runs_of(study.sweep.trials)
+    how = read.running(study.sweep)
     rows = [(row.dataset, row.whole, row.finished, row.failed) for row in runs.itertuples()]
     return (
         table(("data set", "whole runs", "trials finished", "failed"), rows)
@@ -311,9 +224,17 @@ def best(study: Study) -> str:
     return table(head, rows)
 
 
-def consensus(study: Study) -> str:
+def further(study: Study) -> str:
+    """Which of the paper's losses and the further ones is best where."""
+    if study.further is None:
+        return NOT_YET
+    trained = int((~study.further.trials["hash"].isin(study.sweep.trials["hash"])).sum())
+    return f"{best(study.further)}\n\nFor this {trained} more trials were trained."
+
+
+def consensus(study: Study | None) -> str:
     """The losses over all sets, by mean rank."""
-    found = study.answers.consensus
+    found = None if study is None else study.answers.consensus
     if found is None or found.about != NEW_TRAININGS:
         return NOT_YET
     rows = [

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.harness import Setting
 from benchmarks.study import figures
-from benchmarks.study.page import Study, page
+from benchmarks.study.page import page
+from benchmarks.study.study import Study
 from storage.database import open_database
 from storage.repository import Repository
 from sweeper.grids.expansion import training_of
@@ -45,6 +46,7 @@ def launches(setting: Setting) -> Iterator[list[str]]:
         yield ["launch", "--grid", "public", "--extend", "--set", f"repeats={runs}", *overrides]
     if quick:
         return
+    yield ["launch", "--grid", str(GRIDS / "further.toml")]
     yield ["launch", "--grid", str(GRIDS / "aa.toml")]
     for name, factor in RATES.items():
         grid = str(GRIDS / "rates.toml")
@@ -72,7 +74,7 @@ def main() -> int:
     for words in launches(arguments.setting):
         if status := _sweeper(*words, *changes, "--data", str(arguments.data)):
             return status
-        names.append(name := words[words.index("--name") + 1] if "--name" in words else _name(words))
+        names.append(name := _name(words))
         if not _finished(name):
             print(f"{name} was stopped; the same command goes on with it", file=sys.stderr)
             return 1
@@ -89,7 +91,8 @@ def main() -> int:
 
 
 def _name(words: list[str]) -> str:
-    return {"public": "public", str(GRIDS / "aa.toml"): "public-aa"}[words[words.index("--grid") + 1]]
+    """The sweep that a launch asks for."""
+    return words[words.index("--name") + 1] if "--name" in words else load_grid(words[words.index("--grid") + 1]).name
 
 
 def _finished(name: str) -> bool:

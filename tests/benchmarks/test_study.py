@@ -11,9 +11,10 @@ import pytest
 from benchmarks.harness import Setting
 from benchmarks.study import pilot, questions, read, text
 from benchmarks.study.__main__ import DOCS
-from benchmarks.study.page import TEMPLATE, Study, page, values
+from benchmarks.study.page import TEMPLATE, page, values
 from benchmarks.study.read import Exported
 from benchmarks.study.run import RUNS, launches
+from benchmarks.study.study import Study
 from sweeper.analysis.frames import TRIAL_COLUMNS, score_frame, typed_trials
 from sweeper.analysis.selection import select_gamma
 from sweeper.data.preparation import bare_identities
@@ -214,7 +215,9 @@ def test_the_study_grows_by_whole_runs_and_shares_them_with_its_checks() -> None
     assert set(first) < set(whole)
     assert (len(first), len(whole)) == (320, 1600)
     assert {spec.repeat for spec in first.values()} == {0}
-    same, *rates = (asked(words) for words in steps[RUNS:])
+    further, same, *rates = (asked(words) for words in steps[RUNS:])
+    assert len({spec.loss.name for spec in further.values()}) == 16
+    assert (len(further), len(set(further) & set(whole))) == (480, 320), "eight losses on four sets, five times"
     assert (len(same), len(set(same) & set(whole))) == (40, 20), "ten seeds of two losses on two sets"
     common = {spec.data.dataset: spec.training.learning_rate for spec in whole.values()}
     factors = [{round(s.training.learning_rate / common[s.data.dataset], 1) for s in one.values()} for one in rates]
@@ -228,22 +231,37 @@ def test_a_quick_study_is_two_sets_with_every_loss_twice() -> None:
     assert {(s.data.dataset, s.seed) for s in found} == {(d, s) for d in ("nuclei", "isic2017") for s in (0, 1)}
 
 
+def exported(name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> Exported:
+    """A sweep with four attempts of which one gave a result."""
+    attempts = pd.DataFrame({"state": ["finished", "lost", "stopped", "failed"]})
+    return Exported(name, trials, scores, pd.DataFrame(), attempts, dict.fromkeys("abc", 1000) | {"ms_lesions": 99})
+
+
 @pytest.mark.slow
 def test_every_place_of_the_page_has_a_value() -> None:
     trials, scores = frames({"ce": 0.7, "dice": 0.6, "unified_focal_asym": 0.75, "unified_focal_sym": 0.72},
                             ("a", "b", "c", "ms_lesions"), runs=2, gammas=(0.5, 0.9))  # fmt: skip
-    attempts = pd.DataFrame({"state": ["finished", "lost", "stopped", "failed"]})
-    study = Study(
-        Exported("public", trials, scores, pd.DataFrame(), attempts, dict.fromkeys("abc", 1000) | {"ms_lesions": 99})
-    )
-    found = values(study)
+    found = values(Study(exported("public", trials, scores)))
     text.filled(TEMPLATE.read_text(encoding="utf-8"), found)
     assert "ms_lesions" not in found["best"] + found["gains"] + found["balance"] + found["single"]
     assert found["ran"].endswith(
         "Of 4 attempts 1 were lost with their process, 1 were stopped and trained on later, and 1 failed."
     )
     assert found["progress"].startswith("**48 of 1600 trials have finished.**")
-    assert (found["pilot"], found["same"], found["rates"]) == (text.NOT_YET,) * 3
+    assert {found[one] for one in ("pilot", "same", "rates", "further", "further_consensus")} == {text.NOT_YET}
+
+
+@pytest.mark.slow
+def test_further_losses_are_told_beside_the_study_and_change_nothing_of_it() -> None:
+    means = {"ce": 0.7, "dice": 0.6, "unified_focal_asym": 0.65, "unified_focal_sym": 0.62}
+    own = exported("public", *frames(means, ("a", "b"), runs=2, gammas=(0.5, 0.9)))
+    beside = exported("public-further", *frames(means | {"iou": 0.9}, ("a", "b"), runs=2, gammas=(0.5, 0.9)))
+    alone, found = values(Study(own)), values(Study(own, further=Study(beside)))
+    changed = {place for place in found if found[place] != alone[place]}
+    assert changed == {"short", "further", "further_consensus"}
+    assert "Beside 1 further losses, one of these has the highest mean on 2 of 2 sets" in found["short"]
+    assert found["further"].endswith("For this 4 more trials were trained.")
+    assert found["further_consensus"].splitlines()[2].startswith("| iou | 1.00 |")
 
 
 @pytest.mark.slow
