@@ -6,6 +6,7 @@
 | worker | training process | `TrainRequest`, `OrderCommand` |
 | training process | worker | `Ready`, then for each trial `Started`, `EpochEnded` after each epoch, and an end |
 | worker | coordinator | `Report`: each of these events, and what the worker knows beside it |
+| worker | who started a training process before it | `Needs`: is it such a one? The answers: `Given`, and `Ended` |
 
 An end is `Finished`, `Interrupted` or `Failed`. This module alone knows how a message is written as JSON: `to_json`
 and the `read_…` functions. Sender and receiver are of one version of the program: only a `PluginSource` is stored.
@@ -68,6 +69,49 @@ class PluginSource:
             text=values.get("text", ""),
             names={kind: tuple(some) for kind, some in names.items() if some},
         )
+
+
+# For a training process that is started before its worker.
+
+NO_GPU = "-1"
+"""What CUDA takes for no GPU at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a training process is started with, fixed for its life.
+
+    Attributes:
+        threads: TensorFlow's intra-op threads.
+        memory_share: share of the GPU's memory in (0, 1), or None.
+        deterministic: whether TensorFlow refuses operations that give other numbers each time.
+        devices: the GPUs that it may use, as CUDA takes them (`0,1`, `-1` for none); None: those that its starter may.
+    """
+
+    kind: ClassVar = "needs"
+
+    threads: int
+    memory_share: float | None = None
+    deterministic: bool = True
+    devices: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The training process is the worker's now. Its pipes come with this message."""
+
+    kind: ClassVar = "given"
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The process that was given has ended: with an exit code, or by a signal, whose number is negative."""
+
+    kind: ClassVar = "ended"
+
+    code: int
 
 
 # To the training process.
@@ -231,6 +275,7 @@ class Task:
         orders: name of the Ray actor that knows the orders for supervised trials.
         memory_share: share of the GPU's memory in (0, 1); None: all of it.
         limits: how long it may take.
+        early: where a training process waits that was started before the worker (`workers.process.early`); or empty.
     """
 
     kind: ClassVar = "task"
@@ -241,6 +286,7 @@ class Task:
     orders: str
     memory_share: float | None = None
     limits: Limits = Limits()
+    early: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +315,7 @@ class Report:
     worker: Worker | None = None
 
 
-Message = Command | Ready | Event | Task | Report
+Message = Command | Ready | Event | Task | Report | Needs | Given | Ended
 
 
 def to_json(message: Message) -> str:
@@ -293,6 +339,19 @@ def read_reply(line: str) -> Ready | Event:
     return _event(values)
 
 
+def read_handover(line: str) -> Needs | Given | Ended:
+    """What was said about a process that is handed over."""
+    values = json.loads(line)
+    match values.pop("kind"):
+        case Needs.kind:
+            return Needs(**values)
+        case Given.kind:
+            return Given(**values)
+        case Ended.kind:
+            return Ended(**values)
+    raise ValueError(f"not about a process that is handed over: {line}")
+
+
 def read_task(text: str) -> Task:
     """What a worker was given."""
     values = json.loads(text)
@@ -303,6 +362,7 @@ def read_task(text: str) -> Task:
         orders=values["orders"],
         memory_share=values["memory_share"],
         limits=Limits(**values["limits"]),
+        early=values["early"],
     )
 
 

@@ -55,10 +55,11 @@ from sweeper.settings import Settings
 from sweeper.timing.costs import CostModel
 from sweeper.timing.measured import measured_costs
 from sweeper.units import size
-from trials.messages import PluginSource, Tracking
+from trials.messages import NO_GPU, Needs, PluginSource, Tracking
 from trials.spec import TrialSpec, is_external
 from trials.states import SweepState, TrialState
 from workers.files import is_disk_full
+from workers.process.early import started_early
 
 if TYPE_CHECKING:
     from workers.tracking import SweepTracker
@@ -287,9 +288,6 @@ def run(
         RayUnavailableError: no Ray to run it on.
         PluginError: the sweep was imported with code that may not run here.
     """
-    from sweeper.run.ray_cluster import ray_cluster, resources_of, slots
-    from sweeper.run.ray_tune import execute
-
     settings, repository, console = session.settings, session.repository, session.console
     for line in finish_changes(settings, repository):  # a rename that MLflow has not heard of would make a second run
         _plain(console)(line)
@@ -343,7 +341,12 @@ def run(
         signals(sweep_name) as ending,
         LeaseKeeper(repository, sweep_name, settings.lease_seconds) as keeper,
         ThreadPoolExecutor(1, "mlflow") as aside,
+        started_early(_needs_first(settings, grid, open_trials)) as early,
     ):
+        # Not before the first training process is on its way: with Ray these take another second.
+        from sweeper.run.ray_cluster import ray_cluster, resources_of, slots
+        from sweeper.run.ray_tune import execute
+
         reserve.keep(repository.database)
         for line in take_over(repository, keeper, trials, fixed=fixed):
             _plain(console)(line)
@@ -396,6 +399,7 @@ def run(
                             logs=settings.logs,
                             resources=resources,
                             limits={d.name: limits_of(grid.trial_resources(d.name)) for d in grid.datasets},
+                            early=early,
                         )
                         failed = False
                     except EndedAtOnce:
@@ -412,6 +416,18 @@ def run(
     if repository.sweep(sweep_name).state is SweepState.FINISHED:
         _fill(session, grid)
     return True
+
+
+def _needs_first(settings: Settings, grid: Grid, trials: Sequence[Trial]) -> Needs | None:
+    """What the training process of the first trial needs; None where it is not started by this machine's CPU alone."""
+    if settings.ray_address or not trials:
+        return None
+    first = trials[0]
+    gpus = grid.trial_resources(first.dataset).gpus
+    if gpus or (gpus is None and any(Path("/dev").glob("nvidia[0-9]*"))):
+        return None
+    training = first.spec.training
+    return Needs(training.threads, deterministic=training.deterministic, devices=NO_GPU)
 
 
 def _track(session: Session, sweep: Sweep, cut_short: Sequence[Path]) -> SweepTracker:

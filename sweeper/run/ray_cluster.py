@@ -46,7 +46,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray._private import services, utils  # noqa: E402
+from ray._private import parameter, services, utils  # noqa: E402
 from ray._private.accelerators import NvidiaGPUAcceleratorManager  # noqa: E402
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -170,14 +170,16 @@ def _remove_unused(folder: Path) -> None:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """What Ray starts in the block is a session of its own, and Ray leaves SIGTERM to us, where it would end this
-    process at once. It has no settings for either."""
-    popen, handle = services.ConsolePopen, utils.set_sigterm_handler
+    process at once. A local cluster does without two processes: one that would add machines, and one that would print
+    the workers' output here. Ray has no settings for these."""
+    popen, handle, params = services.ConsolePopen, utils.set_sigterm_handler, parameter.RayParams
     services.ConsolePopen = partial(popen, start_new_session=True)
     utils.set_sigterm_handler = lambda handler: None
+    parameter.RayParams = partial(params, no_monitor=True, include_log_monitor=False)
     try:
         yield
     finally:
-        services.ConsolePopen, utils.set_sigterm_handler = popen, handle
+        services.ConsolePopen, utils.set_sigterm_handler, parameter.RayParams = popen, handle, params
 
 
 def nodes() -> list[dict[str, float]]:

@@ -62,9 +62,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         resources: Mapping[str, Mapping[str, float]],
         limits: Mapping[str, Limits] | None = None,
         placement: Placement | None = None,
+        early: str = "",
     ) -> None:
         super().__init__()
-        self._placement = placement
+        self._placement, self._early = placement, early
         self._coordinator, self._tracking, self._slots = coordinator, tracking, slots
         self._logs, self._resources, self._limits = logs, resources, limits or {}
         self._hashes: dict[str, str] = {}
@@ -97,6 +98,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
             # Several trials on one GPU: TensorFlow would take all of its memory.
             memory_share=resources["GPU"] if 0 < resources["GPU"] < 1 else None,
             limits=self._limits.get(running.trial.dataset, Limits()),
+            early=self._early,
         )
         # As text, like the results: Tune copies and flattens a trial's configuration many times.
         return {"hash": trial_hash, "task": to_json(task), "resources": resources}
@@ -254,6 +256,7 @@ def execute(
     logs: Path,
     resources: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, Limits] | None = None,
+    early: str = "",
     trainable: type[tune.Trainable] = WarmTrainable,
 ) -> None:
     """Runs the coordinator's trials on the connected cluster until it has no more.
@@ -264,6 +267,7 @@ def execute(
         logs: folder for what the training processes print.
         resources: what a trial on each data set takes, see `resources_of`.
         limits: how long one on each data set may take, see `limits_of`.
+        early: where a training process waits that was started before, see `workers.process.early`.
         trainable: trains a trial and reports like `WarmTrainable`.
 
     Raises:
@@ -284,7 +288,7 @@ def execute(
             tune.with_resources(trainable, _placement),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources, limits, placement),
+                search_alg=QueueSearcher(coordinator, tracking, at_once, logs, resources, limits, placement, early),
                 scheduler=scheduler,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,

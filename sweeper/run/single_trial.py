@@ -15,7 +15,7 @@ from sweeper.grids.details import details_of
 from sweeper.grids.names import naming_of
 from sweeper.grids.plugged import refuse_inert_trial
 from sweeper.settings import Settings
-from trials.messages import EpochEnded, Failed, Finished, TrainRequest
+from trials.messages import EpochEnded, Failed, Finished, Needs, TrainRequest
 from trials.results import TrialResult
 from workers.process.warm import WarmProcess
 
@@ -44,7 +44,7 @@ def run_alone(
         plugins=() if sweep is None else details_of(sweep).runnable,
     )
     training = request.spec.training
-    process = WarmProcess(training.threads, deterministic=training.deterministic)
+    process = WarmProcess(Needs(training.threads, deterministic=training.deterministic))
     try:
         process.train(request, folder / "log.txt")
         while True:

@@ -16,11 +16,13 @@ from typing import TypedDict
 from sweeper.run import ray_cluster  # noqa: F401  before Ray: it sets what Ray reads when it is imported
 from sweeper.run.limits import over_text, patience
 from trials.messages import (
+    NO_GPU,
     End,
     EpochEnded,
     Failed,
     Finished,
     Interrupted,
+    Needs,
     Order,
     Report,
     Started,
@@ -84,24 +86,15 @@ class WarmTrainable(tune.Trainable):  # type: ignore[misc]
     def _start(self, config: Mapping[str, str]) -> None:
         task = read_task(config["task"])
         request, training = task.request, task.request.spec.training
-        needs = training.threads, task.memory_share, training.deterministic
+        devices = ",".join(_gpus()) or NO_GPU  # Ray leaves those of a trial without a GPU as they are
+        needs = Needs(training.threads, task.memory_share, training.deterministic, devices)
         process = self._process
         if process is not None and self._busy:
             self._quieten(process)
-        if (
-            process is None
-            or not process.alive()
-            or (process.threads, process.memory_share, process.deterministic) != needs
-            or process.outgrown()
-        ):
+        if process is None or not process.alive() or process.needs != needs or process.outgrown():
             if process is not None:
                 process.close()
-            process = self._process = WarmProcess(
-                training.threads,
-                task.memory_share,
-                deterministic=training.deterministic,
-                devices=",".join(_gpus()) or "-1",  # Ray leaves those of a trial without a GPU as they are
-            )
+            process = self._process = WarmProcess(needs, task.early)
         if self._replayer is None:
             tracking = task.tracking
             self._replayer = Replayer(tracking.uri, experiment=tracking.experiment, parent_run=tracking.parent_run)

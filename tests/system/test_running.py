@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.system.sweeps import LONG_GRID, PLAIN_REPORT, TINY_GRID, Home, python_path, some_epoch, wait_for
@@ -86,6 +87,10 @@ def test_a_sweep_that_is_handed_over_resumes_and_is_free_and_running_by_its_stat
     """What a service that goes on with it needs: no lease, no stop, and the limit."""
     process = home.start("resume", "long", "--limit", "5")
     wait_for(some_epoch(home, "long"))
+    with home.repository() as repository:
+        trainer = max(repository.attempts_of_sweep("long"), key=lambda one: one.started_at)
+    # Started by the command itself, before Ray, and taken by Ray's first worker.
+    assert psutil.Process(trainer.pid).ppid() == process.pid
     process.send_signal(signal.SIGUSR2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from trials.messages import Command, Event, Order, OrderCommand, Ready, TrainRequest, read_reply, to_json
+from trials.messages import Command, Event, Needs, Order, OrderCommand, Ready, TrainRequest, read_reply, to_json
 from workers.errors import TimedOutError, WorkerLostError
+from workers.process.early import take
+from workers.process.start import start
 from workers.process.trial_log import TrialLog
 from workers.timers import unless_ended
 
@@ -34,42 +33,19 @@ class WarmProcess:
     """A training process that trains one trial after another.
 
     Args:
-        threads: TensorFlow's intra-op threads, fixed for the life of the process.
-        memory_share: share of the GPU's memory in (0, 1), or None.
-        deterministic: whether TensorFlow refuses operations that give other numbers each time.
-        devices: the GPUs that it may use, as CUDA takes them (`0,1`, `-1` for none); None: those that this one may.
+        needs: what it is started with.
+        early: where one may wait that was started before, see `workers.process.early`.
     """
 
-    def __init__(
-        self,
-        threads: int,
-        memory_share: float | None = None,
-        *,
-        deterministic: bool = True,
-        devices: str | None = None,
-    ) -> None:
-        self.threads, self.memory_share, self.deterministic = threads, memory_share, deterministic
+    def __init__(self, needs: Needs, early: str = "") -> None:
+        self.needs = needs
         self.ready: Ready | None = None
         """What the process said when it had started, once a message has come."""
         self._tail: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
         self._log: TrialLog | None = None
         self._lock = threading.Lock()
         self._first_memory: int | None = None
-        command = [sys.executable, "-m", "workers.process.child", "--threads", str(threads)]
-        if memory_share is not None:
-            command += ["--memory-share", str(memory_share)]
-        if not deterministic:
-            command.append("--not-deterministic")
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=_environment(threads, devices),
-        )
+        self._process = take(early, needs) or start(needs)
         self._pump = threading.Thread(target=self._read_stderr, name="stderr", daemon=True)
         self._pump.start()
 
@@ -201,24 +177,6 @@ class WarmProcess:
                     with contextlib.suppress(OSError):
                         self._log.write(line)
         source.close()
-
-
-def _environment(threads: int, devices: str | None) -> dict[str, str]:
-    environment = dict(os.environ)
-    # CUDA's own order is by speed, the driver's and Ray's by place: with GPUs of two kinds, number 0 would be two.
-    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    if devices is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = devices
-    environment.update(
-        {
-            "TF_CPP_MIN_LOG_LEVEL": environment.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-            "OMP_NUM_THREADS": str(threads),
-            # NumPy's small matrix products: its threads cost far more than they save.
-            "OPENBLAS_NUM_THREADS": "1",
-            "KERAS_BACKEND": "tensorflow",
-        }
-    )
-    return environment
 
 
 _OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))

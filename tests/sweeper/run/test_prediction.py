@@ -29,7 +29,7 @@ from sweeper.run.launch import create
 from sweeper.run.prediction import Choice, check_apart, choose, find_jobs, predict, with_masks
 from sweeper.session import Session
 from sweeper.settings import Settings
-from trials.messages import Failed, Finished, TrainRequest
+from trials.messages import Failed, Finished, Needs, TrainRequest
 from trials.spec import ModelSpec
 from trials.states import SweepState
 from workers.datasets.image_folder import NUCLEI
@@ -160,7 +160,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         session = Session(settings, repository, Console(file=io.StringIO()))
         create(session, resolve(parse_grid(GRID, "cells"), settings), [])
         lease = repository.acquire_lease("cells", "test", 6000)
-        process = WarmProcess(1)
+        process = WarmProcess(Needs(1))
         for trial in repository.trials("cells"):
             attempt = repository.claim(lease, trial.hash)
             assert attempt is not None

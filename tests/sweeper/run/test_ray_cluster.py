@@ -17,6 +17,13 @@ with ray_cluster(""):
     os.kill(os.getpid(), signal.SIGTERM)
 """
 
+PROCESSES = """
+import psutil
+from sweeper.run.ray_cluster import ray_cluster
+with ray_cluster(""):
+    print(*(word for one in psutil.Process().children() for word in one.cmdline()))
+"""
+
 
 @pytest.mark.slow
 def test_a_signal_reaches_us_and_not_what_ray_does_of_it() -> None:
@@ -24,6 +31,14 @@ def test_a_signal_reaches_us_and_not_what_ray_does_of_it() -> None:
     done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True, check=True)
     assert done.stdout == "told\n"
     assert "SIGTERM received" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_local_ray_does_without_processes_that_nobody_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", PROCESSES], capture_output=True, text=True, check=True)
+    assert "raylet" in done.stdout
+    assert "log_monitor" not in done.stdout
+    assert "autoscaler" not in done.stdout
 
 
 def test_what_a_ray_that_could_not_start_has_left_is_ended(tmp_path: Path) -> None:

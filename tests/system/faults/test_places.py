@@ -37,7 +37,7 @@ from tests.dashboards.unrendered import unrendered
 from tests.system.faults.scenarios import fill
 from tests.tiny_trials import TinyData, tiny_data
 from trials.errors import ExpectedError
-from trials.messages import EpochEnded, Event, Failed, Finished, Order, Started, TrainRequest
+from trials.messages import EpochEnded, Event, Failed, Finished, Needs, Order, Started, TrainRequest
 from trials.results import Epoch
 from trials.spec import DataSpec, LossSpec, TrialSpec
 from trials.states import FailureKind
@@ -605,7 +605,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
 
 @pytest.fixture(scope="module")
 def trainer() -> Iterator[WarmProcess]:
-    process = WarmProcess(threads=1)
+    process = WarmProcess(Needs(threads=1))
     yield process
     process.close()
 

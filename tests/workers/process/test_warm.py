@@ -16,19 +16,18 @@ import psutil
 import pytest
 
 from tests.tiny_trials import TinyData, tiny_data
+from tests.training_process import messages, numbers, receive_for_ever, request_for, result
 from trials.messages import (
     EpochEnded,
     Event,
     Failed,
     Finished,
     Interrupted,
+    Needs,
     Order,
     Started,
-    TrainRequest,
     to_json,
 )
-from trials.results import TrialResult
-from trials.spec import TrialSpec
 from trials.states import FailureKind
 from workers.errors import TimedOutError, WorkerLostError
 from workers.process.warm import WarmProcess
@@ -43,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[WarmProcess]:
-    process = WarmProcess(threads=1)
+    process = WarmProcess(Needs(threads=1))
     yield process
     process.close()
 
@@ -51,20 +50,16 @@ def shared() -> Iterator[WarmProcess]:
 OWNER = """
 import sys
 from pathlib import Path
-from trials.messages import read_command
+from trials.messages import Needs, read_command
 from workers.process.warm import WarmProcess
 
-process = WarmProcess(threads=1)
+process = WarmProcess(Needs(threads=1))
 process.train(read_command(sys.argv[1]), Path(sys.argv[2]))
 process.receive()
 print(process.pid, flush=True)
 while True:
     process.receive()
 """
-
-
-def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> TrainRequest:
-    return TrainRequest(spec, "one cell", data.root, folder, sweep="test", provenance="real", revision="test")
 
 
 def end(process: WarmProcess) -> Event:
@@ -74,31 +69,9 @@ def end(process: WarmProcess) -> Event:
     return message
 
 
-def messages(process: WarmProcess, data: TinyData, spec: TrialSpec, folder: Path) -> list[Event]:
-    process.train(request_for(data, spec, folder), folder / "log.txt")
-    received = [process.receive()]
-    while isinstance(received[-1], Started | EpochEnded):
-        received.append(process.receive())
-    return received
-
-
-def result(message: Event) -> TrialResult:
-    assert isinstance(message, Finished), message
-    return message.result
-
-
 def failure(message: Event) -> FailureKind:
     assert isinstance(message, Failed), message
     return message.failure
-
-
-def receive_for_ever(process: WarmProcess) -> None:
-    while True:
-        process.receive()
-
-
-def numbers(message: Event) -> object:
-    return result(message).scores, [replace(epoch, seconds=0.0) for epoch in result(message).history]
 
 
 @pytest.mark.slow
@@ -203,7 +176,7 @@ def test_a_killed_loading_process_is_a_lost_worker(shared: WarmProcess, data: Ti
 
 
 def test_a_process_that_says_nothing_in_time_is_ended(data: TinyData, tmp_path: Path) -> None:
-    process = WarmProcess(threads=1)
+    process = WarmProcess(Needs(threads=1))
     process.train(request_for(data, data.spec("ce", epochs=500), tmp_path), tmp_path / "log.txt")
     with pytest.raises(TimedOutError):
         process.receive(within=0.0)
@@ -217,7 +190,7 @@ def test_a_trial_killed_in_an_epoch_is_told_and_ends_as_one_left_alone(
 ) -> None:
     spec = data.spec(gamma=0.4, epochs=30, momentum=0.9, min_delta=0.1, plateau_patience=3)
     alone = messages(shared, data, spec, tmp_path / "alone")[-1]
-    process = WarmProcess(threads=1)
+    process = WarmProcess(Needs(threads=1))
     process.train(request_for(data, spec, tmp_path / "killed"), tmp_path / "log.txt")
     while not (isinstance(message := process.receive(), EpochEnded) and message.record.epoch == 7):
         pass
@@ -251,7 +224,7 @@ def test_the_process_ends_with_its_owner(data: TinyData, tmp_path: Path) -> None
 def test_two_workers_beside_each_other_give_the_same_numbers(data: TinyData, tmp_path: Path, cores: int) -> None:
     spec = data.spec(gamma=0.4, epochs=4, threads=cores)
     results: dict[int, object] = {}
-    processes = [WarmProcess(threads=cores) for _ in range(2)]
+    processes = [WarmProcess(Needs(threads=cores)) for _ in range(2)]
 
     def work(index: int) -> None:
         results[index] = numbers(messages(processes[index], data, spec, tmp_path / str(index))[-1])
@@ -277,7 +250,7 @@ def test_stderr_reaches_the_log(shared: WarmProcess, data: TinyData, tmp_path: P
 
 
 def test_a_closed_process_cannot_train(data: TinyData, tmp_path: Path) -> None:
-    process = WarmProcess(threads=1)
+    process = WarmProcess(Needs(threads=1))
     process.close()
     while process.alive():  # which ends with the test's time at the latest
         time.sleep(0.01)
