@@ -6,6 +6,7 @@ import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, func, literal, or_, select, type_coerce
@@ -53,8 +54,12 @@ class ResultColumnMethods(LeaseMethods):
         Raises:
             UnknownSweepError: there is no such sweep.
         """
+        # As plain text: all of it is, and a look at each value takes a while with a million rows.
+        texts: list[ColumnElement[Any]] = [
+            type_coerce(ScoreRow.__table__.c[name], Text) for name in (*SCORE_TEXTS, "metrics")
+        ]
         statement = (
-            select(*(ScoreRow.__table__.c[name] for name in SCORE_TEXTS), type_coerce(ScoreRow.metrics, Text))
+            select(*texts)
             .join(MembershipRow, MembershipRow.trial == ScoreRow.trial)
             .order_by(MembershipRow.position, ScoreRow.partition, ScoreRow.case, ScoreRow.label)
         )
@@ -64,7 +69,7 @@ class ResultColumnMethods(LeaseMethods):
             columns = dict(self._columns(sweep_name, statement, (*SCORE_TEXTS, "metrics")))
             # All texts are parsed at once: with a large study that takes a third of the time.
             values = json.loads(f"[{','.join(columns.pop('metrics'))}]")
-            names = metrics.in_order([*metrics.listed(), *(name for row in values for name in row)])
+            names = metrics.in_order([*metrics.listed(), *dict.fromkeys(chain.from_iterable(values))])
             return {**columns, **{name: [row.get(name) for row in values] for name in names}}
 
     def knows_groups(self, sweep_name: str) -> bool:
