@@ -135,6 +135,7 @@ def _rendered(settings: Any, figure: Figure) -> Files:
 
 def main() -> None:
     """Renders until the input closes."""
+    os.nice(10)  # who asked has all the rest to do, and waits only at its end
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     while True:

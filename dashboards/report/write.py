@@ -108,8 +108,7 @@ def check_formats(formats: Sequence[str]) -> None:
 def write_report(data: StudyData, out: Path, *, formats: Sequence[str] = ("html",)) -> ReportFiles:
     """Writes the report of what was read already. Arguments, files and errors as in `write_study_report`."""
     check_formats(formats)
-    drawings = draw_figures(data)
-    sections = fill_sections(data, drawings)
+    drawings, sections = contents(data)
     try:
         return _write(data, drawings, sections, out, formats)
     except OSError as error:
@@ -118,8 +117,26 @@ def write_report(data: StudyData, out: Path, *, formats: Sequence[str] = ("html"
         ) from error
 
 
-def draw_figures(data: StudyData) -> dict[str, list[Drawing]]:
-    """The drawings of every registered figure whose section the page has, by its name.
+def contents(data: StudyData) -> tuple[dict[str, list[Drawing]], list[tuple[Section, list[Block]]]]:
+    """The drawings of every registered figure whose section the page has, by its name, and the sections in order.
+
+    Raises:
+        ReportError: a figure or a section fails, or a figure names a section that there is not.
+    """
+    with _beside(data) as beside:
+        painted = draw_figures(data, beside)
+        sections = fill_sections(data, painted)  # which has the figures' words; their files are rendered meanwhile
+        drawings = {name: _made(f"the figure {name!r}", map, Drawing.complete, own) for name, own in painted.items()}
+    return drawings, [(section, [_complete(block) for block in blocks]) for section, blocks in sections]
+
+
+def _complete(block: Block) -> Block:
+    return block.complete() if isinstance(block, Drawing) else block
+
+
+def draw_figures(data: StudyData, beside: Renderers | None) -> dict[str, list[Drawing]]:
+    """The drawings of every registered figure whose section the page has, by its name. Those that are rendered beside
+    are not complete.
 
     Raises:
         ReportError: a figure fails, or names a section that there is not.
@@ -128,13 +145,7 @@ def draw_figures(data: StudyData) -> dict[str, list[Drawing]]:
         if figure.section not in SECTIONS:
             raise ReportError(f"the figure {name!r} names the section {figure.section!r}; known: {', '.join(SECTIONS)}")
     shown = _sections(data)
-    names = [name for name, figure in FIGURES.items() if figure.section in shown]
-    with _beside(data) as beside:
-        drawings = {name: _drawn(name, data, beside) for name in names}
-        return {
-            name: _made(f"the figure {name!r}", lambda own: [one.complete() for one in own], own)
-            for name, own in drawings.items()
-        }
+    return {name: _drawn(name, data, beside) for name, figure in FIGURES.items() if figure.section in shown}
 
 
 def _drawn(name: str, data: StudyData, beside: Renderers | None) -> list[Drawing]:

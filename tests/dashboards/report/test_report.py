@@ -14,10 +14,11 @@ from study_maker import MemoryRepository, Study, make_sweep, make_trial, paper_l
 
 from dashboards.commands import write
 from dashboards.errors import ReportError
+from dashboards.figures import Drawing
 from dashboards.report import pdf
 from dashboards.report import write as report_write
 from dashboards.report.settings_table import settings_table
-from dashboards.report.write import draw_figures
+from dashboards.report.write import contents
 from dashboards.study_data import read_study_data
 from storage.database import open_database
 from storage.errors import UnknownSweepError
@@ -99,17 +100,22 @@ def test_figures_that_processes_beside_render_have_the_same_bytes(monkeypatch):
     )
     repository = MemoryRepository(study, make_sweep())
     data = read_study_data(repository, read_study(repository, "s"))
-    here = files_of(draw_figures(data))
+    here = files_of(contents(data))
     assert all(svg and png for svg, png in here.values())
     monkeypatch.setattr(report_write, "MANY_PLACES", 1)
-    assert_same(files_of(draw_figures(data)), here)
+    assert_same(files_of(contents(data)), here)
     # What becomes of them where such a process ends at once.
     monkeypatch.setattr("dashboards.rendering.sys.executable", "/bin/false")
-    assert_same(files_of(draw_figures(data)), here)
+    assert_same(files_of(contents(data)), here)
 
 
-def files_of(drawings):
-    return {one.name: (one.svg, one.png) for own in drawings.values() for one in own}
+def files_of(content):
+    drawings, sections = content
+    files = {one.name: (one.svg, one.png) for own in drawings.values() for one in own}
+    shown = {one.name: (one.svg, one.png) for _, blocks in sections for one in blocks if isinstance(one, Drawing)}
+    assert shown.keys() == files.keys()
+    assert_same(shown, {name: files[name] for name in shown})
+    return files
 
 
 def assert_same(files, others):
