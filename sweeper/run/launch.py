@@ -419,10 +419,10 @@ def run(
 
 
 def _needs_first(settings: Settings, grid: Grid, trials: Sequence[Trial]) -> Needs | None:
-    """What the training process of the first trial needs; None where it is not started by this machine's CPU alone."""
+    """What the first trial's training process needs; None where another machine may train it, or a GPU."""
     if settings.ray_address or not trials:
         return None
-    first = trials[0]
+    first = max(trials, key=lambda trial: trial.cost or 0.0)  # the coordinator claims the longest first
     gpus = grid.trial_resources(first.dataset).gpus
     if gpus or (gpus is None and any(Path("/dev").glob("nvidia[0-9]*"))):
         return None

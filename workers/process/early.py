@@ -1,7 +1,7 @@
 """A training process that is started before the worker that will own it, and is handed over to it.
 
 Python with TensorFlow takes as long to start as Ray does. So whoever starts Ray on this machine starts a training
-process before (`started_early`), and the first worker that needs one like it takes it (`take`). They meet at a socket
+process before (`started_early`), and the first worker takes it, if it needs one like it (`take`). They meet at a socket
 without a file, whose name the worker is told, and each looks whether the other is of the same user. The process's pipes
 are given away, so that it ends with its new owner, as any other does. Only its parent can wait for it, and tells how it
 ended.
@@ -34,7 +34,7 @@ _LINE = 4096
 
 @contextlib.contextmanager
 def started_early(needs: Needs | None) -> Iterator[str]:
-    """Starts a training process. One that nobody has taken ends with the block.
+    """Starts a training process. One that nobody has taken ends with the block, or when a worker needs another.
 
     Args:
         needs: what it is started with; None: none is started.
@@ -62,7 +62,7 @@ def started_early(needs: Needs | None) -> Iterator[str]:
 
 
 def _give(door: socket.socket, needs: Needs, process: subprocess.Popen[str]) -> None:
-    """Gives the process to the first worker that needs it, and tells how it ended."""
+    """Gives the process to the first worker that comes, if that needs it, and tells how it ended."""
     with process:  # at its end the pipes are closed here, and the process is waited for
         while True:
             try:
@@ -72,9 +72,12 @@ def _give(door: socket.socket, needs: Needs, process: subprocess.Popen[str]) -> 
                 return
             with worker, contextlib.suppress(OSError):
                 worker.settimeout(ANSWER_SECONDS)
-                if not _same_user(worker) or _read(worker) != needs:
+                if not _same_user(worker):
                     continue
                 door.close()
+                if _read(worker) != needs:  # nor will later workers need it, and it takes memory
+                    process.kill()
+                    return
                 pipes = [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe is not None]
                 socket.send_fds(worker, [_line(Given(process.pid))], [pipe.fileno() for pipe in pipes])
                 for pipe in pipes:
@@ -118,7 +121,7 @@ class Taken:
 
 
 def take(name: str, needs: Needs) -> Taken | None:
-    """The process that waits at the door; None where none that was started so does (any more).
+    """The process that waits at the door; None where none does, or where it was started otherwise.
 
     Args:
         name: what `started_early` gave.
