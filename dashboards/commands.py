@@ -39,13 +39,11 @@ def write(
     """
     load_installed(PLUGIN_KINDS)
     load_plugins(study.sweep, (*PLUGIN_KINDS, "metrics"))
-    try:
-        files = write_study_report(
-            repository, study, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared
-        )
-    finally:
-        # Not before: the first figures need no test, and are rendered by processes beside while the tests are made.
-        keep_significance(repository, study)
+    files = write_study_report(
+        repository, study, out, formats=formats, trials_folder=settings.trials, prepared_root=settings.prepared
+    )
+    # Not before: the first figures need no test, and are rendered by processes beside while the tests are made.
+    keep_significance(repository, study)
     return files.all
 
 

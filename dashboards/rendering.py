@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -70,6 +71,7 @@ class Rendering:
     asked: bytes
     answer: Future[Files]
 
+    @cached_property
     def files(self) -> Files:
         """The files, rendered here where the process could not."""
         try:

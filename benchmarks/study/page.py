@@ -129,14 +129,14 @@ def short_answer(study: Study) -> str:
         lines.append(
             f"A single run of each loss names another loss as the best than all runs together, in {share} of draws."
         )
-    if (beside := study.further) is not None:
+    if (beside := study.further) is not None and beside.rankings:
         own = set(study.tested["variant"])
-        first = [dataset for dataset, one in beside.rankings.items() if one.losses[0] not in own]
+        found = beside.rankings.values()
+        first, clear = sum(one.losses[0] not in own for one in found), sum(one.best is not None for one in found)
+        further = set(beside.tested["variant"]) - own
         lines.append(
-            f"Beside {len(set(beside.tested['variant']) - own)} further losses, one of these has the highest mean on "
-            f"{len(first)} of {len(beside.rankings)} sets, and "
-            f"{sum(one.best is not None for one in beside.rankings.values())} losses are the best with a probability "
-            f"above {CLEAR:g}."
+            f"With {len(further)} further losses beside, one of these has the highest mean on {first} of {len(found)} "
+            f"sets, and a loss is the best with a probability above {CLEAR:g} on {clear}."
         )
     if study.same_loss:
         paper, ours = (_span([getattr(one, way) for one in study.same_loss]) for way in ("paper", "ours"))
@@ -226,7 +226,7 @@ def best(study: Study) -> str:
 
 def further(study: Study) -> str:
     """Which of the paper's losses and the further ones is best where."""
-    if study.further is None:
+    if study.further is None or not study.further.rankings:
         return NOT_YET
     trained = int((~study.further.trials["hash"].isin(study.sweep.trials["hash"])).sum())
     return f"{best(study.further)}\n\nFor this {trained} more trials were trained."

@@ -120,7 +120,7 @@ class Drawing:
         """The drawing with its files, for which it waits."""
         if self.rendering is None:
             return self
-        svg, png = self.rendering.files()
+        svg, png = self.rendering.files
         return replace(self, svg=svg, png=png, rendering=None)
 
     @property

@@ -119,11 +119,11 @@ def score_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     if missing:
         raise AnalysisError(f"the scores lack the column(s) {', '.join(missing)}; needed: {', '.join(needed)}")
     names = dict.fromkeys([*SCORE_TEXTS, *metrics.listed(), *columns])
-    nowhere = np.full(len(columns["trial"]), np.nan)
-    frame = pd.DataFrame(
-        {c: pd.Series(columns.get(c, nowhere), dtype="str" if c in SCORE_TEXTS else float) for c in names}
-    )
-    frame["group"] = frame["group"].fillna("")
+    frame = pd.DataFrame({c: columns.get(c, np.full(len(columns["trial"]), np.nan)) for c in names})
+    frame["group"] = frame["group"].astype(object).fillna("")
+    for column in frame.columns:
+        text = column in SCORE_TEXTS
+        frame[column] = frame[column].astype("str") if text else pd.to_numeric(frame[column]).astype(float)
     _check_scores(frame)
     return frame
 

@@ -259,7 +259,10 @@ def test_further_losses_are_told_beside_the_study_and_change_nothing_of_it() -> 
     alone, found = values(Study(own)), values(Study(own, further=Study(beside)))
     changed = {place for place in found if found[place] != alone[place]}
     assert changed == {"short", "further", "further_consensus"}
-    assert "Beside 1 further losses, one of these has the highest mean on 2 of 2 sets" in found["short"]
+    assert (
+        "With 1 further losses beside, one of these has the highest mean on 2 of 2 sets, and a loss is"
+        in found["short"]
+    )
     assert found["further"].endswith("For this 4 more trials were trained.")
     assert found["further_consensus"].splitlines()[2].startswith("| iou | 1.00 |")
 

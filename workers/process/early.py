@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from trials.messages import Ended, Given, Needs, read_handover, to_json
 from workers.process.start import start
@@ -47,10 +48,9 @@ def started_early(needs: Needs | None) -> Iterator[str]:
         return
     name = f"sweeper-{secrets.token_hex(16)}"
     with socket.socket(socket.AF_UNIX) as door:
-        door.bind(f"\0{name}")
-        door.listen()
-        # A signal of the terminal, which ends the sweep in order, does not reach it.
-        process = start(needs, session=True)
+        if (process := _started_behind(door, name, needs)) is None:
+            yield ""
+            return
         giver = threading.Thread(target=_give, args=(door, needs, process), name="early", daemon=True)
         giver.start()
         try:
@@ -59,6 +59,17 @@ def started_early(needs: Needs | None) -> Iterator[str]:
             with contextlib.suppress(OSError):  # closed, since the process was given
                 door.shutdown(socket.SHUT_RDWR)
             giver.join(_CLOSE_SECONDS)
+
+
+def _started_behind(door: socket.socket, name: str, needs: Needs) -> subprocess.Popen[str] | None:
+    """The process; None where such sockets are not allowed, and the worker starts one later."""
+    try:
+        door.bind(f"\0{name}")
+        door.listen()
+        # A signal of the terminal, which ends the sweep in order, does not reach it.
+        return start(needs, session=True)
+    except OSError:
+        return None
 
 
 def _give(door: socket.socket, needs: Needs, process: subprocess.Popen[str]) -> None:
@@ -75,7 +86,8 @@ def _give(door: socket.socket, needs: Needs, process: subprocess.Popen[str]) -> 
                 if not _same_user(worker):
                     continue
                 door.close()
-                if _read(worker) != needs:  # nor will later workers need it, and it takes memory
+                # Nor will later workers need it, and it takes memory. One that has died leaves its error to the next.
+                if _read(worker) != needs or process.poll() is not None:
                     process.kill()
                     return
                 pipes = [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe is not None]
@@ -141,8 +153,17 @@ def take(name: str, needs: Needs) -> Taken | None:
             if isinstance(given, Given) and len(pipes) == _PIPES:
                 connection = socket.socket(fileno=door.detach())
                 connection.settimeout(None)
+                _adopt(given.pid)
                 return Taken(connection, given.pid, *pipes)
     return None
+
+
+def _adopt(pid: int) -> None:
+    """Gives the process what this one's children inherit. Ray makes its workers, and so what they start, give way to
+    others, and the first to be ended where memory runs out."""
+    with contextlib.suppress(OSError):  # it has ended
+        os.setpriority(os.PRIO_PGRP, pid, os.getpriority(os.PRIO_PROCESS, 0))  # all of its threads
+        Path(f"/proc/{pid}/oom_score_adj").write_text(Path("/proc/self/oom_score_adj").read_text())
 
 
 def _same_user(connection: socket.socket) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 from trials.messages import Needs
+from workers.process import one_request
 
 
 def start(needs: Needs, *, session: bool = False) -> subprocess.Popen[str]:
@@ -16,7 +16,8 @@ def start(needs: Needs, *, session: bool = False) -> subprocess.Popen[str]:
         needs: what it is started with.
         session: whether it is a session of its own, which no signal of a terminal reaches.
     """
-    command = [sys.executable, "-m", "workers.process.child", "--threads", str(needs.threads)]
+    # Not from the current folder (-P), where another checkout may lie.
+    command = [sys.executable, "-P", "-m", "workers.process.child", "--threads", str(needs.threads)]
     if needs.memory_share is not None:
         command += ["--memory-share", str(needs.memory_share)]
     if not needs.deterministic:
@@ -35,7 +36,7 @@ def start(needs: Needs, *, session: bool = False) -> subprocess.Popen[str]:
 
 
 def _environment(needs: Needs) -> dict[str, str]:
-    environment = dict(os.environ)
+    environment = one_request.environment()
     # CUDA's own order is by speed, the driver's and Ray's by place: with GPUs of two kinds, number 0 would be two.
     environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if needs.devices is not None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from trials.messages import Given, Needs, to_json
 from workers.errors import WorkerLostError
 from workers.process import early
 from workers.process.early import Taken, started_early, take
+from workers.process.start import start
 from workers.process.warm import WarmProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sockets without a file")
@@ -26,6 +28,7 @@ NEEDS = Needs(threads=1)
 
 OWNER = """
 import sys
+import time
 from pathlib import Path
 from trials.messages import Needs, read_command
 from workers.process.warm import WarmProcess
@@ -36,6 +39,23 @@ process.receive()
 print(process.pid, flush=True)
 while True:
     process.receive()
+"""
+
+
+GIVING_WAY = """
+import os, sys
+from pathlib import Path
+from trials.messages import Needs
+from workers.process.early import take
+
+def seen(process):
+    return os.getpriority(os.PRIO_PROCESS, process), Path(f"/proc/{process}/oom_score_adj").read_text().strip()
+
+before = seen(os.getpid())
+os.nice(15)
+Path("/proc/self/oom_score_adj").write_text("1000")
+taken = take(sys.argv[1], Needs(threads=1))
+assert before != seen(os.getpid()) == seen(taken.pid)
 """
 
 
@@ -92,6 +112,61 @@ def test_without_needs_there_is_none() -> None:
     assert take("", NEEDS) is None
 
 
+def wait_for_end(process: psutil.Process) -> None:
+    """Until it is dead; its parent has not asked yet."""
+    while process.status() != psutil.STATUS_ZOMBIE:  # which ends with the test's time at the latest
+        time.sleep(0.01)
+
+
+def test_one_that_has_died_is_not_handed_over() -> None:
+    with started_early(NEEDS) as door:
+        (process,) = started_here()
+        process.kill()
+        wait_for_end(process)
+        assert take(door, NEEDS) is None
+
+
+def test_it_gives_way_and_is_ended_for_memory_as_its_owner_is() -> None:
+    with started_early(NEEDS) as door:
+        subprocess.run([sys.executable, "-c", GIVING_WAY, door], check=True)
+
+
+def test_it_runs_the_program_s_code_wherever_the_command_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "workers" / "process"
+    other.mkdir(parents=True)
+    for folder in (other.parent, other):
+        (folder / "__init__.py").touch()
+    (other / "child.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    process = start(NEEDS)
+    process.stdin.close()  # so that it ends once it has begun to listen
+    assert process.wait(timeout=60) == 0
+    for pipe in (process.stdout, process.stderr):
+        pipe.close()
+
+
+def test_where_such_sockets_are_not_allowed_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(door: socket.socket, name: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    with started_early(NEEDS) as door:
+        assert (door, started_here()) == ("", [])
+
+
+def test_it_is_given_to_no_other_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    with started_early(NEEDS) as door:
+        with monkeypatch.context() as patched:
+            patched.setattr(early, "_same_user", lambda connection: False)
+            with pytest.raises(ConnectionError):  # nobody has read it
+                asked(door)
+        taken = take(door, NEEDS)
+        assert taken is not None
+        end(taken)
+
+
 def asked(door: str) -> bytes:
     """The answer, without a look at who gives it."""
     with socket.socket(socket.AF_UNIX) as other:
@@ -100,16 +175,15 @@ def asked(door: str) -> bytes:
         return other.recv(100)
 
 
-def test_it_is_given_to_no_other_user_and_taken_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    with started_early(NEEDS) as door:
-        monkeypatch.setattr(early, "_same_user", lambda connection: False)
-        assert take(door, NEEDS) is None  # the worker does not ask
-        with pytest.raises(ConnectionError):  # nobody has read it
-            asked(door)
-        monkeypatch.undo()
-        taken = take(door, NEEDS)
-        assert taken is not None
-        end(taken)
+def test_another_user_behind_the_door_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early, "_same_user", lambda connection: False)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind("\0sweeper-a-stranger's")
+        door.listen()
+        assert take("sweeper-a-stranger's", NEEDS) is None
+        worker, _ = door.accept()
+        with worker:
+            assert worker.recv(100) == b""
 
 
 def test_a_process_whose_parent_is_gone_counts_as_killed() -> None:
