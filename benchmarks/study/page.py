@@ -30,6 +30,9 @@ TEMPLATE = Path(__file__).parent / "page.md"
 SYM, ASYM = UNIFIED
 RARE = ("idrid_lesions", "ms_lesions")
 HIGH_GAMMA = 0.7
+FOUND = 0.05
+"""A class with a lower mean DSC counts as not found."""
+
 NO_NEW = "one run of each loss says nothing about new trainings"
 
 
@@ -118,8 +121,8 @@ def short_answer(study: Study) -> str:
         line = f"The asymmetric unified loss has a higher mean than {over} on {higher} of {len(own)} sets"
         if repeated:
             known = own[own["dataset"].isin(repeated)]
-            better = int(((known["p_holm"] < questions.ALPHA) & (known["gain"] > 0)).sum())
-            worse = int(((known["p_holm"] < questions.ALPHA) & (known["gain"] < 0)).sum())
+            sure = known[known["p_holm"] < questions.ALPHA]
+            better, worse = (_counted(sure.loc[side, "dataset"]) for side in (sure["gain"] > 0, sure["gain"] < 0))
             line += f"; about new trainings it is shown to be better on {better} and worse on {worse} of {len(known)}"
         lines.append(f"{line}.")
     lines.append(gamma_summary(study))
@@ -151,6 +154,12 @@ def short_answer(study: Study) -> str:
             f"{len(rates)} sets."
         )
     return "\n".join(f"- {line}" for line in lines if line != NOT_YET)
+
+
+def _counted(names: Iterable[str]) -> str:
+    """`2 (a and b)`; `0`."""
+    named = sorted(names)
+    return f"{len(named)} ({listing(named)})" if named else "0"
 
 
 def _span(shares: Iterable[float], digits: int = 1) -> str:
@@ -200,7 +209,9 @@ def ran(study: Study) -> str:
     rows = [(row.dataset, row.whole, row.finished, row.failed) for row in runs.itertuples()]
     return (
         table(("data set", "whole runs", "trials finished", "failed"), rows)
-        + f"\n\nThe trials took {how.hours:.1f} hours in all, two at once. Of {how.attempts} attempts "
+        + f"\n\nThe trials took {how.hours:.1f} hours in all, two at once, in {how.launches} launches: "
+        "each after the first went on with what the one before had left, or with what was asked for next. "
+        f"Of {how.attempts} attempts "
         f"{how.lost} were lost with their process, {how.stopped} were stopped and trained on later, and "
         f"{how.failed} failed."
     )
@@ -381,7 +392,10 @@ def rare(study: Study) -> str:
     wanted = [column for column in ("dsc", "lesion_f1", "lesion_detection", "ece") if column in rows]
     means = rows.groupby(["dataset", "label", "variant"], observed=True)[wanted].mean()
     body = [(*key, *(number(value) for value in row)) for key, row in zip(means.index, means.to_numpy(), strict=True)]
-    return table(("data set", "class", "loss", *wanted), body)
+    highest = means["dsc"].groupby(["dataset", "label"], observed=True).max()
+    missed = [f"{label} ({dataset})" for dataset, label in highest.index[highest < FOUND]]
+    said = f"No loss has a mean DSC above {FOUND:g} on {listing(missed)}: these classes say little of the losses."
+    return table(("data set", "class", "loss", *wanted), body) + (f"\n\n{said}" if missed else "")
 
 
 def same(study: Study) -> str:

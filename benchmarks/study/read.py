@@ -71,9 +71,11 @@ def runs_of(trials: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the launches took: `hours` of training, and how many attempts ended otherwise than with a result."""
+    """What a sweep took: `hours` of training, the `launches` that trained (each holds a lease of its own), and how many
+    attempts ended otherwise than with a result."""
 
     hours: float
+    launches: int
     attempts: int
     lost: int
     stopped: int
@@ -85,6 +87,7 @@ def running(exported: Exported) -> Running:
     states = exported.attempts["state"]
     return Running(
         hours=float(exported.trials["train_seconds"].sum()) / 3600,
+        launches=int(exported.attempts["fencing"].nunique()),
         attempts=len(states),
         lost=int((states == str(AttemptState.LOST)).sum()),
         stopped=int((states == str(AttemptState.STOPPED)).sum()),

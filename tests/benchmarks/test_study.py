@@ -233,7 +233,7 @@ def test_a_quick_study_is_two_sets_with_every_loss_twice() -> None:
 
 def exported(name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> Exported:
     """A sweep with four attempts of which one gave a result."""
-    attempts = pd.DataFrame({"state": ["finished", "lost", "stopped", "failed"]})
+    attempts = pd.DataFrame({"state": ["finished", "lost", "stopped", "failed"], "fencing": [1, 1, 2, 4]})
     return Exported(name, trials, scores, pd.DataFrame(), attempts, dict.fromkeys("abc", 1000) | {"ms_lesions": 99})
 
 
@@ -244,7 +244,9 @@ def test_every_place_of_the_page_has_a_value() -> None:
     found = values(Study(exported("public", trials, scores)))
     text.filled(TEMPLATE.read_text(encoding="utf-8"), found)
     assert "ms_lesions" not in found["best"] + found["gains"] + found["balance"] + found["single"]
+    assert "in 3 launches: " in found["ran"]
     assert found["ran"].endswith(
+        "each after the first went on with what the one before had left, or with what was asked for next. "
         "Of 4 attempts 1 were lost with their process, 1 were stopped and trained on later, and 1 failed."
     )
     assert found["progress"].startswith("**48 of 1600 trials have finished.**")
