@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.study import pilot, questions, read
 from benchmarks.study.study import BASELINES, Study
 from benchmarks.study.text import (
@@ -52,6 +54,7 @@ def values(study: Study) -> dict[str, str]:
         "chosen": chosen(study),
         "ran": ran(study),
         "best": best(study),
+        "means": means(study),
         "consensus": consensus(study),
         "gamma": gamma(study),
         "gamma_summary": gamma_summary(study),
@@ -70,6 +73,7 @@ def values(study: Study) -> dict[str, str]:
         "power": power(study),
         "single": single(study),
         "further": further(study),
+        "further_means": means(study.further),
         "further_consensus": consensus(study.further),
         "rare": rare(study),
         "same": same(study),
@@ -233,6 +237,16 @@ def best(study: Study) -> str:
     head = ("data set", "highest mean", "DSC", f"may be best (probability ≥ {MAY_BE_BEST:g})", "units", "runs",
             "pairs that differ")  # fmt: skip
     return table(head, rows)
+
+
+def means(study: Study | None) -> str:
+    """The mean DSC of each loss on each set, by which the losses are ranked."""
+    if study is None or not study.rankings:
+        return NOT_YET
+    by_set = {set_: dict(zip(one.losses, one.means, strict=True)) for set_, one in study.rankings.items()}
+    wide = pd.DataFrame(by_set)
+    rows = [(loss, *(number(value) for value in row)) for loss, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return table(("mean DSC", *map(str, wide.columns)), sorted(rows))
 
 
 def further(study: Study) -> str:

@@ -250,7 +250,9 @@ def test_every_place_of_the_page_has_a_value() -> None:
         "Of 4 attempts 1 were lost with their process, 1 were stopped and trained on later, and 1 failed."
     )
     assert found["progress"].startswith("**48 of 1600 trials have finished.**")
-    assert {found[one] for one in ("pilot", "same", "rates", "further", "further_consensus")} == {text.NOT_YET}
+    assert {found[one] for one in ("pilot", "same", "rates", "further", "further_means", "further_consensus")} == {
+        text.NOT_YET
+    }
 
 
 @pytest.mark.slow
@@ -260,7 +262,9 @@ def test_further_losses_are_told_beside_the_study_and_change_nothing_of_it() -> 
     beside = exported("public-further", *frames(means | {"iou": 0.9}, ("a", "b"), runs=2, gammas=(0.5, 0.9)))
     alone, found = values(Study(own)), values(Study(own, further=Study(beside)))
     changed = {place for place in found if found[place] != alone[place]}
-    assert changed == {"short", "further", "further_consensus"}
+    assert changed == {"short", "further", "further_means", "further_consensus"}
+    assert found["means"].splitlines()[0] == "| mean DSC | a | b |"
+    assert [line.split()[1] for line in found["further_means"].splitlines()[2:]] == sorted([*means, "iou"])
     assert (
         "With 1 further losses beside, one of these has the highest mean on 2 of 2 sets, and a loss is"
         in found["short"]
