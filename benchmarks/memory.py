@@ -27,7 +27,7 @@ import psutil
 from benchmarks import harness
 from benchmarks.bare import bare_steps
 from benchmarks.harness import Measured, Row, Setting
-from trials.messages import End, Finished, TrainRequest
+from trials.messages import End, Finished, Needs, TrainRequest
 from trials.spec import DataSpec, LossSpec, ModelSpec, TrainingSpec, TrialSpec
 from workers import losses
 from workers.datasets import get_reader, synthesise
@@ -87,7 +87,7 @@ def paper_network(folder: Path) -> tuple[float, float]:
         loss=LossSpec("ce", losses.resolve_parameters("ce", {})),
         training=TrainingSpec(epochs=1),
     )
-    process = WarmProcess(threads=spec.training.threads)
+    process = WarmProcess(Needs(spec.training.threads))
     try:
         ours = train(process, spec, folder).result.peak_memory_mib
     finally:
@@ -99,7 +99,7 @@ def paper_network(folder: Path) -> tuple[float, float]:
 def resident(folder: Path, filters: Sequence[int], trials: int) -> list[float]:
     """MiB after each trial of one process."""
     data, split = nuclei(folder)
-    process = WarmProcess(threads=1)
+    process = WarmProcess(Needs(threads=1))
     values = []
     try:
         for number in range(trials):
