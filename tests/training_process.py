@@ -11,6 +11,22 @@ from trials.results import TrialResult
 from trials.spec import TrialSpec
 from workers.process.warm import WarmProcess
 
+OWNER = """
+import sys
+from pathlib import Path
+from trials.messages import Needs, read_command
+from workers.process.warm import WarmProcess
+
+request, log, *early = sys.argv[1:]
+process = WarmProcess(Needs(threads=1), *early)
+process.train(read_command(request), Path(log))
+process.receive()
+print(process.pid, flush=True)
+while True:
+    process.receive()
+"""
+"""The program of an owner: it trains the request in its arguments, and tells its training process's number."""
+
 
 def request_for(data: TinyData, spec: TrialSpec, folder: Path) -> TrainRequest:
     return TrainRequest(spec, "one cell", data.root, folder, sweep="test", provenance="real", revision="test")

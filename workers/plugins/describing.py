@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn, TypedDict
 
-from trials.messages import PluginSource
+from trials.messages import NO_GPU, PluginSource
 from trials.registry import PREFIX, REGISTRIES
 from workers.losses import LossDefinition, Parameter
 from workers.losses import register as register_loss
@@ -182,7 +182,7 @@ def _ask_child(reference: str) -> Description:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
-        "CUDA_VISIBLE_DEVICES": "-1",  # a description must not take a device from a trial
+        "CUDA_VISIBLE_DEVICES": NO_GPU,  # a description must not take a device from a trial
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     try:

@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from trials.messages import NO_GPU
 from trials.spec import TrialSpec
 from workers.process.one_request import asked, command, environment
 
@@ -53,7 +54,7 @@ def try_steps(
         device: `gpu` fails where TensorFlow sees none.
         patience: it is ended, and has failed, after so many seconds.
     """
-    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+    hidden = {"CUDA_VISIBLE_DEVICES": NO_GPU} if device == "cpu" else {}
     request = {"spec": spec.to_dict(), "size": list(size), "steps": steps, "device": device}
     started = command("workers.process.tried_steps", spec.training.threads)
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tests.tiny_trials import TinyData, tiny_data
-from tests.training_process import messages, numbers, receive_for_ever, request_for
-from trials.messages import Given, Needs, to_json
+from tests.training_process import OWNER, messages, numbers, receive_for_ever, request_for
+from trials.messages import Needs, to_json
 from workers.errors import WorkerLostError
 from workers.process import early
 from workers.process.early import Taken, started_early, take
@@ -25,22 +25,6 @@ from workers.process.warm import WarmProcess
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sockets without a file")
 
 NEEDS = Needs(threads=1)
-
-OWNER = """
-import sys
-import time
-from pathlib import Path
-from trials.messages import Needs, read_command
-from workers.process.warm import WarmProcess
-
-process = WarmProcess(Needs(threads=1), sys.argv[1])
-process.train(read_command(sys.argv[2]), Path(sys.argv[3]))
-process.receive()
-print(process.pid, flush=True)
-while True:
-    process.receive()
-"""
-
 
 GIVING_WAY = """
 import os, sys
@@ -189,7 +173,7 @@ def test_another_user_behind_the_door_is_told_nothing(monkeypatch: pytest.Monkey
 def test_a_process_whose_parent_is_gone_counts_as_killed() -> None:
     ours, theirs = socket.socketpair()
     pipes = [os.open(os.devnull, os.O_RDWR) for _ in range(3)]
-    taken = Taken(ours, Given(os.getpid()).pid, *pipes)
+    taken = Taken(ours, os.getpid(), *pipes)
     assert taken.poll() is None
     theirs.close()
     assert taken.poll() == -signal.SIGKILL
@@ -222,7 +206,7 @@ def test_it_ends_with_its_owner_while_its_parent_lives(data: TinyData, tmp_path:
     request = to_json(request_for(data, data.spec("ce", epochs=5000), tmp_path))
     with started_early(NEEDS) as door:
         (started,) = started_here()
-        command = [sys.executable, "-c", OWNER, door, request, str(tmp_path / "log.txt")]
+        command = [sys.executable, "-c", OWNER, request, str(tmp_path / "log.txt"), door]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
             assert owner.stdout is not None
             assert int(owner.stdout.readline()) == started.pid

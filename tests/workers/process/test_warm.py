@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.tiny_trials import TinyData, tiny_data
-from tests.training_process import messages, numbers, receive_for_ever, request_for, result
+from tests.training_process import OWNER, messages, numbers, receive_for_ever, request_for, result
 from trials.messages import (
     EpochEnded,
     Event,
@@ -45,21 +45,6 @@ def shared() -> Iterator[WarmProcess]:
     process = WarmProcess(Needs(threads=1))
     yield process
     process.close()
-
-
-OWNER = """
-import sys
-from pathlib import Path
-from trials.messages import Needs, read_command
-from workers.process.warm import WarmProcess
-
-process = WarmProcess(Needs(threads=1))
-process.train(read_command(sys.argv[1]), Path(sys.argv[2]))
-process.receive()
-print(process.pid, flush=True)
-while True:
-    process.receive()
-"""
 
 
 def end(process: WarmProcess) -> Event:
