@@ -144,6 +144,12 @@ def about_of(dataset: DatasetTable) -> About:
     return about if dataset.licence is None else replace(about, licence=dataset.licence)
 
 
+def where_to_get(dataset: DatasetTable) -> str:
+    """The page of the full data set, and its licence."""
+    about = about_of(dataset)
+    return f"{about.page} (licence: {about.licence})"
+
+
 def locate(dataset: DatasetTable, settings: Settings) -> Path:
     """The folder that holds a data set's files.
 

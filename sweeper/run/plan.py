@@ -12,6 +12,7 @@ from storage.database import open_database, schema_version
 from storage.records import Trial
 from storage.repository import Repository
 from sweeper.analysis.power import Enough
+from sweeper.data.preparation import where_to_get
 from sweeper.data.resolved import ResolvedGrid, resolve
 from sweeper.grids.names import Naming
 from sweeper.grids.schema import Grid
@@ -114,6 +115,7 @@ class Plan:
             costs_measured=bool(self.costs.groups),
             cost_model_error=self.costs.error,
             missing_data=list(self.missing),
+            missing_from=[where_to_get(self.grid.dataset(name)) for name in self.missing],
             unprepared_data=list(self.unprepared),
             power=[PowerObject.model_validate(one.to_dict()) for one in self.power],
             warnings=list(self.warnings),

@@ -218,6 +218,7 @@ class PlanObject(Shown):
     costs_measured: bool
     cost_model_error: float | None
     missing_data: list[str]
+    missing_from: list[str] = []
     unprepared_data: list[str]
     power: list[PowerObject] = []
     warnings: list[str] = []

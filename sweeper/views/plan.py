@@ -71,6 +71,9 @@ def _closing(plan: PlanObject, on_paper: OnPaperObject | None) -> Sequence[str]:
         lines.append(f"synthetic files that `launch` writes first: {', '.join(plan.missing_data)}")
     elif plan.missing_data:
         lines.append(f"missing data sets: {', '.join(plan.missing_data)}; `sweeper data list` says how to get each")
+        lines += [
+            f"  {name}: {where}" for name, where in zip(plan.missing_data, plan.missing_from, strict=False)
+        ]  # an older service tells none
     if plan.unprepared_data:
         names = ", ".join(plan.unprepared_data)
         lines.append(f"not prepared yet: {names}; `launch` does that first, and the trials' hashes change with it")

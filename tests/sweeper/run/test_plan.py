@@ -147,6 +147,17 @@ def test_missing_data_has_a_plan_all_the_same(settings: Settings) -> None:
     assert plan.bytes_prepared == 0
 
 
+def test_a_plan_says_where_the_missing_data_are_had(settings: Settings) -> None:
+    plan = make_plan(load_grid("public"), settings).shown()
+    shown = dict(zip(plan.missing_data, plan.missing_from, strict=True))
+    assert "nuclei" not in shown
+    for name, page, licence in (
+        ("busi", "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset", "CC BY 4.0, as MedMNIST says of it"),
+        ("axon_sem", "https://github.com/axondeepseg/data_axondeepseg_sem", "MIT; cite Zaimi et al."),
+    ):
+        assert shown[name].startswith(f"{page} (licence: {licence}")
+
+
 def test_a_plan_says_which_differences_it_would_find(settings: Settings) -> None:
     (one,) = make_plan(load_grid("demo", ["repeats=5"]), settings).power
     assert (one.dataset, one.unit, one.design.runs) == ("nuclei", "images", 5)
